@@ -1,0 +1,75 @@
+# `make` alone lists the targets. Everything runs in .venv, which `make setup` makes.
+#
+# Names of folders may hold spaces and quotes: recipes read them from the environment
+# ("$$DATA"), where make puts them, and the shell takes them as they are. What is not
+# given is not passed on, so that a file of settings in ARGS keeps its say.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+DATA ?=
+WEIGHTS ?=
+PRESET ?= $(if $(DATA),fast,demo)
+SEED ?=
+OUTPUT ?= $(if $(DATA),output/run,output/demo)
+ARGS ?=
+export DATA WEIGHTS PRESET SEED OUTPUT
+
+BIN := .venv/bin
+PHANTOMS := output/phantoms
+# A lock is made for this platform; glibc 2.28 is what the packages need at least.
+LOCK_FOR := --python-version 3.10 --python-platform x86_64-manylinux_2_28
+COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+# --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
+UPGRADE ?= --upgrade
+
+.PHONY: help setup run test lint format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@printf '%s\n' \
+		'Variables of run: DATA (folder of images), WEIGHTS (folder of backbone weights),' \
+		'PRESET (demo, fast, paper), OUTPUT (folder), SEED, ARGS (more options for "cxr run").' \
+		'Variables of test: ARGS (more options for pytest).'
+
+setup: ## make .venv from the lock (instant when it is up to date)
+	@scripts/setup.sh
+
+run: setup ## train, evaluate and push: DATA=folder WEIGHTS=folder, or generated phantoms
+ifeq ($(strip $(DATA)),)
+	$(BIN)/cxr phantoms --out $(PHANTOMS) --per-class 36,60,48 --size 256 --seed "$${SEED:-0}"
+	$(BIN)/cxr run --data $(PHANTOMS) --preset "$$PRESET" --output "$$OUTPUT" \
+		$${SEED:+--seed "$$SEED"} $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+	image=$$(find $(PHANTOMS) -name '*.png' | sort | sed -n 1p); \
+		$(BIN)/cxr predict --model-dir "$$OUTPUT/serving" "$$image"
+else
+	$(BIN)/cxr run --data "$$DATA" --preset "$$PRESET" --output "$$OUTPUT" \
+		$${SEED:+--seed "$$SEED"} $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+endif
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## check style, types, the tree's contents and the environment; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/check_tree.py
+	$(BIN)/python -m pip check
+
+format: setup ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix --exit-zero --quiet .
+	$(BIN)/ruff format .
+
+lock: setup ## renew the locks in requirements/ from the .in files
+	@[ -x .venv/uv/bin/uv ] || { echo 'lock: needs uv, which setup could not install' >&2; exit 2; }
+	$(COMPILE) $(UPGRADE) $(LOCK_FOR) requirements/bootstrap.in -o requirements/bootstrap.lock
+	$(COMPILE) $(UPGRADE) $(LOCK_FOR) requirements/runtime.in requirements/dev.in -o requirements/py310.lock
+	$(BIN)/python scripts/check_tree.py
+
+clean: ## remove .venv, caches and builds; keeps output/
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './output/*' -prune -exec rm -rf {} +

@@ -1,0 +1,87 @@
+"""Champion: candidates of several backbones -> the one to push as `champion`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from components.champion.executor import BLESSING, MODEL, RUN, Executor, input_key
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The channels of one backbone.
+
+    Attributes:
+        model: Trainer's `model`.
+        model_run: Trainer's `model_run`, which holds the validation result.
+        blessing: Evaluator's `blessing`.
+    """
+
+    model: channel.BaseChannel
+    model_run: channel.BaseChannel
+    blessing: channel.BaseChannel
+
+
+class ChampionSpec(component_spec.ComponentSpec):
+    """Parameters and outputs; `_spec_for` adds the inputs."""
+
+    PARAMETERS = {"code_digest": component_spec.ExecutionParameter(type=str)}
+    INPUTS: dict[str, component_spec.ChannelParameter] = {}
+    OUTPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+def _spec_for(names: Iterable[str]) -> type[ChampionSpec]:
+    """A spec with three inputs a backbone: TFX wants the keys on the class."""
+    kinds = {
+        MODEL: standard_artifacts.Model,
+        RUN: standard_artifacts.ModelRun,
+        BLESSING: standard_artifacts.ModelBlessing,
+    }
+    inputs = {
+        input_key(kind, name): component_spec.ChannelParameter(type=artifact)
+        for name in names
+        for kind, artifact in kinds.items()
+    }
+    return type("ChampionSpecForBackbones", (ChampionSpec,), {"INPUTS": inputs})
+
+
+class Champion(base_component.BaseComponent):
+    """Picks the blessed backbone with the best VALIDATION result.
+
+    Not the best test result: the test split is there to say, without bias, how good the
+    pushed model is. The maximum of several test accuracies is an optimistic estimate of
+    the winner's, the more so the smaller the split (129 images, and a standard error of
+    two points, in the paper's case); choosing by validation leaves the champion's test
+    accuracy honest. The gate has looked at the test split too, but only for yes or no.
+    """
+
+    SPEC_CLASS = ChampionSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(self, candidates: Mapping[str, Candidate], *, code_digest: str) -> None:
+        """Constructs the node.
+
+        Args:
+            candidates: backbone -> its channels. On a tie the first in the alphabet wins.
+            code_digest: of the code that the choice depends on.
+        """
+        inputs = {}
+        for name, candidate in candidates.items():
+            inputs[input_key(MODEL, name)] = candidate.model
+            inputs[input_key(RUN, name)] = candidate.model_run
+            inputs[input_key(BLESSING, name)] = candidate.blessing
+        super().__init__(
+            spec=_spec_for(candidates)(
+                **inputs,
+                code_digest=code_digest,
+                model=channel.Channel(type=standard_artifacts.Model),
+                blessing=channel.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

@@ -1,0 +1,88 @@
+"""Compares the validation results of the blessed candidates."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Final, NamedTuple
+
+import tensorflow as tf
+from absl import logging
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from schema import contract
+
+MODEL: Final = "model"
+RUN: Final = "run"
+BLESSING: Final = "blessing"
+# The champion's name among the backbones, on the model artifact.
+BACKBONE_PROPERTY: Final = "backbone"
+
+
+def input_key(kind: str, backbone: str) -> str:
+    """The input key of one artifact of one candidate."""
+    return f"{kind}_{backbone}"
+
+
+class Score(NamedTuple):
+    """A candidate's validation result; compares by accuracy, then by lower loss."""
+
+    accuracy: float
+    negative_loss: float
+
+
+class Executor(base_executor.BaseExecutor):
+    """Copies the winner, or withholds the blessing where there is none."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Chooses, copies the SavedModel, and blesses it."""
+        prefix = input_key(MODEL, "")
+        names = sorted(key.removeprefix(prefix) for key in input_dict if key.startswith(prefix))
+        scores = {
+            name: _score(artifact_utils.get_single_uri(input_dict[input_key(RUN, name)]))
+            for name in names
+            if _blessed(input_dict[input_key(BLESSING, name)])
+        }
+        model = artifact_utils.get_single_instance(output_dict["model"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        winner = choose(scores)
+        if winner is None:
+            _write_verdict(blessing, constants.NOT_BLESSED_FILE_NAME, blessed=False)
+            return
+        source = artifact_utils.get_single_uri(input_dict[input_key(MODEL, winner)])
+        io_utils.copy_dir(
+            path_utils.serving_model_path(source), path_utils.serving_model_dir(model.uri)
+        )
+        model.set_string_custom_property(BACKBONE_PROPERTY, winner)
+        _write_verdict(blessing, constants.BLESSED_FILE_NAME, blessed=True)
+        logging.info("Champion: %s of %s", winner, scores)
+
+
+def choose(scores: dict[str, Score]) -> str | None:
+    """The name with the highest score; the first of equals; None of none."""
+    return max(scores, key=lambda name: scores[name], default=None)
+
+
+def _score(run_uri: str) -> Score:
+    with tf.io.gfile.GFile(os.path.join(run_uri, contract.VALIDATION_FILE)) as file:
+        result = json.load(file)
+    return Score(result["accuracy"], -result["loss"])
+
+
+def _blessed(artifacts: list[types.Artifact]) -> bool:
+    artifact = artifact_utils.get_single_instance(artifacts)
+    return tf.io.gfile.exists(os.path.join(artifact.uri, constants.BLESSED_FILE_NAME))
+
+
+def _write_verdict(blessing: types.Artifact, file_name: str, *, blessed: bool) -> None:
+    io_utils.write_string_file(os.path.join(blessing.uri, file_name), "")
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(blessed))

@@ -1,0 +1,5 @@
+"""Imports the curated schema, anew whenever its content changed."""
+
+from components.curated_schema_gen.component import CuratedSchemaGen
+
+__all__ = ["CuratedSchemaGen"]

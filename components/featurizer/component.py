@@ -1,0 +1,70 @@
+"""Featurizer: transformed examples through a frozen prefix -> cached features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from components.featurizer.executor import Executor
+
+
+class FeaturizerSpec(component_spec.ComponentSpec):
+    """Parameters and artifacts of Featurizer."""
+
+    PARAMETERS = {
+        "backbone": component_spec.ExecutionParameter(type=str),
+        "boundary": component_spec.ExecutionParameter(type=str),
+        "scaling": component_spec.ExecutionParameter(type=str, optional=True),
+        "views": component_spec.ExecutionParameter(type=str),
+        "code_digest": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+    }
+    OUTPUTS = {"features": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class Featurizer(base_beam_component.BaseBeamComponent):
+    """Computes what is frozen once, so that training many heads pays for it once."""
+
+    SPEC_CLASS = FeaturizerSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        examples: channel.BaseChannel,
+        model: channel.BaseChannel,
+        backbone: str,
+        boundary: str,
+        scaling: str | None,
+        views: Sequence[str],
+        code_digest: str,
+    ) -> None:
+        """Constructs the node.
+
+        Args:
+            examples: Transform's `transformed_examples`.
+            model: PretrainedBackbone's `model`.
+            backbone: name in the table.
+            boundary: the prefix ends here.
+            scaling: overrides the backbone's input scaling; None for its own.
+            views: of the training split; the others see the image as it is.
+            code_digest: of the code that the features depend on.
+        """
+        super().__init__(
+            spec=FeaturizerSpec(
+                examples=examples,
+                model=model,
+                backbone=backbone,
+                boundary=boundary,
+                scaling=scaling,
+                views=json.dumps(list(views)),
+                code_digest=code_digest,
+                features=channel.Channel(type=standard_artifacts.Examples),
+            )
+        )

@@ -1,0 +1,207 @@
+"""Runs the frozen prefix over every image, in Beam, one shard in memory at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from apache_beam.utils.shared import Shared
+from tfx import types
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from models import feature_records
+from models.boundary import CutNetwork
+from models.hyperparameters import VIEW_IDENTITY, VIEW_MIRROR
+from models.preprocessing import decode_transformed
+from models.training import load_network
+from schema import contract
+
+# Of transformed records: 65 KB of pixels each, so about 500 images a shard.
+_SHARD_BYTES = 32 << 20
+# Images through the network at once: beyond 8 nothing is gained on a CPU.
+_BATCH = 8
+_SHA256_PREFIX = 8
+
+
+class Job(NamedTuple):
+    """What a worker needs to rebuild the prefix."""
+
+    backbone: str
+    boundary: str
+    scaling: str | None
+    backbone_dir: str
+
+
+class _Image(NamedTuple):
+    sha256: bytes
+    class_name: bytes
+    label: int
+    png: bytes
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Writes one Examples artifact with the splits of its input.
+
+    Records are dealt to shards by their content hash and sorted within, so the files
+    are the same on every Beam runner.
+    """
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Featurizes every split."""
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        features = artifact_utils.get_single_instance(output_dict["features"])
+        features.split_names = examples.split_names
+        job = Job(
+            exec_properties["backbone"],
+            exec_properties["boundary"],
+            exec_properties.get("scaling"),
+            path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])),
+        )
+        training_views = json.loads(exec_properties["views"])
+        shared = Shared()
+        with self._make_beam_pipeline() as pipeline:
+            for split in artifact_utils.decode_split_names(examples.split_names):
+                views = training_views if split == contract.SPLIT_TRAIN else [VIEW_IDENTITY]
+                source = artifact_utils.get_split_uri([examples], split)
+                target = artifact_utils.get_split_uri([features], split)
+                tf.io.gfile.makedirs(target)
+                _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
+                    source, target, views, job, shared
+                )
+
+
+class FeaturizeSplit(beam.PTransform):
+    """Transformed TFRecords of one split -> feature TFRecords."""
+
+    def __init__(
+        self, source: str, target: str, views: Sequence[str], job: Job, shared: Shared
+    ) -> None:
+        """Keeps what the workers need.
+
+        Args:
+            source: folder of the split's transformed records.
+            target: folder of the split's features.
+            views: names of the views to write of each image.
+            job: the prefix.
+            shared: handle under which a worker keeps one prefix for all splits.
+        """
+        super().__init__()
+        self._source = source
+        self._write = _WriteShard(target, tuple(views), job, shared)
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        """Reads, deals, and writes."""
+        pattern = os.path.join(self._source, "*")
+        stored = sum(tf.io.gfile.stat(f).length for f in tf.io.gfile.glob(pattern))
+        shards = max(1, round(stored / _SHARD_BYTES))
+        self._write.shards = shards
+        return (
+            pipeline
+            | "Read" >> beam.io.ReadFromTFRecord(pattern)
+            | "Parse" >> beam.Map(_parse)
+            | "Deal" >> beam.Map(lambda i: (int(i.sha256[:_SHA256_PREFIX], 16) % shards, i))
+            | "Gather" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(self._write)
+        )
+
+
+class _WriteShard(beam.DoFn):
+    """Featurizes one shard's images and writes its file; yields the count of records."""
+
+    def __init__(self, target: str, views: Sequence[str], job: Job, shared: Shared) -> None:
+        super().__init__()
+        self._target = target
+        self._views = views
+        self._job = job
+        self._shared = shared
+        self.shards = 1
+
+    def setup(self) -> None:
+        """Loads the prefix, once a worker process."""
+        tag = json.dumps(self._job)
+        self._prefix = self._shared.acquire(lambda: Prefix(self._job), tag=tag)
+
+    def process(self, shard: tuple[int, Iterable[_Image]]) -> Iterator[int]:
+        """Writes to a temporary name first, so that a retried bundle does no harm."""
+        index, members = shard
+        images = sorted(members, key=lambda image: image.sha256)
+        path = os.path.join(self._target, f"features-{index:05d}-of-{self.shards:05d}")
+        unfinished = f"{path}.{os.getpid()}.unfinished"
+        written = 0
+        with tf.io.TFRecordWriter(unfinished) as writer:
+            for start in range(0, len(images), _BATCH):
+                for record in self._featurize(images[start : start + _BATCH]):
+                    writer.write(record)
+                    written += 1
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+        yield written
+
+    def _featurize(self, images: Sequence[_Image]) -> Iterator[bytes]:
+        pixels = decode_transformed(tf.constant([image.png for image in images]))
+        for view in self._views:
+            features = self._prefix(view_of(pixels, view))
+            for row, image in enumerate(images):
+                yield feature_records.serialize(
+                    {name: values[row] for name, values in features.items()},
+                    view=view,
+                    label=image.label,
+                    class_name=image.class_name,
+                    sha256=image.sha256,
+                )
+
+
+def view_of(images: tf.Tensor, view: str) -> tf.Tensor:
+    """An exact view of images [batch, height, width, channels]: no resampling."""
+    return tf.reverse(images, axis=[2]) if view == VIEW_MIRROR else images
+
+
+class Prefix:
+    """A loaded prefix: uint8 images -> features in their stored dtype."""
+
+    def __init__(self, job: Job) -> None:
+        """Builds the network and loads its weights."""
+        training = {"boundary": job.boundary, "scaling": job.scaling}
+        config = {"backbone": job.backbone, "training": training}
+        self._network: CutNetwork = load_network(config, job.backbone_dir)
+        self._forward = tf.function(
+            lambda images: self._network.prefix(images, training=False), reduce_retracing=True
+        )
+
+    def __call__(self, images: tf.Tensor) -> dict[str, np.ndarray]:
+        """Featurizes uint8 [batch, 256, 256, 1].
+
+        Raises:
+            FloatingPointError: an activation doesn't fit the stored dtype.
+        """
+        stored = {}
+        for name, tensor in self._forward(tf.cast(images, tf.float32)).items():
+            array = tensor.numpy().astype(self._network.features[name].dtype)
+            if not np.isfinite(array).all():
+                raise FloatingPointError(
+                    f"features {name}: an activation is no number or beyond "
+                    f"{array.dtype}'s range; move the boundary."
+                )
+            stored[name] = array
+        return stored
+
+
+def _parse(record: bytes) -> _Image:
+    fields = tf.train.Example.FromString(record).features.feature
+    return _Image(
+        sha256=fields[contract.SHA256].bytes_list.value[0],
+        class_name=fields[contract.LABEL_TEXT].bytes_list.value[0],
+        label=fields[contract.LABEL].int64_list.value[0],
+        png=fields[contract.TRANSFORMED_IMAGE].bytes_list.value[0],
+    )

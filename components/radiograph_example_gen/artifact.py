@@ -1,0 +1,17 @@
+"""The artifact type of the split manifest."""
+
+from __future__ import annotations
+
+from tfx.types.artifact import Artifact
+
+
+class SplitManifest(Artifact):
+    """Which image went into which split, what was left out, and why.
+
+    The folder holds `manifest.csv`, `left_out.csv` and `summary.json`; see
+    `components.radiograph_example_gen.manifest` for their columns and readers.
+    Custom properties: `counts` (JSON), `duplicates_dropped`, `left_out`,
+    `patients_in_two_splits` (int) and `digest` (hex).
+    """
+
+    TYPE_NAME = "SplitManifest"

@@ -1,0 +1,166 @@
+"""Inspected files + metadata → the images that may be used. Pure, no IO."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.inspection import Inspection
+from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.settings import ClassFolders, Limits
+from schema.errors import InputError
+
+REASONS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class CleanImage:
+    """A usable image, once.
+
+    Attributes:
+        inspection: of the copy that is used.
+        row: its metadata, if it has any.
+        patients: ids that any copy of the image carries; empty where unknown.
+        group: the same text for all images that must stay in one split; "" for an
+            image that stands alone.
+    """
+
+    inspection: Inspection
+    row: Row | None
+    patients: frozenset[str]
+    group: str
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What is left, what is not, and the number of redundant copies."""
+
+    images: tuple[CleanImage, ...]
+    left_out: tuple[LeftOut, ...]
+    duplicates_dropped: int
+
+
+def clean(
+    inspections: Sequence[Inspection],
+    rows: Mapping[str, Row],
+    classes: Sequence[ClassFolders],
+) -> Cleaned:
+    """Drop unusable, contradictory and redundant files; link patients that share an image."""
+    left_out: list[LeftOut] = []
+    usable: list[Inspection] = []
+    by_name = {entry.name: entry for entry in classes}
+    for item in inspections:
+        reason = item.reason or _label_conflict(rows.get(item.path), by_name[item.class_name])
+        if reason:
+            left_out.append(LeftOut(item.path, Kind.BAD, reason))
+        else:
+            usable.append(item)
+    patients = _patients_by_content(inspections, rows)
+    groups = link_patients(patients.values())
+    images = []
+    duplicates = 0
+    for copies in _by_content(usable):
+        dropped = _contradictory(copies) or _redundant(copies, rows)
+        left_out.extend(dropped)
+        if dropped and dropped[0].kind is Kind.BAD:
+            continue
+        duplicates += len(dropped)
+        kept = _preferred(copies, rows)
+        ids = patients[kept.sha256]
+        group = groups[min(ids)] if ids else ""
+        images.append(CleanImage(kept, rows.get(kept.path), ids, group))
+    return Cleaned(tuple(images), tuple(sorted(left_out)), duplicates)
+
+
+def check_bad_fraction(left_out: Iterable[LeftOut], found: int, limits: Limits) -> None:
+    """Stop when too large a share of the images is unusable.
+
+    Args:
+        left_out: everything left out; only kind BAD counts.
+        found: number of images in the data folder, usable or not.
+        limits: `max_bad_fraction` may be reached, not exceeded.
+
+    Raises:
+        InputError: with the count and the first ten reasons.
+    """
+    bad = [item for item in left_out if item.kind is Kind.BAD]
+    if Fraction(len(bad), max(found, 1)) <= Fraction(str(limits.max_bad_fraction)):
+        return
+    shown = "\n".join(f"  {item.path}: {item.reason}" for item in bad[:REASONS_SHOWN])
+    more = len(bad) - REASONS_SHOWN
+    rest = f"\n  … and {more} more" if more > 0 else ""
+    raise InputError(
+        f"{len(bad)} of {found} images are unusable, more than limits.max_bad_fraction = "
+        f"{limits.max_bad_fraction}. Repair or remove them, or raise the limit:\n{shown}{rest}"
+    )
+
+
+def link_patients(sets: Iterable[frozenset[str]]) -> dict[str, str]:
+    """Patient id → name of its group, ids that meet in one set being linked (union-find).
+
+    The name is the smallest id of the group; nothing but its identity is used.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for ids in sets:
+        for name in ids:
+            parent.setdefault(name, name)
+        roots = sorted({root(name) for name in ids})
+        for other in roots[1:]:
+            parent[other] = roots[0]
+    return {name: root(name) for name in parent}
+
+
+def _label_conflict(row: Row | None, entry: ClassFolders) -> str:
+    if row is None or not row.label or entry.accepts_label(row.label):
+        return ""
+    return (
+        f"contradictory label: the folder says {entry.name!r}, "
+        f"line {row.line} of the metadata says {row.label!r}"
+    )
+
+
+def _patients_by_content(
+    inspections: Sequence[Inspection], rows: Mapping[str, Row]
+) -> dict[str, frozenset[str]]:
+    # Copies that are left out count too: they still tell who is pictured.
+    ids: dict[str, set[str]] = defaultdict(set)
+    for item in inspections:
+        row = rows.get(item.path)
+        if item.sha256:
+            ids[item.sha256] |= {row.patient} if row and row.patient else set()
+    return {sha256: frozenset(names) for sha256, names in ids.items()}
+
+
+def _by_content(usable: Sequence[Inspection]) -> list[list[Inspection]]:
+    copies: dict[str, list[Inspection]] = defaultdict(list)
+    for item in usable:
+        copies[item.sha256].append(item)
+    return [copies[sha256] for sha256 in sorted(copies)]
+
+
+def _contradictory(copies: Sequence[Inspection]) -> list[LeftOut]:
+    names = Counter(item.class_name for item in copies)
+    if len(names) == 1:
+        return []
+    reason = f"contradictory label: the same file is in {' and in '.join(sorted(names))}"
+    return [LeftOut(item.path, Kind.BAD, reason) for item in copies]
+
+
+def _redundant(copies: Sequence[Inspection], rows: Mapping[str, Row]) -> list[LeftOut]:
+    kept = _preferred(copies, rows)
+    reason = f"byte-identical with {kept.path}"
+    return [LeftOut(item.path, Kind.DUPLICATE, reason) for item in copies if item is not kept]
+
+
+def _preferred(copies: Sequence[Inspection], rows: Mapping[str, Row]) -> Inspection:
+    return min(copies, key=lambda item: (item.path not in rows, item.path))

@@ -1,0 +1,188 @@
+"""One image file → what Transform will see of it, or the reason to leave it out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import stat
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.radiograph_example_gen.discovery import Candidate
+from components.radiograph_example_gen.settings import Limits
+
+GreyImage = NDArray[np.uint8]
+
+GREY_LEVELS = 256
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Signature, length and type of the first chunk, then its width and height:
+# PNG specification, sections 5.2, 5.3 and 11.2.2.
+_PNG_HEADER = struct.Struct(">8sI4sII")
+_PNG_END = b"IEND\xaeB`\x82"
+_OTHER_FORMATS = {
+    (0, b"\xff\xd8\xff"): "JPEG",
+    (0, b"GIF8"): "GIF",
+    (0, b"BM"): "BMP",
+    (0, b"II*\x00"): "TIFF",
+    (0, b"MM\x00*"): "TIFF",
+    (128, b"DICM"): "DICOM",
+}
+# np.bincount turns uint8 into int64; in slices that costs 8 MB instead of 8 × the image.
+_HISTOGRAM_SLICE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The outcome for one file; `reason` is empty where the image is usable.
+
+    Attributes:
+        path: relative to the data folder.
+        class_name: from the folder.
+        sha256: hex digest of the file; empty where it could not be read.
+        size: bytes.
+        width: pixels.
+        height: pixels.
+        mean: grey level 0..255.
+        std: population standard deviation, grey levels.
+        entropy: Shannon entropy of the grey histogram, bits a pixel, 0..8.
+        reason: why the image is left out.
+    """
+
+    path: str
+    class_name: str
+    sha256: str = ""
+    size: int = 0
+    width: int = 0
+    height: int = 0
+    mean: float = 0.0
+    std: float = 0.0
+    entropy: float = 0.0
+    reason: str = ""
+
+    def to_json(self) -> str:
+        """One line of JSON; floats survive the round trip exactly."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> Inspection:
+        """Inverse of `to_json`."""
+        return cls(**json.loads(line))
+
+
+class UnusableImageError(ValueError):
+    """Raised inside this module; the message is the reason that the manifest lists."""
+
+
+def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspection:
+    """Read, check and measure one image. Never raises for what the file may hold."""
+    known: dict[str, Any] = {"path": candidate.path, "class_name": candidate.class_name}
+    try:
+        content = read_regular_file(Path(data_dir) / candidate.path)
+        known |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        width, height = png_size(content)
+        known |= {"width": width, "height": height}
+        _check_size(width, height, limits)
+        mean, std, entropy = grey_statistics(decode_grey(content))
+    except OSError as error:
+        return Inspection(**known, reason=f"cannot be read: {error.strerror or error}")
+    except UnusableImageError as error:
+        return Inspection(**known, reason=str(error))
+    return Inspection(**known, mean=mean, std=std, entropy=entropy)
+
+
+def read_regular_file(path: Path) -> bytes:
+    """Read a whole file; a pipe or device is refused, for reading it may never end.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError("not a regular file")
+    with path.open("rb") as file:
+        return file.read()
+
+
+def png_size(content: bytes) -> tuple[int, int]:
+    """(width, height) in pixels that a PNG's header claims; nothing is decoded.
+
+    The 24 bytes are read here and not by Pillow: TensorFlow's decoder takes JPEG, GIF
+    and BMP under the name decode_png too, so the signature must be checked, and a
+    header parser of two lines has no limits and warnings of its own.
+
+    Raises:
+        UnusableImageError: empty, or not a PNG.
+    """
+    if not content:
+        raise UnusableImageError("the file is empty (0 bytes)")
+    if not content.startswith(PNG_SIGNATURE):
+        raise UnusableImageError(f"not a PNG but {_guess_format(content)}, whatever its name")
+    if len(content) < _PNG_HEADER.size:
+        raise UnusableImageError("truncated: the file ends inside the PNG header")
+    _, _, chunk, width, height = _PNG_HEADER.unpack_from(content)
+    if chunk != b"IHDR":
+        raise UnusableImageError("damaged: the PNG does not start with its header")
+    return width, height
+
+
+def decode_grey(content: bytes) -> GreyImage:
+    """Decode with the decoder that Transform uses, so that what passes here passes there.
+
+    Returns:
+        uint8 [height, width].
+
+    Raises:
+        UnusableImageError: truncated, damaged or refused by the decoder.
+    """
+    # TensorFlow is imported late: the driver needs this module's file access only.
+    import tensorflow as tf
+
+    try:
+        image = tf.io.decode_png(content, channels=1, dtype=tf.uint8).numpy()
+    except tf.errors.OpError as error:
+        reason = "damaged PNG data" if _PNG_END in content else "truncated: the PNG has no end mark"
+        raise UnusableImageError(f"cannot be decoded: {reason}") from error
+    return np.asarray(image[:, :, 0])
+
+
+def grey_statistics(image: GreyImage) -> tuple[float, float, float]:
+    """Mean, population standard deviation and Shannon entropy of uint8 [height, width].
+
+    From the 256-bin histogram h with p = h / N: mean = Σ p·i, std = √Σ p·(i − mean)²,
+    entropy = −Σ p·log₂ p (Shannon 1948), in grey levels, grey levels and bits.
+    """
+    flat = image.reshape(-1)
+    histogram = np.zeros(GREY_LEVELS, np.int64)
+    for start in range(0, flat.size, _HISTOGRAM_SLICE):
+        part = flat[start : start + _HISTOGRAM_SLICE]
+        histogram += np.bincount(part, minlength=GREY_LEVELS)
+    share = histogram / flat.size
+    levels = np.arange(GREY_LEVELS)
+    mean = math.fsum(share * levels)
+    std = math.sqrt(math.fsum(share * (levels - mean) ** 2))
+    present = share[share > 0]
+    return mean, std, abs(math.fsum(present * np.log2(present)))
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.max_pixels:
+        raise UnusableImageError(
+            f"claims {width}×{height} pixels, more than limits.max_pixels = {limits.max_pixels}"
+        )
+    if min(width, height) < limits.min_side:
+        raise UnusableImageError(
+            f"{width}×{height} pixels: a side is below limits.min_side = {limits.min_side}"
+        )
+
+
+def _guess_format(content: bytes) -> str:
+    for (offset, magic), name in _OTHER_FORMATS.items():
+        if content.startswith(magic, offset):
+            return name
+    return "another kind of file"

@@ -1,0 +1,169 @@
+"""The manifest folder: which image went where, what was left out, and the counts.
+
+- `manifest.csv`: file, class, patient, sha256, split; one line an image that was chosen,
+  sorted by class (in label order) and file. `patient` is empty where unknown.
+- `left_out.csv`: path, kind, reason; see `discovery.Kind`.
+- `summary.json`: see `Summary`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from components.radiograph_example_gen.discovery import Kind, LeftOut
+from schema import contract
+
+MANIFEST_FILE = "manifest.csv"
+LEFT_OUT_FILE = "left_out.csv"
+_MANIFEST_COLUMNS = ("file", "class", "patient", "sha256", "split")
+_LEFT_OUT_COLUMNS = ("path", "kind", "reason")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of manifest.csv."""
+
+    file: str
+    class_name: str
+    patient: str
+    sha256: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The content of summary.json, which adds two sums: `split_totals` and `bad`.
+
+    Attributes:
+        classes: names in label order.
+        seed: of the down-sampling and the split.
+        fractions: {"test": "1/5", "eval": "3/10"}, exact.
+        images_found: class → PNGs in its folders, usable or not.
+        images_clean: class → distinct usable images.
+        images_per_class: n after down-sampling.
+        split_counts: class → split → images.
+        left_out: kind → lines of left_out.csv.
+        duplicates_dropped: byte-identical copies inside a class.
+        patients: split → distinct patient ids.
+        images_without_patient: chosen images that could not be kept with others.
+        patients_in_two_splits: counted on the finished split.
+        deviations: counts that could not be met, with the reason.
+        digest: sha256 over the sorted (sha256, class, split), so independent of names.
+    """
+
+    classes: tuple[str, ...]
+    seed: int
+    fractions: dict[str, str]
+    images_found: dict[str, int]
+    images_clean: dict[str, int]
+    images_per_class: int
+    split_counts: dict[str, dict[str, int]]
+    left_out: dict[str, int]
+    duplicates_dropped: int
+    patients: dict[str, int]
+    images_without_patient: int
+    patients_in_two_splits: int
+    digest: str
+    deviations: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The numbers that the artifact carries as a property."""
+        return {
+            "found": self.images_found,
+            "clean": self.images_clean,
+            "per_class": self.images_per_class,
+            "splits": self.split_counts,
+        }
+
+    def to_json(self) -> str:
+        """Pretty JSON with sorted keys."""
+        totals = {
+            split: sum(row[split] for row in self.split_counts.values())
+            for split in contract.SPLITS
+        }
+        bad = self.left_out.get(Kind.BAD.value, 0)
+        content = {**asdict(self), "split_totals": totals, "bad": bad}
+        return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """Hex digest of who is in which split, whatever the files are called."""
+    lines = sorted(f"{entry.sha256}\t{entry.class_name}\t{entry.split}\n" for entry in entries)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def write_manifest(
+    uri: str, entries: Sequence[Entry], left_out: Sequence[LeftOut], summary: Summary
+) -> None:
+    """Write the three files into the folder `uri`, local or remote."""
+    order = {name: index for index, name in enumerate(summary.classes)}
+    rows = sorted(entries, key=lambda entry: (order[entry.class_name], entry.file))
+    manifest = [(row.file, row.class_name, row.patient, row.sha256, row.split) for row in rows]
+    rest = [(item.path, item.kind.value, item.reason) for item in sorted(left_out)]
+    _write(f"{uri}/{MANIFEST_FILE}", _to_csv(_MANIFEST_COLUMNS, manifest))
+    _write(f"{uri}/{LEFT_OUT_FILE}", _to_csv(_LEFT_OUT_COLUMNS, rest))
+    _write(f"{uri}/{contract.SUMMARY_FILE}", summary.to_json())
+
+
+def read_manifest(uri: str) -> list[Entry]:
+    """The lines of manifest.csv in the folder `uri`.
+
+    Raises:
+        tf.errors.NotFoundError: there is none.
+    """
+    return [Entry(*row) for row in _read_csv(uri, MANIFEST_FILE)]
+
+
+def read_left_out(uri: str) -> list[LeftOut]:
+    """The lines of left_out.csv in the folder `uri`.
+
+    Raises:
+        tf.errors.NotFoundError: there is none.
+    """
+    rows = _read_csv(uri, LEFT_OUT_FILE)
+    return [LeftOut(path, Kind(kind), reason) for path, kind, reason in rows]
+
+
+def read_summary(uri: str) -> dict[str, Any]:
+    """The content of summary.json in the folder `uri`; keys as in `Summary`.
+
+    Raises:
+        tf.errors.NotFoundError: there is none.
+    """
+    content: dict[str, Any] = json.loads(_read(f"{uri}/{contract.SUMMARY_FILE}"))
+    return content
+
+
+def _to_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _read_csv(uri: str, name: str) -> list[list[str]]:
+    text = _read(f"{uri}/{name}")
+    return list(csv.reader(io.StringIO(text, newline="")))[1:]
+
+
+def _write(path: str, text: str) -> None:
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(text.encode("utf-8"))
+
+
+def _read(path: str) -> str:
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content: bytes = file.read()
+    return content.decode("utf-8")

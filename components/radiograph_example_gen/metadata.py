@@ -1,0 +1,219 @@
+"""metadata.csv → what is known of each image beside its pixels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.radiograph_example_gen.discovery import IMAGES_FOLDER, Kind, LeftOut
+from schema import contract
+from schema.errors import InputError
+
+FILE_COLUMN = "file"
+LABEL_COLUMN = "label"
+PATIENT_COLUMN = "patient_id"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record of metadata.csv.
+
+    Attributes:
+        line: where the record starts, counted from 1, the header included.
+        file: the key, normalised to "/" and without "./".
+        label: the class it claims, "" where there is none.
+        text: column → value for `contract.METADATA_TEXT_COLUMNS`; UNKNOWN where empty.
+        numbers: column → value for `contract.METADATA_NUMBER_COLUMNS`, where known.
+    """
+
+    line: int
+    file: str
+    label: str = ""
+    text: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def patient(self) -> str:
+        """The patient id, "" where unknown."""
+        value = self.text.get(PATIENT_COLUMN, contract.UNKNOWN)
+        return "" if value == contract.UNKNOWN else value
+
+    def agrees_with(self, other: Row) -> bool:
+        """Whether both say the same of an image."""
+        mine = (self.label.casefold(), dict(self.text), dict(self.numbers))
+        return mine == (other.label.casefold(), dict(other.text), dict(other.numbers))
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The parsed table, and the cells that had to be treated as unknown."""
+
+    rows: tuple[Row, ...]
+    problems: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Image path → row, and the rows that were not used."""
+
+    by_path: Mapping[str, Row]
+    left_out: tuple[LeftOut, ...]
+
+
+def read_metadata_file(path: Path) -> bytes:
+    """Read the file whole.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
+
+
+def parse_metadata(content: bytes, name: str = "metadata.csv") -> Metadata:
+    """Parse the bytes of a CSV file with a header line.
+
+    Cells are stripped; columns beyond the contract's are ignored.
+
+    Args:
+        content: UTF-8, with or without a byte order mark.
+        name: how messages call the file.
+
+    Raises:
+        InputError: not UTF-8, not CSV, no `file` column, or a record that has more
+            cells than the header.
+    """
+    lines = _read_csv(content, name)
+    header = [cell.casefold() for cell in lines[0][1]] if lines else []
+    if FILE_COLUMN not in header:
+        raise InputError(
+            f"{name} has no column {FILE_COLUMN!r}: its first line must name the columns, "
+            f"and {FILE_COLUMN!r} must hold the image's path relative to the data folder."
+        )
+    twice = sorted({column for column in header if column and header.count(column) > 1})
+    if twice:
+        raise InputError(f"{name}: the column {twice[0]!r} is there twice; remove one.")
+    rows = []
+    problems: list[LeftOut] = []
+    for line, cells in lines[1:]:
+        if any(cells[len(header) :]):
+            raise InputError(
+                f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)} "
+                f"columns; quote a cell that contains a comma."
+            )
+        row, problem = _parse_row(line, dict(zip(header, cells, strict=False)))
+        rows.append(row)
+        problems.extend(problem)
+    return Metadata(tuple(rows), tuple(problems))
+
+
+def match_rows(rows: Sequence[Row], paths: Iterable[str], name: str = "metadata.csv") -> Matched:
+    """Find the image of every row.
+
+    The key is compared with the relative paths first, then with the relative paths
+    without their `images/` folder, then with the bare file names that occur once.
+
+    Raises:
+        InputError: two rows say different things of one image.
+    """
+    indexes = _indexes(paths)
+    by_path: dict[str, Row] = {}
+    left_out = []
+    for row in rows:
+        path = _find(row.file, indexes)
+        if path is None:
+            reason = f"{name}, line {row.line}: no image, or more than one, goes by this name"
+            left_out.append(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
+            continue
+        first = by_path.setdefault(path, row)
+        if first is row:
+            continue
+        if not first.agrees_with(row):
+            raise InputError(
+                f"{name}: lines {first.line} and {row.line} contradict each other about "
+                f"{path!r}; correct or delete one."
+            )
+        reason = f"{name}, line {row.line}: says the same as line {first.line}; used once"
+        left_out.append(LeftOut(path, Kind.METADATA, reason))
+    return Matched(by_path, tuple(sorted(left_out)))
+
+
+def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not UTF-8 (byte {error.start}): save it as CSV in UTF-8."
+        ) from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records = []
+    line = 1
+    try:
+        for cells in reader:
+            stripped = [cell.strip() for cell in cells]
+            if any(stripped):
+                records.append((line, stripped))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{name}, line {line}: not CSV ({error}).") from error
+    return records
+
+
+def _parse_row(line: int, cells: Mapping[str, str]) -> tuple[Row, list[LeftOut]]:
+    file = cells[FILE_COLUMN].replace("\\", "/")
+    file = posixpath.normpath(file) if file else ""
+    text = {}
+    for column in contract.METADATA_TEXT_COLUMNS:
+        value = cells.get(column, "")
+        # Spelled-out "Unknown" must not become one patient with thousands of images.
+        known = value and value.casefold() != contract.UNKNOWN
+        text[column] = value if known else contract.UNKNOWN
+    numbers = {}
+    problems = []
+    for column in contract.METADATA_NUMBER_COLUMNS:
+        value = cells.get(column, "")
+        number = _parse_number(value)
+        if number is not None:
+            numbers[column] = number
+        elif value and value.casefold() != contract.UNKNOWN:
+            reason = f"line {line}: {column} {value!r} is not a number ≥ 0; treated as unknown"
+            problems.append(LeftOut(file, Kind.METADATA, reason))
+    return Row(line, file, cells.get(LABEL_COLUMN, ""), text, numbers), problems
+
+
+def _parse_number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _indexes(paths: Iterable[str]) -> tuple[dict[str, list[str]], ...]:
+    exact: dict[str, list[str]] = defaultdict(list)
+    short: dict[str, list[str]] = defaultdict(list)
+    bare: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        folder, base = posixpath.split(path)
+        exact[path].append(path)
+        bare[base].append(path)
+        parent, last = posixpath.split(folder)
+        if last.casefold() == IMAGES_FOLDER:
+            short[posixpath.join(parent, base)].append(path)
+    return exact, short, bare
+
+
+def _find(key: str, indexes: Sequence[Mapping[str, list[str]]]) -> str | None:
+    for index in indexes:
+        hits = index.get(key, [])
+        if hits:
+            return hits[0] if len(hits) == 1 else None
+    return None

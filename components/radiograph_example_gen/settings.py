@@ -1,0 +1,172 @@
+"""The component's execution properties, parsed and checked in one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any, TypedDict
+
+from schema.errors import InputError
+
+INPUT_FINGERPRINT = "input_fingerprint"
+DEFAULT_TEST_FRACTION = "0.2"
+DEFAULT_EVAL_FRACTION = "0.3"
+
+
+class ClassSpec(TypedDict):
+    """One class as the configuration gives it: its name and its folder names."""
+
+    name: str
+    folders: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """A class and the sub-folders of the data folder that may hold its images."""
+
+    name: str
+    folders: tuple[str, ...]
+
+    def accepts_label(self, label: str) -> bool:
+        """Whether `label` (a metadata cell) means this class, whatever its case."""
+        return label.casefold() in {text.casefold() for text in (self.name, *self.folders)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an image is unusable, and when there are too many such images.
+
+    Attributes:
+        max_bad_fraction: 0..1, share of candidate images that may be unusable.
+        max_pixels: largest width × height that is decoded.
+        min_side: smallest usable width and height, pixels.
+    """
+
+    max_bad_fraction: float = 0.05
+    max_pixels: int = 100_000_000
+    min_side: int = 32
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the driver and the executor need to know."""
+
+    data_dir: str
+    metadata_csv: str | None
+    classes: tuple[ClassFolders, ...]
+    seed: int
+    limits: Limits
+    test_fraction: Fraction
+    eval_fraction: Fraction
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return tuple(entry.name for entry in self.classes)
+
+
+def to_json(value: object) -> str:
+    """Serialize with sorted keys, so that equal settings give equal cache keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def limits_to_json(limits: Mapping[str, float] | None) -> str:
+    """Fill in the defaults and serialize.
+
+    Raises:
+        InputError: an unknown key or a value out of range.
+    """
+    return to_json(asdict(_parse_limits(limits or {})))
+
+
+def parse_settings(properties: Mapping[str, Any]) -> Settings:
+    """Read the execution properties that `RadiographExampleGen` wrote.
+
+    Raises:
+        InputError: a property is missing, malformed or out of range.
+    """
+    data_dir = properties.get("data_dir")
+    if not data_dir:
+        raise InputError("data_dir is empty: give the folder that holds the class folders.")
+    test_fraction = _parse_fraction("test_fraction", properties.get("test_fraction"))
+    eval_fraction = _parse_fraction("eval_fraction", properties.get("eval_fraction"))
+    return Settings(
+        data_dir=str(data_dir),
+        metadata_csv=properties.get("metadata_csv") or None,
+        classes=_parse_classes(_load("classes", properties.get("classes"))),
+        seed=int(properties["seed"]),
+        limits=_parse_limits(_load("limits", properties.get("limits"))),
+        test_fraction=test_fraction,
+        eval_fraction=eval_fraction,
+    )
+
+
+def _load(name: str, text: object) -> Any:
+    try:
+        return json.loads(str(text))
+    except ValueError as error:
+        raise InputError(f"{name} is not JSON: {error}.") from error
+
+
+def _parse_fraction(name: str, text: object) -> Fraction:
+    try:
+        value = Fraction(str(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f'{name} is {text!r}: give a decimal string such as "0.2".') from error
+    if not 0 < value < 1:
+        raise InputError(f"{name} is {text}: it must lie between 0 and 1, both excluded.")
+    return value
+
+
+def _parse_classes(raw: object) -> tuple[ClassFolders, ...]:
+    if not isinstance(raw, list) or len(raw) < 2:
+        raise InputError("classes must be a list of at least two classes with name and folders.")
+    classes: list[ClassFolders] = []
+    owner: dict[str, str] = {}
+    for entry in raw:
+        parsed = _parse_class(entry)
+        if parsed.name in {other.name for other in classes}:
+            raise InputError(f"classes: the name {parsed.name!r} is given twice.")
+        for folder in parsed.folders:
+            first = owner.setdefault(folder.casefold(), parsed.name)
+            if first != parsed.name:
+                raise InputError(
+                    f"classes: the folder {folder!r} belongs to both {first!r} and "
+                    f"{parsed.name!r}; a folder can feed one class only."
+                )
+        classes.append(parsed)
+    return tuple(classes)
+
+
+def _parse_class(entry: object) -> ClassFolders:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+        raise InputError(f"classes: {entry!r} has no name.")
+    name = entry["name"].strip()
+    folders = entry.get("folders")
+    if not name or not isinstance(folders, list) or not folders:
+        raise InputError(f"classes: {name!r} needs a name and at least one folder name.")
+    for folder in folders:
+        if not isinstance(folder, str) or not folder.strip("./ ") or "/" in folder:
+            raise InputError(
+                f"classes: {folder!r} of {name!r} is not the name of a direct sub-folder."
+            )
+    return ClassFolders(name, tuple(folders))
+
+
+def _parse_limits(raw: object) -> Limits:
+    if not isinstance(raw, Mapping):
+        raise InputError("limits must be a mapping.")
+    unknown = sorted(set(raw) - set(asdict(Limits())))
+    if unknown:
+        raise InputError(f"limits: unknown key {unknown[0]!r}.")
+    limits = Limits(**raw)
+    numbers = asdict(limits).values()
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers):
+        raise InputError("limits: every value must be a number.")
+    if not 0 <= limits.max_bad_fraction <= 1:
+        raise InputError("limits: max_bad_fraction must lie between 0 and 1.")
+    if limits.max_pixels < 1 or limits.min_side < 1:
+        raise InputError("limits: max_pixels and min_side must be at least 1.")
+    return limits

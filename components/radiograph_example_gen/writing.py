@@ -1,0 +1,146 @@
+"""Selected images → shards of tf.Examples. Only names and numbers travel through Beam."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from components.radiograph_example_gen.inspection import Inspection, read_regular_file
+from components.radiograph_example_gen.metadata import Row
+from schema import contract
+
+SHARD_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image to write, without its bytes."""
+
+    inspection: Inspection
+    label: int
+    text: Mapping[str, str]
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file to write; `path` is final, `scratch` a folder on the same file system."""
+
+    path: str
+    scratch: str
+    records: tuple[Record, ...]
+
+    def to_json(self) -> str:
+        """The form in which a shard passes through Beam."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Shard:
+        """Inverse of `to_json`."""
+        raw = json.loads(text)
+        records = tuple(
+            Record(Inspection(**item.pop("inspection")), **item) for item in raw["records"]
+        )
+        return cls(raw["path"], raw["scratch"], records)
+
+
+def make_record(inspection: Inspection, row: Row | None, label: int) -> Record:
+    """Join an image with its metadata."""
+    if row is None:
+        return Record(inspection, label, {}, {})
+    return Record(inspection, label, row.text, row.numbers)
+
+
+def plan_shards(
+    records: Sequence[Record], folder: str, scratch: str, shard_bytes: int = SHARD_BYTES
+) -> list[Shard]:
+    """Cut `records`, in their order, into files of about `shard_bytes` bytes of images."""
+    parts: list[list[Record]] = []
+    filled = 0
+    for record in records:
+        if not parts or filled + record.inspection.size > shard_bytes:
+            parts.append([])
+            filled = 0
+        parts[-1].append(record)
+        filled += record.inspection.size
+    return [
+        Shard(
+            f"{folder}/data_tfrecord-{index:05d}-of-{len(parts):05d}.gz",
+            scratch,
+            tuple(part),
+        )
+        for index, part in enumerate(parts)
+    ]
+
+
+def write_shard(data_dir: str, shard: Shard) -> str:
+    """Write one shard, holding one image in memory at a time.
+
+    The records are gzip with stored blocks: PNG does not compress again, and deflate
+    runs at 20 MB/s. The file appears under its final name when it is complete, so a
+    bundle that Beam runs twice leaves one good file.
+
+    Returns:
+        Empty, or which image is no longer what was inspected.
+    """
+    temporary = f"{shard.scratch}/{uuid.uuid4().hex}.gz"
+    options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)
+    with tf.io.TFRecordWriter(temporary, options=options) as writer:
+        for record in shard.records:
+            path = record.inspection.path
+            try:
+                content = read_regular_file(Path(data_dir) / path)
+            except OSError as error:
+                return f"{path} can no longer be read: {error.strerror or error}"
+            if hashlib.sha256(content).hexdigest() != record.inspection.sha256:
+                return f"{path} was changed"
+            writer.write(make_example(record, content).SerializeToString(deterministic=True))
+    tf.io.gfile.rename(temporary, shard.path, overwrite=True)
+    return ""
+
+
+def make_example(record: Record, content: bytes) -> tf.train.Example:
+    """The features of `schema.contract`; age is absent where unknown, text is UNKNOWN."""
+    inspection = record.inspection
+    features: dict[str, tf.train.Feature] = {
+        contract.IMAGE: _bytes(content),
+        contract.LABEL: _int(record.label),
+        contract.LABEL_TEXT: _text(inspection.class_name),
+        contract.PATH: _text(inspection.path),
+        contract.SHA256: _text(inspection.sha256),
+        contract.WIDTH: _int(inspection.width),
+        contract.HEIGHT: _int(inspection.height),
+        contract.BYTES: _int(inspection.size),
+        contract.MEAN: _float(inspection.mean),
+        contract.STD: _float(inspection.std),
+        contract.ENTROPY: _float(inspection.entropy),
+    }
+    for column, name in contract.METADATA_TEXT_COLUMNS.items():
+        features[name] = _text(record.text.get(column, contract.UNKNOWN))
+    for column, name in contract.METADATA_NUMBER_COLUMNS.items():
+        if column in record.numbers:
+            features[name] = _float(record.numbers[column])
+    return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+def _bytes(value: bytes) -> Any:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _text(value: str) -> Any:
+    return _bytes(value.encode("utf-8"))
+
+
+def _int(value: int) -> Any:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def _float(value: float) -> Any:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))

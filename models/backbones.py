@@ -1,0 +1,177 @@
+"""The table of backbones: one entry each, and nothing else to do for a new one.
+
+An entry names the Keras application, how its input is scaled, where it can be cut
+into a frozen and a trained part, and the paper's recipe for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
+
+from schema import contract
+from schema.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+Scaling = Literal["caffe", "tf", "torch", "unit"]
+
+# Boundaries that every backbone has; between them lie the entry's own blocks.
+BOUNDARY_INPUT: Final = "input"
+BOUNDARY_HEAD: Final = "head"
+
+# scale and offset per channel (RGB order of a repeated grey channel), so that
+# `pixel * scale + offset` is keras.applications.imagenet_utils.preprocess_input of
+# that mode. "unit" is the paper's 1/255.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_SCALINGS: Final[Mapping[Scaling, tuple[list[float], list[float]]]] = {
+    "caffe": ([1.0] * 3, [-103.939, -116.779, -123.68]),
+    "tf": ([1 / 127.5] * 3, [-1.0] * 3),
+    "torch": (
+        [1 / (255 * s) for s in _IMAGENET_STD],
+        [-m / s for m, s in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)],
+    ),
+    "unit": ([1 / 255] * 3, [0.0] * 3),
+}
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """What the reference study trained with (Liang and Hayes, 2020, and notebooks)."""
+
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    early_stopping_patience: int | None = None
+    plateau_patience: int | None = None
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One row of the table.
+
+    Attributes:
+        name: the name in configuration, node ids and the serving folder.
+        application: the class in `keras.applications`.
+        imagenet_file: Keras' file name of the ImageNet weights without the top.
+        scaling: how grey levels 0..255 become the network's input.
+        blocks: block name -> the layer that the block begins with. A boundary of that
+            name freezes all before the layer and trains from it on. In network order.
+        penultimate: the layer before which the second-last pooled tap is taken.
+        paper: the paper's recipe, for the preset `paper`.
+    """
+
+    name: str
+    application: str
+    imagenet_file: str
+    scaling: Scaling
+    blocks: Mapping[str, str] = field(hash=False)
+    penultimate: str
+    paper: PaperRecipe
+
+    @property
+    def boundaries(self) -> tuple[str, ...]:
+        """Names allowed as boundary, from nothing frozen to everything frozen."""
+        return (BOUNDARY_INPUT, *self.blocks, BOUNDARY_HEAD)
+
+
+_ROWS = (
+    Backbone(
+        name="vgg16",
+        application="VGG16",
+        imagenet_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        scaling="caffe",
+        blocks=MappingProxyType({"block4": "block4_conv1", "block5": "block5_conv1"}),
+        penultimate="block5_conv1",
+        paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=80),
+    ),
+    Backbone(
+        name="xception",
+        application="Xception",
+        imagenet_file="xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        scaling="tf",
+        # block13 has a residual branch around it, so the cut lies behind its sum.
+        blocks=MappingProxyType({"block14": "block14_sepconv1"}),
+        penultimate="block14_sepconv1",
+        paper=PaperRecipe(
+            learning_rate=5e-4,
+            batch_size=40,
+            epochs=60,
+            early_stopping_patience=30,
+            plateau_patience=4,
+        ),
+    ),
+    Backbone(
+        name="densenet121",
+        application="DenseNet121",
+        imagenet_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        scaling="torch",
+        # The pooling layer of each transition is the one tensor between two blocks.
+        blocks=MappingProxyType({"conv4": "conv4_block1_0_bn", "conv5": "conv5_block1_0_bn"}),
+        penultimate="conv5_block1_0_bn",
+        paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
+    ),
+)
+
+BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def get_backbone(name: str) -> Backbone:
+    """Returns the table entry.
+
+    Raises:
+        InputError: there is no backbone of that name.
+    """
+    if name not in BACKBONES:
+        raise InputError(f"backbones: {name!r} is unknown; known are {', '.join(BACKBONES)}.")
+    return BACKBONES[name]
+
+
+def build_network(backbone: Backbone, scaling: Scaling | None = None) -> keras.Model:
+    """Builds the convolutional part with random weights, scaling included.
+
+    Args:
+        backbone: the table entry.
+        scaling: overrides the entry's own scaling.
+
+    Returns:
+        A functional model: uint8 or float image [batch, 256, 256, 1] of grey levels
+        0..255 -> feature map [batch, h, w, channels]. The layers' names are those of
+        `keras.applications`.
+    """
+    import keras
+
+    size = contract.IMAGE_SIZE
+    application = getattr(keras.applications, backbone.application)
+    grey = keras.Input((size, size, 1), name="grey")
+    rgb = keras.layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
+    scale, offset = _SCALINGS[scaling or backbone.scaling]
+    scaled = keras.layers.Rescaling(scale, offset, name="scaling")(rgb)
+    network = application(include_top=False, weights=None, input_tensor=scaled)
+    # With input_tensor, Keras may take the graph's source or our tensor as the input:
+    # naming both ends here makes the grey image the input for certain.
+    return keras.Model(grey, network.output, name=backbone.name)
+
+
+def load_weights(network: keras.Model, path: str) -> None:
+    """Loads a "notop" weights file into a network of `build_network`.
+
+    Args:
+        network: what `build_network` returned.
+        path: HDF5 file in the layout of `keras.applications`, or one that
+            `network.save_weights` wrote.
+
+    Raises:
+        InputError: the file doesn't fit the network.
+    """
+    try:
+        network.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(
+            f"weights: {path} doesn't fit {network.name}: {error}. Give the file that "
+            "keras.applications saves with include_top=False."
+        ) from error

@@ -1,0 +1,101 @@
+"""Cached features as tf.Example records: writing in Featurizer, reading in Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from models.boundary import FeatureSpec
+from schema import contract
+
+# Beyond this, shuffling draws from a window instead of holding every record.
+_SHUFFLE_BYTES = 2 << 30
+
+
+def serialize(
+    features: Mapping[str, np.ndarray], *, view: str, label: int, class_name: bytes, sha256: bytes
+) -> bytes:
+    """Packs the features of one view of one image.
+
+    Args:
+        features: name -> array, stored as little-endian raw bytes.
+        view: name of the view.
+        label: class index.
+        class_name: of the label.
+        sha256: of the image file.
+    """
+
+    def raw(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    record = {
+        contract.FEATURE_PREFIX + name: raw(np.ascontiguousarray(array).tobytes())
+        for name, array in features.items()
+    }
+    record[contract.VIEW_NAME] = raw(view.encode())
+    record[contract.LABEL_TEXT] = raw(class_name)
+    record[contract.SHA256] = raw(sha256)
+    record[contract.LABEL] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+    example = tf.train.Example(features=tf.train.Features(feature=record))
+    return example.SerializeToString(deterministic=True)
+
+
+def _files(patterns: Sequence[str]) -> list[str]:
+    return sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+
+
+def _parse(
+    record: tf.Tensor, specs: Mapping[str, FeatureSpec]
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    fields: dict[str, tf.io.FixedLenFeature] = {
+        contract.FEATURE_PREFIX + name: tf.io.FixedLenFeature([], tf.string) for name in specs
+    }
+    fields[contract.LABEL] = tf.io.FixedLenFeature([], tf.int64)
+    fields[contract.VIEW_NAME] = tf.io.FixedLenFeature([], tf.string)
+    parsed = tf.io.parse_single_example(record, fields)
+    features = {
+        name: tf.reshape(
+            tf.io.decode_raw(parsed[contract.FEATURE_PREFIX + name], tf.as_dtype(spec.dtype)),
+            spec.shape,
+        )
+        for name, spec in specs.items()
+    }
+    return features, parsed[contract.LABEL], parsed[contract.VIEW_NAME]
+
+
+def read(
+    patterns: Sequence[str],
+    specs: Mapping[str, FeatureSpec],
+    *,
+    batch_size: int,
+    views: Sequence[str] | None = None,
+    shuffle_seed: int | None = None,
+) -> tf.data.Dataset:
+    """Reads cached features in the order of the files.
+
+    Args:
+        patterns: file patterns of TFRecords without compression.
+        specs: what to read.
+        batch_size: views a batch.
+        views: only these; all where None.
+        shuffle_seed: shuffles anew at each epoch, the same at each run; None leaves the
+            files' order.
+
+    Returns:
+        A dataset of ({name: tensor [batch, *shape] of the spec's dtype}, labels int64
+        [batch]).
+    """
+    files = _files(patterns)
+    records = tf.data.TFRecordDataset(files)
+    if views is not None:
+        wanted = tf.constant(list(views))
+        records = records.filter(lambda record: tf.reduce_any(_parse(record, {})[2] == wanted))
+    if shuffle_seed is not None:
+        size = sum(int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in specs.values())
+        window = max(1, _SHUFFLE_BYTES // size)
+        # Records stay serialized in memory across epochs: they are read once.
+        records = records.cache().shuffle(window, seed=shuffle_seed, reshuffle_each_iteration=True)
+    parsed = records.map(lambda record: _parse(record, specs)[:2], num_parallel_calls=2)
+    return parsed.batch(batch_size).prefetch(2)

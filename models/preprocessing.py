@@ -1,0 +1,76 @@
+"""The one preprocessing graph: PNG bytes -> 256x256 grey.
+
+Transform runs `preprocessing_fn` over the training data and stores the graph; the
+served model loads that same graph. Nothing else in this project decodes an image for
+a network.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from schema import contract
+
+
+def decode_and_resize(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes one image as grey and resizes it.
+
+    Args:
+        image_bytes: scalar string, a PNG (any bit depth, palette or alpha) or JPEG.
+            TensorFlow keeps the high byte of 16-bit samples, drops alpha, and turns
+            colour into grey.
+
+    Returns:
+        uint8 [256, 256, 1]. Bilinear with an anti-aliasing kernel, so that a 1024-pixel
+        radiograph isn't sampled at every fourth pixel; rounded, not truncated.
+    """
+    grey = tf.io.decode_png(image_bytes, channels=1, dtype=tf.uint8)
+    size = (contract.IMAGE_SIZE, contract.IMAGE_SIZE)
+    resized = tf.image.resize(grey, size, method="bilinear", antialias=True)
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """tf.Transform's preprocessing function.
+
+    Args:
+        inputs: the features of `schema.contract`; the image is string [batch] or
+            [batch, 1]. Images may differ in size.
+
+    Returns:
+        The image as a lossless PNG (tf.Example has no uint8; stored without
+        compression, since Transform's writer compresses anyway), string [batch]; and
+        label, class name and sha256, handed on for what reads the features.
+    """
+
+    def one(image_bytes: tf.Tensor) -> tf.Tensor:
+        return tf.io.encode_png(decode_and_resize(image_bytes), compression=0)
+
+    # One image at a time: sizes differ, and memory stays that of one decoded image.
+    images = tf.map_fn(
+        one,
+        tf.reshape(inputs[contract.IMAGE], [-1]),
+        fn_output_signature=tf.string,
+        parallel_iterations=1,
+    )
+    outputs = {contract.TRANSFORMED_IMAGE: images}
+    for name in (contract.LABEL, contract.LABEL_TEXT, contract.SHA256):
+        outputs[name] = tf.reshape(inputs[name], [-1])
+    return outputs
+
+
+def decode_transformed(images: tf.Tensor) -> tf.Tensor:
+    """Opens what `preprocessing_fn` stored.
+
+    Args:
+        images: string [batch].
+
+    Returns:
+        uint8 [batch, 256, 256, 1].
+    """
+    shape = (contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1)
+    return tf.map_fn(
+        lambda png: tf.ensure_shape(tf.io.decode_png(png, channels=1), shape),
+        images,
+        fn_output_signature=tf.TensorSpec(shape, tf.uint8),
+    )

@@ -1,0 +1,168 @@
+"""The `cxr` command. Nothing here imports TFX or TensorFlow before it needs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from schema.errors import InputError
+
+EXIT_PUSHED = 0
+EXIT_ERROR = 1
+EXIT_INPUT = 2
+EXIT_NONE_BLESSED = 3
+
+app = typer.Typer(
+    help="Train, judge and serve chest X-ray classifiers on TFX.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _comma_separated(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in (None, {})}
+
+
+@app.command()
+def run(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with one folder of PNGs a class.")
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV with a line an image; default DATA/metadata.csv.")
+    ] = None,
+    weights_dir: Annotated[
+        Path | None, typer.Option(help="Folder with pre-trained weights (HDF5, notop).")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="All that the run writes lies here [default: output].")
+    ] = None,
+    backbones: Annotated[
+        str | None, typer.Option(help="Comma-separated: vgg16,xception,densenet121.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="fast, paper or demo [default: fast].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(help="A model below it isn't pushed [default: 0.9].")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with any field of the configuration.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what TFX and TensorFlow log, too.")
+    ] = False,
+) -> None:
+    """Run the whole pipeline on this machine."""
+    from pipeline.config import load_config
+    from pipeline.console import Console
+    from pipeline.layout import OutputLayout
+    from pipeline.runtime import logs_to
+
+    overrides = _without_none(
+        {
+            "data": _without_none({"dir": data, "metadata": metadata}),
+            "output": output,
+            "weights_dir": weights_dir,
+            "backbones": _comma_separated(backbones),
+            "seed": seed,
+            "gate": _without_none({"min_accuracy": min_accuracy}),
+        }
+    )
+    settings = load_config(config, preset=preset, overrides=overrides)
+    layout = OutputLayout(settings.output)
+    console = Console()
+    try:
+        with logs_to(layout.log, verbose=verbose):
+            from pipeline.local_runner import run as run_pipeline
+
+            summary = run_pipeline(settings, console)
+    except InputError:
+        raise
+    except Exception as error:
+        hint = "" if verbose else f" The whole log is in {layout.log}."
+        raise RuntimeError(f"{error}.{hint}") from error
+    finally:
+        console.stop()
+    if summary is None:
+        raise RuntimeError("the runner ran nothing")
+    console.result(summary, layout)
+    pushed = [m["pushed_to"] for m in summary["models"].values() if m["pushed_to"]]
+    if not pushed:
+        typer.echo("No model was blessed, so none was pushed.")
+        raise typer.Exit(EXIT_NONE_BLESSED)
+
+
+@app.command()
+def phantoms(
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    per_class: Annotated[
+        str, typer.Option(help="Images of COVID-19, NORMAL, Viral Pneumonia.")
+    ] = "36,60,48",
+    size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the generator.")] = 0,
+) -> None:
+    """Draw synthetic chest phantoms. They are not medical data."""
+    from pipeline.phantoms import write_phantoms
+
+    try:
+        counts = [int(part) for part in per_class.split(",")]
+    except ValueError as error:
+        raise InputError(f"per-class: {per_class!r} must be numbers such as 36,60,48.") from error
+    path = write_phantoms(out, counts, size=size, seed=seed)
+    typer.echo(f"{sum(counts)} phantoms (synthetic, not medical data) in {path}")
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
+    model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
+        "output/serving"
+    ),
+    model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
+) -> None:
+    """Classify images with a pushed model, in this process."""
+    from pipeline.prediction import predict_files, print_predictions
+
+    print_predictions(predict_files(images, model_dir, model))
+
+
+@app.command()
+def doctor(
+    weights_dir: Annotated[
+        Path | None, typer.Option(help="Folder with pre-trained weights.")
+    ] = None,
+) -> None:
+    """Say what is installed, what is missing, and what to do about it."""
+    from rich.console import Console
+
+    from pipeline.doctor import diagnose, render, worst
+
+    checks = diagnose(weights_dir)
+    render(checks, Console())
+    if worst(checks) == "fail":
+        raise typer.Exit(EXIT_ERROR)
+
+
+def main() -> None:
+    """The console script: turns errors into one line and the documented exit code."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"cxr: {error}", err=True)
+        raise SystemExit(EXIT_INPUT) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except RuntimeError as error:
+        typer.echo(f"cxr: {error}", err=True)
+        raise SystemExit(EXIT_ERROR) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""The pipeline's configuration: one typed object, read from YAML, checked at start.
+
+A preset (pipeline/presets/*.yaml) is laid under the user's own YAML file, and the
+command line's flags on top. Imports neither TFX nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import Self
+
+from models.backbones import BACKBONES, get_backbone
+from models.hyperparameters import TrainingParams
+from schema.errors import InputError
+
+Preset = Literal["fast", "paper", "demo"]
+PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
+_PRESET_DIR = Path(__file__).parent / "presets"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassConfig(_Strict):
+    """A class and the folders its images lie in.
+
+    Attributes:
+        name: as it appears in predictions and reports.
+        folders: folder names below the data folder; upper and lower case don't matter.
+    """
+
+    name: str = Field(min_length=1)
+    folders: tuple[str, ...] = Field(min_length=1)
+
+
+# The paper's order: COVID-19 0, Normal 1, Viral Pneumonia 2.
+_PAPER_CLASSES = (
+    ClassConfig(name="COVID-19", folders=("COVID-19", "COVID")),
+    ClassConfig(name="Normal", folders=("Normal",)),
+    ClassConfig(name="Viral Pneumonia", folders=("Viral Pneumonia",)),
+)
+
+
+class DataConfig(_Strict):
+    """Where the images are and how they are chosen.
+
+    Attributes:
+        dir: the folder with one folder a class.
+        metadata: CSV with a line an image; `metadata.csv` in `dir` where null.
+        classes: in the order of the class index.
+        test_fraction: of the balanced images of a class.
+        eval_fraction: of what the test split leaves.
+        max_bad_fraction: more unusable images than this stop the run.
+        max_pixels: an image that claims more is left out unread.
+        min_side: pixels; a smaller image is left out.
+    """
+
+    dir: Path
+    metadata: Path | None = None
+    classes: tuple[ClassConfig, ...] = _PAPER_CLASSES
+    test_fraction: Decimal = Field(Decimal("0.2"), gt=0, lt=1)
+    eval_fraction: Decimal = Field(Decimal("0.3"), gt=0, lt=1)
+    max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    max_pixels: int = Field(100_000_000, ge=1)
+    min_side: int = Field(32, ge=1)
+
+    @field_validator("classes")
+    @classmethod
+    def _check_classes(cls, classes: tuple[ClassConfig, ...]) -> tuple[ClassConfig, ...]:
+        if len(classes) < 2:
+            raise ValueError("at least two classes are needed")
+        names = [c.name for c in classes]
+        folders = [f.casefold() for c in classes for f in c.folders]
+        for what, values in (("class name", names), ("folder", folders)):
+            twice = sorted({v for v in values if values.count(v) > 1})
+            if twice:
+                raise ValueError(f"{what} given twice: {', '.join(twice)}")
+        return classes
+
+
+class GateConfig(_Strict):
+    """What a model must reach to be pushed.
+
+    Attributes:
+        min_accuracy: on the whole test split.
+        against_baseline: also not worse than the last blessed model of that backbone.
+    """
+
+    min_accuracy: float = Field(0.90, ge=0.0, le=1.0)
+    against_baseline: bool = True
+
+
+class PipelineConfig(_Strict):
+    """Everything a run depends on, besides the images and the code.
+
+    Attributes:
+        preset: the preset that this configuration started from.
+        data: images, classes, split.
+        output: all that the run writes lies below.
+        weights_dir: folder with pre-trained weights; Keras' cache or download where null.
+        allow_random_weights: go on without pre-trained weights.
+        backbones: which to train, by name in the table.
+        seed: of every random choice.
+        paper_recipe: take learning rate, batch size, epochs and callbacks from the table.
+        training: for all backbones.
+        training_overrides: backbone -> fields of `training` that differ for it.
+        gate: what a model must reach.
+        schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
+        beam_args: Beam's own pipeline options.
+        enable_cache: reuse what an earlier run in `output` computed from the same inputs.
+    """
+
+    preset: Preset = "fast"
+    data: DataConfig
+    output: Path = Path("output")
+    weights_dir: Path | None = None
+    allow_random_weights: bool = False
+    backbones: tuple[str, ...] = tuple(BACKBONES)
+    seed: int = Field(0, ge=0, lt=2**31)
+    paper_recipe: bool = False
+    training: TrainingParams = TrainingParams()
+    training_overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    gate: GateConfig = GateConfig()
+    schema_dir: Path | None = None
+    beam_args: tuple[str, ...] = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
+    enable_cache: bool = True
+
+    @field_validator("backbones")
+    @classmethod
+    def _check_backbones(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("at least one is needed")
+        for name in names:
+            if name not in BACKBONES:
+                raise ValueError(f"{name!r} is unknown; known are {', '.join(BACKBONES)}")
+        if len(set(names)) != len(names):
+            raise ValueError("each at most once")
+        return names
+
+    @model_validator(mode="after")
+    def _check_training(self) -> Self:
+        unknown = set(self.training_overrides) - set(BACKBONES)
+        if unknown:
+            raise ValueError(f"training_overrides: unknown backbone {', '.join(sorted(unknown))}")
+        for name in self.backbones:
+            params = self.training_for(name)
+            allowed = get_backbone(name).boundaries
+            if params.boundary not in allowed:
+                raise ValueError(
+                    f"training.boundary: {params.boundary!r} is none of {name}'s; "
+                    f"it has {', '.join(allowed)}"
+                )
+        return self
+
+    def training_for(self, backbone: str) -> TrainingParams:
+        """The training parameters of one backbone, recipe and overrides applied."""
+        merged = self.training.model_dump()
+        if self.paper_recipe:
+            recipe = get_backbone(backbone).paper
+            merged |= {
+                "learning_rate": recipe.learning_rate,
+                "batch_size": recipe.batch_size,
+                "epochs": recipe.epochs,
+                "early_stopping_patience": recipe.early_stopping_patience,
+                "plateau_patience": recipe.plateau_patience,
+            }
+        return TrainingParams.model_validate(
+            merge(merged, self.training_overrides.get(backbone, {}))
+        )
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays one nested mapping on another; values that are no mappings are replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        lower = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(lower, Mapping)
+        merged[key] = merge(lower, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def load_config(
+    file: Path | None = None,
+    *,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> PipelineConfig:
+    """Reads preset, file and overrides into one checked configuration.
+
+    Args:
+        file: the user's YAML; may name a `preset`. Relative paths in it are relative to
+            its folder.
+        preset: wins over the file's.
+        overrides: nested fields that win over both.
+
+    Raises:
+        InputError: names each field that is wrong.
+    """
+    own = _read_yaml(file) if file is not None else {}
+    if file is not None:
+        own = _anchor_paths(own, file.resolve().parent)
+    name = preset or own.get("preset", "fast")
+    if name not in PRESETS:
+        raise InputError(f"preset: {name!r} is unknown; known are {', '.join(PRESETS)}.")
+    values = merge(_read_yaml(_PRESET_DIR / f"{name}.yaml"), own)
+    values = merge(values, overrides or {}) | {"preset": name}
+    try:
+        return TypeAdapter(PipelineConfig).validate_python(values)
+    except ValidationError as error:
+        raise InputError(_explain(error, file)) from error
+
+
+def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    anchored = dict(values)
+    for key in ("output", "weights_dir", "schema_dir"):
+        if isinstance(values.get(key), str):
+            anchored[key] = folder / values[key]
+    if isinstance(values.get("data"), Mapping):
+        data = dict(values["data"])
+        for key in ("dir", "metadata"):
+            if isinstance(data.get(key), str):
+                data[key] = folder / data[key]
+        anchored["data"] = data
+    return anchored
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"configuration {file} can't be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"configuration {file} is no YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"configuration {file}: the top must be a mapping of fields.")
+    return values
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"]) or "configuration"
+        lines.append(f"{field}: {problem['msg'].removeprefix('Value error, ')}")
+    where = f" in {file}" if file else ""
+    return f"configuration{where} is wrong:\n  " + "\n  ".join(lines)

@@ -1,0 +1,114 @@
+"""What a person sees of a run: one line a node, and a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import rich.console
+from rich.status import Status
+from rich.table import Table
+
+from pipeline.layout import OutputLayout
+
+# A table written to a file or a pipe needn't fold.
+_WIDTH_OF_FILES = 160
+
+
+class Console:
+    """Prints progress and results to standard output."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        """Opens the console.
+
+        Args:
+            file: standard output where None.
+        """
+        self._console = rich.console.Console(file=file, highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console.width = _WIDTH_OF_FILES
+        self._status: Status | None = None
+        self._count = 0
+
+    def warn(self, sentence: str) -> None:
+        """Prints a warning that can't be overlooked."""
+        self._console.print(f"[bold yellow]WARNING[/] {sentence}")
+
+    def node_started(self, node: str) -> None:
+        """Shows a spinner on a terminal."""
+        if self._console.is_terminal:
+            self._status = self._console.status(f"{node} …")
+            self._status.start()
+
+    def node_finished(self, node: str, seconds: float, cached: bool) -> None:
+        """Prints the node's line."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+        self._count += 1
+        how = "[cyan]cached[/]" if cached else "[green]done[/]  "
+        self._console.print(f"{self._count:3d}  {how}  {node:<34} {seconds:8.1f} s")
+
+    def stop(self) -> None:
+        """Takes the spinner away, also after a failure."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def result(self, summary: Mapping[str, Any], layout: OutputLayout) -> None:
+        """Prints the split, the table of models and where to look."""
+        self._console.print(_split_line(summary["data"]))
+        for deviation in summary["data"]["deviations"]:
+            self.warn(f"split: {deviation['reason']}")
+        self._console.print(_table(summary, layout))
+        self._console.print(
+            f"Champion: [bold]{summary['champion'] or 'none'}[/]"
+            + f" → {_below(layout.root, summary['champion_pushed_to'])}"
+        )
+        self._console.print(
+            f"{summary['seconds']['total']:.0f} s in all; details in {layout.summary}"
+        )
+
+
+def _split_line(data: Mapping[str, Any]) -> str:
+    per_split = [
+        f"{split} " + "/".join(str(n) for n in counts.values())
+        for split, counts in data["counts"].items()
+    ]
+    return (
+        f"Split per class ({', '.join(data['classes'])}): {'; '.join(per_split)}. "
+        f"Duplicates dropped: {data['duplicates_dropped']}; bad images left out: {data['bad']}; "
+        f"patients in two splits: {data['patients_in_two_splits']}."
+    )
+
+
+def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
+    table = Table(title="Test split", title_justify="left")
+    for heading in (
+        "backbone",
+        "weights",
+        "accuracy",
+        "95 % Wilson",
+        "confusion (rows true)",
+        "blessed",
+        "pushed to",
+    ):
+        table.add_column(heading, overflow="fold")
+    for name, model in summary["models"].items():
+        low, high = model["wilson95"]
+        table.add_row(
+            name,
+            model["weights"],
+            f"{model['accuracy']:.2%} ({model['correct']}/{model['total']})",
+            f"{low:.3f}–{high:.3f}",
+            "\n".join(" ".join(f"{n:3d}" for n in row) for row in model["confusion"]),
+            "yes" if model["blessed"] else "no",
+            _below(layout.root, model["pushed_to"]),
+        )
+    return table
+
+
+def _below(root: Path, path: str | None) -> str:
+    """The path as seen from where the user gave the output folder."""
+    return str(root / Path(path).relative_to(root.resolve())) if path else "–"

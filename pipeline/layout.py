@@ -1,0 +1,52 @@
+"""Where a run writes: everything below one output folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from schema import contract
+
+PIPELINE_NAME: Final = "cxr-tfx"
+
+
+@dataclass(frozen=True)
+class OutputLayout:
+    """Paths below the output folder.
+
+    Attributes:
+        root: the output folder, as given.
+    """
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        """TFX's pipeline root."""
+        return self.root.resolve() / "artifacts"
+
+    @property
+    def metadata(self) -> Path:
+        """The metadata store, SQLite."""
+        return self.root.resolve() / "metadata.sqlite"
+
+    @property
+    def serving(self) -> Path:
+        """One folder a model name, in it one folder a version."""
+        return self.root.resolve() / "serving"
+
+    @property
+    def log(self) -> Path:
+        """What TFX, TensorFlow and Beam had to say in the last run."""
+        return self.root.resolve() / "logs" / "run.log"
+
+    @property
+    def scratch(self) -> Path:
+        """Temporary files; there only while a run is."""
+        return self.root.resolve() / "tmp"
+
+    @property
+    def summary(self) -> Path:
+        """The run's result, for machines."""
+        return self.root.resolve() / contract.SUMMARY_FILE

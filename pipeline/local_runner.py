@@ -1,0 +1,109 @@
+"""Runs the DAG on this machine, node after node, in this process.
+
+`cxr run` calls `run`. For TFX's own command line this file is the pipeline definition:
+`tfx pipeline create --engine=local --pipeline_path=pipeline/local_runner.py` and
+`tfx run create --engine=local --pipeline_name=cxr-tfx`; the configuration is the YAML
+file that $CXR_CONFIG names, else `cxr.yaml` in the working folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import PipelineConfig, load_config
+from pipeline.layout import OutputLayout
+from pipeline.progress import Listener, NodeClock
+from pipeline.runtime import prepare_environment, scratch_below
+from schema.errors import InputError
+
+
+class NodeFailedError(RuntimeError):
+    """A node failed; its own error is the cause."""
+
+
+def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
+    """Builds the DAG and runs it.
+
+    Args:
+        config: the checked configuration.
+        listener: told of warnings and of each node.
+
+    Returns:
+        The summary that is written to `summary.json`; None where nothing was run, as when
+        `tfx pipeline create` only wants to see the DAG.
+
+    Raises:
+        InputError: bad input, weights or data that break the schema.
+        NodeFailedError: anything else, naming the node.
+    """
+    prepare_environment()
+    from tfx import v1 as tfx
+
+    from pipeline.dag import create_pipeline
+    from pipeline.summary import latest_run, summarize, write_summary
+    from pipeline.weights_resolution import resolve_weights
+
+    started = time.monotonic()
+    layout = OutputLayout(config.output)
+    layout.root.mkdir(parents=True, exist_ok=True)
+    weights = resolve_weights(config, listener.warn)
+    pipeline = create_pipeline(config, weights)
+    before = latest_run(layout)
+    clock = NodeClock(listener)
+    with scratch_below(layout.scratch):
+        _run_observed(tfx.orchestration.LocalDagRunner(), pipeline, clock)
+    if latest_run(layout) == before:
+        return None
+    seconds = {**clock.seconds, "total": time.monotonic() - started}
+    summary = summarize(config, layout, seconds)
+    write_summary(layout, summary)
+    return summary
+
+
+def _run_observed(runner: Any, pipeline: Any, clock: NodeClock) -> None:
+    from absl import flags
+    from absl import logging as absl_logging
+
+    logger = logging.getLogger("absl")
+    # The clock listens at INFO. TFX parses absl's flags anew for every Beam node, which
+    # puts the level back to the flag's default: so that default has to be INFO, too.
+    flags.FLAGS.set_default("verbosity", absl_logging.INFO)
+    absl_logging.set_verbosity(absl_logging.INFO)
+    logger.addHandler(clock)
+    try:
+        runner.run(pipeline)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _explained(error, clock.running) from error
+    finally:
+        logger.removeHandler(clock)
+
+
+def _explained(error: BaseException, node: str | None) -> Exception:
+    """The user's own mistake, where one lies beneath; else the node's failure."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, InputError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return NodeFailedError(f"{node or 'the runner'} failed: {error}")
+
+
+def main() -> None:
+    """What TFX's command line runs."""
+    from pipeline.console import Console
+
+    config = load_config(Path(os.environ.get("CXR_CONFIG", "cxr.yaml")))
+    console = Console()
+    summary = run(config, console)
+    if summary is not None:
+        console.result(summary, OutputLayout(config.output))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Follows LocalDagRunner from node to node through its log messages."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+# LocalDagRunner has no hook; these are the messages (format strings) it logs.
+_STARTED: Final = "Component %s is running."
+_FINISHED: Final = "Component %s is finished."
+_CACHED: Final = "A cached execution %d is used."
+
+
+class Listener(Protocol):
+    """What wants to know."""
+
+    def warn(self, sentence: str) -> None:
+        """Something that the user should know, but that stops nothing."""
+
+    def node_started(self, node: str) -> None:
+        """A node was handed to its launcher."""
+
+    def node_finished(self, node: str, seconds: float, cached: bool) -> None:
+        """A node is done, or its cached result was taken."""
+
+
+@dataclass
+class NodeClock(logging.Handler):
+    """Turns the runner's messages into calls, and keeps wall-clock seconds per node.
+
+    Attributes:
+        listener: is called.
+        seconds: node id -> wall-clock seconds, in the order of execution.
+        cached: nodes whose cached result was taken.
+    """
+
+    listener: Listener
+    seconds: dict[str, float] = field(default_factory=dict)
+    cached: set[str] = field(default_factory=set)
+    _running: str | None = None
+    _started: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__init__(logging.INFO)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes one message."""
+        if record.msg == _STARTED and record.args:
+            self._running = str(record.args[0])  # type: ignore[index]
+            self._started = time.monotonic()
+            self.listener.node_started(self._running)
+        elif record.msg == _CACHED and self._running:
+            self.cached.add(self._running)
+        elif record.msg == _FINISHED and self._running:
+            spent = time.monotonic() - self._started
+            self.seconds[self._running] = spent
+            self.listener.node_finished(self._running, spent, self._running in self.cached)
+            self._running = None
+
+    @property
+    def running(self) -> str | None:
+        """The node that is under way (or has failed)."""
+        return self._running

@@ -1,0 +1,187 @@
+"""Reads a run's result back from the metadata store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ml_metadata as mlmd
+import tensorflow_model_analysis as tfma
+from ml_metadata.proto import metadata_store_pb2
+from scipy.stats import binomtest
+
+from components.radiograph_example_gen.manifest import read_summary
+from pipeline.config import PipelineConfig
+from pipeline.layout import PIPELINE_NAME, OutputLayout
+from schema import contract
+
+
+def _open_store(layout: OutputLayout) -> mlmd.MetadataStore:
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(layout.metadata)
+    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    return mlmd.MetadataStore(config)
+
+
+def _latest_run_context(store: mlmd.MetadataStore) -> metadata_store_pb2.Context | None:
+    runs = store.get_contexts_by_type("pipeline_run")
+    return max(runs, key=lambda run: run.id, default=None)
+
+
+def latest_run(layout: OutputLayout) -> str | None:
+    """The id of the last run in the metadata store; None before the first."""
+    if not layout.metadata.exists():
+        return None
+    run = _latest_run_context(_open_store(layout))
+    return run.name if run else None
+
+
+@dataclass(frozen=True)
+class RunOutputs:
+    """The output artifacts of one run.
+
+    Attributes:
+        artifacts: (node id, output key) -> artifact, cached ones included.
+    """
+
+    artifacts: Mapping[tuple[str, str], metadata_store_pb2.Artifact]
+
+    def get(self, node: str, key: str) -> metadata_store_pb2.Artifact | None:
+        """One artifact; None where the node wrote none."""
+        return self.artifacts.get((node, key))
+
+    def uri(self, node: str, key: str) -> str:
+        """One artifact's URI.
+
+        Raises:
+            KeyError: the node wrote none.
+        """
+        return self.artifacts[node, key].uri
+
+
+def read_run(layout: OutputLayout) -> RunOutputs:
+    """Collects what the last run wrote or took from the cache."""
+    store = _open_store(layout)
+    run = _latest_run_context(store)
+    found: dict[tuple[str, str], metadata_store_pb2.Artifact] = {}
+    if run is None:
+        return RunOutputs(found)
+    outputs = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+    for execution in store.get_executions_by_context(run.id):
+        node = _node_id(store, execution.id)
+        for event in store.get_events_by_execution_ids([execution.id]):
+            if event.type in outputs:
+                (artifact,) = store.get_artifacts_by_id([event.artifact_id])
+                found[node, event.path.steps[0].key] = artifact
+    return RunOutputs(found)
+
+
+def _node_id(store: mlmd.MetadataStore, execution_id: int) -> str:
+    contexts = store.get_contexts_by_execution(execution_id)
+    name = next(context.name for context in contexts if context.type == "node")
+    return name.removeprefix(f"{PIPELINE_NAME}.")
+
+
+def summarize(
+    config: PipelineConfig, layout: OutputLayout, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """The summary of the last run, in the form that the README describes.
+
+    Args:
+        config: of the run.
+        layout: of its output folder.
+        seconds: node id -> wall-clock seconds, and `total`.
+    """
+    outputs = read_run(layout)
+    manifest = read_summary(outputs.uri("RadiographExampleGen", "manifest"))
+    champion = outputs.get("Champion", "model")
+    classes = [c.name for c in config.data.classes]
+    return {
+        "tfx_version": version("tfx"),
+        "preset": config.preset,
+        "seed": config.seed,
+        "data": {
+            "classes": classes,
+            "counts": _per_split(manifest["split_counts"]),
+            "duplicates_dropped": manifest["duplicates_dropped"],
+            "patients_in_two_splits": manifest["patients_in_two_splits"],
+            "bad": manifest["bad"],
+            "left_out": manifest["left_out"],
+            "deviations": manifest["deviations"],
+            "digest": manifest["digest"],
+        },
+        "models": {name: _model_summary(name, outputs, len(classes)) for name in config.backbones},
+        "champion": _property(champion, "backbone") if champion else None,
+        "champion_pushed_to": _pushed_to(contract.CHAMPION, outputs),
+        "seconds": {node: round(spent, 3) for node, spent in seconds.items()},
+    }
+
+
+def _per_split(per_class: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    return {
+        split: {name: counts[split] for name, counts in per_class.items()}
+        for split in contract.SPLITS
+    }
+
+
+def write_summary(layout: OutputLayout, summary: Mapping[str, Any]) -> None:
+    """Writes `summary.json`, whole or not at all."""
+    unfinished = layout.summary.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(layout.summary)
+
+
+def _property(artifact: metadata_store_pb2.Artifact, name: str) -> str | None:
+    value = artifact.custom_properties.get(name)
+    return (value.string_value or None) if value is not None else None
+
+
+def _pushed_to(name: str, outputs: RunOutputs) -> str | None:
+    pushed = outputs.get(f"Pusher.{name}", "pushed_model")
+    return _property(pushed, "pushed_destination") if pushed else None
+
+
+def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, Any]:
+    confusion = confusion_matrix(outputs.uri(f"Evaluator.{name}", "evaluation"), n_classes)
+    correct = sum(confusion[i][i] for i in range(n_classes))
+    total = sum(map(sum, confusion))
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    backbone = outputs.get(f"PretrainedBackbone.{name}", "model")
+    blessing = outputs.get(f"Evaluator.{name}", "blessing")
+    return {
+        "weights": _property(backbone, "weights") if backbone else None,
+        "accuracy": correct / total,
+        "correct": correct,
+        "total": total,
+        "confusion": confusion,
+        "wilson95": [float(interval.low), float(interval.high)],
+        "blessed": bool(
+            blessing is not None and blessing.custom_properties["blessed"].int_value == 1
+        ),
+        "pushed_to": _pushed_to(name, outputs),
+    }
+
+
+def confusion_matrix(evaluation_uri: str, n_classes: int) -> list[list[int]]:
+    """The counts that TFMA wrote for the whole test split.
+
+    Args:
+        evaluation_uri: of Evaluator's `evaluation`.
+        n_classes: rows and columns.
+
+    Returns:
+        Rows true class, columns predicted class.
+    """
+    result = tfma.load_eval_result(str(Path(evaluation_uri)))
+    overall = next(plots for key, plots in result.plots if not key)
+    matrices = overall[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"]
+    counts = [[0] * n_classes for _ in range(n_classes)]
+    for entry in matrices[0]["entries"]:
+        row = int(entry.get("actualClassId", 0))
+        column = int(entry.get("predictedClassId", 0))
+        counts[row][column] = round(float(entry["numWeightedExamples"]))
+    return counts

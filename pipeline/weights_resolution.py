@@ -1,0 +1,67 @@
+"""Decides, before the DAG is built, which weights each backbone gets."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from models.backbones import Backbone, get_backbone
+from models.weights import (
+    RANDOM,
+    WeightsSource,
+    find_weights,
+    keras_cache,
+    missing_weights_error,
+)
+from pipeline.config import PipelineConfig
+
+_DOWNLOAD_TIMEOUT = 30.0
+
+
+def resolve_weights(
+    config: PipelineConfig, warn: Callable[[str], None]
+) -> dict[str, WeightsSource]:
+    """Finds, downloads, or (where the configuration allows it) forgoes weights.
+
+    Args:
+        config: names backbones and the weights folder.
+        warn: told in one sentence about each backbone that goes on with random weights.
+
+    Raises:
+        InputError: no weights for a backbone, and random ones aren't allowed.
+    """
+    sources = {}
+    for name in config.backbones:
+        backbone = get_backbone(name)
+        source = find_weights(backbone, config.weights_dir)
+        if source is None and config.allow_random_weights:
+            warn(
+                f"{name}: no pre-trained weights found. Going on with RANDOM weights: good "
+                "for a demonstration, not for results."
+            )
+            source = WeightsSource(RANDOM)
+        sources[name] = source or _download(backbone, config.weights_dir)
+    return sources
+
+
+def _download(backbone: Backbone, weights_dir: Path | None) -> WeightsSource:
+    """Lets Keras download the ImageNet weights into its cache."""
+    import keras
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    try:
+        getattr(keras.applications, backbone.application)(
+            include_top=False, weights="imagenet", input_shape=(256, 256, 3)
+        )
+    except Exception as error:  # Keras raises plain Exception where a download fails.
+        raise missing_weights_error(backbone, weights_dir, str(error)) from error
+    finally:
+        socket.setdefaulttimeout(before)
+    source = find_weights(backbone, None)
+    if source is None:
+        raise missing_weights_error(
+            backbone, weights_dir, f"Keras put nothing into {keras_cache()}"
+        )
+    return source

@@ -1,0 +1,77 @@
+"""The names on which every stage of the pipeline agrees.
+
+Nothing here computes anything. Components, models, the server and the reports
+import these constants instead of spelling the strings, so a rename is one edit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SPLIT_TRAIN: Final = "train"
+SPLIT_EVAL: Final = "eval"
+SPLIT_TEST: Final = "test"
+SPLITS: Final = (SPLIT_TRAIN, SPLIT_EVAL, SPLIT_TEST)
+
+# What RadiographExampleGen writes, one tf.train.Example an image.
+IMAGE: Final = "image/encoded"  # bytes, the PNG file as it was found
+LABEL: Final = "image/class/label"  # int64, index into the configured classes
+LABEL_TEXT: Final = "image/class/text"  # bytes, the class name
+PATH: Final = "image/path"  # bytes, relative to the data folder, "/" separated
+SHA256: Final = "image/sha256"  # bytes, lower-case hex digest of the file
+WIDTH: Final = "image/width"  # int64, pixels
+HEIGHT: Final = "image/height"  # int64, pixels
+BYTES: Final = "image/bytes"  # int64, size of the file
+MEAN: Final = "image/mean"  # float, grey level 0..255
+STD: Final = "image/std"  # float, grey levels
+ENTROPY: Final = "image/entropy"  # float, bits a pixel of the grey histogram, 0..8
+PATIENT: Final = "patient/id"  # bytes, UNKNOWN where there is none
+SEX: Final = "patient/sex"  # bytes
+AGE: Final = "patient/age"  # float, years; absent where unknown
+AGE_GROUP: Final = "patient/age_group"  # bytes
+VIEW: Final = "image/view"  # bytes
+SOURCE: Final = "image/source"  # bytes
+
+UNKNOWN: Final = "unknown"  # an empty cell of metadata.csv
+
+# metadata.csv column -> feature. `file` (relative path) is the key and `label`,
+# where present, must agree with the class folder. Other columns are ignored.
+METADATA_TEXT_COLUMNS: Final = {
+    "patient_id": PATIENT,
+    "sex": SEX,
+    "age_group": AGE_GROUP,
+    "view": VIEW,
+    "source": SOURCE,
+}
+METADATA_NUMBER_COLUMNS: Final = {"age": AGE}
+
+# Features that are not fit for statistics: the pixels.
+PIXEL_FEATURES: Final = (IMAGE,)
+# What TFMA slices by, besides the whole test split.
+SLICE_FEATURES: Final = (LABEL_TEXT, SOURCE, VIEW, SEX, AGE_GROUP)
+
+# What Transform adds.
+TRANSFORMED_IMAGE: Final = "image/uint8_png"  # bytes, lossless PNG, IMAGE_SIZE², 1 channel
+IMAGE_SIZE: Final = 256
+
+# What Featurizer writes.
+VIEW_NAME: Final = "view/name"  # bytes, "identity" or "mirror"
+FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor bytes
+
+# Files in the artifacts of PretrainedBackbone and Trainer.
+BACKBONE_WEIGHTS_FILE: Final = "backbone.weights.h5"
+HISTORY_FILE: Final = "history.json"  # metric name -> value per epoch
+VALIDATION_FILE: Final = "validation.json"  # accuracy, loss, total, confusion
+
+# The SavedModel.
+SIGNATURE_DEFAULT: Final = "serving_default"  # PNG or JPEG bytes, string [None]
+SIGNATURE_EXAMPLES: Final = "serve_examples"  # serialized tf.Example, string [None]
+INPUT_IMAGES: Final = "image_bytes"
+INPUT_EXAMPLES: Final = "examples"
+OUTPUT_CLASSES: Final = "classes"  # string [None, n_classes]
+OUTPUT_PROBABILITIES: Final = "probabilities"  # float32 [None, n_classes]
+OUTPUT_PREDICTED: Final = "predicted_class"  # string [None]
+
+# Folder and model name of the best backbone in the serving folder.
+CHAMPION: Final = "champion"
+SUMMARY_FILE: Final = "summary.json"

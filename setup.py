@@ -1,0 +1,49 @@
+"""Packaging of cxr-tfx. Exact versions are in requirements/py310.lock; these are bounds."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+README = Path(__file__).parent / "README.md"
+
+setup(
+    name="cxr-tfx",
+    version="0.1.0",
+    description="A TFX pipeline that trains, compares and serves chest X-ray classifiers",
+    long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    # TFX 1.16 has packages for 3.9 and 3.10, and the code is written for 3.10.
+    python_requires=">=3.10,<3.11",
+    packages=find_packages(include=["pipeline*", "components*", "models*", "schema*", "serving*"]),
+    # Spelled out so that an editable install puts this folder on the path: a package
+    # added later is then found without installing anew.
+    package_dir={"": "."},
+    package_data={
+        "": ["py.typed"],
+        "schema": ["*.pbtxt"],
+        "pipeline": ["presets/*.yaml"],
+    },
+    install_requires=[
+        "tfx[kfp]>=1.16,<1.17",
+        # Beam 2.69 stopped bringing dill along, yet tfx-bsl 1.16 still imports it:
+        # without this line `import tfx` fails.
+        "dill",
+        "apache-beam",
+        "tensorflow>=2.16,<2.17",
+        "keras>=3,<4",
+        "numpy<2",
+        "scipy",
+        "pillow>=10",
+        "h5py",
+        "pydantic>=2,<3",
+        "typer",
+        "rich",
+        "pyyaml",
+        # The `tfx` CLI runs `pip freeze --local` inside the environment.
+        "pip",
+        # setuptools 81 dropped pkg_resources, which TFX's dependencies still import.
+        "setuptools<81",
+    ],
+    entry_points={"console_scripts": ["cxr = pipeline.cli:main"]},
+)

@@ -1,0 +1,88 @@
+"""Folder layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.radiograph_example_gen.discovery import Discovery, Kind, discover, find_metadata
+from components.radiograph_example_gen.settings import ClassFolders
+from schema.errors import InputError
+
+CLASSES = (ClassFolders("COVID-19", ("COVID-19", "COVID")), ClassFolders("Normal", ("normal",)))
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def paths(found: Discovery) -> list[str]:
+    return [candidate.path for candidate in found.candidates]
+
+
+def test_kaggle_layout(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/images/1.png", "COVID/masks/1.png", "Normal/images/2.PNG")
+    touch(tmp_path, "Normal/.DS_Store", "Normal/._2.png", "Normal/Thumbs.db", "Normal/notes.txt")
+    touch(tmp_path, "Normal/old/3.png", "elsewhere/4.png")
+    found = discover(tmp_path, CLASSES)
+    assert paths(found) == ["COVID/images/1.png", "Normal/images/2.PNG"]
+    assert [(item.path, item.kind) for item in found.left_out] == [
+        ("Normal/notes.txt", Kind.OTHER_FILE),
+        ("Normal/old", Kind.OTHER_FILE),
+    ]
+    assert found.found == {"COVID-19": 1, "Normal": 1}
+
+
+def test_all_folders_of_a_class_are_read_whatever_their_case(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID-19/1.png", "covid/2.png", "COVID/3.png", "NORMAL/4.png")
+    assert paths(discover(tmp_path, CLASSES)) == [
+        "COVID-19/1.png", "COVID/3.png", "NORMAL/4.png", "covid/2.png",
+    ]  # fmt: skip
+
+
+def test_links_out_of_the_folder(tmp_path: Path) -> None:
+    root = touch(tmp_path / "data", "COVID/1.png", "Normal/1.png")
+    touch(tmp_path, "secret.png")
+    (root / "COVID/out.png").symlink_to(tmp_path / "secret.png")
+    (root / "COVID/in.png").symlink_to(root / "COVID/1.png")
+    (root / "COVID/loop.png").symlink_to(root / "COVID/loop.png")
+    found = discover(root, CLASSES)
+    assert paths(found) == ["COVID/1.png", "COVID/in.png", "COVID/loop.png", "Normal/1.png"]
+    assert [(item.path, item.kind) for item in found.left_out] == [("COVID/out.png", Kind.BAD)]
+    assert found.found["COVID-19"] == 4
+
+
+def test_name_that_is_not_utf8(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/1.png", "Normal/1.png")
+    with open(bytes(tmp_path) + b"/COVID/\xff.png", "wb"):  # noqa: PTH123
+        pass
+    assert discover(tmp_path, CLASSES).left_out[0].path == "COVID/\\xff.png"
+
+
+def test_missing_data_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a folder"):
+        discover(tmp_path / "no", CLASSES)
+
+
+def test_missing_class_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "Normal/1.png")
+    with pytest.raises(InputError, match="no sub-folder named 'COVID-19' or 'COVID'"):
+        discover(tmp_path, CLASSES)
+
+
+def test_empty_class_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/readme.txt", "Normal/1.png")
+    with pytest.raises(InputError, match=r"no \.png file in 'COVID'"):
+        discover(tmp_path, CLASSES)
+
+
+def test_find_metadata(tmp_path: Path) -> None:
+    assert find_metadata(tmp_path, None) is None
+    touch(tmp_path, "metadata.csv")
+    assert find_metadata(tmp_path, None) == tmp_path / "metadata.csv"
+    with pytest.raises(InputError, match="is not a file"):
+        find_metadata(tmp_path, str(tmp_path / "other.csv"))

@@ -1,0 +1,119 @@
+"""One bad file each, and the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.radiograph_example_gen.discovery import Candidate
+from components.radiograph_example_gen.inspection import (
+    Inspection,
+    decode_grey,
+    grey_statistics,
+    inspect_file,
+)
+from components.radiograph_example_gen.settings import Limits
+
+
+@pytest.fixture
+def inspect(tmp_path: Path) -> Callable[[bytes], Inspection]:
+    def run(content: bytes) -> Inspection:
+        (tmp_path / "x.png").write_bytes(content)
+        return inspect_file(str(tmp_path), Candidate("x.png", "a"), Limits())
+
+    return run
+
+
+def test_truncated(inspect: Callable[[bytes], Inspection], make_png: Callable[..., bytes]) -> None:
+    content = make_png(1)
+    for length in (10, 20, len(content) // 2, len(content) - 1):
+        assert "truncated" in inspect(content[:length]).reason
+
+
+def test_damaged(inspect: Callable[[bytes], Inspection], make_png: Callable[..., bytes]) -> None:
+    content = bytearray(make_png(1))
+    content[len(content) // 2] ^= 255
+    assert "damaged" in inspect(bytes(content)).reason
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"not an image at all", "another kind of file"),
+        (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "does not start with its header"),
+    ],
+)
+def test_not_a_png(inspect: Callable[[bytes], Inspection], content: bytes, reason: str) -> None:
+    assert reason in inspect(content).reason
+
+
+def test_one_pixel(inspect: Callable[[bytes], Inspection], make_png: Callable[..., bytes]) -> None:
+    assert "1×1 pixels" in inspect(make_png(1, 1)).reason
+
+
+def test_huge_claim_is_never_decoded(
+    inspect: Callable[[bytes], Inspection],
+    claim_png: Callable[[int, int], bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = "components.radiograph_example_gen.inspection.decode_grey"
+    monkeypatch.setattr(module, lambda _: pytest.fail("decoded"))
+    assert "claims 100000×100000" in inspect(claim_png(100_000, 100_000)).reason
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGB", "RGBA", "I;16"])
+def test_every_png_mode_is_used(
+    inspect: Callable[[bytes], Inspection], make_png: Callable[..., bytes], mode: str
+) -> None:
+    outcome = inspect(make_png(1, 40, mode))
+    assert outcome.reason == ""
+    assert (outcome.width, outcome.height) == (40, 40)
+    assert decode_grey(make_png(1, 40, mode)).shape == (40, 40)
+
+
+def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dir.png").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "denied.png").write_bytes(b"x")
+    real_open = Path.open
+
+    def refuse(self: Path, *args: Any) -> Any:
+        if self.name == "denied.png":
+            raise PermissionError(13, "Permission denied")
+        return real_open(self, *args)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for name, reason in (
+        ("dir.png", "Is a directory"),
+        ("link.png", "No such file"),
+        ("denied.png", "Permission denied"),
+    ):
+        outcome = inspect_file(str(tmp_path), Candidate(name, "a"), Limits())
+        assert reason in outcome.reason
+        assert outcome.sha256 == ""
+
+
+def test_statistics_against_numpy() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1100, 1000), dtype=np.uint8)
+    mean, std, entropy = grey_statistics(image)
+    assert mean == pytest.approx(image.mean())
+    assert std == pytest.approx(image.std())
+    assert entropy == pytest.approx(8, abs=1e-3)
+
+
+def test_statistics_of_known_images() -> None:
+    assert grey_statistics(np.full((9, 9), 7, np.uint8)) == (7, 0, 0)
+    assert grey_statistics(np.array([[0, 2]], np.uint8)) == (1, 1, 1)
+
+
+def test_json_is_exact() -> None:
+    outcome = Inspection("ä\u2028.png", "a", mean=1 / 3, std=0.1, entropy=2e-17)
+    assert Inspection.from_json(outcome.to_json()) == outcome
+    assert "\u2028" not in outcome.to_json()

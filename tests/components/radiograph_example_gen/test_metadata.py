@@ -1,0 +1,115 @@
+"""metadata.csv: what is accepted, what is refused, what is listed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.radiograph_example_gen.discovery import Kind
+from components.radiograph_example_gen.metadata import Row, match_rows, parse_metadata
+from schema import contract
+from schema.errors import InputError
+
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+COLUMNS = tuple(contract.METADATA_TEXT_COLUMNS)
+
+
+@given(st.lists(st.tuples(*[cells] * len(COLUMNS)), max_size=5))
+def test_any_cell_survives(rows: list[tuple[str, ...]]) -> None:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(["file", *COLUMNS])
+    for index, row in enumerate(rows):
+        writer.writerow([f"c/{index}.png", *row])
+    parsed = parse_metadata(buffer.getvalue().encode()).rows
+    assert [row.file for row in parsed] == [f"c/{index}.png" for index in range(len(rows))]
+    for found, expected in zip(parsed, rows, strict=True):
+        for column, value in zip(COLUMNS, expected, strict=True):
+            kept = value.strip()
+            unknown = not kept or kept.casefold() == contract.UNKNOWN
+            assert found.text[column] == (contract.UNKNOWN if unknown else kept)
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_an_input_error_or_a_table(content: bytes) -> None:
+    with contextlib.suppress(InputError):
+        parse_metadata(content)
+
+
+def test_byte_order_mark_case_spaces_and_other_columns() -> None:
+    table = parse_metadata("\ufeffFile , Age,x\n a.png , 41.5 ,?\n\n".encode())
+    assert table.rows == (
+        Row(2, "a.png", "", dict.fromkeys(COLUMNS, contract.UNKNOWN), {"age": 41.5}),
+    )
+
+
+@pytest.mark.parametrize("age", ["old", "nan", "inf", "-1", "045Y"])
+def test_age_that_is_no_number_is_unknown_and_listed(age: str) -> None:
+    table = parse_metadata(f"file,age\na.png,{age}\n".encode())
+    assert table.rows[0].numbers == {}
+    assert table.problems[0].kind is Kind.METADATA
+    assert age in table.problems[0].reason
+
+
+def test_unknown_patient_is_no_patient() -> None:
+    rows = parse_metadata(b"file,patient_id\na.png,Unknown\nb.png,\nc.png,p\n").rows
+    assert [row.patient for row in rows] == ["", "", "p"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no column 'file'"),
+        (b"name,age\nx,1\n", "no column 'file'"),
+        (b"file\n\xff\xfe\n", "not UTF-8"),
+        (b'file,age\n"a.png,1\n', "line 2: not CSV"),
+        (b"file,age\na.png,1,2\n", "line 2: 3 cells"),
+        (b"file,sex,sex\n", "'sex' is there twice"),
+    ],
+)
+def test_refused(content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_metadata(content)
+
+
+PATHS = ["COVID/images/1.png", "COVID/2.png", "Normal/2.png", "Normal/images/3.png"]
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("COVID/2.png", "COVID/2.png"),
+        ("./COVID\\2.png", "COVID/2.png"),
+        ("COVID/1.png", "COVID/images/1.png"),
+        ("3.png", "Normal/images/3.png"),
+    ],
+)
+def test_key_finds_image(key: str, path: str) -> None:
+    rows = parse_metadata(f"file\n{key}\n".encode()).rows
+    assert list(match_rows(rows, PATHS).by_path) == [path]
+
+
+@pytest.mark.parametrize("key", ["2.png", "COVID/9.png", '""'])
+def test_row_without_image_is_listed(key: str) -> None:
+    rows = parse_metadata(f"file,sex\n{key},F\n".encode()).rows
+    matched = match_rows(rows, PATHS)
+    assert not matched.by_path
+    assert matched.left_out[0].kind is Kind.ROW_WITHOUT_IMAGE
+
+
+def test_same_row_twice_is_used_once_and_listed() -> None:
+    rows = parse_metadata(b"file,sex\nCOVID/2.png,F\nCOVID/2.png, F\n").rows
+    matched = match_rows(rows, PATHS)
+    assert matched.by_path["COVID/2.png"].line == 2
+    assert "same as line 2" in matched.left_out[0].reason
+
+
+def test_contradicting_rows_name_both_lines() -> None:
+    rows = parse_metadata(b"file,sex\n3.png,F\nNormal/images/3.png,M\n").rows
+    with pytest.raises(InputError, match="lines 2 and 3 contradict"):
+        match_rows(rows, PATHS)
