@@ -117,7 +117,8 @@ _ROWS = (
     ),
 )
 
-BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType({row.name: row for row in _ROWS})
+_TABLE = {row.name: row for row in _ROWS}
+BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(_TABLE)
 
 
 def get_backbone(name: str) -> Backbone:

@@ -94,7 +94,10 @@ def read(
         records = records.filter(lambda record: tf.reduce_any(_parse(record, {})[2] == wanted))
     if shuffle_seed is not None:
         size = sum(int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in specs.values())
-        window = max(1, _SHUFFLE_BYTES // size)
+        # No record is smaller than its tensors, so a window never has more places than
+        # there are records: TensorFlow sets up each place, at every epoch.
+        stored = sum(tf.io.gfile.stat(file).length for file in files)
+        window = max(1, min(_SHUFFLE_BYTES, stored) // size)
         # Records stay serialized in memory across epochs: they are read once.
         records = records.cache().shuffle(window, seed=shuffle_seed, reshuffle_each_iteration=True)
     parsed = records.map(lambda record: _parse(record, specs)[:2], num_parallel_calls=2)

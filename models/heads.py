@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,9 +33,11 @@ def build_head(
         seed: of the initial weights and dropout.
 
     Returns:
-        {tap name: float32 [batch, channels]} -> float32 probabilities [batch, n_classes].
+        {tap name: float32 [batch, channels]} -> float32 probabilities [batch, n_classes],
+        with the taps that the kind uses as inputs; call it through `apply_head`.
     """
-    inputs = {name: keras.Input((channels,), name=name) for name, channels in taps.items()}
+    used = {TAP_LAST: taps[TAP_LAST]} if params.kind == "paper" else taps
+    inputs = {name: keras.Input((channels,), name=name) for name, channels in used.items()}
     if params.kind == "paper":
         hidden = keras.layers.Dense(
             params.width,
@@ -56,6 +59,20 @@ def build_head(
         name="probabilities",
     )(hidden)
     return keras.Model(inputs, probabilities, name="head")
+
+
+def apply_head(head: keras.Model, taps: Mapping[str, Any], *, training: bool | None = None) -> Any:
+    """Calls a head with the taps that it uses.
+
+    Args:
+        head: what `build_head` returned.
+        taps: tap name -> tensor [batch, channels]; more than the head uses is fine.
+        training: as Keras' own; None leaves it to Keras.
+
+    Returns:
+        Probabilities [batch, n_classes].
+    """
+    return head({name: taps[name] for name in head.input}, training=training)
 
 
 def _standardise(

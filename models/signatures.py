@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from models.boundary import CutNetwork
+from models.heads import apply_head
 from models.preprocessing import decode_transformed
 from schema import contract
 
@@ -86,7 +87,7 @@ class ServedModel(tf.Module):
     def _classify(self, pngs: tf.Tensor) -> tf.Tensor:
         grey = tf.cast(decode_transformed(pngs), tf.float32)
         taps = self.suffix(self.prefix(grey, training=False), training=False)
-        return self.head(taps, training=False)
+        return apply_head(self.head, taps, training=False)
 
 
 def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:

@@ -17,7 +17,7 @@ import tensorflow_transform as tft
 from models import feature_records
 from models.backbones import build_network, get_backbone, load_weights
 from models.boundary import BOUNDARY_MAP, CutNetwork, cut
-from models.heads import build_head
+from models.heads import apply_head, build_head
 from models.hyperparameters import VIEW_IDENTITY, AugmentationParams, TrainingParams
 from models.signatures import ServedModel, export
 from schema import contract
@@ -115,26 +115,24 @@ def _trainable_model(
     features = {name: keras.ops.cast(tensor, "float32") for name, tensor in inputs.items()}
     if augmentation is not None:
         features[BOUNDARY_MAP] = _augment(features[BOUNDARY_MAP], augmentation, seed)
-    return keras.Model(inputs, head(network.suffix(features)))
+    return keras.Model(inputs, apply_head(head, network.suffix(features)))
 
 
 def _augment(images: keras.KerasTensor, params: AugmentationParams, seed: int) -> keras.KerasTensor:
+    # A seed each, since layers of one seed draw the same numbers; and a layer each for the
+    # flips, since "horizontal_and_vertical" draws once for both.
     layers = keras.layers
-    range_ = (0.0, 255.0)
     if params.shear_degrees:
         factor = math.tan(math.radians(params.shear_degrees))
-        images = layers.RandomShear(
-            x_factor=factor, fill_mode="nearest", value_range=range_, seed=seed
-        )(images)
+        images = layers.RandomShear(x_factor=factor, fill_mode="nearest", seed=seed)(images)
     if params.zoom:
         both = (-params.zoom, params.zoom)
-        images = layers.RandomZoom(both, both, fill_mode="nearest", seed=seed)(images)
-    flips = {
-        (True, True): "horizontal_and_vertical",
-        (True, False): "horizontal",
-        (False, True): "vertical",
-    }.get((params.horizontal_flip, params.vertical_flip))
-    return layers.RandomFlip(flips, seed=seed)(images) if flips else images
+        images = layers.RandomZoom(both, both, fill_mode="nearest", seed=seed + 1)(images)
+    if params.horizontal_flip:
+        images = layers.RandomFlip("horizontal", seed=seed + 2)(images)
+    if params.vertical_flip:
+        images = layers.RandomFlip("vertical", seed=seed + 3)(images)
+    return images
 
 
 class _BestWeights(keras.callbacks.Callback):
@@ -152,8 +150,10 @@ class _BestWeights(keras.callbacks.Callback):
         """Compares the epoch that ended."""
         loss = (logs or {})["val_loss"]
         if loss < self._loss:
-            self._loss = loss
-            self._weights = self.model.get_weights()
+            weights = self.model.get_weights()
+            # A loss that is a number proves nothing: oneDNN's fused ReLU makes NaN 0.
+            if all(np.isfinite(weight).all() for weight in weights):
+                self._loss, self._weights = loss, weights
 
     def restore(self) -> None:
         """Puts the best weights back; raises where every epoch's loss was NaN."""
@@ -207,7 +207,7 @@ def _validate(
         taps = network.suffix(
             {k: tf.cast(v, tf.float32) for k, v in features.items()}, training=False
         )
-        probabilities.append(head(taps, training=False).numpy())
+        probabilities.append(apply_head(head, taps, training=False).numpy())
         labels.append(label.numpy())
     p, y = np.concatenate(probabilities), np.concatenate(labels)
     predicted = p.argmax(axis=-1)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import rich.console
 from rich.status import Status
 from rich.table import Table
 
 from pipeline.layout import OutputLayout
+from pipeline.progress import How
 
 # A table written to a file or a pipe needn't fold.
 _WIDTH_OF_FILES = 160
+_COLOURS: Final[dict[How, str]] = {"executed": "green", "cached": "cyan", "resolved": "dim"}
 
 
 class Console:
@@ -41,14 +43,15 @@ class Console:
             self._status = self._console.status(f"{node} …")
             self._status.start()
 
-    def node_finished(self, node: str, seconds: float, cached: bool) -> None:
+    def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Prints the node's line."""
         if self._status is not None:
             self._status.stop()
             self._status = None
         self._count += 1
-        how = "[cyan]cached[/]" if cached else "[green]done[/]  "
-        self._console.print(f"{self._count:3d}  {how}  {node:<34} {seconds:8.1f} s")
+        self._console.print(
+            f"{self._count:3d}  [{_COLOURS[how]}]{how:<8}[/]  {node:<32} {seconds:8.1f} s"
+        )
 
     def stop(self) -> None:
         """Takes the spinner away, also after a failure."""

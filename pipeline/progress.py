@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 # LocalDagRunner has no hook; these are the messages (format strings) it logs.
 _STARTED: Final = "Component %s is running."
 _FINISHED: Final = "Component %s is finished."
 _CACHED: Final = "A cached execution %d is used."
+_EXECUTING: Final = "Going to run a new execution %d"
+
+# `resolved`: a resolver looked something up in the metadata store; it computes nothing.
+How = Literal["executed", "cached", "resolved"]
 
 
 class Listener(Protocol):
@@ -22,8 +26,8 @@ class Listener(Protocol):
     def node_started(self, node: str) -> None:
         """A node was handed to its launcher."""
 
-    def node_finished(self, node: str, seconds: float, cached: bool) -> None:
-        """A node is done, or its cached result was taken."""
+    def node_finished(self, node: str, seconds: float, how: How) -> None:
+        """A node is done."""
 
 
 @dataclass
@@ -33,12 +37,12 @@ class NodeClock(logging.Handler):
     Attributes:
         listener: is called.
         seconds: node id -> wall-clock seconds, in the order of execution.
-        cached: nodes whose cached result was taken.
+        how: node id -> what was done for it.
     """
 
     listener: Listener
     seconds: dict[str, float] = field(default_factory=dict)
-    cached: set[str] = field(default_factory=set)
+    how: dict[str, How] = field(default_factory=dict)
     _running: str | None = None
     _started: float = 0.0
 
@@ -55,11 +59,14 @@ class NodeClock(logging.Handler):
             self._started = time.monotonic()
             self.listener.node_started(self._running)
         elif record.msg == _CACHED and self._running:
-            self.cached.add(self._running)
+            self.how[self._running] = "cached"
+        elif record.msg == _EXECUTING and self._running:
+            self.how[self._running] = "executed"
         elif record.msg == _FINISHED and self._running:
             spent = time.monotonic() - self._started
             self.seconds[self._running] = spent
-            self.listener.node_finished(self._running, spent, self._running in self.cached)
+            how = self.how.setdefault(self._running, "resolved")
+            self.listener.node_finished(self._running, spent, how)
             self._running = None
 
     @property

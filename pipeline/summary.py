@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import ml_metadata as mlmd
@@ -166,6 +165,14 @@ def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, 
     }
 
 
+def _candidate_result(evaluation_uri: str) -> tfma.EvalResult:
+    """TFMA names the models only where there are two, the candidate and the baseline."""
+    result = tfma.load_eval_result(evaluation_uri)
+    if result.plots:
+        return result
+    return tfma.load_eval_result(evaluation_uri, model_name=tfma.CANDIDATE_KEY)
+
+
 def confusion_matrix(evaluation_uri: str, n_classes: int) -> list[list[int]]:
     """The counts that TFMA wrote for the whole test split.
 
@@ -176,8 +183,7 @@ def confusion_matrix(evaluation_uri: str, n_classes: int) -> list[list[int]]:
     Returns:
         Rows true class, columns predicted class.
     """
-    result = tfma.load_eval_result(str(Path(evaluation_uri)))
-    overall = next(plots for key, plots in result.plots if not key)
+    overall = next(plots for key, plots in _candidate_result(evaluation_uri).plots if not key)
     matrices = overall[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"]
     counts = [[0] * n_classes for _ in range(n_classes)]
     for entry in matrices[0]["entries"]:

@@ -1,0 +1,62 @@
+"""Fixtures that several folders share: phantoms, and a backbone that takes no time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = "tiny"
+
+
+def _tiny_application(include_top: bool, weights: None, input_tensor: Any) -> Any:
+    """Two strided convolutions, with the signature of a `keras.applications` class."""
+    import keras
+
+    assert not include_top
+    assert weights is None
+    layers = keras.layers
+    x = layers.Conv2D(12, 5, strides=4, activation="relu", name="block1_conv")(input_tensor)
+    x = layers.Conv2D(24, 5, strides=4, activation="relu", name="block2_conv")(x)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone() -> Iterator[str]:
+    """Adds a fourth backbone: a row in the table, and nothing else.
+
+    Returns:
+        Its name.
+    """
+    from pipeline.runtime import prepare_environment
+
+    prepare_environment()
+    import keras
+
+    from models import backbones
+
+    row = backbones.Backbone(
+        name=TINY,
+        application="Tiny",
+        imagenet_file="tiny_imagenet_notop.h5",
+        scaling="tf",
+        blocks={"block2": "block2_conv"},
+        penultimate="block2_conv",
+        paper=backbones.PaperRecipe(learning_rate=1e-3, batch_size=8, epochs=2),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, "Tiny", _tiny_application, raising=False)
+        patch.setitem(backbones._TABLE, TINY, row)
+        yield TINY
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30, 36 and 33 phantoms of 128 pixels, with metadata.csv."""
+    from pipeline.phantoms import write_phantoms
+
+    return write_phantoms(
+        tmp_path_factory.mktemp("images") / "phantoms", (30, 36, 33), size=128, seed=7
+    )
