@@ -1,0 +1,67 @@
+"""Which weights a run takes, and what happens where there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import PipelineConfig, load_config
+from pipeline.weights_resolution import resolve_weights
+from schema.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def empty_keras_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+
+
+def _config(preset: str, **fields: Any) -> PipelineConfig:
+    overrides = {"data": {"dir": "images"}, "backbones": ["vgg16"], **fields}
+    return load_config(preset=preset, overrides=overrides)
+
+
+def test_demo_goes_on_with_random_weights_and_says_so(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    sources = resolve_weights(_config("demo"), warnings.append)
+    assert sources["vgg16"].label == "random"
+    assert len(warnings) == 1
+    assert "RANDOM" in warnings[0]
+    assert "vgg16" in warnings[0]
+
+
+def test_other_presets_stop_where_the_download_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    def offline(**_: Any) -> None:
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "VGG16", offline)
+    with pytest.raises(InputError, match=r"vgg16_weights_tf_dim_ordering.*--weights-dir"):
+        resolve_weights(_config("fast"), lambda _: None)
+
+
+def test_a_file_of_other_pretraining_keeps_its_name(tmp_path: Path) -> None:
+    (tmp_path / "vgg16_paediatric_notop.h5").write_bytes(b"x")
+    warnings: list[str] = []
+    config = _config("demo", weights_dir=tmp_path)
+    source = resolve_weights(config, warnings.append)["vgg16"]
+    assert source.label == "vgg16_paediatric_notop.h5"
+    assert warnings == []
+
+
+def test_a_download_is_taken_from_keras_own_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    def download(**_: Any) -> None:
+        cache = tmp_path / "keras" / "models"
+        cache.mkdir(parents=True)
+        (cache / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").write_bytes(b"w")
+
+    monkeypatch.setattr(keras.applications, "VGG16", download)
+    source = resolve_weights(_config("fast"), lambda _: None)["vgg16"]
+    assert source.label == "imagenet"
+    assert source.path is not None
