@@ -25,10 +25,10 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test lint format bench-ingest lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@printf '%s\n' \
 		'Variables of run: DATA (folder of images), WEIGHTS (folder of backbone weights),' \
@@ -43,7 +43,7 @@ ifeq ($(strip $(DATA)),)
 	$(BIN)/cxr phantoms --out $(PHANTOMS) --per-class 36,60,48 --size 256 --seed "$${SEED:-0}"
 	$(BIN)/cxr run --data $(PHANTOMS) --preset "$$PRESET" --output "$$OUTPUT" \
 		$${SEED:+--seed "$$SEED"} $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
-	image=$$(find $(PHANTOMS) -name '*.png' | sort | sed -n 1p); \
+	@image=$$(find $(PHANTOMS) -name '*.png' | sort | sed -n 1p); \
 		$(BIN)/cxr predict --model-dir "$$OUTPUT/serving" "$$image"
 else
 	$(BIN)/cxr run --data "$$DATA" --preset "$$PRESET" --output "$$OUTPUT" \
@@ -63,6 +63,9 @@ lint: setup ## check style, types, the tree's contents and the environment; chan
 format: setup ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
+
+bench-ingest: setup ## time writing TFRecords: stored, gzip, plain copy
+	$(BIN)/python -m benchmarks.ingest $(ARGS)
 
 lock: setup ## renew the locks in requirements/ from the .in files
 	@[ -x .venv/uv/bin/uv ] || { echo 'lock: needs uv, which setup could not install' >&2; exit 2; }

@@ -158,13 +158,14 @@ def build_network(backbone: Backbone, scaling: Scaling | None = None) -> keras.M
     return keras.Model(grey, network.output, name=backbone.name)
 
 
-def load_weights(network: keras.Model, path: str) -> None:
+def load_weights(network: keras.Model, path: str, shown_as: str | None = None) -> None:
     """Loads a "notop" weights file into a network of `build_network`.
 
     Args:
         network: what `build_network` returned.
         path: HDF5 file in the layout of `keras.applications`, or one that
             `network.save_weights` wrote.
+        shown_as: what errors call the file, where `path` is a copy.
 
     Raises:
         InputError: the file doesn't fit the network.
@@ -173,6 +174,6 @@ def load_weights(network: keras.Model, path: str) -> None:
         network.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise InputError(
-            f"weights: {path} doesn't fit {network.name}: {error}. Give the file that "
+            f"weights: {shown_as or path} doesn't fit {network.name}: {error}. Give the file that "
             "keras.applications saves with include_top=False."
         ) from error

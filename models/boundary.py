@@ -9,12 +9,21 @@ where it is `head` the suffix only hands the pooled vectors on.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import keras
 
-from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, Backbone
+from models.backbones import (
+    BOUNDARY_HEAD,
+    BOUNDARY_INPUT,
+    Backbone,
+    Scaling,
+    build_network,
+    get_backbone,
+    load_weights,
+)
 from schema import contract
 from schema.errors import InputError
 
@@ -84,6 +93,26 @@ def cut(network: keras.Model, backbone: Backbone, boundary: str) -> CutNetwork:
     if boundary == BOUNDARY_INPUT:
         return _cut_at_input(network, backbone)
     return _cut_at_block(network, backbone, boundary)
+
+
+def load_network(
+    backbone: str, scaling: Scaling | None, boundary: str, backbone_dir: str
+) -> CutNetwork:
+    """Rebuilds and cuts a network from the weights that PretrainedBackbone stored.
+
+    Args:
+        backbone: name in the table.
+        scaling: overrides the backbone's input scaling; None for its own.
+        boundary: one of its boundaries.
+        backbone_dir: holds `backbone.weights.h5`.
+
+    Raises:
+        InputError: there is no such backbone or boundary.
+    """
+    row = get_backbone(backbone)
+    network = build_network(row, scaling)
+    load_weights(network, os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE))
+    return cut(network, row, boundary)
 
 
 def _tap_tensors(network: keras.Model, backbone: Backbone) -> dict[str, KerasTensor]:

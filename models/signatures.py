@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
@@ -16,6 +17,34 @@ Outputs = dict[str, tf.Tensor]
 
 # Images through the network at once; more gains nothing on a CPU.
 _CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The trained parts behind the preprocessing.
+
+    A plain object on purpose: tf.Module doesn't track it, and a graph of 400 Keras layers
+    takes longer to save and to load than the weights.
+
+    Attributes:
+        network: prefix and suffix.
+        head: pooled taps -> probabilities.
+    """
+
+    network: CutNetwork
+    head: keras.Model
+
+    def __call__(self, pngs: tf.Tensor) -> tf.Tensor:
+        """Transformed images, string [batch] -> probabilities float32 [batch, n]."""
+        grey = tf.cast(decode_transformed(pngs), tf.float32)
+        taps = self.network.suffix(self.network.prefix(grey, training=False), training=False)
+        return apply_head(self.head, taps, training=False)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """All of them."""
+        parts = (self.network.prefix, self.network.suffix, self.head)
+        return [variable.value for part in parts for variable in part.variables]
 
 
 class ServedModel(tf.Module):
@@ -38,12 +67,15 @@ class ServedModel(tf.Module):
         """
         super().__init__(name="cxr_classifier")
         self.transform_layer = transform_layer
-        self.prefix = network.prefix
-        self.suffix = network.suffix
-        self.head = head
         self.class_names = tf.Variable(list(classes), trainable=False, name="class_names")
+        self.classifier = Classifier(network, head)
+        self.weights = self.classifier.variables
+        self._n_classes = len(classes)
+        self.predict = tf.function(
+            self._predict, input_signature=[tf.TensorSpec([None], tf.string)]
+        )
 
-    def predict(self, image_bytes: tf.Tensor) -> Outputs:
+    def _predict(self, image_bytes: tf.Tensor) -> Outputs:
         """Classifies images.
 
         Args:
@@ -64,15 +96,15 @@ class ServedModel(tf.Module):
         }
 
     def _classify_in_chunks(self, pngs: tf.Tensor) -> tf.Tensor:
-        """Activations take up to 20 MB an image: chunks bound them for any batch size."""
+        """Activations take up to 34 MB an image (VGG16): chunks bound them for any batch size."""
         count = tf.shape(pngs)[0]
         chunks = (count + _CHUNK - 1) // _CHUNK
-        classes = self.head.output.shape[-1]
+        classes = self._n_classes
         _, collected = tf.while_loop(
             lambda index, _: index < chunks,
             lambda index, done: (
                 index + 1,
-                done.write(index, self._classify(pngs[index * _CHUNK : (index + 1) * _CHUNK])),
+                done.write(index, self.classifier(pngs[index * _CHUNK : (index + 1) * _CHUNK])),
             ),
             (
                 tf.constant(0),
@@ -83,11 +115,6 @@ class ServedModel(tf.Module):
             parallel_iterations=1,
         )
         return tf.ensure_shape(collected.concat(), [None, classes])
-
-    def _classify(self, pngs: tf.Tensor) -> tf.Tensor:
-        grey = tf.cast(decode_transformed(pngs), tf.float32)
-        taps = self.suffix(self.prefix(grey, training=False), training=False)
-        return apply_head(self.head, taps, training=False)
 
 
 def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:

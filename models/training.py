@@ -15,8 +15,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from models import feature_records
-from models.backbones import build_network, get_backbone, load_weights
-from models.boundary import BOUNDARY_MAP, CutNetwork, cut
+from models.boundary import BOUNDARY_MAP, CutNetwork, load_network
 from models.heads import apply_head, build_head
 from models.hyperparameters import VIEW_IDENTITY, AugmentationParams, TrainingParams
 from models.signatures import ServedModel, export
@@ -156,10 +155,11 @@ class _BestWeights(keras.callbacks.Callback):
                 self._loss, self._weights = loss, weights
 
     def restore(self) -> None:
-        """Puts the best weights back; raises where every epoch's loss was NaN."""
+        """Puts the best weights back; raises where every epoch ended with NaN."""
         if self._weights is None:
             raise FloatingPointError(
-                "training diverged: the validation loss was never a number; lower learning_rate."
+                "training diverged: after no epoch were the validation loss and all weights "
+                "numbers; lower learning_rate."
             )
         self.model.set_weights(self._weights)
 
@@ -227,20 +227,6 @@ def _write_json(directory: str, name: str, value: Mapping[str, Any]) -> None:
         json.dump(value, file, indent=1)
 
 
-def load_network(config: Mapping[str, Any], backbone_dir: str) -> CutNetwork:
-    """Rebuilds a cut network from the weights that PretrainedBackbone stored.
-
-    Args:
-        config: with `backbone` (name) and `training` (fields of TrainingParams).
-        backbone_dir: holds `backbone.weights.h5`.
-    """
-    params = TrainingParams.model_validate(config["training"])
-    backbone = get_backbone(config["backbone"])
-    network = build_network(backbone, params.scaling)
-    load_weights(network, os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE))
-    return cut(network, backbone, params.boundary)
-
-
 def run_fn(fn_args: FnArgs) -> None:
     """TFX Trainer's entry point.
 
@@ -250,9 +236,10 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     config = fn_args.custom_config
     classes = config["classes"]
+    params = TrainingParams.model_validate(config["training"])
     trained = train(
-        load_network(config, fn_args.base_model),
-        TrainingParams.model_validate(config["training"]),
+        load_network(config["backbone"], params.scaling, params.boundary, fn_args.base_model),
+        params,
         n_classes=len(classes),
         train_files=fn_args.train_files,
         eval_files=fn_args.eval_files,

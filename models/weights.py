@@ -50,7 +50,8 @@ def find_weights(backbone: Backbone, weights_dir: Path | None) -> WeightsSource 
         imagenet = weights_dir / backbone.imagenet_file
         if imagenet.is_file():
             return _source(imagenet, IMAGENET)
-        others = sorted(weights_dir.glob(f"{backbone.name}_*notop.h5"))
+        found = weights_dir.glob(f"{backbone.name}_*notop.h5")
+        others = sorted(path for path in found if path.is_file())
         if len(others) > 1:
             names = ", ".join(path.name for path in others)
             raise InputError(

@@ -28,7 +28,7 @@ def code_digest(*paths: str) -> str:
         FileNotFoundError: a path leads nowhere.
     """
     digest = hashlib.sha256()
-    for path in sorted(paths):
+    for path in sorted(set(paths)):
         for file in _sources(_ROOT / path):
             digest.update(f"{file.relative_to(_ROOT).as_posix()}\0".encode())
             digest.update(file.read_bytes())

@@ -18,6 +18,18 @@ _WIDTH_OF_FILES = 160
 _COLOURS: Final[dict[How, str]] = {"executed": "green", "cached": "cyan", "resolved": "dim"}
 
 
+def open_console(file: TextIO | None = None) -> rich.console.Console:
+    """A console that colours and folds on a terminal only.
+
+    Args:
+        file: standard output where None.
+    """
+    console = rich.console.Console(file=file, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_FILES
+    return console
+
+
 class Console:
     """Prints progress and results to standard output."""
 
@@ -27,9 +39,7 @@ class Console:
         Args:
             file: standard output where None.
         """
-        self._console = rich.console.Console(file=file, highlight=False, soft_wrap=True)
-        if not self._console.is_terminal:
-            self._console.width = _WIDTH_OF_FILES
+        self._console = open_console(file)
         self._status: Status | None = None
         self._count = 0
 

@@ -24,6 +24,12 @@ from pipeline.evaluation import eval_config
 from pipeline.layout import PIPELINE_NAME, OutputLayout
 from schema import SCHEMA_DIR, contract
 
+# What the cached results of the nodes depend on; heads and training are not among it, so
+# that working on them costs no features.
+_PREPROCESSING_CODE = ("models/preprocessing.py", "schema/contract.py")
+_BACKBONE_CODE = ("models/backbones.py", "schema/contract.py")
+_FEATURE_CODE = ("models/boundary.py", "models/feature_records.py")
+
 
 def create_pipeline(
     config: PipelineConfig, weights: Mapping[str, WeightsSource]
@@ -53,7 +59,7 @@ def create_pipeline(
             analyze=[contract.SPLIT_TRAIN], transform=list(contract.SPLITS)
         ),
         disable_statistics=True,
-        custom_config={"code_digest": code_digest("models/preprocessing.py")},
+        custom_config={"code_digest": code_digest(*_PREPROCESSING_CODE)},
     )
     transform.add_upstream_node(schema_gate)
 
@@ -64,7 +70,9 @@ def create_pipeline(
             name, config, weights[name], example_gen, transform, layout
         )
         nodes += branch
-    champion = Champion(candidates, code_digest=code_digest("components/champion"))
+    champion = Champion(
+        candidates, code_digest=code_digest("components/champion", "schema/contract.py")
+    )
     nodes += [champion, _pusher(contract.CHAMPION, champion, champion, layout)]
     return tfx.dsl.Pipeline(
         pipeline_name=PIPELINE_NAME,
@@ -94,7 +102,7 @@ def _backbone_branch(
         weights_label=weights.label,
         weights_sha256=weights.sha256,
         seed=config.seed,
-        code_digest=code_digest("models/backbones.py", "components/pretrained_backbone"),
+        code_digest=code_digest(*_BACKBONE_CODE, "components/pretrained_backbone"),
     ).with_id(f"PretrainedBackbone.{name}")
     featurizer = Featurizer(
         examples=transform.outputs["transformed_examples"],
@@ -104,11 +112,7 @@ def _backbone_branch(
         scaling=params.scaling,
         views=params.views,
         code_digest=code_digest(
-            "models/backbones.py",
-            "models/boundary.py",
-            "models/feature_records.py",
-            "models/preprocessing.py",
-            "components/featurizer",
+            *_PREPROCESSING_CODE, *_BACKBONE_CODE, *_FEATURE_CODE, "components/featurizer"
         ),
     ).with_id(f"Featurizer.{name}")
     trainer = tfx.components.Trainer(
@@ -123,7 +127,7 @@ def _backbone_branch(
             "classes": [c.name for c in config.data.classes],
             "seed": config.seed,
             "training": params.model_dump(mode="json"),
-            "code_digest": code_digest("models"),
+            "code_digest": code_digest("models", "schema/contract.py"),
         },
     ).with_id(f"Trainer.{name}")
     evaluator, resolver = _evaluation(name, config, example_gen, trainer)

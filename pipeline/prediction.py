@@ -80,12 +80,13 @@ def _read(file: Path) -> bytes:
 
 def print_predictions(predictions: Sequence[Prediction]) -> None:
     """Prints a table, a line a file."""
-    from rich.console import Console
     from rich.table import Table
+
+    from pipeline.console import open_console
 
     classes = list(predictions[0].probabilities)
     table = Table("file", "predicted class", *classes)
     for prediction in predictions:
         shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
         table.add_row(str(prediction.file), prediction.predicted_class, *shares)
-    Console(soft_wrap=True).print(table)
+    open_console().print(table)

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,9 @@ def prepare_environment() -> None:
     """
     os.environ["TF_USE_LEGACY_KERAS"] = "0"
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Google's libraries announce the end of Python 3.10, once each, at every start.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 
 
 @contextlib.contextmanager

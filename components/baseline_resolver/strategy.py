@@ -20,9 +20,9 @@ class LatestOtherBlessedStrategy(resolver.ResolverStrategy):
 
     With the stock strategy a second run without changes finds the first run's own model
     as its baseline: the Evaluator's inputs differ from the first run's, so it and all
-    behind it run again, and the model is pushed a second time. Leaving the candidate out
-    makes the baseline a function of the history before it, and the second run a cache
-    hit.
+    behind it run again, and the model is pushed a second time. Without the candidate the
+    second run finds what the first one found, and is a cache hit. Going back to an earlier
+    recipe compares its model, itself from the cache, with the latest other one.
     """
 
     def resolve_artifacts(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base import base_component
 from tfx.types import channel, component_spec, standard_artifacts, standard_component_specs
@@ -37,7 +39,7 @@ class CuratedSchemaGen(ImportSchemaGen):
             schema_file: `schema.pbtxt`.
 
         Raises:
-            InputError: the file can't be read.
+            InputError: the file can't be read, or is no schema.
         """
         try:
             content = schema_file.read_bytes()
@@ -46,6 +48,7 @@ class CuratedSchemaGen(ImportSchemaGen):
                 f"schema: {schema_file} can't be read: {error.strerror}; schema_dir must be "
                 "a folder with a schema.pbtxt."
             ) from error
+        _check_syntax(schema_file, content)
         # Past ImportSchemaGen's own constructor, which builds the stock spec.
         base_component.BaseComponent.__init__(
             self,
@@ -55,3 +58,10 @@ class CuratedSchemaGen(ImportSchemaGen):
                 schema=channel.Channel(type=standard_artifacts.Schema),
             ),
         )
+
+
+def _check_syntax(schema_file: Path, content: bytes) -> None:
+    try:
+        text_format.Parse(content.decode(), schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise InputError(f"schema: {schema_file} is no TFDV schema: {error}") from error

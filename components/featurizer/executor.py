@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,10 +18,10 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from models import feature_records
-from models.boundary import CutNetwork
+from models.backbones import Scaling
+from models.boundary import load_network
 from models.hyperparameters import VIEW_IDENTITY, VIEW_MIRROR
 from models.preprocessing import decode_transformed
-from models.training import load_network
 from schema import contract
 
 # Of transformed records: 65 KB of pixels each, so about 500 images a shard.
@@ -31,11 +32,11 @@ _SHA256_PREFIX = 8
 
 
 class Job(NamedTuple):
-    """What a worker needs to rebuild the prefix."""
+    """What a worker needs to rebuild the prefix: the arguments of `load_network`."""
 
     backbone: str
+    scaling: Scaling | None
     boundary: str
-    scaling: str | None
     backbone_dir: str
 
 
@@ -49,8 +50,9 @@ class _Image(NamedTuple):
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Writes one Examples artifact with the splits of its input.
 
-    Records are dealt to shards by their content hash and sorted within, so the files
-    are the same on every Beam runner.
+    Records are dealt to shards by their content hash and sorted within, so the files don't
+    depend on the Beam runner, its workers, or the order of the input. (Their number follows
+    from the input's stored size.)
     """
 
     def Do(
@@ -65,8 +67,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         features.split_names = examples.split_names
         job = Job(
             exec_properties["backbone"],
-            exec_properties["boundary"],
             exec_properties.get("scaling"),
+            exec_properties["boundary"],
             path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])),
         )
         training_views = json.loads(exec_properties["views"])
@@ -138,15 +140,25 @@ class _WriteShard(beam.DoFn):
         index, members = shard
         images = sorted(members, key=lambda image: image.sha256)
         path = os.path.join(self._target, f"features-{index:05d}-of-{self.shards:05d}")
-        unfinished = f"{path}.{os.getpid()}.unfinished"
+        # Beside the split's folder, where no reader takes a dead worker's rest for records.
+        unfinished = f"{self._target}.{index:05d}.{uuid.uuid4().hex}.unfinished"
+        try:
+            written = self._write(unfinished, images)
+            tf.io.gfile.rename(unfinished, path, overwrite=True)
+        except BaseException:
+            if tf.io.gfile.exists(unfinished):
+                tf.io.gfile.remove(unfinished)
+            raise
+        yield written
+
+    def _write(self, path: str, images: Sequence[_Image]) -> int:
         written = 0
-        with tf.io.TFRecordWriter(unfinished) as writer:
+        with tf.io.TFRecordWriter(path) as writer:
             for start in range(0, len(images), _BATCH):
                 for record in self._featurize(images[start : start + _BATCH]):
                     writer.write(record)
                     written += 1
-        tf.io.gfile.rename(unfinished, path, overwrite=True)
-        yield written
+        return written
 
     def _featurize(self, images: Sequence[_Image]) -> Iterator[bytes]:
         pixels = decode_transformed(tf.constant([image.png for image in images]))
@@ -172,11 +184,11 @@ class Prefix:
 
     def __init__(self, job: Job) -> None:
         """Builds the network and loads its weights."""
-        training = {"boundary": job.boundary, "scaling": job.scaling}
-        config = {"backbone": job.backbone, "training": training}
-        self._network: CutNetwork = load_network(config, job.backbone_dir)
+        self._network = load_network(*job)
         self._forward = tf.function(
-            lambda images: self._network.prefix(images, training=False), reduce_retracing=True
+            lambda images: self._network.prefix(images, training=False),
+            reduce_retracing=True,
+            autograph=False,
         )
 
     def __call__(self, images: tf.Tensor) -> dict[str, np.ndarray]:

@@ -43,7 +43,7 @@ class Executor(base_executor.BaseExecutor):
         if path:
             with tempfile.TemporaryDirectory() as folder:
                 local = _fetch(path, folder, exec_properties["weights_sha256"])
-                load_weights(network, str(local))
+                load_weights(network, str(local), shown_as=path)
         self._save(network, path_utils.serving_model_dir(model.uri))
         model.set_string_custom_property("weights", exec_properties["weights_label"])
         model.set_string_custom_property("backbone", exec_properties["backbone"])
@@ -53,7 +53,8 @@ class Executor(base_executor.BaseExecutor):
         with tempfile.TemporaryDirectory() as folder:
             local = os.path.join(folder, contract.BACKBONE_WEIGHTS_FILE)
             network.save_weights(local)
-            tf.io.gfile.copy(local, os.path.join(directory, contract.BACKBONE_WEIGHTS_FILE))
+            target = os.path.join(directory, contract.BACKBONE_WEIGHTS_FILE)
+            tf.io.gfile.copy(local, target, overwrite=True)
 
 
 def _fetch(path: str, folder: str, sha256: str) -> Path:

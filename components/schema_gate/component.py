@@ -1,4 +1,4 @@
-"""SchemaGate: ExampleValidator's anomalies -> the examples, or an error."""
+"""SchemaGate: ExampleValidator's anomalies -> a verdict, or an error."""
 
 from __future__ import annotations
 

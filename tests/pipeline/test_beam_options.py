@@ -16,13 +16,10 @@ def test_readers_batch_by_bytes_and_no_source_package_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare_environment()
+    from tfx.components.transform import executor as transform_executor
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.utils import dependency_utils
     from tfx_bsl.coders import batch_util
-
-    class Executor(BaseBeamExecutor):
-        def Do(self, *_: object) -> None:  # type: ignore[override]
-            """Not called."""
 
     def forbidden() -> str:
         raise AssertionError("a source package of TFX was built")
@@ -31,7 +28,9 @@ def test_readers_batch_by_bytes_and_no_source_package_is_built(
     monkeypatch.setattr("sys.argv", ["cxr"])
     config = load_config(overrides={"data": {"dir": tmp_path}})
     try:
-        Executor(BaseBeamExecutor.Context(beam_pipeline_args=beam_pipeline_args(config)))
+        transform_executor.Executor(
+            BaseBeamExecutor.Context(beam_pipeline_args=beam_pipeline_args(config))
+        )
         batching = batch_util.GetBatchElementsKwargs(None)
     finally:
         flags.FLAGS.unparse_flags()

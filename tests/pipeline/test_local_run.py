@@ -242,7 +242,7 @@ def test_cached_features_are_those_of_the_raw_image(first: Outcome, phantom_fold
 
     outputs = read_run(OutputLayout(first.output))
     backbone = path_utils.serving_model_path(outputs.uri("PretrainedBackbone.tiny", "model"))
-    prefix = Prefix(Job("tiny", "head", None, backbone))
+    prefix = Prefix(Job("tiny", None, "head", backbone))
     entries = read_manifest(outputs.uri("RadiographExampleGen", "manifest"))
     by_hash = {e.sha256: e for e in entries}
     files = tf.io.gfile.glob(outputs.uri("Featurizer.tiny", "features") + "/Split-test/features-*")

@@ -1,0 +1,215 @@
+"""Who wins, what is copied, and what the Pusher behind makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_metadata as mlmd
+import pytest
+import tensorflow as tf
+from tfx import v1 as tfx
+from tfx.types import standard_artifacts
+
+from components.champion import Champion
+from components.champion.component import Candidate
+from components.champion.executor import Executor, Score, choose, input_key
+from schema import contract
+
+
+@dataclass(frozen=True)
+class Result:
+    """One backbone's outcome."""
+
+    accuracy: float
+    loss: float = 1.0
+    blessed: bool = True
+
+
+KINDS = {
+    "model": standard_artifacts.Model,
+    "run": standard_artifacts.ModelRun,
+    "blessing": standard_artifacts.ModelBlessing,
+}
+
+
+def _write(root: Path, name: str, result: Result) -> dict[str, Path]:
+    """The artifacts' folders of one backbone, as Trainer and Evaluator leave them."""
+    folders = {kind: root / kind / name for kind in KINDS}
+    module = tf.Module()
+    vocabulary = root / f"{name}.txt"
+    vocabulary.parent.mkdir(parents=True, exist_ok=True)
+    vocabulary.write_text(name)
+    module.vocabulary = tf.saved_model.Asset(str(vocabulary))
+    module.name_of_backbone = tf.Variable(name)
+    tf.saved_model.save(module, str(folders["model"] / "Format-Serving"))
+    folders["run"].mkdir(parents=True)
+    validation = {"accuracy": result.accuracy, "loss": result.loss, "total": 9, "confusion": []}
+    (folders["run"] / contract.VALIDATION_FILE).write_text(json.dumps(validation))
+    folders["blessing"].mkdir(parents=True)
+    (folders["blessing"] / ("BLESSED" if result.blessed else "NOT_BLESSED")).touch()
+    return folders
+
+
+def _tree(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): None if path.is_dir() else path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The output artifacts, and where the candidates' models lie."""
+
+    model: Any
+    blessing: Any
+    sources: Mapping[str, Path]
+
+    @property
+    def winner(self) -> str | None:
+        return self.model.get_string_custom_property("backbone") or None
+
+
+@pytest.fixture
+def decide(tmp_path: Path) -> Callable[[Mapping[str, Result]], Decision]:
+    """Backbone → Result; runs the executor by itself."""
+
+    def run(results: Mapping[str, Result]) -> Decision:
+        inputs: dict[str, list[Any]] = {}
+        sources = {}
+        for name, result in results.items():
+            for kind, folder in _write(tmp_path / "candidates", name, result).items():
+                artifact = KINDS[kind]()
+                artifact.uri = str(folder)
+                inputs[input_key(kind, name)] = [artifact]
+            sources[name] = tmp_path / "candidates" / "model" / name / "Format-Serving"
+        model, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
+        for artifact, key in ((model, "model"), (blessing, "blessing")):
+            artifact.uri = str(tmp_path / "champion" / key)
+            Path(artifact.uri).mkdir(parents=True)
+        Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, {"code_digest": ""})
+        return Decision(model, blessing, sources)
+
+    return run
+
+
+Decide = Callable[[Mapping[str, Result]], Decision]
+
+
+@pytest.mark.parametrize(
+    ("results", "winner"),
+    [
+        ({"a": Result(0.8), "b": Result(0.9), "c": Result(0.7)}, "b"),
+        # Accuracy comes first, however small its lead.
+        ({"a": Result(0.90, loss=0.1), "b": Result(0.91, loss=2.0)}, "b"),
+        ({"a": Result(0.9), "b": Result(0.99, blessed=False)}, "a"),
+        ({"a": Result(0.9, loss=0.5), "b": Result(0.9, loss=0.4)}, "b"),
+        ({"b": Result(0.9, loss=0.4), "a": Result(0.9, loss=0.4)}, "a"),
+        ({"b": Result(0.9, blessed=False), "a_2": Result(0.1)}, "a_2"),
+        ({"only": Result(0.4)}, "only"),
+    ],
+)
+def test_the_best_blessed_by_validation_wins(
+    decide: Decide, results: Mapping[str, Result], winner: str
+) -> None:
+    decision = decide(results)
+    assert decision.winner == winner
+    copied = Path(decision.model.uri, "Format-Serving")
+    assert _tree(copied) == _tree(decision.sources[winner])
+    assert decision.blessing.get_int_custom_property("blessed") == 1
+    assert [path.name for path in Path(decision.blessing.uri).iterdir()] == ["BLESSED"]
+
+
+def test_the_copy_loads(decide: Decide) -> None:
+    decision = decide({"a": Result(0.8), "b": Result(0.9)})
+    copied = Path(decision.model.uri, "Format-Serving")
+    loaded = tf.saved_model.load(str(copied))
+    assert loaded.name_of_backbone.numpy() == b"b"
+    assert Path(loaded.vocabulary.asset_path.numpy().decode()).read_text() == "b"
+
+
+def test_none_blessed_none_chosen(decide: Decide) -> None:
+    decision = decide({"a": Result(0.8, blessed=False), "b": Result(0.9, blessed=False)})
+    assert decision.winner is None
+    assert _tree(Path(decision.model.uri)) == {}
+    assert decision.blessing.get_int_custom_property("blessed") == 0
+    assert decision.blessing.has_custom_property("blessed")
+    assert [path.name for path in Path(decision.blessing.uri).iterdir()] == ["NOT_BLESSED"]
+
+
+def test_the_first_of_equals() -> None:
+    equal = Score(0.9, -0.5)
+    assert choose({"a": equal, "b": equal}) == "a"
+    assert choose({}) is None
+
+
+def _importer(kind: str, name: str, folder: Path) -> Any:
+    return tfx.dsl.Importer(source_uri=str(folder), artifact_type=KINDS[kind]).with_id(
+        f"{kind}.{name}"
+    )
+
+
+def _candidates(root: Path, results: Mapping[str, Result]) -> tuple[list[Any], Any]:
+    """Importers of the candidates' artifacts, and a Champion behind them."""
+    importers: list[Any] = []
+    candidates = {}
+    for name, result in results.items():
+        folders = _write(root, name, result)
+        nodes = {kind: _importer(kind, name, folder) for kind, folder in folders.items()}
+        channels = {kind: node.outputs["result"] for kind, node in nodes.items()}
+        candidates[name] = Candidate(channels["model"], channels["run"], channels["blessing"])
+        importers += nodes.values()
+    return importers, Champion(candidates, code_digest="")
+
+
+def test_no_result_on_the_test_split_reaches_the_choice(tmp_path: Path) -> None:
+    """The only node that sees the test split is Evaluator; its yes or no is all that counts."""
+    _, champion = _candidates(tmp_path, {"a": Result(0.8), "b": Result(0.9)})
+    kinds = {channel.type for channel in champion.inputs.values()}
+    assert kinds == set(KINDS.values())
+    assert champion.inputs.keys() == {
+        "model_a", "run_a", "blessing_a", "model_b", "run_b", "blessing_b",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blessed", [True, False])
+def test_the_pusher_behind_pushes_the_champion_or_nothing(tmp_path: Path, blessed: bool) -> None:
+    results = {"a": Result(0.8, blessed=blessed), "b": Result(0.9, blessed=False)}
+    importers, champion = _candidates(tmp_path / "candidates", results)
+    serving = tmp_path / "serving"
+    pusher = tfx.components.Pusher(
+        model=champion.outputs["model"],
+        model_blessing=champion.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving))
+        ),
+    )
+    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+        str(tmp_path / "metadata.db")
+    )
+    tfx.orchestration.LocalDagRunner().run(
+        tfx.dsl.Pipeline(
+            "p",
+            str(tmp_path / "root"),
+            components=[*importers, champion, pusher],
+            metadata_connection_config=connection,
+        )
+    )
+    store = mlmd.MetadataStore(connection)
+    (pushed,) = store.get_artifacts_by_type("PushedModel")
+    (model,) = (a for a in store.get_artifacts_by_type("Model") if "Champion" in a.uri)
+    assert pushed.custom_properties["pushed"].int_value == blessed
+    assert model.custom_properties["backbone"].string_value == ("a" if blessed else "")
+    if blessed:
+        (version,) = serving.iterdir()
+        source = tmp_path / "candidates" / "model" / "a" / "Format-Serving"
+        assert _tree(version) == _tree(source)
+    else:
+        assert not serving.exists()
+        assert _tree(Path(model.uri)) == {}
+        assert _tree(Path(pushed.uri)) == {}

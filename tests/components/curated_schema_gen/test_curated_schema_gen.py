@@ -1,0 +1,80 @@
+"""When the node runs again, and files that can't be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_metadata as mlmd
+import pytest
+from tfx import v1 as tfx
+
+from components.curated_schema_gen import CuratedSchemaGen
+from schema import SCHEMA_DIR
+from schema.errors import InputError
+
+
+@pytest.fixture
+def schema_file(tmp_path: Path) -> Path:
+    """A copy of the packaged schema."""
+    path = tmp_path / "schema.pbtxt"
+    path.write_bytes((SCHEMA_DIR / "schema.pbtxt").read_bytes())
+    return path
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path, schema_file: Path) -> Callable[[], list[Path]]:
+    """Runs the node once more; returns the folders of all schemas that it ever wrote."""
+
+    def run() -> list[Path]:
+        connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(tmp_path / "metadata.db")
+        )
+        tfx.orchestration.LocalDagRunner().run(
+            tfx.dsl.Pipeline(
+                "p",
+                str(tmp_path / "root"),
+                components=[CuratedSchemaGen(schema_file)],
+                enable_cache=True,
+                metadata_connection_config=connection,
+            )
+        )
+        schemas = mlmd.MetadataStore(connection).get_artifacts_by_type("Schema")
+        return [Path(schema.uri) for schema in sorted(schemas, key=lambda s: s.id)]
+
+    return run
+
+
+@pytest.mark.slow
+def test_an_edit_is_noticed_and_a_new_date_is_not(
+    schema_file: Path, artifacts: Callable[[], list[Path]]
+) -> None:
+    original = schema_file.read_bytes()
+    assert len(artifacts()) == 1
+    os.utime(schema_file, (1, 1))
+    assert len(artifacts()) == 1
+    edited = original.replace(b"max: 120", b"max: 130")
+    assert edited != original
+    schema_file.write_bytes(edited)
+    folders = artifacts()
+    assert len(folders) == 2
+    assert [(folder / "schema.pbtxt").read_bytes() for folder in folders] == [original, edited]
+    schema_file.write_bytes(original)
+    assert len(artifacts()) == 2
+
+
+def test_a_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"schema\.pbtxt can't be read: No such file"):
+        CuratedSchemaGen(tmp_path / "schema.pbtxt")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can't be read: Is a directory"):
+        CuratedSchemaGen(tmp_path)
+
+
+def test_the_path_is_absolute(schema_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(schema_file.parent)
+    node = CuratedSchemaGen(Path("schema.pbtxt"))
+    assert node.exec_properties["schema_file"] == str(schema_file.resolve())

@@ -1,0 +1,339 @@
+"""Which records Featurizer writes, what is in them, and that the files never differ."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_metadata as mlmd
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tfx import v1 as tfx
+from tfx.types import standard_artifacts
+
+from components.featurizer import Featurizer, executor
+from components.pretrained_backbone import PretrainedBackbone
+from models.backbones import build_network, get_backbone
+from models.boundary import load_network
+from schema import contract
+
+CLASSES = (b"COVID-19", b"Normal", b"Viral Pneumonia")
+SIDE = contract.IMAGE_SIZE
+# Small enough that a few images make several shards.
+FEW_IMAGES = 150_000
+
+Splits = Mapping[str, Sequence[int]]
+Records = dict[str, list[Any]]
+Run = Callable[..., Path]
+
+
+def _pixels(number: int) -> np.ndarray:
+    """Noise: unlike its mirror image, and its neighbours. -n is the mirror image of n."""
+    noise = np.random.default_rng(abs(number)).integers(0, 256, (SIDE, SIDE, 1), np.uint8)
+    return noise[:, ::-1] if number < 0 else noise
+
+
+def _sha256(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).hexdigest().encode()
+
+
+@functools.cache
+def _record(number: int) -> bytes:
+    """What Transform writes of image `number`."""
+    label = abs(number) % len(CLASSES)
+    fields = {
+        contract.TRANSFORMED_IMAGE: tf.io.encode_png(_pixels(number), compression=0).numpy(),
+        contract.LABEL_TEXT: CLASSES[label],
+        contract.SHA256: _sha256(number),
+    }
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for name, value in fields.items()
+    }
+    features[contract.LABEL] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def backbone_dir(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Path:
+    """A Model artifact with weights."""
+    root = tmp_path_factory.mktemp("backbone")
+    folder = root / "Format-Serving"
+    folder.mkdir()
+    network = build_network(get_backbone(tiny_backbone))
+    network.save_weights(folder / contract.BACKBONE_WEIGHTS_FILE)
+    return root
+
+
+def _write(root: Path, splits: Splits, files: int = 1) -> Any:
+    """An Examples artifact with each split dealt to `files` files, as Transform writes it."""
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(root)
+    artifact.split_names = json.dumps(list(splits))
+    for split, numbers in splits.items():
+        folder = root / f"Split-{split}"
+        folder.mkdir(parents=True)
+        for index in range(files):
+            name = f"transformed_examples-{index:05d}-of-{files:05d}.gz"
+            with tf.io.TFRecordWriter(str(folder / name), "GZIP") as writer:
+                for number in numbers[index::files]:
+                    writer.write(_record(number))
+    return artifact
+
+
+@pytest.fixture(scope="session")
+def featurize(
+    tmp_path_factory: pytest.TempPathFactory,
+    backbone_dir: Path,
+    tiny_backbone: str,
+) -> Run:
+    """(splits, settings…) → folder of the features; calls the executor by itself."""
+
+    def run(
+        splits: Splits, *, files: int = 1, weights: Path = backbone_dir, **properties: Any
+    ) -> Path:
+        root = tmp_path_factory.mktemp("run")
+        model, features = standard_artifacts.Model(), standard_artifacts.Examples()
+        model.uri, features.uri = str(weights), str(root / "features")
+        examples = _write(root / "examples", splits, files)
+        executor.Executor().Do(
+            {"examples": [examples], "model": [model]},
+            {"features": [features]},
+            {
+                "backbone": tiny_backbone,
+                "boundary": "block2",
+                "views": '["identity", "mirror"]',
+                **properties,
+            },
+        )
+        assert features.split_names == examples.split_names
+        return Path(features.uri)
+
+    return run
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def _read(root: Path, split: str) -> Iterator[Any]:
+    files = sorted(map(str, (root / f"Split-{split}").iterdir()))
+    for record in tf.data.TFRecordDataset(files).as_numpy_iterator():
+        yield tf.train.Example.FromString(record).features.feature
+
+
+def _by_key(root: Path, split: str) -> dict[tuple[bytes, str], Any]:
+    """(sha256, view) → record; fails where there are two."""
+    found: dict[tuple[bytes, str], Any] = {}
+    for fields in _read(root, split):
+        view = fields[contract.VIEW_NAME].bytes_list.value[0].decode()
+        key = (fields[contract.SHA256].bytes_list.value[0], view)
+        assert key not in found
+        found[key] = fields
+    return found
+
+
+def _array(fields: Any, name: str, dtype: str) -> np.ndarray:
+    (raw,) = fields[contract.FEATURE_PREFIX + name].bytes_list.value
+    return np.frombuffer(raw, dtype)
+
+
+def _keys(numbers: Sequence[int], *views: str) -> set[tuple[bytes, str]]:
+    return {(_sha256(number), view) for number in numbers for view in views}
+
+
+SPLITS: Splits = {"train": range(1, 11), "eval": range(11, 14), "test": range(14, 16)}
+
+
+@pytest.mark.slow
+def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
+    tmp_path: Path, tiny_backbone: str
+) -> None:
+    given_examples = _write(tmp_path / "examples", SPLITS, files=2)
+    importer = tfx.dsl.Importer(
+        source_uri=given_examples.uri,
+        artifact_type=standard_artifacts.Examples,
+        properties={"split_names": given_examples.split_names},
+    ).with_id("Examples")
+    backbone = PretrainedBackbone(
+        backbone=tiny_backbone,
+        weights_path=None,
+        weights_label="random",
+        weights_sha256="",
+        seed=1,
+        code_digest="",
+    )
+    featurizer = Featurizer(
+        examples=importer.outputs["result"],
+        model=backbone.outputs["model"],
+        backbone=tiny_backbone,
+        boundary="head",
+        scaling=None,
+        views=("identity", "mirror"),
+        code_digest="",
+    )
+    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+        str(tmp_path / "metadata.db")
+    )
+    tfx.orchestration.LocalDagRunner().run(
+        tfx.dsl.Pipeline(
+            "p",
+            str(tmp_path / "root"),
+            components=[importer, backbone, featurizer],
+            metadata_connection_config=connection,
+            # Any name keeps TFX from building a package of itself for the workers.
+            beam_pipeline_args=["--sdk_container_image=in-process"],
+        )
+    )
+    artifacts = mlmd.MetadataStore(connection).get_artifacts_by_type("Examples")
+    (features,) = (a for a in artifacts if a.uri != given_examples.uri)
+    assert json.loads(features.properties["split_names"].string_value) == list(SPLITS)
+    root = Path(features.uri)
+    assert _by_key(root, "train").keys() == _keys(SPLITS["train"], "identity", "mirror")
+    for split in ("eval", "test"):
+        assert _by_key(root, split).keys() == _keys(SPLITS[split], "identity")
+    assert not [name for name in _files(root) if "unfinished" in name]
+
+
+def test_records_hold_the_features_and_whose_they_are(
+    featurize: Run, backbone_dir: Path, tiny_backbone: str
+) -> None:
+    numbers = range(1, 5)
+    records = _by_key(featurize({"eval": numbers}, boundary="head"), "eval")
+    network = load_network(tiny_backbone, None, "head", str(backbone_dir / "Format-Serving"))
+    pixels = np.stack([_pixels(number) for number in numbers]).astype(np.float32)
+    wanted = {name: tensor.numpy() for name, tensor in network.prefix(pixels).items()}
+    assert wanted.keys() == {"penultimate", "last"}
+    for row, number in enumerate(numbers):
+        fields = records[_sha256(number), "identity"]
+        label = number % len(CLASSES)
+        assert set(fields) == {
+            contract.VIEW_NAME, contract.LABEL, contract.LABEL_TEXT, contract.SHA256,
+            *(contract.FEATURE_PREFIX + name for name in wanted),
+        }  # fmt: skip
+        assert fields[contract.LABEL].int64_list.value == [label]
+        assert fields[contract.LABEL_TEXT].bytes_list.value == [CLASSES[label]]
+        for name, values in wanted.items():
+            found = _array(fields, name, "<f4")
+            np.testing.assert_allclose(found, values[row], rtol=1e-4, atol=1e-6)
+
+
+def test_without_a_frozen_part_the_pixels_are_handed_on(featurize: Run) -> None:
+    records = _by_key(featurize({"train": [1, 2]}, boundary="input"), "train")
+    for number in (1, 2):
+        for view, turned in (("identity", number), ("mirror", -number)):
+            found = _array(records[_sha256(number), view], "boundary", "u1")
+            np.testing.assert_array_equal(found.reshape(SIDE, SIDE, 1), _pixels(turned))
+
+
+def test_the_mirror_view_is_the_features_of_the_mirrored_image(featurize: Run) -> None:
+    records = _by_key(featurize({"train": [3, -3]}), "train")
+
+    def features(number: int, view: str) -> np.ndarray:
+        return _array(records[_sha256(number), view], "boundary", "<f2").astype(np.float32)
+
+    np.testing.assert_allclose(features(3, "mirror"), features(-3, "identity"), atol=2e-3)
+    np.testing.assert_allclose(features(3, "identity"), features(-3, "mirror"), atol=2e-3)
+    assert np.abs(features(3, "mirror") - features(3, "identity")).max() > 0.1
+
+
+def test_only_the_views_asked_for(featurize: Run) -> None:
+    root = featurize({"train": [1, 2]}, views='["identity"]')
+    assert _by_key(root, "train").keys() == _keys([1, 2], "identity")
+
+
+def test_another_scaling_gives_other_features(featurize: Run) -> None:
+    splits = {"eval": [1]}
+    own, paper, same = (
+        _files(featurize(splits, boundary="head", scaling=scaling))
+        for scaling in (None, "unit", "tf")
+    )
+    assert own == same
+    assert own != paper
+
+
+def test_files_are_the_same_whatever_the_order_and_files_of_the_input(
+    featurize: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
+    first = _files(featurize(SPLITS))
+    assert len(first) > len(SPLITS), "one shard a split shows nothing"
+    assert _files(featurize(SPLITS)) == first
+    turned = {split: list(numbers)[::-1] for split, numbers in SPLITS.items()}
+    assert _files(featurize(turned)) == first
+    assert _files(featurize(turned, files=3)) == first
+
+
+def test_the_content_hash_decides_the_shard(
+    featurize: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own hash would do within one process, but not on a cluster's workers."""
+    monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
+    folder = featurize({"eval": range(9)}, boundary="head") / "Split-eval"
+    seen = 0
+    for path in folder.iterdir():
+        _, index, _, shards = path.name.split("-")
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            fields = tf.train.Example.FromString(record).features.feature
+            (digest,) = fields[contract.SHA256].bytes_list.value
+            assert int(digest[:8], 16) % int(shards) == int(index)
+            seen += 1
+    assert seen == 9
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(
+    sizes=st.tuples(*[st.integers(0, 20)] * 3),
+    shard_bytes=st.sampled_from([FEW_IMAGES, executor._SHARD_BYTES]),
+)
+@example(sizes=(0, 0, 0), shard_bytes=executor._SHARD_BYTES)
+@example(sizes=(2 * executor._BATCH + 1, executor._BATCH, 0), shard_bytes=executor._SHARD_BYTES)
+@example(sizes=(20, 1, 9), shard_bytes=FEW_IMAGES)
+def test_no_image_is_lost(featurize: Run, sizes: tuple[int, ...], shard_bytes: int) -> None:
+    splits = {split: range(size) for split, size in zip(contract.SPLITS, sizes, strict=True)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "_SHARD_BYTES", shard_bytes)
+        root = featurize(splits, boundary="head")
+    for split, numbers in splits.items():
+        views = ("identity", "mirror") if split == contract.SPLIT_TRAIN else ("identity",)
+        assert _by_key(root, split).keys() == _keys(numbers, *views)
+    assert not [name for name in _files(root) if "unfinished" in name]
+
+
+def test_the_prefix_is_loaded_once(featurize: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load(*job: Any) -> Any:
+        loaded.append(job)
+        return load_network(*job)
+
+    monkeypatch.setattr(executor, "load_network", load)
+    monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
+    assert len(_files(featurize(SPLITS, boundary="head"))) > len(SPLITS)
+    assert len(loaded) == 1
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("kernel", "boundary", "name"), [(1e6, "block2", "boundary"), (1e30, "head", "last")]
+)
+def test_what_does_not_fit_the_stored_type_stops_the_run(
+    tmp_path: Path, tiny_backbone: str, featurize: Run, kernel: float, boundary: str, name: str
+) -> None:
+    network = build_network(get_backbone(tiny_backbone))
+    network.set_weights([np.full_like(array, kernel) for array in network.get_weights()])
+    (tmp_path / "Format-Serving").mkdir()
+    network.save_weights(tmp_path / "Format-Serving" / contract.BACKBONE_WEIGHTS_FILE)
+    with pytest.raises(FloatingPointError, match=f"features {name}: .*move the boundary"):
+        featurize({"train": [1, 2]}, weights=tmp_path, boundary=boundary)

@@ -1,0 +1,170 @@
+"""Cut networks: both parts together are the whole, and only the suffix trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pytest
+
+from models.backbones import BACKBONES, Backbone, get_backbone
+from models.boundary import CutNetwork, FeatureSpec, check_boundary, cut
+from schema.errors import InputError
+
+IMAGE = FeatureSpec((256, 256, 1), "uint8")
+
+
+def _map(*shape: int) -> dict[str, FeatureSpec]:
+    return {"boundary": FeatureSpec(shape, "float16")}
+
+
+def _pooled(penultimate: int, last: int) -> dict[str, FeatureSpec]:
+    return {
+        "penultimate": FeatureSpec((penultimate,), "float32"),
+        "last": FeatureSpec((last,), "float32"),
+    }
+
+
+SPECS = {
+    ("vgg16", "input"): {"boundary": IMAGE},
+    ("vgg16", "block4"): _map(32, 32, 256),
+    ("vgg16", "block5"): _map(16, 16, 512),
+    ("vgg16", "head"): _pooled(512, 512),
+    ("xception", "input"): {"boundary": IMAGE},
+    ("xception", "block14"): _map(8, 8, 1024),
+    ("xception", "head"): _pooled(1024, 2048),
+    ("densenet121", "input"): {"boundary": IMAGE},
+    ("densenet121", "conv4"): _map(16, 16, 256),
+    ("densenet121", "conv5"): _map(8, 8, 512),
+    ("densenet121", "head"): _pooled(512, 1024),
+}
+# How the names of the layers begin that train; "" is every layer, () is none.
+TRAINED = {
+    ("vgg16", "input"): ("",),
+    ("vgg16", "block4"): ("block4_", "block5_"),
+    ("vgg16", "block5"): ("block5_",),
+    ("vgg16", "head"): (),
+    ("xception", "input"): ("",),
+    ("xception", "block14"): ("block14_",),
+    ("xception", "head"): (),
+    ("densenet121", "input"): ("",),
+    ("densenet121", "conv4"): ("conv4_", "pool4_", "conv5_", "bn"),
+    ("densenet121", "conv5"): ("conv5_", "bn"),
+    ("densenet121", "head"): (),
+}
+
+
+@dataclass
+class Whole:
+    """A real network, an image, and what the uncut network makes of it."""
+
+    row: Backbone
+    network: keras.Model
+    image: np.ndarray
+    taps: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def whole(real_network: Callable[[str], keras.Model]) -> Callable[[str], Whole]:
+    """Name -> the uncut network; each computes once."""
+    done: dict[str, Whole] = {}
+
+    def call(name: str) -> Whole:
+        if name not in done:
+            row, network = get_backbone(name), real_network(name)
+            image = np.random.default_rng(1).integers(0, 256, (2, 256, 256, 1))
+            image = image.astype(np.float32)
+            tensors = [network.get_layer(row.penultimate).input, network.output]
+            maps = keras.Model(network.input, tensors)(image, training=False)
+            pooled = [values.numpy().astype(np.float64).mean(axis=(1, 2)) for values in maps]
+            taps = dict(zip(("penultimate", "last"), pooled, strict=True))
+            done[name] = Whole(row, network, image, taps)
+        return done[name]
+
+    return call
+
+
+def test_every_boundary_of_the_table_is_tested_here() -> None:
+    names = ("vgg16", "xception", "densenet121")
+    assert set(SPECS) == {(n, b) for n in names for b in BACKBONES[n].boundaries}
+
+
+@pytest.mark.parametrize(("name", "boundary"), SPECS)
+def test_both_parts_together_are_the_whole_network(
+    name: str, boundary: str, whole: Callable[[str], Whole]
+) -> None:
+    uncut = whole(name)
+    parts = cut(uncut.network, uncut.row, boundary)
+    features = parts.prefix(uncut.image, training=False)
+    assert parts.features == SPECS[name, boundary]
+    assert {k: tuple(v.shape[1:]) for k, v in features.items()} == {
+        k: spec.shape for k, spec in parts.features.items()
+    }
+    _assert_taps(parts.suffix(features, training=False), uncut.taps, 1e-5)
+
+    stored = {k: v.numpy().astype(parts.features[k].dtype) for k, v in features.items()}
+    back = {k: v.astype(np.float32) for k, v in stored.items()}
+    _assert_taps(parts.suffix(back, training=False), uncut.taps, 2e-3)
+
+
+def _assert_taps(
+    taps: dict[str, keras.KerasTensor], expected: dict[str, np.ndarray], tolerance: float
+) -> None:
+    """Compares; the tolerance is relative to the tap's largest channel."""
+    assert set(taps) == set(expected)
+    for name, values in expected.items():
+        largest = np.abs(values).max()
+        assert largest > 1e-6, "an all-zero tap would prove nothing"
+        assert taps[name].dtype == "float32"
+        assert np.abs(taps[name].numpy() - values).max() <= tolerance * largest
+
+
+@pytest.mark.parametrize(("name", "boundary"), TRAINED)
+def test_only_what_lies_behind_the_boundary_trains(
+    name: str, boundary: str, whole: Callable[[str], Whole]
+) -> None:
+    uncut = whole(name)
+    suffix = cut(uncut.network, uncut.row, boundary).suffix
+    expected = {
+        id(variable)
+        for layer in uncut.network.layers
+        if layer.name.startswith(TRAINED[name, boundary])
+        for variable in layer.trainable_variables
+    }
+    assert {id(variable) for variable in suffix.trainable_variables} == expected
+    assert bool(expected) == (boundary != "head")
+    if boundary == "input":
+        assert len(expected) == len(uncut.network.trainable_variables)
+
+
+def test_training_the_suffix_leaves_the_prefix_as_it_was(
+    tiny_cut: Callable[..., CutNetwork],
+) -> None:
+    parts = tiny_cut("block2")
+    frozen = [weight.copy() for weight in parts.prefix.get_weights()]
+    trained = [weight.copy() for weight in parts.suffix.get_weights()]
+    map_ = np.random.default_rng(0).random((4, *parts.features["boundary"].shape))
+    output = keras.layers.Dense(1)(parts.suffix.output["last"])
+    model = keras.Model(parts.suffix.input, output)
+    model.compile("sgd", "mse")
+    model.fit({"boundary": map_}, np.ones((4, 1)), verbose=0)
+    for before, after in zip(frozen, parts.prefix.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    changed = zip(trained, parts.suffix.get_weights(), strict=True)
+    assert any((before != after).any() for before, after in changed)
+
+
+@pytest.mark.parametrize("boundary", ["block14", "", "Input", "block4_conv1"])
+def test_unknown_boundary_names_the_known_ones(
+    boundary: str, real_network: Callable[[str], keras.Model]
+) -> None:
+    row = get_backbone("vgg16")
+    with pytest.raises(InputError) as caught:
+        cut(real_network("vgg16"), row, boundary)
+    for part in (repr(boundary), "vgg16", "input, block4, block5, head"):
+        assert part in str(caught.value)
+    with pytest.raises(InputError):
+        check_boundary(row, boundary)
+    check_boundary(row, "block5")

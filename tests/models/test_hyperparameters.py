@@ -1,0 +1,93 @@
+"""What TrainingParams lets through, and what its errors name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from models.hyperparameters import AugmentationParams, HeadParams, TrainingParams
+
+INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"learning_rate": 0.0}, ("learning_rate",)),
+    ({"learning_rate": 1.1}, ("learning_rate",)),
+    ({"learning_rate": float("nan")}, ("learning_rate",)),
+    ({"batch_size": 0}, ("batch_size",)),
+    ({"batch_size": 4097}, ("batch_size",)),
+    ({"batch_size": 2.5}, ("batch_size",)),
+    ({"epochs": 0}, ("epochs",)),
+    ({"epochs": 100_001}, ("epochs",)),
+    ({"early_stopping_patience": 0}, ("early_stopping_patience",)),
+    ({"plateau_patience": 0}, ("plateau_patience",)),
+    ({"scaling": "imagenet"}, ("scaling",)),
+    ({"views": ["identity", "upside_down"]}, ("views", "1")),
+    ({"views": "identity"}, ("views",)),
+    ({"head": {"kind": "svm"}}, ("head", "kind")),
+    ({"head": {"width": 0}}, ("head", "width")),
+    ({"head": {"width": 65537}}, ("head", "width")),
+    ({"head": {"dropout": 1.0}}, ("head", "dropout")),
+    ({"head": {"dropout": -0.1}}, ("head", "dropout")),
+    ({"head": {"l2": -1e-9}}, ("head", "l2")),
+    ({"head": {"l2": float("inf")}}, ("head", "l2")),
+    ({"head": {"depth": 2}}, ("head", "depth")),
+    ({"augmentation": {"shear_degrees": 45.1}}, ("augmentation", "shear_degrees")),
+    ({"augmentation": {"shear_degrees": -0.2}}, ("augmentation", "shear_degrees")),
+    ({"augmentation": {"zoom": 1.0}}, ("augmentation", "zoom")),
+    ({"augmentation": {"zoom": float("nan")}}, ("augmentation", "zoom")),
+    ({"augmentation": {"horizontal_flip": "perhaps"}}, ("augmentation", "horizontal_flip")),
+    ({"augmentation": {"rotation": 5}}, ("augmentation", "rotation")),
+    ({"learning_rat": 0.1}, ("learning_rat",)),
+]
+
+
+@pytest.mark.parametrize(("fields", "place"), INVALID, ids=[str(f) for f, _ in INVALID])
+def test_an_invalid_field_is_the_one_that_the_error_names(
+    fields: dict[str, Any], place: tuple[str, ...]
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TrainingParams.model_validate({"boundary": "input"} | fields)
+    (error,) = caught.value.errors()
+    assert tuple(str(part) for part in error["loc"]) == place
+
+
+@pytest.mark.parametrize("views", [["identity", "identity"], ["identity", "mirror", "mirror"]])
+def test_duplicate_views_are_refused(views: list[str]) -> None:
+    with pytest.raises(ValidationError, match="views: each at most once"):
+        TrainingParams.model_validate({"views": views})
+
+
+@pytest.mark.parametrize("views", [["mirror"], []])
+def test_the_image_as_it_is_must_be_among_the_views(views: list[str]) -> None:
+    with pytest.raises(ValidationError, match="views: must hold 'identity'"):
+        TrainingParams.model_validate({"views": views})
+
+
+@pytest.mark.parametrize("boundary", ["head", "block5"])
+def test_augmentation_needs_boundary_input(boundary: str) -> None:
+    fields = {"boundary": boundary, "augmentation": {"zoom": 0.2}}
+    with pytest.raises(ValidationError, match="augmentation: needs boundary 'input'"):
+        TrainingParams.model_validate(fields)
+    assert TrainingParams.model_validate(fields | {"boundary": "input"}).augmentation == (
+        AugmentationParams(zoom=0.2)
+    )
+
+
+def test_null_switches_off_early_stopping_and_plateau() -> None:
+    params = TrainingParams(early_stopping_patience=None, plateau_patience=None)
+    assert (params.early_stopping_patience, params.plateau_patience) == (None, None)
+
+
+def test_params_survive_json_and_cannot_be_changed() -> None:
+    params = TrainingParams(
+        boundary="input",
+        scaling="unit",
+        views=("mirror", "identity"),
+        head=HeadParams(kind="paper", width=7, dropout=0.5),
+        augmentation=AugmentationParams(shear_degrees=0.2, vertical_flip=True),
+    )
+    stored = json.loads(json.dumps(params.model_dump()))
+    assert TrainingParams.model_validate(stored) == params
+    with pytest.raises(ValidationError, match="frozen"):
+        params.epochs = 1  # type: ignore[misc]

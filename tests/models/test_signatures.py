@@ -1,0 +1,342 @@
+"""The exported SavedModel, behind a transform graph that tf.Transform itself wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from google.protobuf import text_format
+from PIL import Image
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+from components.featurizer.executor import Job, Prefix
+from models.boundary import CutNetwork
+from models.heads import apply_head, build_head
+from models.hyperparameters import HeadParams
+from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
+from models.signatures import ServedModel, export
+from models.training import run_fn
+from schema import contract
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
+# How far two probabilities of one image may lie apart: oneDNN sums in another order for
+# another size of batch, and for another graph around it.
+ROUNDING = 1e-5
+Encode = Callable[..., bytes]
+Outputs = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def images(encode: Encode) -> list[bytes]:
+    """Five files that differ in format, size, depth and content."""
+    rng = np.random.default_rng(0)
+    columns, rows = np.meshgrid(np.linspace(0, 255, 400), np.linspace(0, 255, 333))
+    blobs = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    colour = Image.fromarray(blobs).resize((300, 200), Image.Resampling.BICUBIC)
+    return [
+        encode(rng.integers(0, 256, (256, 256), dtype=np.uint8)),
+        encode(columns.astype(np.uint8)),
+        encode(colour),
+        encode(Image.fromarray(rows.astype(np.uint8)), "JPEG"),
+        encode((columns.T * 20).astype(np.uint16)),
+    ]
+
+
+def _value(feature: schema_pb2.Feature) -> Any:
+    if feature.type == schema_pb2.BYTES:
+        return b"unknown"
+    return 1 if feature.type == schema_pb2.INT else 1.0
+
+
+@dataclass
+class Transformed:
+    """What tf.Transform made of three images."""
+
+    graph: str
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def transformed(images: Sequence[bytes], tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+    """Runs `preprocessing_fn` in tf.Transform, on examples of the project's schema."""
+    schema = text_format.Parse((ROOT / "schema/schema.pbtxt").read_text(), schema_pb2.Schema())
+    # The mapping's values are dense tensors, but for what may be absent.
+    default = {feature.name: _value(feature) for feature in schema.feature}
+    default["patient/age"] = []
+    examples = [
+        default | {contract.IMAGE: data, contract.LABEL: label, contract.SHA256: b"%064x" % label}
+        for label, data in enumerate(images[:3])
+    ]
+    metadata = dataset_metadata.DatasetMetadata(schema)
+    graph = tmp_path_factory.mktemp("transform") / "graph"
+    with tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("temp"))):
+        (data, _), transform = (examples, metadata) | tft_beam.AnalyzeAndTransformDataset(
+            preprocessing_fn
+        )
+        transform | tft_beam.WriteTransformFn(str(graph))
+    assert set(schema_utils.schema_as_feature_spec(schema).feature_spec) == set(default)
+    return Transformed(str(graph), sorted(data, key=lambda row: row[contract.LABEL]))
+
+
+@dataclass
+class Served:
+    """A model in memory, and as it comes back from its SavedModel."""
+
+    model: ServedModel
+    directory: Path
+    loaded: Any
+
+    def call(self, images: Sequence[bytes]) -> Outputs:
+        signature = self.loaded.signatures[contract.SIGNATURE_DEFAULT]
+        outputs = signature(image_bytes=tf.constant(images, tf.string, [len(images)]))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def call_examples(self, examples: Sequence[bytes]) -> Outputs:
+        signature = self.loaded.signatures[contract.SIGNATURE_EXAMPLES]
+        outputs = signature(examples=tf.constant(examples, tf.string, [len(examples)]))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def _taps(network: CutNetwork, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    pixels = tf.stack([decode_and_resize(tf.constant(data)) for data in images])
+    taps = network.suffix(network.prefix(tf.cast(pixels, tf.float32)))
+    return {name: tensor.numpy() for name, tensor in taps.items()}
+
+
+@pytest.fixture(scope="module")
+def served(
+    images: Sequence[bytes],
+    transformed: Transformed,
+    tiny_cut: Callable[..., CutNetwork],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Served:
+    """An untrained tiny network whose head tells the five images apart."""
+    network = tiny_cut("head")
+    taps = _taps(network, images)
+    # One variance for all channels: one that hardly varies over five images would blow up
+    # the rounding errors, which differ between sizes of batches.
+    moments = {
+        name: (values.mean(axis=0), np.full(values.shape[1], values.var(axis=0).mean()))
+        for name, values in taps.items()
+    }
+    channels = {name: values.shape[-1] for name, values in taps.items()}
+    head = build_head(HeadParams(), channels, 3, moments, seed=0)
+    layer = tft.TFTransformOutput(transformed.graph).transform_features_layer()
+    model = ServedModel(layer, network, head, CLASSES)
+    directory = tmp_path_factory.mktemp("served") / "model"
+    export(model, str(directory))
+    return Served(model, directory, tf.saved_model.load(str(directory)))
+
+
+@pytest.fixture(scope="module")
+def one_by_one(served: Served, images: Sequence[bytes]) -> np.ndarray:
+    """The five images' probabilities, each called for alone."""
+    rows = [served.call([data])[contract.OUTPUT_PROBABILITIES] for data in images]
+    probabilities = np.concatenate(rows)
+    distances = np.abs(probabilities[:, None] - probabilities[None]).max(axis=-1)
+    assert (distances + np.eye(5)).min() > 1e-2, "else mixed-up rows would go unseen"
+    assert len(set(probabilities.argmax(axis=-1))) > 1
+    return probabilities
+
+
+def test_it_has_the_two_signatures_and_their_names_types_and_shapes(served: Served) -> None:
+    inputs = {contract.SIGNATURE_DEFAULT: "image_bytes", contract.SIGNATURE_EXAMPLES: "examples"}
+    assert set(served.loaded.signatures) == set(inputs)
+    for name, argument in inputs.items():
+        signature = served.loaded.signatures[name]
+        _, arguments = signature.structured_input_signature
+        assert {k: (v.dtype, v.shape.as_list()) for k, v in arguments.items()} == {
+            argument: (tf.string, [None])
+        }
+        outputs = signature.structured_outputs
+        assert {k: (v.dtype, v.shape.as_list()) for k, v in outputs.items()} == {
+            "classes": (tf.string, [None, 3]),
+            "probabilities": (tf.float32, [None, 3]),
+            "predicted_class": (tf.string, [None]),
+        }
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 17, 40])
+def test_a_batch_of_any_size_gives_each_image_what_it_gets_alone(
+    count: int, served: Served, images: Sequence[bytes], one_by_one: np.ndarray
+) -> None:
+    # Not in turns: an order that repeats every five rows would hide swapped chunks.
+    order = np.random.default_rng(count).integers(0, len(images), count)
+    outputs = served.call([images[i] for i in order])
+    probabilities = outputs[contract.OUTPUT_PROBABILITIES]
+    assert probabilities.shape == (count, 3)
+    np.testing.assert_allclose(probabilities, one_by_one[order], rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-6)
+
+    names = np.array([name.encode() for name in CLASSES], object)
+    assert outputs[contract.OUTPUT_CLASSES].shape == (count, 3)
+    assert (outputs[contract.OUTPUT_CLASSES] == names).all()
+    predicted = names[probabilities.argmax(axis=-1)]
+    assert outputs[contract.OUTPUT_PREDICTED].tolist() == predicted.tolist()
+
+
+def _example(fields: Mapping[str, Sequence[bytes]]) -> bytes:
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        for name, values in fields.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+@pytest.mark.parametrize("count", [0, 5, 17])
+def test_examples_get_what_their_images_get(
+    count: int, served: Served, images: Sequence[bytes]
+) -> None:
+    files = [images[i % 5] for i in range(count)]
+    # TFMA hands over whole examples: what isn't the image does no harm.
+    examples = [_example({contract.IMAGE: [f], contract.PATIENT: [b"p1"]}) for f in files]
+    outputs, expected = served.call_examples(examples), served.call(files)
+    assert set(outputs) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(outputs[name], values)
+
+
+@pytest.mark.parametrize("fields", [{}, {contract.PATH: [b"a.png"]}, {contract.IMAGE: []}])
+def test_an_example_without_an_image_is_an_invalid_argument(
+    fields: Mapping[str, Sequence[bytes]], served: Served
+) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=contract.IMAGE):
+        served.call_examples([_example(fields)])
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage", b"\xff\xd8\xff\xe0 no JPEG"])
+def test_garbage_is_an_invalid_argument(
+    garbage: bytes, served: Served, images: Sequence[bytes]
+) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served.call([images[0], garbage])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served.call_examples([_example({contract.IMAGE: [garbage]})])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served.call_examples([b"garbage"])
+
+
+def test_the_saved_model_is_the_model_that_was_saved(
+    served: Served, images: Sequence[bytes], one_by_one: np.ndarray
+) -> None:
+    outputs = served.model.predict(tf.constant(images))
+    np.testing.assert_allclose(
+        outputs[contract.OUTPUT_PROBABILITIES], one_by_one, rtol=0, atol=ROUNDING
+    )
+    taps = _taps(
+        CutNetwork(served.model.classifier.network.prefix, served.model.suffix, {}), images
+    )
+    expected = apply_head(served.model.classifier.head, taps, training=False)
+    np.testing.assert_allclose(one_by_one, expected, rtol=0, atol=ROUNDING)
+
+
+def test_transform_stores_the_pixels_that_the_network_sees(
+    transformed: Transformed, images: Sequence[bytes]
+) -> None:
+    assert len(transformed.rows) == 3
+    for row, data in zip(transformed.rows, images, strict=False):
+        assert set(row) == {
+            contract.TRANSFORMED_IMAGE,
+            contract.LABEL,
+            contract.LABEL_TEXT,
+            contract.SHA256,
+        }
+        (pixels,) = decode_transformed(tf.constant([row[contract.TRANSFORMED_IMAGE]]))
+        np.testing.assert_array_equal(pixels, decode_and_resize(tf.constant(data)))
+
+
+# float16 keeps 11 bits of a feature map; pooled taps are stored as they are.
+@pytest.mark.parametrize(
+    ("boundary", "tolerance"), [("head", ROUNDING), ("input", ROUNDING), ("block2", 2e-3)]
+)
+def test_cached_features_lead_to_the_probabilities_that_are_served(
+    boundary: str,
+    tolerance: float,
+    tiny_backbone: str,
+    tiny_cut: Callable[..., CutNetwork],
+    served: Served,
+    transformed: Transformed,
+    one_by_one: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    network = tiny_cut(boundary)
+    _save_weights(tiny_cut, tmp_path)
+    prefix = Prefix(Job(tiny_backbone, None, boundary, str(tmp_path)))
+    pngs = tf.constant([row[contract.TRANSFORMED_IMAGE] for row in transformed.rows])
+    features = prefix(decode_transformed(pngs))
+    assert {k: (v.shape[1:], v.dtype.name) for k, v in features.items()} == {
+        k: (spec.shape, spec.dtype) for k, spec in network.features.items()
+    }
+    taps = network.suffix({k: v.astype(np.float32) for k, v in features.items()})
+    probabilities = apply_head(served.model.classifier.head, taps, training=False)
+    np.testing.assert_allclose(probabilities, one_by_one[:3], rtol=0, atol=tolerance)
+
+
+def _save_weights(tiny_cut: Callable[..., CutNetwork], folder: Path) -> None:
+    """Stores the tiny network's weights as PretrainedBackbone does."""
+    prefix = tiny_cut("head").prefix
+    network = keras.Model(prefix.input, prefix.get_layer("block2_conv").output)
+    network.save_weights(folder / contract.BACKBONE_WEIGHTS_FILE)
+
+
+@pytest.mark.parametrize("kind", ["regularised", "paper"])
+def test_run_fn_trains_exports_and_reports(
+    kind: str,
+    tiny_backbone: str,
+    tiny_cut: Callable[..., CutNetwork],
+    transformed: Transformed,
+    images: Sequence[bytes],
+    store: Callable[..., list[str]],
+    tmp_path: Path,
+) -> None:
+    taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
+    backbone_dir, run_dir, serving_dir = (tmp_path / name for name in ("base", "run", "serving"))
+    backbone_dir.mkdir()
+    _save_weights(tiny_cut, backbone_dir)
+    run_fn(
+        SimpleNamespace(
+            custom_config={
+                "backbone": tiny_backbone,
+                "classes": CLASSES,
+                "seed": 3,
+                "training": {
+                    "head": {"kind": kind, "width": 8},
+                    "epochs": 25,
+                    "learning_rate": 0.05,
+                    "views": ["identity"],
+                    "early_stopping_patience": None,
+                },
+            },
+            base_model=str(backbone_dir),
+            train_files=store("train", taps, labels),
+            eval_files=store("eval", taps, labels),
+            transform_output=transformed.graph,
+            model_run_dir=str(run_dir),
+            serving_model_dir=str(serving_dir),
+        )
+    )
+    history = json.loads((run_dir / contract.HISTORY_FILE).read_text())
+    validation = json.loads((run_dir / contract.VALIDATION_FILE).read_text())
+    assert {len(values) for values in history.values()} == {25}
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history)
+    assert set(validation) == {"accuracy", "loss", "total", "confusion"}
+    assert list(run_dir.glob("train/events.out.tfevents.*"))
+
+    signature = tf.saved_model.load(str(serving_dir)).signatures[contract.SIGNATURE_DEFAULT]
+    probabilities = signature(image_bytes=tf.constant(images[:3]))["probabilities"].numpy()
+    loss = -np.log(probabilities[[0, 1, 2], labels]).mean()
+    assert validation["loss"] == pytest.approx(loss, rel=1e-4)
+    assert validation["accuracy"] == (probabilities.argmax(axis=-1) == labels).mean()
+    assert loss < 0.9 * np.log(3)

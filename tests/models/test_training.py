@@ -1,0 +1,328 @@
+"""Training on cached features: small synthetic taps, and a tiny network for pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from models.boundary import CutNetwork
+from models.heads import apply_head
+from models.hyperparameters import AugmentationParams, HeadParams, TrainingParams
+from models.training import Trained, _augment, train
+
+Taps = dict[str, np.ndarray]
+Store = Callable[..., list[str]]
+TinyCut = Callable[..., CutNetwork]
+# The taps of tests/conftest.py's tiny backbone.
+CHANNELS = {"penultimate": 12, "last": 24}
+PAPER_AUGMENTATION = AugmentationParams(
+    shear_degrees=0.2, zoom=0.2, horizontal_flip=True, vertical_flip=True
+)
+
+
+def _taps(count: int, seed: int, signal: float = 6.0) -> tuple[Taps, np.ndarray]:
+    """Taps of three classes, whose means lie `signal` standard deviations apart."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    taps = {
+        name: rng.normal(size=(count, channels)).astype(np.float32)
+        for name, channels in CHANNELS.items()
+    }
+    for values in taps.values():
+        values[np.arange(count), labels] += signal
+    return taps, labels
+
+
+@pytest.fixture
+def fit(tiny_cut: TinyCut, store: Store) -> Callable[..., Trained]:
+    """Trains on taps of 48 training and 24 validation images, at boundary `head`."""
+    files: dict[float, tuple[list[str], list[str]]] = {}
+
+    def call(
+        *, signal: float = 6.0, seed: int = 0, log_dir: str | None = None, **fields: Any
+    ) -> Trained:
+        if signal not in files:
+            training, validation = _taps(48, 1, signal), _taps(24, 2, signal)
+            files[signal] = (
+                store(f"train {signal}", *training),
+                store(f"eval {signal}", *validation),
+            )
+        recipe: dict[str, Any] = {"learning_rate": 0.05, "batch_size": 16, "epochs": 8}
+        return train(
+            tiny_cut("head"),
+            TrainingParams.model_validate(recipe | fields),
+            n_classes=3,
+            train_files=files[signal][0],
+            eval_files=files[signal][1],
+            seed=seed,
+            log_dir=log_dir,
+        )
+
+    return call
+
+
+def _probabilities(trained: Trained, taps: Taps) -> np.ndarray:
+    return apply_head(trained.head, trained.network.suffix(taps), training=False).numpy()
+
+
+@pytest.mark.parametrize("kind", ["regularised", "paper"])
+def test_a_separable_problem_is_learnt(kind: str, fit: Callable[..., Trained]) -> None:
+    head = {"kind": kind, "width": 32}
+    trained = fit(head=head, epochs=20, early_stopping_patience=None)
+    assert {name: len(values) for name, values in trained.history.items()} == {
+        name: 20 for name in ("loss", "accuracy", "val_loss", "val_accuracy")
+    }
+    assert trained.history["loss"][-1] < 0.5 * trained.history["loss"][0]
+
+    taps, labels = _taps(24, 2)
+    predicted = _probabilities(trained, taps).argmax(axis=-1)
+    report = trained.validation
+    assert report["accuracy"] == (predicted == labels).mean() >= 0.95
+    assert report["total"] == 24
+    np.testing.assert_array_equal(np.sum(report["confusion"], axis=1), [8, 8, 8])
+    assert np.trace(report["confusion"]) == (predicted == labels).sum()
+
+
+def test_rows_of_the_confusion_matrix_are_the_true_classes(tiny_cut: TinyCut, store: Store) -> None:
+    """Validation images of which half look like the class before their own."""
+    taps, labels = _taps(30, 3)
+    truth = np.where(np.arange(30) % 2, (labels + 1) % 3, labels)
+    trained = train(
+        tiny_cut("head"),
+        TrainingParams(learning_rate=0.05, batch_size=10, epochs=10),
+        n_classes=3,
+        train_files=store("train", taps, labels),
+        eval_files=store("eval", taps, truth),
+        seed=0,
+    )
+    expected = np.zeros((3, 3), int)
+    np.add.at(expected, (truth, _probabilities(trained, taps).argmax(axis=-1)), 1)
+    assert (expected != expected.T).any()
+    assert trained.validation["confusion"] == expected.tolist()
+    assert trained.validation["accuracy"] == np.trace(expected) / 30
+
+
+OVERFITTED: dict[str, Any] = {"signal": 0.3, "learning_rate": 0.1, "head": {"l2": 0.0}}
+
+
+def test_the_best_epochs_weights_are_restored(fit: Callable[..., Trained]) -> None:
+    trained = fit(**OVERFITTED, early_stopping_patience=None)
+    losses = trained.history["val_loss"]
+    best = int(np.argmin(losses))
+    assert losses[-1] > 1.1 * losses[best], "the last epoch must be worse to prove anything"
+    assert trained.validation["loss"] == pytest.approx(losses[best], rel=1e-5)
+    assert trained.validation["accuracy"] == pytest.approx(trained.history["val_accuracy"][best])
+    taps, labels = _taps(24, 2, 0.3)
+    chosen = _probabilities(trained, taps)[np.arange(24), labels]
+    assert -np.log(chosen).mean() == pytest.approx(losses[best], rel=1e-5)
+
+
+def test_early_stopping_stops_after_its_patience(fit: Callable[..., Trained]) -> None:
+    trained = fit(**OVERFITTED, epochs=60, early_stopping_patience=3)
+    losses = trained.history["val_loss"]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 3 < 60
+    assert trained.validation["loss"] == pytest.approx(losses[best], rel=1e-5)
+
+
+def test_the_plateau_lowers_the_rate_down_to_its_floor(fit: Callable[..., Trained]) -> None:
+    trained = fit(**OVERFITTED | {"learning_rate": 1e-5}, epochs=6, plateau_patience=1)
+    rates = trained.history["learning_rate"]
+    # Steps of 1e-5 are below what ReduceLROnPlateau counts as progress.
+    expected = [1e-5, 1e-5, 2e-6, 4e-7, 1e-7, 1e-7]
+    np.testing.assert_allclose(rates, expected, rtol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another(
+    fit: Callable[..., Trained],
+) -> None:
+    taps, _ = _taps(24, 2)
+    head = {"kind": "paper", "width": 16, "dropout": 0.3}
+    runs = [fit(seed=seed, head=head, signal=1.0, epochs=3) for seed in (4, 4, 5)]
+    first, again, other = (_probabilities(trained, taps) for trained in runs)
+    np.testing.assert_array_equal(first, again)
+    assert runs[0].history == runs[1].history
+    assert np.abs(first - other).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["regularised", "paper"])
+def test_a_feature_that_is_no_number_stops_training_with_an_error(
+    kind: str, tiny_cut: TinyCut, store: Store
+) -> None:
+    taps, labels = _taps(12, 1)
+    taps["last"][3, 3] = math.nan
+    validation, truth = _taps(6, 2)
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        train(
+            tiny_cut("head"),
+            TrainingParams(head=HeadParams.model_validate({"kind": kind}), epochs=3),
+            n_classes=3,
+            train_files=store("train", taps, labels),
+            eval_files=store("eval", validation, truth),
+            seed=0,
+        )
+
+
+def test_mirrors_train_where_asked_for_and_never_validate(tiny_cut: TinyCut, store: Store) -> None:
+    """Mirrors that are not wanted hold NaN, which no training would survive."""
+    views = ["identity", "mirror"] * 6
+    taps, labels = _taps(12, 1)
+    for values in taps.values():
+        values[1::2] = math.nan
+    poisoned = store("poisoned", taps, labels, views)
+    clean = store("clean", *_taps(12, 1), views)
+
+    def fitted(train_files: list[str], **fields: Any) -> Trained:
+        params = TrainingParams(epochs=2, batch_size=4, **fields)
+        return train(
+            tiny_cut("head"),
+            params,
+            n_classes=3,
+            train_files=train_files,
+            eval_files=poisoned,
+            seed=0,
+        )
+
+    trained = fitted(poisoned, views=("identity",))
+    assert trained.validation["total"] == 6
+    standardise = trained.head.get_layer("standardise_last")
+    np.testing.assert_allclose(
+        np.ravel(standardise.mean), np.mean(taps["last"][::2], axis=0), atol=1e-5
+    )
+    both = fitted(clean, views=("identity", "mirror"))
+    assert both.validation["total"] == 6
+    np.testing.assert_allclose(
+        np.ravel(both.head.get_layer("standardise_last").mean),
+        _taps(12, 1)[0]["last"].mean(axis=0),
+        atol=1e-5,
+    )
+
+
+def test_tensorboard_logs_of_both_splits_are_written(
+    fit: Callable[..., Trained], tmp_path: Path
+) -> None:
+    fit(epochs=1, log_dir=str(tmp_path / "logs"))
+    for split in ("train", "validation"):
+        (events,) = (tmp_path / "logs" / split).glob("events.out.tfevents.*")
+        assert events.stat().st_size > 0
+
+
+def _lopsided(count: int) -> np.ndarray:
+    """Images that no flip and no zoom leaves as it was: uint8 [count, 256, 256, 1]."""
+    rows, columns = np.mgrid[0:256, 0:256]
+    levels = np.arange(1, count + 1)[:, None, None]
+    bright = (rows < 30 + 10 * levels) & (columns < 60)
+    return np.where(bright, 255, columns // 3).astype(np.uint8)[..., None]
+
+
+def test_pixels_train_with_the_papers_augmentation_and_validate_without(
+    tiny_cut: TinyCut, store: Store
+) -> None:
+    network = tiny_cut("input")
+    before = [weight.copy() for weight in network.suffix.get_weights()]
+    labels = np.arange(6) % 3
+    images = {"boundary": _lopsided(6)}
+    trained = train(
+        network,
+        TrainingParams(
+            boundary="input",
+            views=("identity",),
+            head=HeadParams(kind="paper", width=16),
+            learning_rate=0.01,
+            batch_size=3,
+            epochs=1,
+            augmentation=PAPER_AUGMENTATION,
+        ),
+        n_classes=3,
+        train_files=store("train", images, labels),
+        eval_files=store("eval", images, labels),
+        seed=0,
+    )
+    # `validation` is computed without the augmenting layers, `val_loss` by Keras with them.
+    assert trained.validation["loss"] == pytest.approx(trained.history["val_loss"][0], rel=1e-5)
+    pixels = {"boundary": images["boundary"].astype(np.float32)}
+    augmented = {"boundary": _augmented(pixels["boundary"], training=True)}
+    still = _probabilities(trained, pixels)
+    assert np.abs(_probabilities(trained, augmented) - still).max() > 1e-3
+    changed = zip(before, network.suffix.get_weights(), strict=True)
+    assert all((one != two).any() for one, two in changed), "every layer must have trained"
+
+
+def _augmented(
+    images: np.ndarray,
+    params: AugmentationParams = PAPER_AUGMENTATION,
+    *,
+    training: bool,
+    seed: int = 0,
+) -> np.ndarray:
+    inputs = keras.Input((256, 256, 1))
+    model = keras.Model(inputs, _augment(inputs, params, seed))
+    return np.asarray(model(images, training=training))
+
+
+def test_augmentation_is_the_seeds_and_off_outside_training() -> None:
+    images = _lopsided(4).astype(np.float32)
+    np.testing.assert_array_equal(_augmented(images, training=False), images)
+    first = _augmented(images, training=True)
+    np.testing.assert_array_equal(_augmented(images, training=True), first)
+    assert (first != images).any(axis=(1, 2, 3)).all()
+    assert (_augmented(images, training=True, seed=1) != first).any()
+    assert (first.min(), first.max()) >= (0, 0)
+    assert first.max() <= 255
+
+
+@pytest.mark.parametrize(
+    ("flips", "count"), [((True, True), 4), ((True, False), 2), ((False, True), 2)]
+)
+def test_flips_of_both_axes_are_drawn_apart(flips: tuple[bool, bool], count: int) -> None:
+    image = _lopsided(1).astype(np.float32)
+    params = AugmentationParams(horizontal_flip=flips[0], vertical_flip=flips[1])
+    flipped = _augmented(np.repeat(image, 64, axis=0), params, training=True)
+    known = {
+        image[0, ::down, ::across].tobytes(): 0
+        for down in ((1, -1) if flips[1] else (1,))
+        for across in ((1, -1) if flips[0] else (1,))
+    }
+    assert len(known) == count
+    for one in flipped:
+        known[one.tobytes()] += 1
+    assert len(known) == count
+    # 64 draws: fewer than an eighth of a fair share has a probability below 1e-4.
+    assert min(known.values()) >= 64 / count / 8
+
+
+def test_zoom_changes_the_size_by_at_most_its_factor_and_says_nothing_of_the_flips() -> None:
+    rows, columns = np.mgrid[0:256, 0:256] - 127.5
+    square = ((np.abs(rows) < 50) & (np.abs(columns) < 50)).astype(np.float32) * 255
+    # A darker half tells which way is up; bright enough to count as the square.
+    square[128:] *= 0.8
+    batch = np.repeat(square[None, ..., None], 64, axis=0)
+    params = AugmentationParams(zoom=0.2, vertical_flip=True)
+    zoomed = _augmented(batch, params, training=True)[..., 0]
+    inside = zoomed > 100
+    heights, widths = (inside.any(axis=axis).sum(axis=1) for axis in (2, 1))
+    flipped = zoomed[:, 110, 128] < zoomed[:, 145, 128]
+    for sizes in (heights, widths):
+        assert sizes.min() >= 100 / 1.2 - 2
+        assert sizes.max() <= 100 / 0.8 + 2
+        assert np.ptp(sizes) > 20
+        assert abs(np.corrcoef(sizes, flipped)[0, 1]) < 0.5
+    assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.5
+
+
+def test_shear_is_in_degrees_and_goes_both_ways() -> None:
+    columns = np.broadcast_to(np.arange(256), (256, 256))
+    bar = (columns >= 128).astype(np.float32) * 255
+    batch = np.repeat(bar[None, ..., None], 32, axis=0)
+    params = AugmentationParams(shear_degrees=10.0)
+    edges = (_augmented(batch, params, training=True)[..., 0] < 127).sum(axis=2)
+    drift = (edges[:, 200] - edges[:, 0]) / 200
+    assert np.abs(drift).max() <= math.tan(math.radians(10)) + 0.01
+    assert drift.min() < -0.05
+    assert drift.max() > 0.05
