@@ -235,9 +235,7 @@ def test_the_saved_model_is_the_model_that_was_saved(
     np.testing.assert_allclose(
         outputs[contract.OUTPUT_PROBABILITIES], one_by_one, rtol=0, atol=ROUNDING
     )
-    taps = _taps(
-        CutNetwork(served.model.classifier.network.prefix, served.model.suffix, {}), images
-    )
+    taps = _taps(served.model.classifier.network, images)
     expected = apply_head(served.model.classifier.head, taps, training=False)
     np.testing.assert_allclose(one_by_one, expected, rtol=0, atol=ROUNDING)
 

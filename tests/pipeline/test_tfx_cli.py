@@ -1,0 +1,61 @@
+"""`tfx pipeline create` and `tfx run create`, as the README prints them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+def _tfx(arguments: str, environment: dict[str, str]) -> str:
+    ran = subprocess.run(
+        [str(Path(sys.executable).parent / "tfx"), *arguments.split()],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_create_and_run_with_a_configuration_file(tmp_path: Path, phantom_folder: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "preset": "demo",
+                "data": {"dir": str(phantom_folder)},
+                "output": "out",
+                "backbones": ["densenet121"],
+                "training": {"epochs": 5, "views": ["identity"]},
+                "gate": {"min_accuracy": 0.0},
+            }
+        )
+    )
+    # TFX keeps its list of pipelines in the home folder.
+    (tmp_path / "home").mkdir()
+    environment = os.environ | {"CXR_CONFIG": str(config), "HOME": str(tmp_path / "home")}
+    created = _tfx(
+        "pipeline create --engine=local --pipeline_path=pipeline/local_runner.py", environment
+    )
+    assert 'Pipeline "cxr-tfx" created successfully' in created
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+    printed = _tfx("run create --engine=local --pipeline_name=cxr-tfx", environment)
+
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["champion"] == "densenet121"
+    assert "Champion: densenet121" in printed
+    assert (Path(summary["champion_pushed_to"]) / "saved_model.pb").is_file()

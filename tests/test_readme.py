@@ -1,0 +1,44 @@
+"""Every command that the README prints is one that something runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# Command -> the file that runs it (or the same with other values), and how it reads there.
+RUN_BY = {
+    "make run": (".ci/run", "make run"),
+    "make test": (".ci/run", "make test"),
+    "make run DATA=": (".ci/run", '"DATA=$SHARED/data/radiography"'),
+    "make setup": (".ci/run", "make setup"),
+    ".venv/bin/cxr run --data DIR": ("tests/pipeline/test_local_run.py", "run --data"),
+    ".venv/bin/cxr phantoms": ("Makefile", "/cxr phantoms --out"),
+    ".venv/bin/tfx pipeline create": ("tests/pipeline/test_tfx_cli.py", "pipeline create"),
+    ".venv/bin/tfx run create": ("tests/pipeline/test_tfx_cli.py", "run create"),
+    ".venv/bin/cxr predict": (".ci/run", ".venv/bin/cxr predict output/phantoms/NORMAL/*.png"),
+    ".venv/bin/cxr doctor": (".ci/run", ".venv/bin/cxr doctor --weights-dir"),
+}
+
+
+def _commands(text: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split(" #")[0].strip() for line in lines if line.strip()]
+
+
+def test_every_command_is_run_somewhere() -> None:
+    commands = _commands((ROOT / "README.md").read_text())
+    assert len(commands) >= 8
+    for command in commands:
+        matching = [key for key in RUN_BY if command.startswith(key)]
+        assert matching, f"nothing is known to run `{command}`"
+        file, text = RUN_BY[max(matching, key=len)]
+        assert text in (ROOT / file).read_text(), f"{file} no longer runs `{command}`"
+
+
+def test_every_link_leads_to_a_file() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
