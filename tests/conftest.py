@@ -23,9 +23,11 @@ def _tiny_application(include_top: bool, weights: None, input_tensor: Any) -> An
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny_backbone() -> Iterator[str]:
     """Adds a fourth backbone: a row in the table, and nothing else.
+
+    Gone again at the module's end, since other tests go through the whole table.
 
     Returns:
         Its name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from models import feature_records
 from models.boundary import CutNetwork
 from models.heads import apply_head
 from models.hyperparameters import AugmentationParams, HeadParams, TrainingParams
@@ -43,6 +45,7 @@ def _taps(count: int, seed: int, signal: float = 6.0) -> tuple[Taps, np.ndarray]
 def fit(tiny_cut: TinyCut, store: Store) -> Callable[..., Trained]:
     """Trains on taps of 48 training and 24 validation images, at boundary `head`."""
     files: dict[float, tuple[list[str], list[str]]] = {}
+    unrelated = itertools.count(100)
 
     def call(
         *, signal: float = 6.0, seed: int = 0, log_dir: str | None = None, **fields: Any
@@ -54,8 +57,11 @@ def fit(tiny_cut: TinyCut, store: Store) -> Callable[..., Trained]:
                 store(f"eval {signal}", *validation),
             )
         recipe: dict[str, Any] = {"learning_rate": 0.05, "batch_size": 16, "epochs": 8}
+        network = tiny_cut("head")
+        # What ran before in this process must not matter.
+        keras.utils.set_random_seed(next(unrelated))
         return train(
-            tiny_cut("head"),
+            network,
             TrainingParams.model_validate(recipe | fields),
             n_classes=3,
             train_files=files[signal][0],
@@ -149,6 +155,21 @@ def test_the_same_seed_gives_the_same_model_and_another_another(
     np.testing.assert_array_equal(first, again)
     assert runs[0].history == runs[1].history
     assert np.abs(first - other).max() > 1e-3
+
+
+def test_only_training_is_shuffled_and_from_the_seed(
+    fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = {}
+    read = feature_records.read
+
+    def remembering(patterns: list[str], *args: Any, **options: Any) -> Any:
+        seeds[Path(patterns[0]).parent.name] = options.get("shuffle_seed")
+        return read(patterns, *args, **options)
+
+    monkeypatch.setattr(feature_records, "read", remembering)
+    fit(seed=11, epochs=1)
+    assert seeds == {"train 6.0": 11, "eval 6.0": None}
 
 
 @pytest.mark.parametrize("kind", ["regularised", "paper"])
@@ -254,6 +275,29 @@ def test_pixels_train_with_the_papers_augmentation_and_validate_without(
     assert all((one != two).any() for one, two in changed), "every layer must have trained"
 
 
+@pytest.mark.parametrize("augmentation", [None, PAPER_AUGMENTATION], ids=["plain", "augmented"])
+def test_only_training_sees_augmented_images(
+    augmentation: AugmentationParams | None, tiny_cut: TinyCut, store: Store
+) -> None:
+    """One step on the validation images, at a rate that leaves the weights as they are."""
+    images, labels = {"boundary": _lopsided(6)}, np.arange(6) % 3
+    params = TrainingParams(
+        boundary="input",
+        views=("identity",),
+        learning_rate=1e-12,
+        batch_size=6,
+        epochs=1,
+        head=HeadParams(l2=0.0),
+        augmentation=augmentation,
+    )
+    files = store("images", images, labels)
+    trained = train(
+        tiny_cut("input"), params, n_classes=3, train_files=files, eval_files=files, seed=0
+    )
+    difference = abs(trained.history["loss"][0] - trained.history["val_loss"][0])
+    assert difference > 1e-2 if augmentation else difference < 1e-4
+
+
 def _augmented(
     images: np.ndarray,
     params: AugmentationParams = PAPER_AUGMENTATION,
@@ -324,5 +368,5 @@ def test_shear_is_in_degrees_and_goes_both_ways() -> None:
     edges = (_augmented(batch, params, training=True)[..., 0] < 127).sum(axis=2)
     drift = (edges[:, 200] - edges[:, 0]) / 200
     assert np.abs(drift).max() <= math.tan(math.radians(10)) + 0.01
-    assert drift.min() < -0.05
-    assert drift.max() > 0.05
+    assert drift.min() < -0.12
+    assert drift.max() > 0.12

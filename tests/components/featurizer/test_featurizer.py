@@ -61,7 +61,7 @@ def _record(number: int) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def backbone_dir(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Path:
     """A Model artifact with weights."""
     root = tmp_path_factory.mktemp("backbone")
@@ -88,7 +88,7 @@ def _write(root: Path, splits: Splits, files: int = 1) -> Any:
     return artifact
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def featurize(
     tmp_path_factory: pytest.TempPathFactory,
     backbone_dir: Path,
