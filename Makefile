@@ -25,7 +25,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run test lint format bench-ingest lock clean
+.PHONY: help setup run test lint format bench-ingest bench-memory lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ format: setup ## rewrite the code in the project's style
 
 bench-ingest: setup ## time writing TFRecords: stored, gzip, plain copy
 	$(BIN)/python -m benchmarks.ingest $(ARGS)
+
+bench-memory: setup ## peak memory up to Transform for growing numbers of images
+	$(BIN)/python -m benchmarks.memory $(ARGS)
 
 lock: setup ## renew the locks in requirements/ from the .in files
 	@[ -x .venv/uv/bin/uv ] || { echo 'lock: needs uv, which setup could not install' >&2; exit 2; }

@@ -72,6 +72,8 @@ class Console:
     def result(self, summary: Mapping[str, Any], layout: OutputLayout) -> None:
         """Prints the split, the table of models and where to look."""
         self._console.print(_split_line(summary["data"]))
+        if summary["data"]["bad"]:
+            self.warn(f"left out, with reasons: {summary['data']['manifest']}/left_out.csv")
         for deviation in summary["data"]["deviations"]:
             self.warn(f"split: {deviation['reason']}")
         self._console.print(_table(summary, layout))

@@ -96,7 +96,8 @@ def summarize(
         seconds: node id -> wall-clock seconds, and `total`.
     """
     outputs = read_run(layout)
-    manifest = read_summary(outputs.uri("RadiographExampleGen", "manifest"))
+    manifest_folder = outputs.uri("RadiographExampleGen", "manifest")
+    manifest = read_summary(manifest_folder)
     champion = outputs.get("Champion", "model")
     classes = [c.name for c in config.data.classes]
     return {
@@ -112,6 +113,7 @@ def summarize(
             "left_out": manifest["left_out"],
             "deviations": manifest["deviations"],
             "digest": manifest["digest"],
+            "manifest": manifest_folder,
         },
         "models": {name: _model_summary(name, outputs, len(classes)) for name in config.backbones},
         "champion": _property(champion, "backbone") if champion else None,

@@ -51,7 +51,7 @@ def real_network() -> Callable[[str], keras.Model]:
     return call
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny_cut(tiny_backbone: str) -> Callable[..., CutNetwork]:
     """Boundary -> a new tiny network cut there, with the same weights at each call."""
 
