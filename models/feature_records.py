@@ -10,8 +10,9 @@ import tensorflow as tf
 from models.boundary import FeatureSpec
 from schema import contract
 
-# Beyond this, shuffling draws from a window instead of holding every record.
-_SHUFFLE_BYTES = 2 << 30
+# Up to this, the records stay in memory, serialized, and are read once for all epochs;
+# beyond it each epoch reads the files, and shuffling draws from a window of this size.
+_MEMORY_BYTES = 2 << 30
 
 
 def serialize(
@@ -43,7 +44,10 @@ def serialize(
 
 
 def _files(patterns: Sequence[str]) -> list[str]:
-    return sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    if not files:
+        raise FileNotFoundError(f"no feature records at {', '.join(patterns)}")
+    return files
 
 
 def _parse(
@@ -83,6 +87,9 @@ def read(
         shuffle_seed: shuffles anew at each epoch, the same at each run; None leaves the
             files' order.
 
+    Raises:
+        FileNotFoundError: a pattern list matches nothing.
+
     Returns:
         A dataset of ({name: tensor [batch, *shape] of the spec's dtype}, labels int64
         [batch]).
@@ -92,13 +99,14 @@ def read(
     if views is not None:
         wanted = tf.constant(list(views))
         records = records.filter(lambda record: tf.reduce_any(_parse(record, {})[2] == wanted))
+    stored = sum(tf.io.gfile.stat(file).length for file in files)
+    if stored <= _MEMORY_BYTES:
+        records = records.cache()
     if shuffle_seed is not None:
         size = sum(int(np.prod(s.shape)) * np.dtype(s.dtype).itemsize for s in specs.values())
         # No record is smaller than its tensors, so a window never has more places than
         # there are records: TensorFlow sets up each place, at every epoch.
-        stored = sum(tf.io.gfile.stat(file).length for file in files)
-        window = max(1, min(_SHUFFLE_BYTES, stored) // size)
-        # Records stay serialized in memory across epochs: they are read once.
-        records = records.cache().shuffle(window, seed=shuffle_seed, reshuffle_each_iteration=True)
+        window = max(1, min(_MEMORY_BYTES, stored) // size)
+        records = records.shuffle(window, seed=shuffle_seed, reshuffle_each_iteration=True)
     parsed = records.map(lambda record: _parse(record, specs)[:2], num_parallel_calls=2)
     return parsed.batch(batch_size).prefetch(2)

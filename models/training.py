@@ -79,7 +79,7 @@ def train(
     )
     validation_data = feature_records.read(
         eval_files, specs, batch_size=params.batch_size, views=(VIEW_IDENTITY,)
-    ).cache()
+    )
     taps = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
     moments = _moments(network.suffix, training_data) if params.head.kind != "paper" else {}
     head = build_head(params.head, taps, n_classes, moments, seed)
@@ -221,10 +221,15 @@ def _validate(
     }
 
 
+def _or_null(value: float) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
 def _write_json(directory: str, name: str, value: Mapping[str, Any]) -> None:
     tf.io.gfile.makedirs(directory)
     with tf.io.gfile.GFile(os.path.join(directory, name), "w") as file:
-        json.dump(value, file, indent=1)
+        json.dump(value, file, indent=1, allow_nan=False)
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -246,7 +251,8 @@ def run_fn(fn_args: FnArgs) -> None:
         seed=config["seed"],
         log_dir=fn_args.model_run_dir,
     )
-    _write_json(fn_args.model_run_dir, contract.HISTORY_FILE, trained.history)
+    history = {name: [_or_null(v) for v in values] for name, values in trained.history.items()}
+    _write_json(fn_args.model_run_dir, contract.HISTORY_FILE, history)
     _write_json(fn_args.model_run_dir, contract.VALIDATION_FILE, trained.validation)
     transform_layer = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
     served = ServedModel(transform_layer, trained.network, trained.head, classes)

@@ -143,11 +143,35 @@ def test_the_shuffle_window_holds_all_records_but_not_many_more(
     monkeypatch.setattr(tf.data.Dataset, "shuffle", remembering)
     pattern = store("train", _numbers(40), range(40))
     _shuffled(pattern, 1)
-    monkeypatch.setattr("models.feature_records._SHUFFLE_BYTES", 40)
+    monkeypatch.setattr("models.feature_records._MEMORY_BYTES", 40)
     _shuffled(pattern, 1)
     whole, bounded = windows
     assert 40 <= whole <= 40 * 100
     assert bounded == 10
+
+
+def test_what_does_not_fit_memory_is_read_anew_at_each_epoch(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def epochs_without_the_files(limit: int) -> int:
+        monkeypatch.setattr("models.feature_records._MEMORY_BYTES", limit)
+        pattern = store(f"limit{limit}", _numbers(4), range(4))
+        data = read(pattern, NUMBER, batch_size=2)
+        assert _order(data) == [0, 1, 2, 3]
+        for file in tf.io.gfile.glob(pattern):
+            tf.io.gfile.remove(file)
+        try:
+            return len(_order(data))
+        except tf.errors.NotFoundError:
+            return 0
+
+    assert epochs_without_the_files(1 << 20) == 4
+    assert epochs_without_the_files(1) == 0
+
+
+def test_no_records_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="Split-eval"):
+        read([str(tmp_path / "Split-eval" / "*")], NUMBER, batch_size=1)
 
 
 def test_only_the_wanted_views_are_read(store: Store) -> None:
