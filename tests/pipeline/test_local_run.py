@@ -231,6 +231,25 @@ def _data_dir(outcome: Outcome) -> str:
     return str(executions[-1].custom_properties["data_dir"].string_value)
 
 
+def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(first: Outcome) -> None:
+    import tensorflow_model_analysis as tfma
+
+    from pipeline.summary import read_run
+
+    outputs = read_run(OutputLayout(first.output))
+    result = tfma.load_eval_result(outputs.uri("Evaluator.tiny", "evaluation"))
+    slices = dict(result.slicing_metrics)
+    assert {key[0][0] for key in slices if key} == set(contract.SLICE_FEATURES)
+    overall = slices[()][""]
+    assert {"accuracy", "example_count"} <= set(overall[""])
+    for index in range(3):
+        one_class = {"precision", "recall", "f1", "auc"}
+        assert one_class <= set(overall[f"classId:{index}"])
+    plots = dict(result.plots)[()][""]
+    assert "multiClassConfusionMatrixAtThresholds" in plots[""]
+    assert "calibrationHistogramBuckets" in plots["classId:0"]
+
+
 def test_cached_features_are_those_of_the_raw_image(first: Outcome, phantom_folder: Path) -> None:
     """Through ExampleGen, Transform and Featurizer, or straight from the file: the same."""
     import tensorflow as tf
