@@ -1,7 +1,8 @@
-"""Writes the same phantoms as TFRecords: our stored shards, TFX's gzip, a plain copy.
+"""The two passes of RadiographExampleGen: inspecting the images, and writing TFRecords.
 
-`make bench-ingest` runs it. The reading, hashing and decoding that come before are the
-same for all, so only writing is timed; the files lie in the page cache.
+`make bench-ingest` runs it. Inspection is timed on one thread and as the component does it;
+writing as our stored shards, as TFX's gzip, and beside a plain copy. The files lie in the
+page cache.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from components.radiograph_example_gen.inspection import Inspection
+from components.radiograph_example_gen.discovery import Candidate
+from components.radiograph_example_gen.executor import InspectFn
+from components.radiograph_example_gen.inspection import Inspection, inspect_file
+from components.radiograph_example_gen.settings import Limits
 from components.radiograph_example_gen.writing import Record, make_example, plan_shards, write_shard
 from pipeline.phantoms import write_phantoms
 
@@ -80,6 +84,32 @@ def _seconds(
     return spent, stored
 
 
+def _inspect_on_one_thread(images: Path, candidates: list[Candidate]) -> int:
+    return sum(not inspect_file(str(images), c, Limits()).reason for c in candidates)
+
+
+def _inspect_as_the_component(images: Path, candidates: list[Candidate]) -> int:
+    inspect = InspectFn(str(images), Limits())
+    return sum(1 for _ in inspect.process([(c.path, c.class_name) for c in candidates]))
+
+
+def _compare_inspections(images: Path, records: list[Record], rounds: int) -> Table:
+    candidates = [Candidate(r.inspection.path, r.inspection.class_name) for r in records]
+    ways = {"one thread": _inspect_on_one_thread, "ours": _inspect_as_the_component}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, inspect in ways.items():
+            started = time.perf_counter()
+            if inspect(images, candidates) != len(candidates):
+                raise RuntimeError("a phantom was refused")
+            times[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    table = Table("inspecting", "images/s", "time beside ours")
+    for name, spent in medians.items():
+        table.add_row(name, f"{len(records) / spent:.0f}", f"{spent / medians['ours']:.2f}×")
+    return table
+
+
 def main(
     images: Annotated[int, typer.Option(help="Phantoms to write.")] = 90,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 1024,
@@ -92,6 +122,7 @@ def main(
         data = write_phantoms(scratch / "data", [images // 3] * 3, size=size)
         records = _records(data)
         total = sum(record.inspection.size for record in records)
+        inspections = _compare_inspections(data, records, rounds)
         times: dict[str, list[float]] = {name: [] for name in ways}
         stored: dict[str, int] = {}
         for _ in range(rounds):
@@ -109,6 +140,7 @@ def main(
             f"{spent / medians['stored (ours)']:.2f}×",
         )
     Console(width=100).print(f"{len(records)} phantoms of {size} pixels, {total / 1e6:.0f} MB")
+    Console(width=100).print(inspections)
     Console(width=100).print(table)
 
 

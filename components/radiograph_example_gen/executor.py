@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,19 +65,30 @@ from schema.errors import InputError
 
 EXAMPLES_KEY = "examples"
 MANIFEST_KEY = "manifest"
+# Candidates that one Beam element holds: enough for threads, few enough to spread.
+_CHUNK = 32
 _CHANGED = "The data folder changed during the run"
 
 
 class InspectFn(beam.DoFn):
-    """Candidate → one line of JSON (`Inspection`)."""
+    """Some candidates → one line of JSON (`Inspection`) each.
+
+    Decoding, hashing and reading release the interpreter lock, so threads use all cores
+    where Beam runs a single worker.
+    """
 
     def __init__(self, data_dir: str, limits: Limits) -> None:
         self._data_dir = data_dir
         self._limits = limits
 
-    def process(self, element: tuple[str, str]) -> Iterator[str]:
-        """Inspect one file."""
-        yield inspect_file(self._data_dir, Candidate(*element), self._limits).to_json()
+    def process(self, element: Sequence[tuple[str, str]]) -> Iterator[str]:
+        """Inspect the files."""
+
+        def inspect(candidate: tuple[str, str]) -> str:
+            return inspect_file(self._data_dir, Candidate(*candidate), self._limits).to_json()
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            yield from pool.map(inspect, element)
 
 
 class WriteShardFn(beam.DoFn):
@@ -164,7 +177,8 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
     def _inspect(self, settings: Settings, found: Discovery, scratch: str) -> list[Inspection]:
         elements = [(candidate.path, candidate.class_name) for candidate in found.candidates]
         inspect = InspectFn(settings.data_dir, settings.limits)
-        lines = self._map_to_lines(elements, inspect, scratch, "inspect")
+        chunks = [elements[at : at + _CHUNK] for at in range(0, len(elements), _CHUNK)]
+        lines = self._map_to_lines(chunks, inspect, scratch, "inspect")
         # A retried bundle or a runner at fault must not change the counts unnoticed.
         by_path = {item.path: item for item in map(Inspection.from_json, lines)}
         if len(by_path) != len(elements):
