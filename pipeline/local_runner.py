@@ -18,6 +18,7 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
 from pipeline.runtime import prepare_environment, scratch_below
+from pipeline.weights_resolution import resolve_weights
 from schema.errors import InputError
 
 
@@ -41,16 +42,17 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
         NodeFailedError: anything else, naming the node.
     """
     prepare_environment()
+    started = time.monotonic()
+    # Before TFX is imported, which takes ten seconds: missing weights are said at once.
+    weights = resolve_weights(config, listener.warn)
+
     from tfx import v1 as tfx
 
     from pipeline.dag import create_pipeline
     from pipeline.summary import latest_run, summarize, write_summary
-    from pipeline.weights_resolution import resolve_weights
 
-    started = time.monotonic()
     layout = OutputLayout(config.output)
     layout.root.mkdir(parents=True, exist_ok=True)
-    weights = resolve_weights(config, listener.warn)
     pipeline = create_pipeline(config, weights)
     before = latest_run(layout)
     clock = NodeClock(listener)
