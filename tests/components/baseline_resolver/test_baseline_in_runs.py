@@ -72,7 +72,7 @@ class Evaluate(base_component.BaseComponent):
 
 
 @pytest.fixture
-def baselines(tmp_path: Path) -> Callable[[str], list[str]]:
+def baselines(tmp_path: Path, launch: Callable[..., Any]) -> Callable[[str], list[str]]:
     """Trains with a recipe; returns the baseline of every evaluation so far, none cached."""
 
     def run(recipe: str) -> list[str]:
@@ -88,17 +88,8 @@ def baselines(tmp_path: Path) -> Callable[[str], list[str]]:
             ),
         ).with_id("Baseline.tiny")
         evaluator = Evaluate(trainer.outputs["model"], resolver.outputs["model"])
-        connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            str(tmp_path / "metadata.db")
-        )
-        tfx.orchestration.LocalDagRunner().run(
-            tfx.dsl.Pipeline(
-                "p",
-                str(tmp_path / "root"),
-                components=[trainer, resolver, evaluator.with_id("Evaluator.tiny")],
-                enable_cache=True,
-                metadata_connection_config=connection,
-            )
+        connection = launch(
+            trainer, resolver, evaluator.with_id("Evaluator.tiny"), enable_cache=True
         )
         blessings = mlmd.MetadataStore(connection).get_artifacts_by_type("ModelBlessing")
         return [b.custom_properties["baseline"].string_value for b in blessings]

@@ -178,7 +178,9 @@ def test_no_result_on_the_test_split_reaches_the_choice(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blessed", [True, False])
-def test_the_pusher_behind_pushes_the_champion_or_nothing(tmp_path: Path, blessed: bool) -> None:
+def test_the_pusher_behind_pushes_the_champion_or_nothing(
+    launch: Callable[..., Any], tmp_path: Path, blessed: bool
+) -> None:
     results = {"a": Result(0.8, blessed=blessed), "b": Result(0.9, blessed=False)}
     importers, champion = _candidates(tmp_path / "candidates", results)
     serving = tmp_path / "serving"
@@ -189,17 +191,7 @@ def test_the_pusher_behind_pushes_the_champion_or_nothing(tmp_path: Path, blesse
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(serving))
         ),
     )
-    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
-        str(tmp_path / "metadata.db")
-    )
-    tfx.orchestration.LocalDagRunner().run(
-        tfx.dsl.Pipeline(
-            "p",
-            str(tmp_path / "root"),
-            components=[*importers, champion, pusher],
-            metadata_connection_config=connection,
-        )
-    )
+    connection = launch(*importers, champion, pusher)
     store = mlmd.MetadataStore(connection)
     (pushed,) = store.get_artifacts_by_type("PushedModel")
     (model,) = (a for a in store.get_artifacts_by_type("Model") if "Champion" in a.uri)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ml_metadata as mlmd
 import pytest
-from tfx import v1 as tfx
 
 from components.curated_schema_gen import CuratedSchemaGen
 from schema import SCHEMA_DIR
@@ -24,22 +24,11 @@ def schema_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path, schema_file: Path) -> Callable[[], list[Path]]:
+def artifacts(schema_file: Path, launch: Callable[..., Any]) -> Callable[[], list[Path]]:
     """Runs the node once more; returns the folders of all schemas that it ever wrote."""
 
     def run() -> list[Path]:
-        connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            str(tmp_path / "metadata.db")
-        )
-        tfx.orchestration.LocalDagRunner().run(
-            tfx.dsl.Pipeline(
-                "p",
-                str(tmp_path / "root"),
-                components=[CuratedSchemaGen(schema_file)],
-                enable_cache=True,
-                metadata_connection_config=connection,
-            )
-        )
+        connection = launch(CuratedSchemaGen(schema_file), enable_cache=True)
         schemas = mlmd.MetadataStore(connection).get_artifacts_by_type("Schema")
         return [Path(schema.uri) for schema in sorted(schemas, key=lambda s: s.id)]
 

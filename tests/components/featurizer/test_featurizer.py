@@ -158,7 +158,7 @@ SPLITS: Splits = {"train": range(1, 11), "eval": range(11, 14), "test": range(14
 
 @pytest.mark.slow
 def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
-    tmp_path: Path, tiny_backbone: str
+    tmp_path: Path, tiny_backbone: str, launch: Callable[..., Any]
 ) -> None:
     given_examples = _write(tmp_path / "examples", SPLITS, files=2)
     importer = tfx.dsl.Importer(
@@ -183,19 +183,7 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
         views=("identity", "mirror"),
         code_digest="",
     )
-    connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
-        str(tmp_path / "metadata.db")
-    )
-    tfx.orchestration.LocalDagRunner().run(
-        tfx.dsl.Pipeline(
-            "p",
-            str(tmp_path / "root"),
-            components=[importer, backbone, featurizer],
-            metadata_connection_config=connection,
-            # Any name keeps TFX from building a package of itself for the workers.
-            beam_pipeline_args=["--sdk_container_image=in-process"],
-        )
-    )
+    connection = launch(importer, backbone, featurizer)
     artifacts = mlmd.MetadataStore(connection).get_artifacts_by_type("Examples")
     (features,) = (a for a in artifacts if a.uri != given_examples.uri)
     assert json.loads(features.properties["split_names"].string_value) == list(SPLITS)
