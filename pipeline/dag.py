@@ -43,8 +43,7 @@ def create_pipeline(
     layout = OutputLayout(config.output)
     example_gen = _example_gen(config)
     statistics_gen = tfx.components.StatisticsGen(
-        examples=example_gen.outputs["examples"],
-        stats_options=tfdv.StatsOptions(feature_allowlist=_statistics_features()),
+        examples=example_gen.outputs["examples"], stats_options=_statistics_options()
     )
     schema = CuratedSchemaGen((config.schema_dir or SCHEMA_DIR) / "schema.pbtxt")
     validator = tfx.components.ExampleValidator(
@@ -210,6 +209,17 @@ def _example_gen(config: PipelineConfig) -> RadiographExampleGen:
         eval_fraction=str(data.eval_fraction),
         code_digest=code_digest("components/radiograph_example_gen", "schema/contract.py"),
     )
+
+
+def _statistics_options() -> tfdv.StatsOptions:
+    """Statistics over everything but the pixels, in memory that doesn't grow with the data.
+
+    TFDV collects record batches until it has `desired_batch_size` images (1,000 by
+    default), in each of 128 accumulators. The batches lack the pixels by then but keep them
+    alive, since Arrow imports a batch from C++ as one allocation. A size of 1 hands every
+    batch on as it comes; the batches themselves are as large as before.
+    """
+    return tfdv.StatsOptions(feature_allowlist=_statistics_features(), desired_batch_size=1)
 
 
 def _statistics_features() -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
     before = latest_run(layout)
     clock = NodeClock(listener)
     with scratch_below(layout.scratch):
-        _run_observed(tfx.orchestration.LocalDagRunner(), pipeline, clock)
+        run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
     if latest_run(layout) == before:
         return None
     seconds = {**clock.seconds, "total": time.monotonic() - started}
@@ -66,7 +67,17 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
     return summary
 
 
-def _run_observed(runner: Any, pipeline: Any, clock: NodeClock) -> None:
+def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:
+    """Runs a pipeline with a clock listening.
+
+    Args:
+        run_pipeline: calls LocalDagRunner.
+        clock: is told of every node.
+
+    Raises:
+        InputError: bad input, or data that break the schema.
+        NodeFailedError: anything else, naming the node.
+    """
     from absl import flags
     from absl import logging as absl_logging
 
@@ -77,7 +88,7 @@ def _run_observed(runner: Any, pipeline: Any, clock: NodeClock) -> None:
     absl_logging.set_verbosity(absl_logging.INFO)
     logger.addHandler(clock)
     try:
-        runner.run(pipeline)
+        run_pipeline()
     except InputError:
         raise
     except Exception as error:

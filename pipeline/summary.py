@@ -167,8 +167,15 @@ def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, 
     }
 
 
-def _candidate_result(evaluation_uri: str) -> tfma.EvalResult:
-    """TFMA names the models only where there are two, the candidate and the baseline."""
+def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
+    """What TFMA computed of the candidate.
+
+    TFMA names the models only where there are two, the candidate and the baseline; asked
+    for no name, it then finds metrics, but no plots.
+
+    Args:
+        evaluation_uri: of Evaluator's `evaluation`.
+    """
     result = tfma.load_eval_result(evaluation_uri)
     if result.plots:
         return result
@@ -185,7 +192,7 @@ def confusion_matrix(evaluation_uri: str, n_classes: int) -> list[list[int]]:
     Returns:
         Rows true class, columns predicted class.
     """
-    overall = next(plots for key, plots in _candidate_result(evaluation_uri).plots if not key)
+    overall = next(plots for key, plots in candidate_result(evaluation_uri).plots if not key)
     matrices = overall[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"]
     counts = [[0] * n_classes for _ in range(n_classes)]
     for entry in matrices[0]["entries"]:
