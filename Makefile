@@ -17,7 +17,8 @@ ARGS ?=
 export DATA WEIGHTS PRESET SEED OUTPUT
 
 BIN := .venv/bin
-PHANTOMS := output/phantoms
+# A seed draws phantoms of its own. In the recipes' shell, which takes it as it is.
+PHANTOMS := output/phantoms$${SEED:+-$$SEED}
 # A lock is made for this platform; glibc 2.28 is what the packages need at least.
 LOCK_FOR := --python-version 3.10 --python-platform x86_64-manylinux_2_28
 COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate-hashes \
@@ -40,10 +41,10 @@ setup: ## make .venv from the lock (instant when it is up to date)
 
 run: setup ## train, evaluate and push: DATA=folder WEIGHTS=folder, or generated phantoms
 ifeq ($(strip $(DATA)),)
-	$(BIN)/cxr phantoms --out $(PHANTOMS) --per-class 36,60,48 --size 256 --seed "$${SEED:-0}"
-	$(BIN)/cxr run --data $(PHANTOMS) --preset "$$PRESET" --output "$$OUTPUT" \
+	$(BIN)/cxr phantoms --out "$(PHANTOMS)" --per-class 36,60,48 --size 256 --seed "$${SEED:-0}"
+	$(BIN)/cxr run --data "$(PHANTOMS)" --preset "$$PRESET" --output "$$OUTPUT" \
 		$${SEED:+--seed "$$SEED"} $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
-	@image=$$(find $(PHANTOMS) -name '*.png' | sort | sed -n 1p); \
+	@image=$$(find "$(PHANTOMS)" -name '*.png' | sort | sed -n 1p); \
 		$(BIN)/cxr predict --model-dir "$$OUTPUT/serving" "$$image"
 else
 	$(BIN)/cxr run --data "$$DATA" --preset "$$PRESET" --output "$$OUTPUT" \

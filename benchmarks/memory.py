@@ -76,7 +76,7 @@ def _run_to_transform(data: Path, output: Path) -> Peaks:
 
 
 def _measure(data: Path, output: Path) -> Peaks:
-    with logs_to(output / "log", verbose=False), scratch_below(output / "tmp"):
+    with logs_to(output / "log", verbose=False), scratch_below(output):
         return _run_to_transform(data, output)
 
 

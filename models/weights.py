@@ -13,6 +13,8 @@ from schema.errors import InputError
 
 IMAGENET: Final = "imagenet"
 RANDOM: Final = "random"
+# Set while a run sends Keras' own files elsewhere: the folder that is Keras' home otherwise.
+OWN_KERAS_HOME: Final = "CXR_KERAS_HOME"
 _HASH_CHUNK = 1 << 20
 
 
@@ -42,7 +44,8 @@ def find_weights(backbone: Backbone, weights_dir: Path | None) -> WeightsSource 
         The source, or None where there is no file.
 
     Raises:
-        InputError: `weights_dir` is no folder, or holds several candidates.
+        InputError: `weights_dir` is no folder or holds several candidates, or the file
+            can't be read.
     """
     if weights_dir is not None:
         if not weights_dir.is_dir():
@@ -66,15 +69,18 @@ def find_weights(backbone: Backbone, weights_dir: Path | None) -> WeightsSource 
 
 def keras_cache() -> Path:
     """The folder in which Keras keeps downloaded weights."""
-    home = os.environ.get("KERAS_HOME")
+    home = os.environ.get(OWN_KERAS_HOME) or os.environ.get("KERAS_HOME")
     return (Path(home) if home else Path.home() / ".keras") / "models"
 
 
 def _source(path: Path, label: str) -> WeightsSource:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            digest.update(chunk)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_HASH_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise InputError(f"weights: {path} can't be read ({error.strerror}).") from error
     return WeightsSource(label, path.resolve(), digest.hexdigest())
 
 

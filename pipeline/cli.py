@@ -87,7 +87,7 @@ def run(
         raise
     except Exception as error:
         hint = "" if verbose else f" The whole log is in {layout.log}."
-        raise RuntimeError(f"{error}.{hint}") from error
+        raise RuntimeError(f"{str(error).rstrip('.')}.{hint}") from error
     finally:
         console.stop()
     if summary is None:

@@ -7,6 +7,7 @@ command line's flags on top. Imports neither TFX nor TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,6 +26,7 @@ from typing_extensions import Self
 
 from models.backbones import BACKBONES, get_backbone
 from models.hyperparameters import TrainingParams
+from schema import SCHEMA_FILE
 from schema.errors import InputError
 
 Preset = Literal["fast", "paper", "demo"]
@@ -46,6 +48,21 @@ class ClassConfig(_Strict):
 
     name: str = Field(min_length=1)
     folders: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name != name.strip() or not name.isprintable():
+            raise ValueError(f"{name!r}: no blanks around a name, and nothing unprintable")
+        return name
+
+    @field_validator("folders")
+    @classmethod
+    def _check_folders(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
+        for folder in folders:
+            if not folder.strip() or folder in (".", "..") or "/" in folder or "\\" in folder:
+                raise ValueError(f"{folder!r} is no name of a folder below data.dir")
+        return folders
 
 
 # The paper's order: COVID-19 0, Normal 1, Viral Pneumonia 2.
@@ -140,6 +157,14 @@ class PipelineConfig(_Strict):
     beam_args: tuple[str, ...] = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
     enable_cache: bool = True
 
+    @field_validator("beam_args")
+    @classmethod
+    def _check_beam_args(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in arguments:
+            if not argument.startswith("--"):
+                raise ValueError(f"{argument!r} is no Beam option: write --name=value")
+        return arguments
+
     @field_validator("backbones")
     @classmethod
     def _check_backbones(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -157,8 +182,13 @@ class PipelineConfig(_Strict):
         unknown = set(self.training_overrides) - set(BACKBONES)
         if unknown:
             raise ValueError(f"training_overrides: unknown backbone {', '.join(sorted(unknown))}")
-        for name in self.backbones:
-            params = self.training_for(name)
+        for name in dict.fromkeys((*self.backbones, *self.training_overrides)):
+            try:
+                params = self.training_for(name)
+            except ValidationError as error:
+                # From here on it would lose the place in which the value stands.
+                problems = _problems(error, f"training_overrides.{name}")
+                raise ValueError("; ".join(problems)) from error
             allowed = get_backbone(name).boundaries
             if params.boundary not in allowed:
                 raise ValueError(
@@ -168,17 +198,16 @@ class PipelineConfig(_Strict):
         return self
 
     def training_for(self, backbone: str) -> TrainingParams:
-        """The training parameters of one backbone, recipe and overrides applied."""
+        """The training parameters of one backbone.
+
+        Fields that the configuration gives win over the paper's recipe, and the backbone's
+        own over both.
+        """
         merged = self.training.model_dump()
         if self.paper_recipe:
-            recipe = get_backbone(backbone).paper
-            merged |= {
-                "learning_rate": recipe.learning_rate,
-                "batch_size": recipe.batch_size,
-                "epochs": recipe.epochs,
-                "early_stopping_patience": recipe.early_stopping_patience,
-                "plateau_patience": recipe.plateau_patience,
-            }
+            recipe = asdict(get_backbone(backbone).paper)
+            given = self.training.model_fields_set
+            merged |= {name: value for name, value in recipe.items() if name not in given}
         return TrainingParams.model_validate(
             merge(merged, self.training_overrides.get(backbone, {}))
         )
@@ -229,12 +258,12 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     anchored = dict(values)
     for key in ("output", "weights_dir", "schema_dir"):
         if isinstance(values.get(key), str):
-            anchored[key] = folder / values[key]
+            anchored[key] = folder / Path(values[key]).expanduser()
     if isinstance(values.get("data"), Mapping):
         data = dict(values["data"])
         for key in ("dir", "metadata"):
             if isinstance(data.get(key), str):
-                data[key] = folder / data[key]
+                data[key] = folder / Path(data[key]).expanduser()
         anchored["data"] = data
     return anchored
 
@@ -254,9 +283,35 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, file: Path | None) -> str:
+    where = f" in {file}" if file else ""
+    return f"configuration{where} is wrong:\n  " + "\n  ".join(_problems(error))
+
+
+def _problems(error: ValidationError, below: str = "") -> list[str]:
+    """A line a wrong field: its name, from `below` on, and what is wrong."""
     lines = []
     for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        lines.append(f"{field}: {problem['msg'].removeprefix('Value error, ')}")
-    where = f" in {file}" if file else ""
-    return f"configuration{where} is wrong:\n  " + "\n  ".join(lines)
+        field = ".".join(filter(None, (below, *(str(part) for part in problem["loc"]))))
+        said = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{field}: {said}" if field else said)
+    return lines
+
+
+def check_inputs(config: PipelineConfig) -> None:
+    """Looks whether the files and folders that a local run reads are there.
+
+    Raises:
+        InputError: names each field whose file or folder is missing.
+    """
+    data = config.data
+    problems = []
+    if not data.dir.is_dir():
+        problems.append(f"data.dir: {data.dir} is no folder")
+    if data.metadata and not data.metadata.is_file():
+        problems.append(f"data.metadata: {data.metadata} is no file")
+    if config.weights_dir and not config.weights_dir.is_dir():
+        problems.append(f"weights_dir: {config.weights_dir} is no folder")
+    if config.schema_dir and not (config.schema_dir / SCHEMA_FILE).is_file():
+        problems.append(f"schema_dir: {config.schema_dir} holds no {SCHEMA_FILE}")
+    if problems:
+        raise InputError("configuration is wrong:\n  " + "\n  ".join(problems))

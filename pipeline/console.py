@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 import rich.console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
@@ -45,7 +46,7 @@ class Console:
 
     def warn(self, sentence: str) -> None:
         """Prints a warning that can't be overlooked."""
-        self._console.print(f"[bold yellow]WARNING[/] {sentence}")
+        self._console.print(f"[bold yellow]WARNING[/] {escape(sentence)}")
 
     def node_started(self, node: str) -> None:
         """Shows a spinner on a terminal."""
@@ -71,19 +72,18 @@ class Console:
 
     def result(self, summary: Mapping[str, Any], layout: OutputLayout) -> None:
         """Prints the split, the table of models and where to look."""
-        self._console.print(_split_line(summary["data"]))
+        self._console.print(escape(_split_line(summary["data"])))
         if summary["data"]["bad"]:
             self.warn(f"left out, with reasons: {summary['data']['manifest']}/left_out.csv")
-        for deviation in summary["data"]["deviations"]:
-            self.warn(f"split: {deviation['reason']}")
+        for line in _deviation_lines(summary["data"]["deviations"]):
+            self.warn(f"split: {line}")
         self._console.print(_table(summary, layout))
         self._console.print(
             f"Champion: [bold]{summary['champion'] or 'none'}[/]"
-            + f" → {_below(layout.root, summary['champion_pushed_to'])}"
+            + f" → {escape(_below(layout.root, summary['champion_pushed_to']))}"
         )
-        self._console.print(
-            f"{summary['seconds']['total']:.0f} s in all; details in {layout.summary}"
-        )
+        total = summary["seconds"]["total"]
+        self._console.print(f"{total:.0f} s in all; details in {escape(str(layout.summary))}")
 
 
 def _split_line(data: Mapping[str, Any]) -> str:
@@ -96,6 +96,18 @@ def _split_line(data: Mapping[str, Any]) -> str:
         f"Duplicates dropped: {data['duplicates_dropped']}; bad images left out: {data['bad']}; "
         f"patients in two splits: {data['patients_in_two_splits']}."
     )
+
+
+def _deviation_lines(deviations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line a class: by how much its counts miss, and why."""
+    by_class: dict[tuple[str, str], list[str]] = {}
+    for item in deviations:
+        missed = f"{item['split']} {item['got']} instead of {item['wanted']}"
+        by_class.setdefault((item["class_name"], item["reason"]), []).append(missed)
+    return [
+        f"class {name}: {', '.join(missed)}: {reason}"
+        for (name, reason), missed in by_class.items()
+    ]
 
 
 def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
@@ -113,13 +125,13 @@ def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
     for name, model in summary["models"].items():
         low, high = model["wilson95"]
         table.add_row(
-            name,
-            model["weights"],
+            escape(name),
+            escape(model["weights"]),
             f"{model['accuracy']:.2%} ({model['correct']}/{model['total']})",
             f"{low:.3f}–{high:.3f}",
             "\n".join(" ".join(f"{n:3d}" for n in row) for row in model["confusion"]),
             "yes" if model["blessed"] else "no",
-            _below(layout.root, model["pushed_to"]),
+            escape(_below(layout.root, model["pushed_to"])),
         )
     return table
 

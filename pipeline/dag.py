@@ -16,13 +16,14 @@ from components.featurizer import Featurizer
 from components.pretrained_backbone import PretrainedBackbone
 from components.radiograph_example_gen import RadiographExampleGen
 from components.schema_gate import SchemaGate
+from components.serving_pusher import ServingPusher
 from models.weights import WeightsSource
 from pipeline.beam_options import beam_pipeline_args
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.layout import PIPELINE_NAME, OutputLayout
-from schema import SCHEMA_DIR, contract
+from schema import SCHEMA_DIR, SCHEMA_FILE, contract
 
 # What the cached results of the nodes depend on; heads and training are not among it, so
 # that working on them costs no features.
@@ -34,22 +35,25 @@ _FEATURE_CODE = ("models/boundary.py", "models/feature_records.py")
 def create_pipeline(
     config: PipelineConfig, weights: Mapping[str, WeightsSource]
 ) -> tfx.dsl.Pipeline:
-    """Builds the whole DAG; computes and reads nothing but the code's own digest.
+    """Builds the whole DAG; reads the code (for its digest) and the schema, no data.
 
     Args:
         config: the checked configuration.
-        weights: backbone -> where its weights come from (`pipeline.weights`).
+        weights: backbone -> where its weights come from (`pipeline.weights_resolution`).
     """
     layout = OutputLayout(config.output)
     example_gen = _example_gen(config)
     statistics_gen = tfx.components.StatisticsGen(
         examples=example_gen.outputs["examples"], stats_options=_statistics_options()
     )
-    schema = CuratedSchemaGen((config.schema_dir or SCHEMA_DIR) / "schema.pbtxt")
+    schema = CuratedSchemaGen((config.schema_dir or SCHEMA_DIR) / SCHEMA_FILE)
     validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"]
     )
-    schema_gate = SchemaGate(anomalies=validator.outputs["anomalies"])
+    schema_gate = SchemaGate(
+        anomalies=validator.outputs["anomalies"],
+        code_digest=code_digest("components/schema_gate"),
+    )
     transform = tfx.components.Transform(
         examples=example_gen.outputs["examples"],
         schema=schema.outputs["schema"],
@@ -181,8 +185,8 @@ def _pusher(
     model_from: tfx.dsl.components.BaseNode,
     blessing_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
-) -> tfx.components.Pusher:
-    return tfx.components.Pusher(
+) -> ServingPusher:
+    return ServingPusher(
         model=model_from.outputs["model"],
         model_blessing=blessing_from.outputs["blessing"],
         push_destination=tfx.proto.PushDestination(

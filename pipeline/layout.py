@@ -42,11 +42,6 @@ class OutputLayout:
         return self.root.resolve() / "logs" / "run.log"
 
     @property
-    def scratch(self) -> Path:
-        """Temporary files; there only while a run is."""
-        return self.root.resolve() / "tmp"
-
-    @property
     def summary(self) -> Path:
         """The run's result, for machines."""
         return self.root.resolve() / contract.SUMMARY_FILE

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import PipelineConfig, load_config
+from pipeline.config import PipelineConfig, check_inputs, load_config
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
-from pipeline.runtime import prepare_environment, scratch_below
+from pipeline.runtime import make_folder, prepare_environment, scratch_below
 from pipeline.weights_resolution import resolve_weights
 from schema.errors import InputError
 
@@ -39,9 +39,18 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
         `tfx pipeline create` only wants to see the DAG.
 
     Raises:
-        InputError: bad input, weights or data that break the schema.
+        InputError: bad input, weights or data that break the schema; an output folder
+            that can't be written to.
         NodeFailedError: anything else, naming the node.
     """
+    check_inputs(config)
+    layout = OutputLayout(config.output)
+    make_folder(layout.root)
+    with scratch_below(layout.root):
+        return _run(config, layout, listener)
+
+
+def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> dict[str, Any] | None:
     prepare_environment()
     started = time.monotonic()
     # Before TFX is imported, which takes ten seconds: missing weights are said at once.
@@ -52,13 +61,15 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
     from pipeline.dag import create_pipeline
     from pipeline.summary import latest_run, summarize, write_summary
 
-    layout = OutputLayout(config.output)
-    layout.root.mkdir(parents=True, exist_ok=True)
     pipeline = create_pipeline(config, weights)
     before = latest_run(layout)
     clock = NodeClock(listener)
-    with scratch_below(layout.scratch):
+    try:
         run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
+    except Exception:
+        # It would tell of an earlier run.
+        layout.summary.unlink(missing_ok=True)
+        raise
     if latest_run(layout) == before:
         return None
     seconds = {**clock.seconds, "total": time.monotonic() - started}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.runtime import prepare_environment
 from schema import contract
@@ -45,14 +46,15 @@ def predict_files(files: Sequence[Path], model_dir: Path, model: str) -> list[Pr
     """Classifies the files one by one.
 
     Raises:
-        InputError: a file can't be read or is no image, or there is no such model.
+        InputError: a file can't be read or is no image, or there is no such model, or it
+            is damaged.
     """
     version = latest_version(model_dir, model)
     contents = [_read(file) for file in files]
     prepare_environment()
     import tensorflow as tf
 
-    signature = tf.saved_model.load(str(version)).signatures[contract.SIGNATURE_DEFAULT]
+    signature = _load_signature(version)
     predictions = []
     for file, content in zip(files, contents, strict=True):
         try:
@@ -71,6 +73,18 @@ def predict_files(files: Sequence[Path], model_dir: Path, model: str) -> list[Pr
     return predictions
 
 
+def _load_signature(version: Path) -> Any:
+    import tensorflow as tf
+
+    try:
+        return tf.saved_model.load(str(version)).signatures[contract.SIGNATURE_DEFAULT]
+    # TensorFlow says a damaged SavedModel in many ways.
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{version} is no model that can be served ({error}); push it again."
+        ) from error
+
+
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
@@ -80,13 +94,14 @@ def _read(file: Path) -> bytes:
 
 def print_predictions(predictions: Sequence[Prediction]) -> None:
     """Prints a table, a line a file."""
+    from rich.markup import escape
     from rich.table import Table
 
     from pipeline.console import open_console
 
     classes = list(predictions[0].probabilities)
-    table = Table("file", "predicted class", *classes)
+    table = Table("file", "predicted class", *map(escape, classes))
     for prediction in predictions:
         shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
-        table.add_row(str(prediction.file), prediction.predicted_class, *shares)
+        table.add_row(escape(str(prediction.file)), escape(prediction.predicted_class), *shares)
     open_console().print(table)

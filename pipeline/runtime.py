@@ -11,6 +11,9 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from models.weights import OWN_KERAS_HOME, keras_cache
+from schema.errors import InputError
+
 
 def prepare_environment() -> None:
     """Sets what TensorFlow reads at import; calling it later has no effect.
@@ -26,25 +29,51 @@ def prepare_environment() -> None:
 
 
 @contextlib.contextmanager
-def scratch_below(folder: Path) -> Iterator[None]:
-    """Sends temporary files of this process and its children into a folder.
+def scratch_below(root: Path) -> Iterator[None]:
+    """Sends temporary files of this process and its children into a folder of its own.
+
+    Keras' home goes there, too: Keras writes a settings file into it when it is imported.
+    `models.weights.keras_cache` still knows where Keras' downloads are.
 
     Args:
-        folder: made, and removed at the end with all that is in it.
+        root: the new folder is made below it, and removed at the end.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = str(folder)
+    folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root))
+    changed = {
+        "TMPDIR": str(folder),
+        OWN_KERAS_HOME: str(keras_cache().parent),
+        "KERAS_HOME": str(folder / "keras"),
+    }
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     tempfile.tempdir = None  # Makes tempfile look at TMPDIR again.
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["TMPDIR"]
-        else:
-            os.environ["TMPDIR"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         tempfile.tempdir = None
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder to write into, and those above it.
+
+    Raises:
+        InputError: it can't be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"output: {folder} can't be made ({error.strerror}); give a folder that you may "
+            "write to as --output."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"output: {folder} can't be written to; give another folder as --output.")
 
 
 @contextlib.contextmanager
@@ -64,7 +93,7 @@ def logs_to(path: Path, *, verbose: bool) -> Iterator[None]:
     if verbose:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     sys.stderr.flush()
     kept = os.dup(2)
     with path.open("wb") as log:

@@ -150,7 +150,6 @@ def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, 
     confusion = confusion_matrix(outputs.uri(f"Evaluator.{name}", "evaluation"), n_classes)
     correct = sum(confusion[i][i] for i in range(n_classes))
     total = sum(map(sum, confusion))
-    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     backbone = outputs.get(f"PretrainedBackbone.{name}", "model")
     blessing = outputs.get(f"Evaluator.{name}", "blessing")
     return {
@@ -159,12 +158,22 @@ def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, 
         "correct": correct,
         "total": total,
         "confusion": confusion,
-        "wilson95": [float(interval.low), float(interval.high)],
+        "wilson95": wilson95(correct, total),
         "blessed": bool(
             blessing is not None and blessing.custom_properties["blessed"].int_value == 1
         ),
         "pushed_to": _pushed_to(name, outputs),
     }
+
+
+def wilson95(correct: int, total: int) -> list[float]:
+    """The 95 % Wilson score interval (Wilson 1927) of a share.
+
+    Returns:
+        Lower and upper end, 0..1.
+    """
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
 
 
 def candidate_result(evaluation_uri: str) -> tfma.EvalResult:

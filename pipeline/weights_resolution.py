@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +17,10 @@ from models.weights import (
     missing_weights_error,
 )
 from pipeline.config import PipelineConfig
+from schema.errors import InputError
 
-_DOWNLOAD_TIMEOUT = 30.0
+# Seconds without a byte, after which a network counts as absent.
+_DOWNLOAD_TIMEOUT = 10.0
 
 
 def resolve_weights(
@@ -35,14 +39,32 @@ def resolve_weights(
     for name in config.backbones:
         backbone = get_backbone(name)
         source = find_weights(backbone, config.weights_dir)
-        if source is None and config.allow_random_weights:
-            warn(
-                f"{name}: no pre-trained weights found. Going on with RANDOM weights: good "
-                "for a demonstration, not for results."
-            )
-            source = WeightsSource(RANDOM)
-        sources[name] = source or _download(backbone, config.weights_dir)
+        sources[name] = source or _download_or_random(backbone, config, warn)
     return sources
+
+
+def _download_or_random(
+    backbone: Backbone, config: PipelineConfig, warn: Callable[[str], None]
+) -> WeightsSource:
+    try:
+        return _download(backbone, config.weights_dir)
+    except InputError:
+        if not config.allow_random_weights:
+            raise
+    warn(
+        f"{backbone.name}: no pre-trained weights found, and none could be downloaded. Going "
+        "on with RANDOM weights: good for a demonstration, not for results."
+    )
+    return WeightsSource(RANDOM)
+
+
+def _keep(name: str) -> None:
+    """Moves a download from the run's scratch folder into Keras' own cache."""
+    downloaded = Path(os.environ.get("KERAS_HOME", "")) / "models" / name
+    kept = keras_cache() / name
+    if downloaded.is_file() and downloaded.resolve() != kept.resolve():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(downloaded, kept)
 
 
 def _download(backbone: Backbone, weights_dir: Path | None) -> WeightsSource:
@@ -59,6 +81,11 @@ def _download(backbone: Backbone, weights_dir: Path | None) -> WeightsSource:
         raise missing_weights_error(backbone, weights_dir, str(error)) from error
     finally:
         socket.setdefaulttimeout(before)
+    try:
+        _keep(backbone.imagenet_file)
+    except OSError as error:
+        cause = f"it can't be kept in {keras_cache()}: {error.strerror}"
+        raise missing_weights_error(backbone, weights_dir, cause) from error
     source = find_weights(backbone, None)
     if source is None:
         raise missing_weights_error(

@@ -5,3 +5,4 @@ from __future__ import annotations
 from pathlib import Path
 
 SCHEMA_DIR = Path(__file__).parent
+SCHEMA_FILE = "schema.pbtxt"

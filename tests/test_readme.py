@@ -13,10 +13,12 @@ RUN_BY = {
     "make test": (".ci/run", "make test"),
     "make run DATA=": (".ci/run", '"DATA=$SHARED/data/radiography"'),
     "make setup": (".ci/run", "make setup"),
-    ".venv/bin/cxr run --data DIR": ("tests/pipeline/test_local_run.py", "run --data"),
+    # The flags, by the configuration that they come to; the run itself by .ci/run.
+    ".venv/bin/cxr run --data DIR": ("tests/pipeline/test_cli.py", "--min-accuracy"),
     ".venv/bin/cxr phantoms": ("Makefile", "/cxr phantoms --out"),
-    ".venv/bin/tfx pipeline create": ("tests/pipeline/test_tfx_cli.py", "pipeline create"),
-    ".venv/bin/tfx run create": ("tests/pipeline/test_tfx_cli.py", "run create"),
+    ".venv/bin/tfx pipeline create": (".ci/run", "/tfx pipeline create --engine=local"),
+    ".venv/bin/tfx run create": (".ci/run", "/tfx run create --engine=local"),
+    ".venv/bin/tfx pipeline update": (".ci/run", "/tfx pipeline update --engine=local"),
     ".venv/bin/cxr predict": (".ci/run", ".venv/bin/cxr predict output/phantoms/NORMAL/*.png"),
     ".venv/bin/cxr doctor": (".ci/run", ".venv/bin/cxr doctor --weights-dir"),
 }

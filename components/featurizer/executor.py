@@ -1,4 +1,4 @@
-"""Runs the frozen prefix over every image, in Beam, one shard in memory at a time."""
+"""Runs the frozen prefix over every image, in Beam, a shard at a time."""
 
 from __future__ import annotations
 

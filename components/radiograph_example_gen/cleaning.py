@@ -1,11 +1,13 @@
-"""Inspected files + metadata → the images that may be used. Pure, no IO."""
+"""Inspected files + metadata → the images that may be used. Reads and writes no file."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+
+from absl import logging
 
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
@@ -49,25 +51,22 @@ def clean(
     classes: Sequence[ClassFolders],
 ) -> Cleaned:
     """Drop unusable, contradictory and redundant files; link patients that share an image."""
-    left_out: list[LeftOut] = []
-    usable: list[Inspection] = []
+    left_out = [LeftOut(item.path, Kind.BAD, item.reason) for item in inspections if item.reason]
+    usable = [item for item in inspections if not item.reason]
     by_name = {entry.name: entry for entry in classes}
-    for item in inspections:
-        reason = item.reason or _label_conflict(rows.get(item.path), by_name[item.class_name])
-        if reason:
-            left_out.append(LeftOut(item.path, Kind.BAD, reason))
-        else:
-            usable.append(item)
     patients = _patients_by_content(inspections, rows)
     groups = link_patients(patients.values())
     images = []
     duplicates = 0
     for copies in _by_content(usable):
-        dropped = _contradictory(copies) or _redundant(copies, rows)
-        left_out.extend(dropped)
-        if dropped and dropped[0].kind is Kind.BAD:
+        # Before copies are dropped: whichever of them were kept, its label is in doubt.
+        contradictory = _contradictory(copies, rows, by_name)
+        left_out.extend(contradictory)
+        if contradictory:
             continue
-        duplicates += len(dropped)
+        redundant = _redundant(copies, rows)
+        left_out.extend(redundant)
+        duplicates += len(redundant)
         kept = _preferred(copies, rows)
         ids = patients[kept.sha256]
         group = groups[min(ids)] if ids else ""
@@ -76,7 +75,7 @@ def clean(
 
 
 def check_bad_fraction(left_out: Iterable[LeftOut], found: int, limits: Limits) -> None:
-    """Stop when too large a share of the images is unusable.
+    """Stop when too large a share of the images is unusable, and log each of them then.
 
     Args:
         left_out: everything left out; only kind BAD counts.
@@ -89,11 +88,19 @@ def check_bad_fraction(left_out: Iterable[LeftOut], found: int, limits: Limits) 
     bad = [item for item in left_out if item.kind is Kind.BAD]
     if Fraction(len(bad), max(found, 1)) <= Fraction(str(limits.max_bad_fraction)):
         return
+    # left_out.csv is not written by a run that stops; the log is all that keeps the list.
+    for item in bad:
+        logging.error("Left out: %s: %s", item.path, item.reason)
     shown = "\n".join(f"  {item.path}: {item.reason}" for item in bad[:REASONS_SHOWN])
     more = len(bad) - REASONS_SHOWN
-    rest = f"\n  … and {more} more" if more > 0 else ""
+    rest = (
+        f"\n  … and {more} more. logs/run.log in the output folder lists all of them "
+        f"(the terminal does with --verbose)."
+        if more > 0
+        else ""
+    )
     raise InputError(
-        f"{len(bad)} of {found} images are unusable, more than limits.max_bad_fraction = "
+        f"{len(bad)} of {found} images are unusable, more than data.max_bad_fraction = "
         f"{limits.max_bad_fraction}. Repair or remove them, or raise the limit:\n{shown}{rest}"
     )
 
@@ -123,10 +130,7 @@ def link_patients(sets: Iterable[frozenset[str]]) -> dict[str, str]:
 def _label_conflict(row: Row | None, entry: ClassFolders) -> str:
     if row is None or not row.label or entry.accepts_label(row.label):
         return ""
-    return (
-        f"contradictory label: the folder says {entry.name!r}, "
-        f"line {row.line} of the metadata says {row.label!r}"
-    )
+    return f"the folder says {entry.name!r}, line {row.line} of the metadata says {row.label!r}"
 
 
 def _patients_by_content(
@@ -148,12 +152,27 @@ def _by_content(usable: Sequence[Inspection]) -> list[list[Inspection]]:
     return [copies[sha256] for sha256 in sorted(copies)]
 
 
-def _contradictory(copies: Sequence[Inspection]) -> list[LeftOut]:
-    names = Counter(item.class_name for item in copies)
-    if len(names) == 1:
+def _contradictory(
+    copies: Sequence[Inspection],
+    rows: Mapping[str, Row],
+    by_name: Mapping[str, ClassFolders],
+) -> list[LeftOut]:
+    """All copies, each with its reason, if anything is said against the class of one."""
+    names = sorted({item.class_name for item in copies})
+    shared = f"the same file is in {' and in '.join(names)}" if len(names) > 1 else ""
+    conflicts = {
+        item.path: _label_conflict(rows.get(item.path), by_name[item.class_name]) for item in copies
+    }
+    doubted = [path for path, conflict in conflicts.items() if conflict]
+    if not shared and not doubted:
         return []
-    reason = f"contradictory label: the same file is in {' and in '.join(sorted(names))}"
-    return [LeftOut(item.path, Kind.BAD, reason) for item in copies]
+    left_out = []
+    for path, conflict in conflicts.items():
+        reasons = [text for text in (conflict, shared) if text]
+        if not reasons:
+            reasons = [f"byte-identical with {doubted[0]}, whose folder and metadata disagree"]
+        left_out.append(LeftOut(path, Kind.BAD, f"contradictory label: {'; '.join(reasons)}"))
+    return left_out
 
 
 def _redundant(copies: Sequence[Inspection], rows: Mapping[str, Row]) -> list[LeftOut]:

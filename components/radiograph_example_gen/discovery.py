@@ -74,7 +74,7 @@ def discover(data_dir: str | Path, classes: Sequence[ClassFolders]) -> Discovery
     root = Path(data_dir)
     if not root.is_dir():
         raise InputError(
-            f"data_dir {str(root)!r} is not a folder: give the folder that holds the class folders."
+            f"data.dir {str(root)!r} is not a folder: give the folder that holds the class folders."
         )
     subfolders = _list(root)
     candidates: list[Candidate] = []
@@ -97,7 +97,7 @@ def discover(data_dir: str | Path, classes: Sequence[ClassFolders]) -> Discovery
             raise InputError(
                 f"class {entry.name!r}: no {IMAGE_SUFFIX} file in "
                 f"{_join(folder.name for folder in folders)} of {str(root)!r} "
-                f"(nor in images/ below): put the images there, or correct the class's folders."
+                f"(nor in images/ below): put the images there, or correct data.classes."
             )
         left_out.extend(skipped)
     return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found)
@@ -115,7 +115,7 @@ def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None
     path = Path(metadata_csv)
     if not path.is_file():
         raise InputError(
-            f"metadata_csv {metadata_csv!r} is not a file: correct the path, or leave it out."
+            f"data.metadata {metadata_csv!r} is not a file: correct the path, or leave it out."
         )
     return path
 
@@ -126,7 +126,7 @@ def _class_folders(root: Path, subfolders: Sequence[Path], entry: ClassFolders) 
     if not folders:
         raise InputError(
             f"class {entry.name!r}: {str(root)!r} has no sub-folder named {_join(entry.folders)}: "
-            f"create it, or correct the folders of the class."
+            f"create it, or correct the folders of the class in data.classes."
         )
     return folders
 

@@ -22,9 +22,11 @@ GreyImage = NDArray[np.uint8]
 
 GREY_LEVELS = 256
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Signature, length and type of the first chunk, then its width and height:
+# Signature, length and type of the first chunk, then its width, height and bit depth:
 # PNG specification, sections 5.2, 5.3 and 11.2.2.
-_PNG_HEADER = struct.Struct(">8sI4sII")
+_PNG_HEADER = struct.Struct(">8sI4sIIB")
+_DEEP = 16
+_LOW_BITS = 8
 _PNG_END = b"IEND\xaeB`\x82"
 _OTHER_FORMATS = {
     (0, b"\xff\xd8\xff"): "JPEG",
@@ -84,10 +86,13 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
     try:
         content = read_regular_file(Path(data_dir) / candidate.path)
         known |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-        width, height = png_size(content)
+        width, height, bit_depth = png_header(content)
         known |= {"width": width, "height": height}
         _check_size(width, height, limits)
-        mean, std, entropy = grey_statistics(decode_grey(content))
+        image = decode_grey(content)
+        if bit_depth == _DEEP:
+            _check_range(image)
+        mean, std, entropy = grey_statistics(image)
     except OSError as error:
         return Inspection(**known, reason=f"cannot be read: {error.strerror or error}")
     except UnusableImageError as error:
@@ -108,10 +113,10 @@ def read_regular_file(path: Path) -> bytes:
         return file.read()
 
 
-def png_size(content: bytes) -> tuple[int, int]:
-    """(width, height) in pixels that a PNG's header claims; nothing is decoded.
+def png_header(content: bytes) -> tuple[int, int, int]:
+    """(width, height, bits a sample) that a PNG's header claims; nothing is decoded.
 
-    The 24 bytes are read here and not by Pillow: TensorFlow's decoder takes JPEG, GIF
+    The 25 bytes are read here and not by Pillow: TensorFlow's decoder takes JPEG, GIF
     and BMP under the name decode_png too, so the signature must be checked, and a
     header parser of two lines has no limits and warnings of its own.
 
@@ -124,10 +129,10 @@ def png_size(content: bytes) -> tuple[int, int]:
         raise UnusableImageError(f"not a PNG but {_guess_format(content)}, whatever its name")
     if len(content) < _PNG_HEADER.size:
         raise UnusableImageError("truncated: the file ends inside the PNG header")
-    _, _, chunk, width, height = _PNG_HEADER.unpack_from(content)
+    _, _, chunk, width, height, bit_depth = _PNG_HEADER.unpack_from(content)
     if chunk != b"IHDR":
         raise UnusableImageError("damaged: the PNG does not start with its header")
-    return width, height
+    return width, height, bit_depth
 
 
 def decode_grey(content: bytes) -> GreyImage:
@@ -168,11 +173,25 @@ def grey_statistics(image: GreyImage) -> tuple[float, float, float]:
 def _check_size(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise UnusableImageError(
-            f"claims {width}×{height} pixels, more than limits.max_pixels = {limits.max_pixels}"
+            f"claims {width}×{height} pixels, more than data.max_pixels = {limits.max_pixels}"
         )
     if min(width, height) < limits.min_side:
         raise UnusableImageError(
-            f"{width}×{height} pixels: a side is below limits.min_side = {limits.min_side}"
+            f"{width}×{height} pixels: a side is below data.min_side = {limits.min_side}"
+        )
+
+
+def _check_range(image: GreyImage) -> None:
+    # The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits that nobody
+    # scaled lie in the low ones, so little but black would be left, and nothing say so.
+    highest = int(image.max())
+    if highest < GREY_LEVELS // 2:
+        bits = highest.bit_length() + _LOW_BITS
+        raise UnusableImageError(
+            f"16-bit PNG whose grey values use at most {bits} of 16 bits "
+            f"(none is above {2**bits - 1} of {2**_DEEP - 1}), so that at most {highest + 1} of "
+            f"{GREY_LEVELS} grey levels would be left: scale them to the full 16 bits, or save "
+            f"the image as 8-bit"
         )
 
 

@@ -1,4 +1,8 @@
-"""The component's execution properties, parsed and checked in one place."""
+"""The component's execution properties, parsed and checked in one place.
+
+Messages name a setting as the pipeline's configuration does (`data.dir`), because its
+author reads them; what only a caller in Python can get wrong has the argument's name.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +93,9 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
     """
     data_dir = properties.get("data_dir")
     if not data_dir:
-        raise InputError("data_dir is empty: give the folder that holds the class folders.")
-    test_fraction = _parse_fraction("test_fraction", properties.get("test_fraction"))
-    eval_fraction = _parse_fraction("eval_fraction", properties.get("eval_fraction"))
+        raise InputError("data.dir is empty: give the folder that holds the class folders.")
+    test_fraction = _parse_fraction("data.test_fraction", properties.get("test_fraction"))
+    eval_fraction = _parse_fraction("data.eval_fraction", properties.get("eval_fraction"))
     return Settings(
         data_dir=str(data_dir),
         metadata_csv=properties.get("metadata_csv") or None,
@@ -122,18 +126,20 @@ def _parse_fraction(name: str, text: object) -> Fraction:
 
 def _parse_classes(raw: object) -> tuple[ClassFolders, ...]:
     if not isinstance(raw, list) or len(raw) < 2:
-        raise InputError("classes must be a list of at least two classes with name and folders.")
+        raise InputError(
+            "data.classes must be a list of at least two classes with name and folders."
+        )
     classes: list[ClassFolders] = []
     owner: dict[str, str] = {}
     for entry in raw:
         parsed = _parse_class(entry)
         if parsed.name in {other.name for other in classes}:
-            raise InputError(f"classes: the name {parsed.name!r} is given twice.")
+            raise InputError(f"data.classes: the name {parsed.name!r} is given twice.")
         for folder in parsed.folders:
             first = owner.setdefault(folder.casefold(), parsed.name)
             if first != parsed.name:
                 raise InputError(
-                    f"classes: the folder {folder!r} belongs to both {first!r} and "
+                    f"data.classes: the folder {folder!r} belongs to both {first!r} and "
                     f"{parsed.name!r}; a folder can feed one class only."
                 )
         classes.append(parsed)
@@ -142,15 +148,15 @@ def _parse_classes(raw: object) -> tuple[ClassFolders, ...]:
 
 def _parse_class(entry: object) -> ClassFolders:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise InputError(f"classes: {entry!r} has no name.")
+        raise InputError(f"data.classes: {entry!r} has no name.")
     name = entry["name"].strip()
     folders = entry.get("folders")
     if not name or not isinstance(folders, list) or not folders:
-        raise InputError(f"classes: {name!r} needs a name and at least one folder name.")
+        raise InputError(f"data.classes: {name!r} needs a name and at least one folder name.")
     for folder in folders:
         if not isinstance(folder, str) or not folder.strip("./ ") or "/" in folder:
             raise InputError(
-                f"classes: {folder!r} of {name!r} is not the name of a direct sub-folder."
+                f"data.classes: {folder!r} of {name!r} is not the name of a direct sub-folder."
             )
     return ClassFolders(name, tuple(folders))
 
@@ -162,11 +168,14 @@ def _parse_limits(raw: object) -> Limits:
     if unknown:
         raise InputError(f"limits: unknown key {unknown[0]!r}.")
     limits = Limits(**raw)
-    numbers = asdict(limits).values()
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers):
-        raise InputError("limits: every value must be a number.")
+    for name, value in asdict(limits).items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"data.{name} is {value!r}: it must be a number.")
     if not 0 <= limits.max_bad_fraction <= 1:
-        raise InputError("limits: max_bad_fraction must lie between 0 and 1.")
-    if limits.max_pixels < 1 or limits.min_side < 1:
-        raise InputError("limits: max_pixels and min_side must be at least 1.")
+        raise InputError(
+            f"data.max_bad_fraction is {limits.max_bad_fraction}: it must lie between 0 and 1."
+        )
+    for name in ("max_pixels", "min_side"):
+        if getattr(limits, name) < 1:
+            raise InputError(f"data.{name} is {getattr(limits, name)}: it must be at least 1.")
     return limits

@@ -207,7 +207,7 @@ def _raise_too_few(ranked: Mapping[str, Sequence[object]], wanted: Mapping[str, 
     empty = " and ".join(split for split, count in wanted.items() if count < 1)
     raise InputError(
         f"class {name!r} has {len(entries)} usable images: too few, {empty} would get none. "
-        f"Add images of this class, or change the fractions."
+        f"Add images of this class, or change data.test_fraction or data.eval_fraction."
     )
 
 

@@ -11,7 +11,7 @@ from components.schema_gate.executor import Executor
 class SchemaGateSpec(component_spec.ComponentSpec):
     """Artifacts of SchemaGate."""
 
-    PARAMETERS: dict[str, component_spec.ExecutionParameter] = {}
+    PARAMETERS = {"code_digest": component_spec.ExecutionParameter(type=str)}
     INPUTS = {
         "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies)
     }
@@ -24,15 +24,17 @@ class SchemaGate(base_component.BaseComponent):
     SPEC_CLASS = SchemaGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, *, anomalies: channel.BaseChannel) -> None:
+    def __init__(self, *, anomalies: channel.BaseChannel, code_digest: str) -> None:
         """Constructs the node.
 
         Args:
             anomalies: ExampleValidator's output.
+            code_digest: of this component; a cached verdict falls with it.
         """
         super().__init__(
             spec=SchemaGateSpec(
                 anomalies=anomalies,
+                code_digest=code_digest,
                 verdict=channel.Channel(type=standard_artifacts.String),
             )
         )

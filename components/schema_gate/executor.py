@@ -35,9 +35,10 @@ class Executor(base_executor.BaseExecutor):
         sentences = [s for split in splits for s in describe(_load(artifact, split), split)]
         if sentences:
             raise InputError(
-                "the data break schema/schema.pbtxt:\n  "
+                "the data break the schema:\n  "
                 + "\n  ".join(sentences)
-                + "\nMend the data or metadata.csv, or, if the data are right, the schema."
+                + "\nMend the data or metadata.csv; or, if the data are right, the schema "
+                "(schema/schema.pbtxt, or the one in schema_dir)."
             )
         artifact_utils.get_single_instance(
             output_dict["verdict"]

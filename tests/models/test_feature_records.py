@@ -25,7 +25,7 @@ def _serialize(features: dict[str, np.ndarray], label: int = 1, view: str = "ide
     return serialize(features, view=view, label=label, class_name=b"Normal", sha256=b"ab")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.sampled_from(["float32", "float16", "uint8"]),
     st.lists(st.integers(1, 5), min_size=1, max_size=3),

@@ -92,7 +92,7 @@ def test_16_bit_keeps_the_high_byte(side: int, encode: Encode) -> None:
     assert np.abs(_decode(data) - expected).max() <= (0 if side == SIZE else 1)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(0, 1 << 16))
 def test_any_size_is_resized_as_pillow_does(width: int, height: int, seed: int) -> None:
     picture = Image.fromarray(_noise(seed, height, width))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from models.backbones import BACKBONES
 from models.weights import (
     IMAGENET,
+    OWN_KERAS_HOME,
     WeightsSource,
     find_weights,
     keras_cache,
@@ -29,6 +32,7 @@ OTHER = "vgg16_paediatric_notop.h5"
 def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty KERAS_HOME."""
     home = tmp_path / "keras"
+    monkeypatch.delenv(OWN_KERAS_HOME, raising=False)
     monkeypatch.setenv("KERAS_HOME", str(home))
     return home
 
@@ -124,16 +128,40 @@ def test_a_linked_file_keeps_the_label_of_its_name(folder: Path, tmp_path: Path)
     assert find_weights(VGG, folder) == WeightsSource("imagenet", target, _digest(b"linked"))
 
 
-def test_cache_is_the_folder_that_keras_itself_uses(
+@pytest.mark.slow
+def test_cache_is_the_folder_that_keras_itself_uses(tmp_path: Path) -> None:
+    """Asked in a process of its own: Keras reads the environment once, when it is imported."""
+    program = (
+        "import importlib, json, os, sys\n"
+        "from keras.src.backend import config\n"
+        "from models.weights import keras_cache\n"
+        "for variables in json.loads(sys.argv[1]):\n"
+        "    os.environ.pop('KERAS_HOME', None)\n"
+        "    os.environ.update(variables)\n"
+        "    importlib.reload(config)\n"
+        "    print(json.dumps([os.path.join(config.keras_home(), 'models'), str(keras_cache())]))\n"
+    )
+    # Keras puts up with no home that it can't write to.
+    (tmp_path / "home").mkdir()
+    variables = [{"KERAS_HOME": str(tmp_path / "own")}, {"HOME": str(tmp_path / "home")}]
+    environment = {k: v for k, v in os.environ.items() if k != OWN_KERAS_HOME}
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(variables)],
+        cwd=ROOT,
+        env=environment | variables[0],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    own, default = (str(tmp_path / name) for name in ("own/models", "home/.keras/models"))
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [[own] * 2, [default] * 2]
+
+
+def test_the_cache_stays_where_it_is_while_keras_home_is_elsewhere(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.undo()  # Keras read the environment as this process found it
-    from keras.src.backend import config
-
-    assert keras_cache() == Path(config.keras_home()) / "models"
-    monkeypatch.delenv("KERAS_HOME", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert keras_cache() == tmp_path / ".keras" / "models"
+    monkeypatch.setenv(OWN_KERAS_HOME, str(tmp_path / "own"))
+    assert keras_cache() == tmp_path / "own" / "models"
 
 
 def test_error_for_missing_weights_says_where_and_what(folder: Path, keras_home: Path) -> None:

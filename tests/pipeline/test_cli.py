@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from pipeline import cli
+from pipeline.config import PipelineConfig, load_config
+from schema.errors import InputError
 
 HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy", "PIL")
 
@@ -51,6 +56,131 @@ def test_no_data_exits_with_2() -> None:
     ran = _cxr("run")
     assert ran.returncode == cli.EXIT_INPUT
     assert "data" in ran.stderr
+
+
+class FakeRun:
+    """In the place of `pipeline.local_runner.run`: keeps the configuration, runs nothing."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, answer: Callable[[PipelineConfig], Any]
+    ) -> None:
+        self._monkeypatch = monkeypatch
+        self.answer = answer
+        self.configs: list[PipelineConfig] = []
+        monkeypatch.setattr("pipeline.local_runner.run", self._run)
+
+    def _run(self, config: PipelineConfig, listener: object) -> Any:
+        self.configs.append(config)
+        return self.answer(config)
+
+    def cxr(self, *arguments: str) -> int:
+        """`cxr run` with these arguments; returns the exit code."""
+        self._monkeypatch.setattr(sys, "argv", ["cxr", "run", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return int(stopped.value.code or 0)
+
+
+@pytest.fixture
+def fake_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, example_summary: Callable[..., dict[str, Any]]
+) -> FakeRun:
+    """A run that pushes, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return FakeRun(monkeypatch, lambda config: example_summary(config.output))
+
+
+def test_each_flag_of_run_sets_its_field(fake_run: FakeRun) -> None:
+    code = fake_run.cxr(
+        *("--data", "my images", "--metadata", "table.csv", "--weights-dir", "my weights"),
+        *("--output", "my output", "--backbones", "xception, vgg16", "--preset", "paper"),
+        *("--seed", "7", "--min-accuracy", "0.25"),
+    )
+    assert code == cli.EXIT_PUSHED
+    (config,) = fake_run.configs
+    assert config.data.dir == Path("my images")
+    assert config.data.metadata == Path("table.csv")
+    assert config.weights_dir == Path("my weights")
+    assert config.output == Path("my output")
+    assert config.backbones == ("xception", "vgg16")
+    assert config.preset == "paper"
+    assert config.paper_recipe
+    assert config.seed == 7
+    assert config.gate.min_accuracy == 0.25
+
+
+def test_run_without_flags_takes_the_defaults(fake_run: FakeRun) -> None:
+    assert fake_run.cxr("--data", "images") == cli.EXIT_PUSHED
+    assert fake_run.configs == [load_config(overrides={"data": {"dir": Path("images")}})]
+    assert fake_run.configs[0].backbones == ("vgg16", "xception", "densenet121")
+    assert fake_run.configs[0].gate.min_accuracy == 0.90
+
+
+def test_flags_win_over_the_file_and_only_where_they_are_given(
+    fake_run: FakeRun, tmp_path: Path
+) -> None:
+    own = {
+        "preset": "paper",
+        "data": {"dir": "images", "metadata": "table.csv"},
+        "output": "results",
+        "seed": 5,
+        "backbones": ["vgg16"],
+        "gate": {"min_accuracy": 0.5, "against_baseline": False},
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    # Zero is a value, not the absence of one.
+    flags = ("--seed", "0", "--min-accuracy", "0", "--preset", "demo", "--data", "others")
+    assert fake_run.cxr("--config", "own.yaml", *flags) == cli.EXIT_PUSHED
+    (config,) = fake_run.configs
+    assert (config.seed, config.gate.min_accuracy, config.preset) == (0, 0.0, "demo")
+    assert config.data.dir == Path("others")
+    assert config.data.metadata == tmp_path / "table.csv"
+    assert config.output == tmp_path / "results"
+    assert config.backbones == ("vgg16",)
+    assert config.gate.against_baseline is False
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (lambda _: _raise(InputError("data.dir: no images")), cli.EXIT_INPUT, "data.dir: no"),
+        (lambda _: _raise(RuntimeError("Trainer failed")), cli.EXIT_ERROR, "logs/run.log"),
+        (lambda _: _raise(OSError("disk full")), cli.EXIT_ERROR, "disk full"),
+        (lambda _: None, cli.EXIT_ERROR, "ran nothing"),
+    ],
+)
+def test_what_goes_wrong_in_a_run_is_one_line_and_an_exit_code(
+    answer: Callable[[PipelineConfig], Any],
+    code: int,
+    said: str,
+    fake_run: FakeRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake_run.answer = answer
+    assert fake_run.cxr("--data", "images") == code
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_a_run_that_blesses_none_exits_with_3(
+    fake_run: FakeRun,
+    example_summary: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def none_blessed(config: PipelineConfig) -> dict[str, Any]:
+        summary = example_summary(config.output)
+        del summary["models"]["vgg16"]
+        return summary | {"champion": None, "champion_pushed_to": None}
+
+    fake_run.answer = none_blessed
+    assert fake_run.cxr("--data", "images") == cli.EXIT_NONE_BLESSED
+    assert "No model was blessed" in capsys.readouterr().out
 
 
 def test_phantoms_are_made_and_labelled(tmp_path: Path) -> None:

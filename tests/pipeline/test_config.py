@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.backbones import BACKBONES
-from pipeline.config import PRESETS, load_config, merge
+from pipeline.config import PRESETS, check_inputs, load_config, merge
 from schema.errors import InputError
 
 DATA = {"data": {"dir": "images"}}
@@ -55,6 +55,42 @@ def test_paper_takes_the_recipe_of_each_backbone_from_the_table() -> None:
         assert params.augmentation.zoom == 0.2
 
 
+def test_what_the_user_gives_wins_over_the_papers_recipe() -> None:
+    own = {"training": {"batch_size": 2}, "training_overrides": {"xception": {"epochs": 1}}}
+    config = load_config(preset="paper", overrides=merge(DATA, own))
+    for name in config.backbones:
+        params = config.training_for(name)
+        assert params.batch_size == 2
+        assert params.learning_rate == BACKBONES[name].paper.learning_rate
+        assert params.epochs == (1 if name == "xception" else BACKBONES[name].paper.epochs)
+
+
+def test_missing_files_and_folders_are_named_by_field(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    good = load_config(overrides={"data": {"dir": tmp_path / "images"}})
+    check_inputs(good)
+    gone = {
+        "data": {"dir": tmp_path / "a", "metadata": tmp_path / "b.csv"},
+        "weights_dir": tmp_path / "c",
+        "schema_dir": tmp_path / "images",
+    }
+    with pytest.raises(InputError) as caught:
+        check_inputs(load_config(overrides=gone))
+    for field in ("data.dir: ", "data.metadata: ", "weights_dir: ", "schema_dir: "):
+        assert field in str(caught.value)
+
+
+def test_a_tilde_in_a_file_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = tmp_path / "my.yaml"
+    file.write_text("data: {dir: ~/images}\noutput: ~/out\n")
+    config = load_config(file)
+    assert config.data.dir == tmp_path / "home" / "images"
+    assert config.output == tmp_path / "home" / "out"
+
+
 def test_only_demo_goes_on_with_random_weights() -> None:
     allowed = {p: load_config(preset=p, overrides=DATA).allow_random_weights for p in PRESETS}
     assert allowed == {"fast": False, "paper": False, "demo": True}
@@ -84,6 +120,20 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         ({"training": {"boundary": "block9"}}, "training.boundary"),
         ({"training": {"head": {"kind": "huge"}}}, "training.head.kind"),
         ({"training_overrides": {"vgg61": {}}}, "training_overrides"),
+        (
+            {"training_overrides": {"vgg16": {"learning_rate": 0}}},
+            "training_overrides.vgg16.learning_rate",
+        ),
+        (
+            {"backbones": ["vgg16"], "training_overrides": {"xception": {"nonsense": 9}}},
+            "training_overrides.xception.nonsense",
+        ),
+        ({"beam_args": ["nonsense"]}, "beam_args"),
+        (
+            {"data": {"classes": [{"name": n, "folders": [f"../{n}"]} for n in "AB"]}},
+            "data.classes",
+        ),
+        ({"data": {"classes": [{"name": n, "folders": [n]} for n in ("A", " ")]}}, "data.classes"),
     ],
 )
 def test_a_wrong_value_is_named(values: dict[str, Any], field: str) -> None:

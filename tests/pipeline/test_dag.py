@@ -14,10 +14,14 @@ from pipeline.runtime import prepare_environment
 
 prepare_environment()
 
+import tensorflow_data_validation as tfdv  # noqa: E402
+from google.protobuf import text_format  # noqa: E402
+from tensorflow_metadata.proto.v0 import schema_pb2  # noqa: E402
 from tfx.dsl.compiler import compiler  # noqa: E402
 
 from pipeline.dag import create_pipeline  # noqa: E402
 from pipeline.evaluation import eval_config  # noqa: E402
+from schema import SCHEMA_DIR, SCHEMA_FILE, contract  # noqa: E402
 
 WEIGHTS = {name: WeightsSource(RANDOM) for name in BACKBONES}
 
@@ -52,6 +56,17 @@ def test_nothing_is_transformed_or_trained_before_the_schema_gate(tmp_path: Path
     assert "SchemaGate" in nodes["Transform"].upstream_nodes
     for name in BACKBONES:
         assert "Transform" in nodes[f"Featurizer.{name}"].upstream_nodes
+
+
+def test_the_statistics_are_of_all_features_but_the_pixels(tmp_path: Path) -> None:
+    parameters = _nodes(_config(tmp_path))["StatisticsGen"].parameters.parameters
+    options = tfdv.StatsOptions.from_json(parameters["stats_options_json"].field_value.string_value)
+    schema = text_format.Parse((SCHEMA_DIR / SCHEMA_FILE).read_text(), schema_pb2.Schema())
+    features = {feature.name for feature in schema.feature}
+    assert set(options.feature_allowlist) == features - set(contract.PIXEL_FEATURES)
+    # A batch, though without its pixels, keeps them alive: TFDV must not collect batches,
+    # or memory grows with the data (see the docstring of `_statistics_options`).
+    assert options.desired_batch_size == 1
 
 
 def test_building_twice_gives_the_same_dag(tmp_path: Path) -> None:
@@ -107,5 +122,5 @@ def test_the_gate_looks_at_the_whole_test_split_only() -> None:
     (spec,) = whole.slicing_specs
     assert not spec.feature_keys
     assert not spec.feature_values
-    assert whole.threshold.value_threshold.lower_bound.value == 0.9
+    assert whole.threshold.value_threshold.lower_bound.value == pytest.approx(0.9, abs=1e-6)
     assert whole.threshold.change_threshold.absolute.value == 0.0

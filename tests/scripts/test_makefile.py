@@ -67,7 +67,9 @@ def test_run_on_phantoms(checkout: Path) -> None:
 def test_run_on_phantoms_with_choices(checkout: Path) -> None:
     choices = ("WEIGHTS=w w", "SEED=3", "OUTPUT=o o", "PRESET=fast")
     phantoms, run, predict = _make(checkout, "run", *choices)
+    assert phantoms[1:3] == ["--out", "output/phantoms-3"]
     assert phantoms[-2:] == ["--seed", "3"]
+    assert run[2] == "output/phantoms-3"
     assert run[3:] == [
         *("--preset", "fast", "--output", "o o"),
         *("--seed", "3", "--weights-dir", "w w"),

@@ -280,7 +280,7 @@ def test_the_content_hash_decides_the_shard(
     assert seen == 9
 
 
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=5)
 @given(
     sizes=st.tuples(*[st.integers(0, 20)] * 3),
     shard_bytes=st.sampled_from([FEW_IMAGES, executor._SHARD_BYTES]),

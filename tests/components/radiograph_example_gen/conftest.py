@@ -24,10 +24,10 @@ CLASSES: list[ClassSpec] = [
 MakePng = Callable[..., bytes]
 
 
-def _png(number: int, side: int = 40, mode: str = "L") -> bytes:
+def _png(number: int, side: int = 40, mode: str = "L", step: int = 257) -> bytes:
     noise = np.random.default_rng(number).integers(0, 256, (side, side), dtype=np.uint8)
     if mode == "I;16":
-        image = Image.fromarray(noise.astype(np.uint16) * 257)
+        image = Image.fromarray(noise.astype(np.uint16) * step)
     else:
         image = Image.fromarray(noise).convert(mode)
     buffer = io.BytesIO()
@@ -37,7 +37,10 @@ def _png(number: int, side: int = 40, mode: str = "L") -> bytes:
 
 @pytest.fixture(scope="session")
 def make_png() -> MakePng:
-    """(number, side in pixels, Pillow mode) → bytes of a PNG of noise."""
+    """(number, side in pixels, Pillow mode, step) → bytes of a PNG of noise.
+
+    The values are 0..255, times `step` where the mode is I;16.
+    """
     return _png
 
 

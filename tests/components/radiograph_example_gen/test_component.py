@@ -109,20 +109,27 @@ def test_equal_settings_serialize_equally(classes: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"data_dir": ""}, "data_dir is empty"),
-        ({"test_fraction": "1"}, "test_fraction is 1"),
-        ({"eval_fraction": "a third"}, "eval_fraction is 'a third'"),
+        ({"data_dir": ""}, r"data\.dir is empty"),
+        ({"test_fraction": "1"}, r"data\.test_fraction is 1"),
+        ({"eval_fraction": "a third"}, r"data\.eval_fraction is 'a third'"),
         ({"limits": {"max_size": 3}}, "unknown key 'max_size'"),
-        ({"limits": {"max_bad_fraction": 2}}, "max_bad_fraction must lie"),
-        ({"limits": {"min_side": 0}}, "at least 1"),
-        ({"limits": {"min_side": "8"}}, "must be a number"),
-        ({"classes": [{"name": "a", "folders": ["a"]}]}, "at least two classes"),
-        ({"classes": [{"name": "a", "folders": []}] * 2}, "at least one folder"),
-        ({"classes": [{"name": "a", "folders": ["../a"]}] * 2}, "direct sub-folder"),
-        ({"classes": [{"name": "a", "folders": ["a"]}] * 2}, "given twice"),
+        ({"limits": {"max_bad_fraction": 2}}, r"data\.max_bad_fraction is 2: it must lie"),
+        ({"limits": {"min_side": 0}}, r"data\.min_side is 0: it must be at least 1"),
+        ({"limits": {"max_pixels": 0}}, r"data\.max_pixels is 0"),
+        ({"limits": {"min_side": "8"}}, r"data\.min_side is '8': it must be a number"),
+        (
+            {"classes": [{"name": "a", "folders": ["a"]}]},
+            r"data\.classes must be a list of at least two classes",
+        ),
+        ({"classes": [{"name": "a", "folders": []}] * 2}, r"data\.classes: .*at least one folder"),
+        (
+            {"classes": [{"name": "a", "folders": ["../a"]}] * 2},
+            r"data\.classes: .*direct sub-folder",
+        ),
+        ({"classes": [{"name": "a", "folders": ["a"]}] * 2}, r"data\.classes: .*given twice"),
         (
             {"classes": [{"name": "a", "folders": ["x"]}, {"name": "b", "folders": ["X"]}]},
-            "belongs to both",
+            r"data\.classes: .*belongs to both",
         ),
     ],
 )

@@ -64,25 +64,27 @@ def test_name_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def test_missing_data_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match=r"^data\.dir .* is not a folder"):
         discover(tmp_path / "no", CLASSES)
 
 
 def test_missing_class_folder(tmp_path: Path) -> None:
     touch(tmp_path, "Normal/1.png")
-    with pytest.raises(InputError, match="no sub-folder named 'COVID-19' or 'COVID'"):
+    with pytest.raises(InputError, match="no sub-folder named 'COVID-19' or 'COVID'") as caught:
         discover(tmp_path, CLASSES)
+    assert "data.classes" in str(caught.value)
 
 
 def test_empty_class_folder(tmp_path: Path) -> None:
     touch(tmp_path, "COVID/readme.txt", "Normal/1.png")
-    with pytest.raises(InputError, match=r"no \.png file in 'COVID'"):
+    with pytest.raises(InputError, match=r"no \.png file in 'COVID'") as caught:
         discover(tmp_path, CLASSES)
+    assert "data.classes" in str(caught.value)
 
 
 def test_find_metadata(tmp_path: Path) -> None:
     assert find_metadata(tmp_path, None) is None
     touch(tmp_path, "metadata.csv")
     assert find_metadata(tmp_path, None) == tmp_path / "metadata.csv"
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match=r"^data\.metadata .* is not a file"):
         find_metadata(tmp_path, str(tmp_path / "other.csv"))

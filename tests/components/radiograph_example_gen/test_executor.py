@@ -129,7 +129,8 @@ def test_too_many_bad_images_stop_before_anything_is_written(
 ) -> None:
     for index in range(12):
         (tree.root / f"Normal/bad{index:02d}.png").write_bytes(b"")
-    with pytest.raises(InputError, match="12 of 36 images are unusable") as caught:
+    stopped = r"12 of 36 images are unusable, more than data\.max_bad_fraction = 0\.05"
+    with pytest.raises(InputError, match=stopped) as caught:
         run_executor(tree.root)
     assert "Normal/bad09.png: the file is empty" in str(caught.value)
     assert "bad10" not in str(caught.value)
@@ -154,6 +155,34 @@ def test_every_kind_of_bad_file_at_once(
         f"Normal/{name}.png" for name in ("cut", "huge", "dir", "dangling", "link")
     }
     assert set(kinds(run).values()) == {Kind.BAD}
+
+
+def test_odd_pngs_among_good_ones(
+    tree: Any, run_executor: RunExecutor, make_png: Callable[..., bytes]
+) -> None:
+    folder = tree.root / "Normal"
+    (folder / "dot.png").write_bytes(make_png(1, 1))
+    odd = {"deep": "I;16", "palette": "P", "alpha": "RGBA"}
+    for index, (name, mode) in enumerate(odd.items()):
+        # They take the place of good ones, so that the classes stay equal and all are drawn.
+        (folder / f"{index}.png").unlink()
+        (folder / f"{name}.png").write_bytes(make_png(500 + index, 40, mode))
+    run = run_executor(tree.root)
+    left_out = read_left_out(run.manifest.uri)
+    assert [(item.path, item.kind) for item in left_out] == [("Normal/dot.png", Kind.BAD)]
+    assert "1×1 pixels" in left_out[0].reason
+    used = {entry.file for entry in read_manifest(run.manifest.uri)}
+    assert {f"Normal/{name}.png" for name in odd} <= used
+
+
+def test_unscaled_sixteen_bits_are_left_out(
+    tree: Any, run_executor: RunExecutor, make_png: Callable[..., bytes]
+) -> None:
+    (tree.root / "Normal/dark.png").write_bytes(make_png(1, 40, "I;16", 16))
+    run = run_executor(tree.root)
+    assert kinds(run) == {"Normal/dark.png": Kind.BAD}
+    assert "at most 12 of 16 bits" in read_left_out(run.manifest.uri)[0].reason
+    assert read_summary(run.manifest.uri)["bad"] == 1
 
 
 def test_duplicate_in_a_class_is_used_once(tree: Any, run_executor: RunExecutor) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.inspection import (
@@ -30,7 +31,7 @@ def inspect(tmp_path: Path) -> Callable[[bytes], Inspection]:
 
 def test_truncated(inspect: Callable[[bytes], Inspection], make_png: Callable[..., bytes]) -> None:
     content = make_png(1)
-    for length in (10, 20, len(content) // 2, len(content) - 1):
+    for length in (10, 20, 24, len(content) // 2, len(content) - 1):
         assert "truncated" in inspect(content[:length]).reason
 
 
@@ -55,7 +56,7 @@ def test_not_a_png(inspect: Callable[[bytes], Inspection], content: bytes, reaso
 
 
 def test_one_pixel(inspect: Callable[[bytes], Inspection], make_png: Callable[..., bytes]) -> None:
-    assert "1×1 pixels" in inspect(make_png(1, 1)).reason
+    assert "1×1 pixels: a side is below data.min_side = 32" in inspect(make_png(1, 1)).reason
 
 
 def test_huge_claim_is_never_decoded(
@@ -65,7 +66,8 @@ def test_huge_claim_is_never_decoded(
 ) -> None:
     module = "components.radiograph_example_gen.inspection.decode_grey"
     monkeypatch.setattr(module, lambda _: pytest.fail("decoded"))
-    assert "claims 100000×100000" in inspect(claim_png(100_000, 100_000)).reason
+    reason = inspect(claim_png(100_000, 100_000)).reason
+    assert "claims 100000×100000 pixels, more than data.max_pixels" in reason
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGB", "RGBA", "I;16"])
@@ -76,6 +78,40 @@ def test_every_png_mode_is_used(
     assert outcome.reason == ""
     assert (outcome.width, outcome.height) == (40, 40)
     assert decode_grey(make_png(1, 40, mode)).shape == (40, 40)
+
+
+@pytest.mark.parametrize(
+    ("step", "bits", "highest"),
+    # 0..255 times the step: the first has all values in the byte that decoding drops.
+    [(1, 8, 255), (4, 10, 1023), (16, 12, 4095), (64, 14, 16383), (128, 15, 32767)],
+)
+def test_sixteen_bits_with_the_high_ones_unused(
+    inspect: Callable[[bytes], Inspection],
+    make_png: Callable[..., bytes],
+    step: int,
+    bits: int,
+    highest: int,
+) -> None:
+    outcome = inspect(make_png(1, 40, "I;16", step))
+    assert f"16-bit PNG whose grey values use at most {bits} of 16 bits" in outcome.reason
+    assert f"none is above {highest} of 65535" in outcome.reason
+    assert outcome.sha256
+
+
+def test_sixteen_bits_with_the_highest_used(
+    inspect: Callable[[bytes], Inspection], make_png: Callable[..., bytes]
+) -> None:
+    assert inspect(make_png(1, 40, "I;16", 129)).reason == ""
+    noise = np.random.default_rng(0).integers(0, 65536, (40, 40, 4), dtype=np.uint16)
+    for channels in (1, 2, 3, 4):
+        content = tf.io.encode_png(noise[:, :, :channels]).numpy()
+        assert content[24] == 16
+        assert inspect(content).reason == ""
+
+
+def test_a_dark_image_of_eight_bits_is_used(inspect: Callable[[bytes], Inspection]) -> None:
+    dark = np.random.default_rng(0).integers(0, 16, (40, 40, 1), dtype=np.uint8)
+    assert inspect(tf.io.encode_png(dark).numpy()).reason == ""
 
 
 def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -80,7 +80,7 @@ def test_paper_table_with_patients() -> None:
     assert sum(split == UNUSED for split in result.assignment.values()) == 1341 + 1345 - 438
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(feasible_class, min_size=3, max_size=3), st.integers(0, 2**31))
 def test_exact_and_disjoint(sizes: list[list[int]], seed: int) -> None:
     images = make_images(sizes)
@@ -92,7 +92,7 @@ def test_exact_and_disjoint(sizes: list[list[int]], seed: int) -> None:
     assert shared_between_splits(result.assignment, owners(images)) == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(feasible_class, min_size=3, max_size=3), st.randoms(use_true_random=False))
 def test_order_and_patient_names_do_not_matter(sizes: list[list[int]], random: object) -> None:
     images = make_images(sizes)
@@ -111,9 +111,72 @@ def test_seeds_differ() -> None:
     assert len(splits) == 10
 
 
-def test_an_added_image_moves_no_class_boundary() -> None:
+def test_an_added_image_moves_at_most_one_image_over_each_boundary() -> None:
     images = make_images([[1] * 20] * 3)
-    assert run([*images, SplitImage(sha("new"), "a")]).per_class == 20
+    before = run(images)
+    places = set()
+    for number in range(30):
+        new = SplitImage(sha("new", number), "a")
+        after = run([*images, new])
+        assert after.counts == before.counts
+        places.add(after.assignment[new.sha256])
+        moved = [i for i in images if before.assignment[i.sha256] != after.assignment[i.sha256]]
+        assert {image.class_name for image in moved} <= {"a"}
+        moves = [(before.assignment[i.sha256], after.assignment[i.sha256]) for i in moved]
+        # In the order of ranks test, eval, train, unused: what comes behind the new image
+        # goes one place on.
+        assert set(moves) <= {("test", "eval"), ("eval", "train"), ("train", UNUSED)}
+        assert len(moves) == len(set(moves))
+    assert places == {"train", "eval", "test", UNUSED}
+
+
+LETTERS = {"train": "r", "eval": "e", "test": "t", UNUSED: "-"}
+
+
+def golden_images(group_of: Callable[[int], str]) -> list[SplitImage]:
+    """20, 26 and 20 images whose contents are the bytes b"0", b"1" and so on."""
+    names = [*(CLASSES * 20), *("b" * 6)]
+    return [
+        SplitImage(hashlib.sha256(b"%d" % index).hexdigest(), name, group_of(index))
+        for index, name in enumerate(names)
+    ]
+
+
+# Written down on one machine, to be the same on any: every draw hashes contents and seed.
+@pytest.mark.parametrize(
+    ("group_of", "expected"),
+    [
+        pytest.param(
+            lambda _: "",
+            ("rrrtrrtrrertetrerere", "-t-rrerrett-e-rrer--rretrr", "retrrtreetrrrerrretr"),
+            id="no patients",
+        ),
+        pytest.param(
+            lambda index: f"p{index // 7}" if index < 42 else "",
+            ("rrreeeerrrrrttrtrert", "-r-eeeerrrr-t-rrtr--rettrr", "rreeeeerrrrtttrrrrtr"),
+            id="patients where each finds room",
+        ),
+        pytest.param(
+            lambda index: f"p{index // 5}" if index < 60 else "",
+            ("eettrrreeerrttrrrrrr", "-e-rrrreeer-t-rrrr--rtttre", "ettrrreeeerttrrrrrrr"),
+            id="patients that need the search",
+        ),
+        pytest.param(
+            lambda index: f"{index % 3} {index // 9}" if index < 60 else "",
+            ("rrrrrrrrreeettteeerr", "-t-eeerrrtt-r-rrrr--reetrr", "rrrrrrtttrrrrrreeeee"),
+            id="patients that no exact split fits",
+        ),
+    ],
+)
+def test_the_same_split_on_any_machine(
+    group_of: Callable[[int], str], expected: tuple[str, str, str]
+) -> None:
+    images = golden_images(group_of)
+    assignment = run(images, seed=0).assignment
+    found = dict.fromkeys(CLASSES, "")
+    for image in images:
+        found[image.class_name] += LETTERS[assignment[image.sha256]]
+    assert tuple(found.values()) == expected
 
 
 def test_patient_across_classes_stays_together() -> None:
@@ -143,7 +206,7 @@ def overflow(groups: Sequence[Group], placement: dict[str, int], targets: IntArr
     return int(np.maximum(used - targets, 0).sum())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=6),
     st.integers(0, 3),

@@ -95,7 +95,7 @@ def run(
         validator = tfx.components.ExampleValidator(
             statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
         )
-        gate = SchemaGate(anomalies=validator.outputs["anomalies"])
+        gate = SchemaGate(code_digest="x", anomalies=validator.outputs["anomalies"])
         behind = Behind(folder=str(tmp_path / "behind"))
         behind.add_upstream_node(gate)
         launch(examples, statistics, schema, validator, gate, behind)

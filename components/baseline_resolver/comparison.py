@@ -1,0 +1,129 @@
+"""Whether two models can be compared on the test split of one of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import ml_metadata as mlmd
+import tensorflow as tf
+from tfx import types
+from tfx.dsl.io import fileio
+from tfx.utils import path_utils
+
+from components.baseline_resolver.lineage import upstream_artifacts
+from components.radiograph_example_gen.artifact import SplitManifest
+from components.radiograph_example_gen.manifest import Entry, read_manifest, read_summary
+from schema import contract
+
+_SAVED_MODEL: Final = "saved_model.pb"
+
+
+class NotComparableError(Exception):
+    """Says why, as a clause that ends a sentence."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some of a split's images.
+
+    Attributes:
+        hashes: sha256 of each.
+        patients: those known by name.
+    """
+
+    hashes: frozenset[str]
+    patients: frozenset[str]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model was made with.
+
+    Attributes:
+        classes: names in label order.
+        seen: trained on, or used to choose among the epochs.
+        held_out: the test split.
+    """
+
+    classes: tuple[str, ...]
+    seen: Images
+    held_out: Images
+
+
+def training_data(store: mlmd.MetadataStore, model: types.Artifact) -> TrainingData:
+    """Finds the split behind a model, by its lineage.
+
+    Args:
+        store: with the events of all runs.
+        model: any model of this pipeline.
+
+    Raises:
+        NotComparableError: no manifest, several, or one that can't be read.
+    """
+    manifests = upstream_artifacts(store, model.id, SplitManifest.TYPE_NAME)
+    if len(manifests) != 1:
+        count = len(manifests) or "no"
+        raise NotComparableError(f"its lineage leads to {count} split manifests instead of one")
+    uri = manifests[0].uri
+    try:
+        entries = read_manifest(uri)
+        classes = tuple(str(name) for name in read_summary(uri)["classes"])
+    # Gone, cut short, or written by another version of this program.
+    except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
+        raise NotComparableError(f"its split manifest in {uri} can't be read") from error
+    return TrainingData(
+        classes,
+        seen=_images(e for e in entries if e.split in (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)),
+        held_out=_images(e for e in entries if e.split == contract.SPLIT_TEST),
+    )
+
+
+def _images(entries: Iterable[Entry]) -> Images:
+    chosen = list(entries)
+    return Images(
+        frozenset(entry.sha256 for entry in chosen),
+        frozenset(entry.patient for entry in chosen if entry.patient),
+    )
+
+
+def check_comparable(candidate: TrainingData, other: TrainingData) -> None:
+    """Checks that both answer the same question and `other` doesn't know the answers.
+
+    Args:
+        candidate: its test split is what both would be tested on.
+        other: the would-be baseline.
+
+    Raises:
+        NotComparableError: other classes, or it has seen some of the test split.
+    """
+    if other.classes != candidate.classes:
+        raise NotComparableError(f"its classes are {', '.join(other.classes)}, in this order")
+    images = len(candidate.held_out.hashes & other.seen.hashes)
+    if images:
+        raise NotComparableError(
+            f"it was trained with {images} of the {len(candidate.held_out.hashes)} test images"
+        )
+    # The same person on another image is no independent test either.
+    patients = len(candidate.held_out.patients & other.seen.patients)
+    if patients:
+        raise NotComparableError(
+            f"it was trained with images of {patients} of the "
+            f"{len(candidate.held_out.patients)} test patients"
+        )
+
+
+def check_exists(model: types.Artifact) -> None:
+    """Checks that the model's files are still there.
+
+    Args:
+        model: as the metadata store knows it.
+
+    Raises:
+        NotComparableError: they are not.
+    """
+    folder = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
+    if not fileio.exists(os.path.join(folder, _SAVED_MODEL)):
+        raise NotComparableError("its files are gone")

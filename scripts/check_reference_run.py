@@ -1,0 +1,63 @@
+"""Checks what a run on the reference radiographs (3 × 219, see README) has to come to.
+
+    python scripts/check_reference_run.py OUTPUT
+
+Reads OUTPUT/summary.json. Exits with 1 and a line for each thing that isn't as it must be.
+`.ci/run` calls it after its run on real images.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+# The paper's table for 219 images a class.
+COUNTS: Final = {"train": 123, "eval": 53, "test": 43}
+# The weights folder holds no ImageNet weights of DenseNet121, but those of another
+# pre-training, which must never be called ImageNet.
+WEIGHTS: Final = {
+    "vgg16": "imagenet",
+    "xception": "imagenet",
+    "densenet121": "densenet121_kermany_pediatric_notop.h5",
+}
+
+
+def problems(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yields a sentence for each deviation."""
+    data = summary["data"]
+    for split, wanted in COUNTS.items():
+        counts = data["counts"][split]
+        if set(counts.values()) != {wanted}:
+            yield f"split {split}: {counts}, wanted {wanted} of each class"
+    if data["patients_in_two_splits"]:
+        yield f"{data['patients_in_two_splits']} patients are in two splits"
+    for name, weights in WEIGHTS.items():
+        model = summary["models"][name]
+        if model["weights"] != weights:
+            yield f"{name}: weights {model['weights']!r}, wanted {weights!r}"
+        if not model["blessed"]:
+            yield f"{name}: not blessed with an accuracy of {model['accuracy']:.4f}"
+        if model["total"] != len(data["classes"]) * COUNTS["test"]:
+            yield f"{name}: judged on {model['total']} images"
+    pushed = {name: summary["models"][name]["pushed_to"] for name in WEIGHTS}
+    for name, folder in (pushed | {"champion": summary["champion_pushed_to"]}).items():
+        if not folder or not Path(folder, "saved_model.pb").is_file():
+            yield f"{name}: no SavedModel in {folder}"
+
+
+def main(output: str) -> int:
+    """Prints what was found; returns the exit code."""
+    summary = json.loads(Path(output, "summary.json").read_text(encoding="utf-8"))
+    found = list(problems(summary))
+    for sentence in found:
+        print(f"check_reference_run: {sentence}", file=sys.stderr)
+    if not found:
+        print("123/53/43 a class, patient-disjoint; all three backbones blessed and pushed")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

@@ -1,0 +1,111 @@
+"""The attempt, and the version it leads to, without a pipeline."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx import v1 as tfx
+from tfx.dsl.compiler import compiler
+from tfx.types import standard_artifacts
+
+from components.serving_pusher import ServingPusher, driver
+from components.serving_pusher.driver import Push, choose_attempt, highest_version
+from schema.errors import InputError
+
+
+def _version(base: Path, name: str, *, whole: bool = True) -> str:
+    folder = base / name
+    folder.mkdir(parents=True)
+    if whole:
+        (folder / "saved_model.pb").touch()
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], None),
+        (["notes", "1.5", ".tmp"], None),
+        (["9", "10", "notes"], "10"),
+        (["1700000000", "1800000000", "1790000000"], "1800000000"),
+    ],
+)
+def test_the_highest_version_is_the_highest_number(
+    tmp_path: Path, names: list[str], expected: str | None
+) -> None:
+    for name in names:
+        _version(tmp_path, name)
+    assert highest_version(str(tmp_path)) == expected
+
+
+def test_no_serving_folder_no_version(tmp_path: Path) -> None:
+    assert highest_version(str(tmp_path / "none")) is None
+
+
+def test_a_push_that_is_being_served_keeps_its_attempt(tmp_path: Path) -> None:
+    served = _version(tmp_path, "20")
+    assert choose_attempt([Push(0, served)], served) == 0
+    assert choose_attempt([Push(0, "10"), Push(1, served)], served) == 1
+    # It was pushed twice with one number, since its result was lost from the cache.
+    assert choose_attempt([Push(2, "10"), Push(2, served)], served) == 2
+    # The last push decides, not the last number.
+    assert choose_attempt([Push(3, "10"), Push(0, served)], served) == 0
+
+
+def test_else_the_attempt_is_a_new_one(tmp_path: Path) -> None:
+    assert choose_attempt([], None) == 0
+    assert choose_attempt([Push(0, "10")], None) == 1
+    other = _version(tmp_path, "20")
+    assert choose_attempt([], other) == 0
+    assert choose_attempt([Push(0, "10"), Push(4, "11")], other) == 5
+    assert choose_attempt([Push(7, "10"), Push(0, "11")], other) == 8
+    half = _version(tmp_path, "30", whole=False)
+    assert choose_attempt([Push(0, half)], half) == 1
+
+
+def test_a_version_of_this_second_is_waited_for(tmp_path: Path) -> None:
+    highest = int(time.time()) + 1
+    driver._wait_for_a_higher_version(str(tmp_path), str(highest))
+    assert int(time.time()) > highest
+
+
+def test_an_older_version_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(time, "sleep")
+    driver._wait_for_a_higher_version(str(tmp_path), None)
+    driver._wait_for_a_higher_version(str(tmp_path), str(int(time.time()) - 1))
+
+
+def test_a_version_of_the_far_future_is_an_error(tmp_path: Path) -> None:
+    highest = str(int(time.time()) + 3600)
+    with pytest.raises(InputError, match=str(tmp_path / highest)):
+        driver._wait_for_a_higher_version(str(tmp_path), highest)
+
+
+def test_the_compiled_node_is_a_pusher_with_this_driver(tmp_path: Path) -> None:
+    nodes: list[Any] = []
+    for kind in (tfx.components.Pusher, ServingPusher):
+        importer = tfx.dsl.Importer(source_uri="m", artifact_type=standard_artifacts.Model)
+        pusher = kind(
+            model=importer.outputs["result"],
+            push_destination=tfx.proto.PushDestination(
+                filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(tmp_path))
+            ),
+        ).with_id("Pusher.x")
+        pipeline = tfx.dsl.Pipeline("p", str(tmp_path), components=[importer, pusher])
+        compiled = compiler.Compiler().compile(pipeline)
+        (node,) = (
+            n.pipeline_node for n in compiled.nodes if n.pipeline_node.node_info.id == "Pusher.x"
+        )
+        nodes.append(node)
+    stock, own = nodes
+    # Where no custom driver runs (Kubeflow Pipelines v2), nothing else differs.
+    assert own.parameters == stock.parameters
+    assert own.inputs == stock.inputs
+    assert own.outputs == stock.outputs
+    assert ServingPusher.EXECUTOR_SPEC == tfx.components.Pusher.EXECUTOR_SPEC
+    assert own.node_info.type.name == "components.serving_pusher.component.ServingPusher"

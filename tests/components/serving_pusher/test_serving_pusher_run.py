@@ -1,0 +1,217 @@
+"""What is pushed, and what is cached, in runs that follow each other."""
+
+# No `from __future__ import annotations`: TFX reads those of the nodes.
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_metadata as mlmd
+import pytest
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+from tfx.types import standard_artifacts
+
+from components.serving_pusher import ServingPusher
+from schema.errors import InputError
+
+pytestmark = pytest.mark.slow
+
+
+@tfx.dsl.components.component
+def Train(  # noqa: N802 (a node's name)
+    model: tfx.dsl.components.OutputArtifact[standard_artifacts.Model],
+    recipe: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Stands in for Trainer."""
+    serving = Path(model.uri, "Format-Serving")
+    (serving / "variables").mkdir(parents=True)
+    (serving / "variables" / "recipe").write_text(recipe)
+    (serving / "saved_model.pb").touch()
+
+
+@tfx.dsl.components.component
+def Evaluate(  # noqa: N802
+    model: tfx.dsl.components.InputArtifact[standard_artifacts.Model],
+    blessing: tfx.dsl.components.OutputArtifact[standard_artifacts.ModelBlessing],
+    gate: tfx.dsl.components.Parameter[int],
+) -> None:
+    """Stands in for Evaluator: the gate is passed unless it is 0."""
+    blessing.set_int_custom_property("current_model_id", model.id)
+    blessing.set_int_custom_property("blessed", int(gate > 0))
+
+
+@dataclass
+class Outcome:
+    """What one run's Pusher did.
+
+    Attributes:
+        cached: taken from the cache.
+        pushed_to: what its output says, as `pipeline.summary` reads it; "" if nothing.
+    """
+
+    cached: bool
+    pushed_to: str
+
+    @property
+    def recipe(self) -> str:
+        """Of the model in the folder that is said to be pushed to."""
+        return Path(self.pushed_to, "variables", "recipe").read_text()
+
+
+Push = Callable[..., Outcome]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Path:
+    return tmp_path / "serving" / "tiny"
+
+
+@pytest.fixture
+def push(launch: Callable[..., Any], serving: Path) -> Push:
+    """One run."""
+
+    def run(recipe: str, *, gate: int = 1, base: Path = serving) -> Outcome:
+        trainer = Train(recipe=recipe)
+        evaluator = Evaluate(model=trainer.outputs["model"], gate=gate)
+        pusher = ServingPusher(
+            model=trainer.outputs["model"],
+            model_blessing=evaluator.outputs["blessing"],
+            push_destination=tfx.proto.PushDestination(
+                filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(base))
+            ),
+        ).with_id("Pusher.tiny")
+        store = mlmd.MetadataStore(launch(trainer, evaluator, pusher, enable_cache=True))
+        execution = max(
+            (e for e in store.get_executions() if e.type.endswith(".ServingPusher")),
+            key=lambda e: e.id,
+        )
+        (written,) = (
+            event.artifact_id
+            for event in store.get_events_by_execution_ids([execution.id])
+            if event.type == metadata_store_pb2.Event.OUTPUT
+        )
+        (pushed,) = store.get_artifacts_by_id([written])
+        return Outcome(
+            execution.last_known_state == metadata_store_pb2.Execution.CACHED,
+            pushed.custom_properties["pushed_destination"].string_value,
+        )
+
+    return run
+
+
+def _versions(serving: Path) -> list[str]:
+    """Recipes of the versions, the lowest first."""
+    folders = sorted(serving.iterdir(), key=lambda folder: int(folder.name))
+    return [(folder / "variables" / "recipe").read_text() for folder in folders]
+
+
+def test_an_unchanged_run_is_cached(push: Push, serving: Path) -> None:
+    first = push("A")
+    assert not first.cached
+    assert first.recipe == "A"
+    assert push("A") == Outcome(True, first.pushed_to)
+    assert _versions(serving) == ["A"]
+
+
+@pytest.mark.parametrize("lost", ["", "saved_model.pb"])
+def test_what_was_deleted_is_pushed_again(push: Push, serving: Path, lost: str) -> None:
+    first = push("A")
+    gone = Path(first.pushed_to, lost)
+    if gone.is_dir():
+        shutil.rmtree(gone)
+    else:
+        gone.unlink()
+    again = push("A")
+    assert not again.cached
+    assert again.recipe == "A"
+    assert Path(again.pushed_to, "saved_model.pb").exists()
+    assert push("A") == Outcome(True, again.pushed_to)
+    shutil.rmtree(serving)
+    third = push("A")
+    assert not third.cached
+    assert third.recipe == "A"
+    assert push("A") == Outcome(True, third.pushed_to)
+
+
+def test_going_back_to_a_model_serves_it(push: Push, serving: Path) -> None:
+    a, b = push("A"), push("B")
+    back = push("A")
+    assert [a.cached, b.cached, back.cached] == [False, False, False]
+    assert _versions(serving) == ["A", "B", "A"]
+    assert back.pushed_to == str(max(serving.iterdir(), key=lambda folder: int(folder.name)))
+    assert push("A") == Outcome(True, back.pushed_to)
+    assert push("B").recipe == "B"
+    assert _versions(serving) == ["A", "B", "A", "B"]
+    assert push("B").cached
+
+
+def test_what_is_not_blessed_is_not_pushed_and_cached(push: Push, serving: Path) -> None:
+    assert push("A", gate=0) == Outcome(False, "")
+    assert push("A", gate=0) == Outcome(True, "")
+    assert not serving.exists()
+    pushed = push("A", gate=1)
+    assert pushed.recipe == "A"
+    assert push("B", gate=0) == Outcome(False, "")
+    assert push("B", gate=0) == Outcome(True, "")
+    assert push("A", gate=1) == Outcome(True, pushed.pushed_to)
+    assert _versions(serving) == ["A"]
+
+
+def test_another_blessing_pushes_once(push: Push, serving: Path) -> None:
+    """As the stock Pusher does; every further run is cached."""
+    push("A", gate=1)
+    again = push("A", gate=2)
+    assert not again.cached
+    assert push("A", gate=2) == Outcome(True, again.pushed_to)
+    assert push("A", gate=2).cached
+    back = push("A", gate=1)
+    assert back.recipe == "A"
+    assert push("A", gate=1) == Outcome(True, back.pushed_to)
+    assert set(_versions(serving)) == {"A"}
+
+
+def test_a_lost_result_pushes_once(push: Push, serving: Path, tmp_path: Path) -> None:
+    """Where the artifact is gone the cache is of no use, whatever the attempt."""
+    push("A")
+    shutil.rmtree(tmp_path / "root" / "Pusher.tiny")
+    time.sleep(1.1)  # This is the one push that is not waited for: the model is served.
+    again = push("A")
+    assert not again.cached
+    assert push("A") == Outcome(True, again.pushed_to)
+    assert _versions(serving) == ["A", "A"]
+
+
+def test_another_serving_folder(push: Push, serving: Path, tmp_path: Path) -> None:
+    push("A")
+    elsewhere = push("A", base=tmp_path / "elsewhere")
+    assert not elsewhere.cached
+    assert push("A", base=tmp_path / "elsewhere") == Outcome(True, elsewhere.pushed_to)
+    assert _versions(serving) == _versions(tmp_path / "elsewhere") == ["A"]
+
+
+def test_a_version_of_this_second_is_no_obstacle(push: Push, serving: Path) -> None:
+    """The stock Pusher would say it had pushed, and leave what is there."""
+    future = serving / str(int(time.time()) + 4)
+    (future / "variables").mkdir(parents=True)
+    (future / "variables" / "recipe").write_text("other")
+    (future / "saved_model.pb").touch()
+    assert push("A").recipe == "A"
+    assert _versions(serving) == ["other", "A"]
+
+
+def test_a_version_of_the_far_future_stops_a_push_and_nothing_else(
+    push: Push, serving: Path
+) -> None:
+    pushed = push("A")
+    future = serving / str(int(time.time()) + 10_000)
+    future.mkdir()
+    assert push("B", gate=0) == Outcome(False, "")
+    with pytest.raises(InputError, match=future.name):
+        push("B")
+    future.rmdir()
+    assert push("A") == Outcome(True, pushed.pushed_to)
+    assert push("B").recipe == "B"

@@ -1,0 +1,76 @@
+"""Where a run's temporary files and logs go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from models.weights import keras_cache
+from pipeline.runtime import logs_to, make_folder, scratch_below
+from schema.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_folder_of_the_users_is_left_alone(tmp_path: Path) -> None:
+    for name in ("tmp", ".tmp-mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    before = tempfile.gettempdir()
+    with scratch_below(tmp_path):
+        assert Path(tempfile.gettempdir()).parent == tmp_path
+        tempfile.mkstemp()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".tmp-mine", "tmp"]
+    assert (tmp_path / "tmp" / "file").exists()
+    assert (tmp_path / ".tmp-mine" / "file").exists()
+    assert tempfile.gettempdir() == before
+
+
+def test_the_cache_of_weights_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "mine"))
+    with scratch_below(tmp_path):
+        assert Path(os.environ["KERAS_HOME"]).parent.parent == tmp_path
+        assert keras_cache() == tmp_path / "mine" / "models"
+    assert os.environ["KERAS_HOME"] == str(tmp_path / "mine")
+
+
+@pytest.mark.slow
+def test_importing_keras_writes_nothing_into_the_home_folder(tmp_path: Path) -> None:
+    home, output = tmp_path / "home", tmp_path / "output"
+    home.mkdir()
+    output.mkdir()
+    code = (
+        "import sys, pathlib\n"
+        "from pipeline.runtime import prepare_environment, scratch_below\n"
+        "with scratch_below(pathlib.Path(sys.argv[1])):\n"
+        "    prepare_environment()\n"
+        "    import keras\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_HOME"}
+    subprocess.run(
+        [sys.executable, "-c", code, str(output)],
+        cwd=ROOT,
+        env=environment | {"HOME": str(home)},
+        check=True,
+        capture_output=True,
+    )
+    assert list(home.iterdir()) == []
+    assert list(output.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_made_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"output: .*file/below"):
+        make_folder(tmp_path / "file" / "below")
+    with (
+        pytest.raises(InputError, match="--output"),
+        logs_to(tmp_path / "file" / "logs" / "run.log", verbose=False),
+    ):
+        pass

@@ -1,0 +1,68 @@
+"""Runs that end before a model is trained: exit code, message, and what is left behind."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline import cli
+from pipeline.layout import OutputLayout
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import Run
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_anomaly_stops_the_run_before_anything_is_trained(
+    run: Run, phantom_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_folder, data)
+    table = (data / "metadata.csv").read_text()
+    (data / "metadata.csv").write_text(table.replace(",F,", ",female,"))
+    outcome = run(tmp_path / "output", data=data)
+    assert outcome.exit_code == cli.EXIT_INPUT
+    assert "patient/sex" in outcome.printed
+    assert "female" in outcome.printed
+    assert "Traceback" not in outcome.printed
+    assert not any(node.startswith(("Trainer", "Transform")) for node in outcome.executed)
+
+
+def test_too_many_bad_images_exit_with_2_and_name_them(
+    run: Run, phantom_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(phantom_folder, data)
+    bad = sorted((data / "NORMAL").glob("*.png"))[:8]
+    for image in bad:
+        image.write_bytes(b"no image")
+    # Of an earlier run: a run that stops must not leave it as if it were its own.
+    stale = OutputLayout(tmp_path / "output").summary
+    stale.parent.mkdir()
+    stale.write_text("{}")
+
+    outcome = run(tmp_path / "output", data=data)
+
+    assert outcome.exit_code == cli.EXIT_INPUT
+    for image in bad:
+        assert f"NORMAL/{image.name}" in outcome.printed
+    assert not stale.exists()
+
+
+def test_a_fault_of_the_program_exits_with_1_and_names_the_node(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from components.featurizer import executor
+
+    def broken(*_: object) -> None:
+        raise OSError("disk on fire")
+
+    monkeypatch.setattr(executor, "load_network", broken)
+    outcome = run(tmp_path / "output")
+    assert outcome.exit_code == cli.EXIT_ERROR
+    assert "Featurizer.tiny" in outcome.printed
+    assert "disk on fire" in outcome.printed
