@@ -23,7 +23,9 @@ app = typer.Typer(
 
 
 def _comma_separated(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+    if text is None:
+        return None
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def open_console(file: TextIO | None = None) -> rich.console.Console:
     Args:
         file: standard output where None.
     """
-    console = rich.console.Console(file=file, highlight=False, soft_wrap=True)
+    console = rich.console.Console(file=file, highlight=False, soft_wrap=True, emoji=False)
     if not console.is_terminal:
         console.width = _WIDTH_OF_FILES
     return console
@@ -126,7 +126,7 @@ def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
         low, high = model["wilson95"]
         table.add_row(
             escape(name),
-            escape(model["weights"]),
+            escape(model["weights"] or "–"),
             f"{model['accuracy']:.2%} ({model['correct']}/{model['total']})",
             f"{low:.3f}–{high:.3f}",
             "\n".join(" ".join(f"{n:3d}" for n in row) for row in model["confusion"]),

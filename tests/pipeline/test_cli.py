@@ -140,6 +140,26 @@ def test_flags_win_over_the_file_and_only_where_they_are_given(
     assert config.gate.against_baseline is False
 
 
+@pytest.mark.parametrize("names", ["", ","])
+def test_no_backbones_are_not_all_backbones(
+    names: str, fake_run: FakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fake_run.cxr("--data", "images", "--backbones", names) == cli.EXIT_INPUT
+    assert "backbones: at least one" in capsys.readouterr().err
+    assert fake_run.configs == []
+
+
+def test_predict_names_a_damaged_model(tmp_path: Path) -> None:
+    version = tmp_path / "champion" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"no model")
+    (tmp_path / "a.png").write_bytes(b"x")
+    ran = _cxr("predict", str(tmp_path / "a.png"), "--model-dir", str(tmp_path))
+    assert ran.returncode == cli.EXIT_INPUT
+    assert f"{version} is no model that can be served" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 def _raise(error: Exception) -> None:
     raise error
 

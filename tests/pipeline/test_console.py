@@ -41,8 +41,10 @@ class Page:
 
 
 @pytest.fixture
-def page() -> Page:
-    """An empty page."""
+def page(monkeypatch: pytest.MonkeyPatch) -> Page:
+    """An empty page that is no terminal, whatever the tests' own is told to be."""
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
     return Page()
 
 
@@ -142,7 +144,7 @@ def test_deviations_have_a_line_a_class(show: Callable[..., Page]) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["[bold]", "[/]", "a[0]b", "[red]x[/red]", "\\[x]"])
+@pytest.mark.parametrize("name", ["[bold]", "[/]", "a[0]b", ":x:", "[red]x[/red]", "\\[x]"])
 def test_brackets_in_names_and_paths_are_printed_as_they_are(
     name: str, page: Page, output: Path, example_summary: ExampleSummary
 ) -> None:
