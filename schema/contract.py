@@ -64,6 +64,7 @@ HISTORY_FILE: Final = "history.json"  # metric name -> value per epoch
 VALIDATION_FILE: Final = "validation.json"  # accuracy, loss, total, confusion
 
 # The SavedModel.
+SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no model
 SIGNATURE_DEFAULT: Final = "serving_default"  # PNG or JPEG bytes, string [None]
 SIGNATURE_EXAMPLES: Final = "serve_examples"  # serialized tf.Example, string [None]
 INPUT_IMAGES: Final = "image_bytes"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 import ml_metadata as mlmd
 import tensorflow as tf
@@ -17,8 +16,6 @@ from components.baseline_resolver.lineage import upstream_artifacts
 from components.radiograph_example_gen.artifact import SplitManifest
 from components.radiograph_example_gen.manifest import Entry, read_manifest, read_summary
 from schema import contract
-
-_SAVED_MODEL: Final = "saved_model.pb"
 
 
 class NotComparableError(Exception):
@@ -125,5 +122,5 @@ def check_exists(model: types.Artifact) -> None:
         NotComparableError: they are not.
     """
     folder = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
-    if not fileio.exists(os.path.join(folder, _SAVED_MODEL)):
+    if not fileio.exists(os.path.join(folder, contract.SAVED_MODEL_FILE)):
         raise NotComparableError("its files are gone")

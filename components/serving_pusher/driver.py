@@ -25,10 +25,10 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
+from schema import contract
 from schema.errors import InputError
 
 ATTEMPT: Final = "attempt"
-_SAVED_MODEL: Final = "saved_model.pb"
 # A version above the clock's time by no more than this is waited for.
 _PATIENCE_SECONDS: Final = 5
 
@@ -128,7 +128,9 @@ def choose_attempt(pushes: Sequence[Push], served: str | None) -> int:
     if not pushes:
         return 0
     last = pushes[-1]
-    if last.destination == served and fileio.exists(os.path.join(served, _SAVED_MODEL)):
+    if last.destination == served and fileio.exists(
+        os.path.join(served, contract.SAVED_MODEL_FILE)
+    ):
         return last.attempt
     return max(push.attempt for push in pushes) + 1
 
