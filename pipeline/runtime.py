@@ -38,7 +38,8 @@ def scratch_below(root: Path) -> Iterator[None]:
     Args:
         root: the new folder is made below it, and removed at the end.
     """
-    folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root))
+    # Absolute, since a child process may work in another folder.
+    folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root.resolve()))
     changed = {
         "TMPDIR": str(folder),
         OWN_KERAS_HOME: str(keras_cache().parent),

@@ -31,6 +31,16 @@ def test_a_folder_of_the_users_is_left_alone(tmp_path: Path) -> None:
     assert tempfile.gettempdir() == before
 
 
+def test_children_find_the_scratch_folder_from_wherever_they_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("output").mkdir()
+    with scratch_below(Path("output")):
+        for name in ("TMPDIR", "KERAS_HOME"):
+            assert Path(os.environ[name]).is_relative_to(tmp_path.resolve() / "output")
+
+
 def test_the_cache_of_weights_stays_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
