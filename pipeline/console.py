@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 import rich.console
-from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.layout import OutputLayout
 from pipeline.progress import How
@@ -22,10 +22,14 @@ _COLOURS: Final[dict[How, str]] = {"executed": "green", "cached": "cyan", "resol
 def open_console(file: TextIO | None = None) -> rich.console.Console:
     """A console that colours and folds on a terminal only.
 
+    Without markup and emoji codes: names and paths are printed as they are.
+
     Args:
         file: standard output where None.
     """
-    console = rich.console.Console(file=file, highlight=False, soft_wrap=True, emoji=False)
+    console = rich.console.Console(
+        file=file, highlight=False, soft_wrap=True, markup=False, emoji=False
+    )
     if not console.is_terminal:
         console.width = _WIDTH_OF_FILES
     return console
@@ -46,7 +50,7 @@ class Console:
 
     def warn(self, sentence: str) -> None:
         """Prints a warning that can't be overlooked."""
-        self._console.print(f"[bold yellow]WARNING[/] {escape(sentence)}")
+        self._console.print(Text.assemble(("WARNING", "bold yellow"), f" {sentence}"))
 
     def node_started(self, node: str) -> None:
         """Shows a spinner on a terminal."""
@@ -61,7 +65,11 @@ class Console:
             self._status = None
         self._count += 1
         self._console.print(
-            f"{self._count:3d}  [{_COLOURS[how]}]{how:<8}[/]  {node:<32} {seconds:8.1f} s"
+            Text.assemble(
+                f"{self._count:3d}  ",
+                (f"{how:<8}", _COLOURS[how]),
+                f"  {node:<32} {seconds:8.1f} s",
+            )
         )
 
     def stop(self) -> None:
@@ -72,18 +80,17 @@ class Console:
 
     def result(self, summary: Mapping[str, Any], layout: OutputLayout) -> None:
         """Prints the split, the table of models and where to look."""
-        self._console.print(escape(_split_line(summary["data"])))
+        self._console.print(_split_line(summary["data"]))
         if summary["data"]["bad"]:
             self.warn(f"left out, with reasons: {summary['data']['manifest']}/left_out.csv")
         for line in _deviation_lines(summary["data"]["deviations"]):
             self.warn(f"split: {line}")
         self._console.print(_table(summary, layout))
-        self._console.print(
-            f"Champion: [bold]{summary['champion'] or 'none'}[/]"
-            + f" → {escape(_below(layout.root, summary['champion_pushed_to']))}"
-        )
+        pushed_to = _below(layout.root, summary["champion_pushed_to"])
+        champion = (summary["champion"] or "none", "bold")
+        self._console.print(Text.assemble("Champion: ", champion, f" → {pushed_to}"))
         total = summary["seconds"]["total"]
-        self._console.print(f"{total:.0f} s in all; details in {escape(str(layout.summary))}")
+        self._console.print(f"{total:.0f} s in all; details in {layout.summary}")
 
 
 def _split_line(data: Mapping[str, Any]) -> str:
@@ -125,13 +132,13 @@ def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
     for name, model in summary["models"].items():
         low, high = model["wilson95"]
         table.add_row(
-            escape(name),
-            escape(model["weights"] or "–"),
+            name,
+            model["weights"] or "–",
             f"{model['accuracy']:.2%} ({model['correct']}/{model['total']})",
             f"{low:.3f}–{high:.3f}",
             "\n".join(" ".join(f"{n:3d}" for n in row) for row in model["confusion"]),
             "yes" if model["blessed"] else "no",
-            escape(_below(layout.root, model["pushed_to"])),
+            _below(layout.root, model["pushed_to"]),
         )
     return table
 

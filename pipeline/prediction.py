@@ -94,14 +94,13 @@ def _read(file: Path) -> bytes:
 
 def print_predictions(predictions: Sequence[Prediction]) -> None:
     """Prints a table, a line a file."""
-    from rich.markup import escape
     from rich.table import Table
 
     from pipeline.console import open_console
 
     classes = list(predictions[0].probabilities)
-    table = Table("file", "predicted class", *map(escape, classes))
+    table = Table("file", "predicted class", *classes)
     for prediction in predictions:
         shares = [f"{prediction.probabilities[name]:.3f}" for name in classes]
-        table.add_row(escape(str(prediction.file)), escape(prediction.predicted_class), *shares)
+        table.add_row(str(prediction.file), prediction.predicted_class, *shares)
     open_console().print(table)
