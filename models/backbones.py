@@ -22,6 +22,8 @@ Scaling = Literal["caffe", "tf", "torch", "unit"]
 # Boundaries that every backbone has; between them lie the entry's own blocks.
 BOUNDARY_INPUT: Final = "input"
 BOUNDARY_HEAD: Final = "head"
+# The tap that every backbone has: the mean over the network's output.
+TAP_LAST: Final = "last"
 
 # scale and offset per channel (RGB order of a repeated grey channel), so that
 # `pixel * scale + offset` is keras.applications.imagenet_utils.preprocess_input of
@@ -51,6 +53,40 @@ class PaperRecipe:
 
 
 @dataclass(frozen=True)
+class PaperResult:
+    """What the reference study reports of its test split (129 images).
+
+    Attributes:
+        confusion: rows true, columns predicted: COVID-19, Normal, Viral Pneumonia.
+    """
+
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def correct(self) -> int:
+        """Images on the diagonal."""
+        return sum(row[index] for index, row in enumerate(self.confusion))
+
+    @property
+    def total(self) -> int:
+        """All images."""
+        return sum(map(sum, self.confusion))
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place where the network's feature map is pooled into a vector.
+
+    Attributes:
+        before: the layer whose input is pooled.
+        pool: over height and width: the mean, or the largest value of a channel.
+    """
+
+    before: str
+    pool: Literal["avg", "max"] = "avg"
+
+
+@dataclass(frozen=True)
 class Backbone:
     """One row of the table.
 
@@ -61,8 +97,12 @@ class Backbone:
         scaling: how grey levels 0..255 become the network's input.
         blocks: block name -> the layer that the block begins with. A boundary of that
             name freezes all before the layer and trains from it on. In network order.
-        penultimate: the layer before which the second-last pooled tap is taken.
+        taps: name -> a pooled tap inside the network, besides `last` (the mean over the
+            network's output), which every backbone has. In network order.
+        head_taps: the taps that the regularised head stands on, unless told otherwise.
+        head_l2: its penalty, unless told otherwise (`HeadParams.l2`).
         paper: the paper's recipe, for the preset `paper`.
+        paper_result: what the paper reached with it; None where it knows no such backbone.
     """
 
     name: str
@@ -70,13 +110,21 @@ class Backbone:
     imagenet_file: str
     scaling: Scaling
     blocks: Mapping[str, str] = field(hash=False)
-    penultimate: str
+    taps: Mapping[str, Tap] = field(hash=False)
+    head_taps: tuple[str, ...]
+    head_l2: float
     paper: PaperRecipe
+    paper_result: PaperResult | None = None
 
     @property
     def boundaries(self) -> tuple[str, ...]:
         """Names allowed as boundary, from nothing frozen to everything frozen."""
         return (BOUNDARY_INPUT, *self.blocks, BOUNDARY_HEAD)
+
+    @property
+    def all_taps(self) -> tuple[str, ...]:
+        """Names of all taps, in network order."""
+        return (*self.taps, TAP_LAST)
 
 
 _ROWS = (
@@ -86,8 +134,17 @@ _ROWS = (
         imagenet_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
         scaling="caffe",
         blocks=MappingProxyType({"block4": "block4_conv1", "block5": "block5_conv1"}),
-        penultimate="block5_conv1",
+        taps=MappingProxyType(
+            {
+                "block3": Tap("block4_conv1"),
+                "block4": Tap("block5_conv1"),
+                "block4_max": Tap("block5_conv1", "max"),
+            }
+        ),
+        head_taps=("block4", TAP_LAST),
+        head_l2=0.007,
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=80),
+        paper_result=PaperResult(((43, 0, 0), (0, 41, 2), (0, 5, 38))),
     ),
     Backbone(
         name="xception",
@@ -96,7 +153,18 @@ _ROWS = (
         scaling="tf",
         # block13 has a residual branch around it, so the cut lies behind its sum.
         blocks=MappingProxyType({"block14": "block14_sepconv1"}),
-        penultimate="block14_sepconv1",
+        taps=MappingProxyType(
+            {
+                "block4": Tap("block5_sepconv1_act"),
+                "block4_max": Tap("block5_sepconv1_act", "max"),
+                "block8": Tap("block9_sepconv1_act"),
+                "block11": Tap("block12_sepconv1_act"),
+                "block11_max": Tap("block12_sepconv1_act", "max"),
+                "block13": Tap("block14_sepconv1"),
+            }
+        ),
+        head_taps=("block4", "block4_max", "block11", "block11_max"),
+        head_l2=0.07,
         paper=PaperRecipe(
             learning_rate=5e-4,
             batch_size=40,
@@ -104,6 +172,7 @@ _ROWS = (
             early_stopping_patience=30,
             plateau_patience=4,
         ),
+        paper_result=PaperResult(((43, 0, 0), (0, 41, 2), (0, 4, 39))),
     ),
     Backbone(
         name="densenet121",
@@ -112,8 +181,18 @@ _ROWS = (
         scaling="torch",
         # The pooling layer of each transition is the one tensor between two blocks.
         blocks=MappingProxyType({"conv4": "conv4_block1_0_bn", "conv5": "conv5_block1_0_bn"}),
-        penultimate="conv5_block1_0_bn",
+        taps=MappingProxyType(
+            {
+                "conv3": Tap("conv4_block1_0_bn"),
+                "conv4_16": Tap("conv4_block17_0_bn"),
+                "conv4_16_max": Tap("conv4_block17_0_bn", "max"),
+                "conv4": Tap("conv5_block1_0_bn"),
+            }
+        ),
+        head_taps=("conv3", "conv4_16", "conv4_16_max"),
+        head_l2=0.007,
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
+        paper_result=PaperResult(((42, 0, 1), (0, 42, 1), (0, 0, 43))),
     ),
 )
 

@@ -4,12 +4,17 @@
 
 The prefix runs once an image and its output is an artifact. Where the boundary is
 `input` the prefix only hands the image on and everything trains, as in the paper;
-where it is `head` the suffix only hands the pooled vectors on.
+where it is `head` the suffix only hands the pooled vectors on. In between, the prefix
+hands on the feature map at the boundary and the pooled taps that lie before it.
+
+One artifact can serve several boundaries: a feature's name says what it is, and a
+reader takes those that its own cut needs.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +23,7 @@ import keras
 from models.backbones import (
     BOUNDARY_HEAD,
     BOUNDARY_INPUT,
+    TAP_LAST,
     Backbone,
     Scaling,
     build_network,
@@ -30,11 +36,11 @@ from schema.errors import InputError
 if TYPE_CHECKING:
     from keras import KerasTensor
 
-# Names of the pooled taps, in the order in which a head concatenates them.
-TAP_PENULTIMATE: Final = "penultimate"
-TAP_LAST: Final = "last"
-# Name of the cached tensor where the boundary is a block or the input.
-BOUNDARY_MAP: Final = "boundary"
+_MAP_PREFIX: Final = "map_"
+_POOLING: Final = {
+    "avg": keras.layers.GlobalAveragePooling2D,
+    "max": keras.layers.GlobalMaxPooling2D,
+}
 
 
 @dataclass(frozen=True)
@@ -53,18 +59,34 @@ class FeatureSpec:
 
 
 @dataclass(frozen=True)
-class CutNetwork:
-    """A network in two parts.
+class FrozenPart:
+    """What runs once an image.
 
     Attributes:
         prefix: image [batch, 256, 256, 1] -> {feature name: tensor}.
-        suffix: {feature name: tensor} -> {tap name: float32 [batch, channels]}.
         features: what the prefix returns, by name.
     """
 
     prefix: keras.Model
-    suffix: keras.Model
     features: dict[str, FeatureSpec]
+
+
+@dataclass(frozen=True)
+class CutNetwork(FrozenPart):
+    """A network in two parts.
+
+    Attributes:
+        backbone: its name in the table.
+        suffix: {feature name: tensor} -> {tap name: float32 [batch, channels]}.
+    """
+
+    backbone: str
+    suffix: keras.Model
+
+
+def map_name(boundary: str) -> str:
+    """Name of the feature that holds the map (or the image) at a boundary."""
+    return _MAP_PREFIX + boundary
 
 
 def check_boundary(backbone: Backbone, boundary: str) -> None:
@@ -76,27 +98,67 @@ def check_boundary(backbone: Backbone, boundary: str) -> None:
         )
 
 
-def cut(network: keras.Model, backbone: Backbone, boundary: str) -> CutNetwork:
+def check_taps(backbone: Backbone, taps: Iterable[str]) -> None:
+    """Raises InputError where the backbone lacks one of the taps."""
+    for tap in taps:
+        if tap not in backbone.all_taps:
+            raise InputError(
+                f"taps: {tap!r} is none of {backbone.name}'s; "
+                f"it has {', '.join(backbone.all_taps)}."
+            )
+
+
+def freeze(
+    network: keras.Model, backbone: Backbone, boundaries: Iterable[str], taps: Sequence[str]
+) -> FrozenPart:
+    """The part before all of several boundaries, with everything that any of them needs.
+
+    Args:
+        network: what `build_network` returned; its layers are shared, not copied.
+        backbone: its table entry.
+        boundaries: of `backbone.boundaries`.
+        taps: of `backbone.all_taps`; those that the heads use.
+
+    Raises:
+        InputError: the backbone has no such boundary or tap.
+    """
+    wanted = list(dict.fromkeys(boundaries))
+    for boundary in wanted:
+        check_boundary(backbone, boundary)
+    check_taps(backbone, taps)
+    outputs: dict[str, KerasTensor] = {}
+    for boundary in wanted:
+        outputs |= _frozen_tensors(network, backbone, boundary, taps)
+    features = {name: _spec(name, tensor) for name, tensor in outputs.items()}
+    return FrozenPart(keras.Model(network.input, outputs), features)
+
+
+def cut(
+    network: keras.Model, backbone: Backbone, boundary: str, taps: Sequence[str] | None = None
+) -> CutNetwork:
     """Cuts the network at the boundary.
 
     Args:
         network: what `build_network` returned; its layers are shared, not copied.
         backbone: its table entry.
         boundary: one of `backbone.boundaries`.
+        taps: what the suffix returns; the backbone's `head_taps` where None.
 
     Raises:
-        InputError: the backbone has no such boundary.
+        InputError: the backbone has no such boundary or tap.
     """
-    check_boundary(backbone, boundary)
-    if boundary == BOUNDARY_HEAD:
-        return _cut_behind_pooling(network, backbone)
-    if boundary == BOUNDARY_INPUT:
-        return _cut_at_input(network, backbone)
-    return _cut_at_block(network, backbone, boundary)
+    taps = backbone.head_taps if taps is None else taps
+    frozen = freeze(network, backbone, [boundary], taps)
+    suffix = _suffix(network, backbone, boundary, taps)
+    return CutNetwork(frozen.prefix, frozen.features, backbone.name, suffix)
 
 
 def load_network(
-    backbone: str, scaling: Scaling | None, boundary: str, backbone_dir: str
+    backbone: str,
+    scaling: Scaling | None,
+    boundary: str,
+    backbone_dir: str,
+    taps: Sequence[str] | None = None,
 ) -> CutNetwork:
     """Rebuilds and cuts a network from the weights that PretrainedBackbone stored.
 
@@ -105,61 +167,109 @@ def load_network(
         scaling: overrides the backbone's input scaling; None for its own.
         boundary: one of its boundaries.
         backbone_dir: holds `backbone.weights.h5`.
+        taps: as in `cut`.
 
     Raises:
-        InputError: there is no such backbone or boundary.
+        InputError: there is no such backbone, boundary or tap.
     """
     row = get_backbone(backbone)
+    return cut(_load(row, scaling, backbone_dir), row, boundary, taps)
+
+
+def load_frozen(
+    backbone: str,
+    scaling: Scaling | None,
+    boundaries: Sequence[str],
+    backbone_dir: str,
+    taps: Sequence[str],
+) -> FrozenPart:
+    """As `load_network`, but for what lies before several boundaries (see `freeze`)."""
+    row = get_backbone(backbone)
+    return freeze(_load(row, scaling, backbone_dir), row, boundaries, taps)
+
+
+def _load(row: Backbone, scaling: Scaling | None, backbone_dir: str) -> keras.Model:
     network = build_network(row, scaling)
     load_weights(network, os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE))
-    return cut(network, row, boundary)
+    return network
 
 
-def _tap_tensors(network: keras.Model, backbone: Backbone) -> dict[str, KerasTensor]:
-    return {
-        TAP_PENULTIMATE: network.get_layer(backbone.penultimate).input,
-        TAP_LAST: network.output,
-    }
-
-
-def _pool(tensors: dict[str, KerasTensor]) -> dict[str, KerasTensor]:
-    return {
-        name: keras.layers.GlobalAveragePooling2D(name=f"pool_{name}", dtype="float32")(tensor)
-        for name, tensor in tensors.items()
-    }
-
-
-def _cut_behind_pooling(network: keras.Model, backbone: Backbone) -> CutNetwork:
-    taps = _pool(_tap_tensors(network, backbone))
-    inputs = {name: keras.Input(tap.shape[1:], name=name) for name, tap in taps.items()}
-    identity = {name: keras.layers.Identity()(tensor) for name, tensor in inputs.items()}
-    return CutNetwork(
-        prefix=keras.Model(network.input, taps),
-        suffix=keras.Model(inputs, identity),
-        features={name: FeatureSpec(tuple(t.shape[1:]), "float32") for name, t in taps.items()},
-    )
-
-
-def _cut_at_input(network: keras.Model, backbone: Backbone) -> CutNetwork:
-    shape = (contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1)
-    image = keras.Input(shape, name="grey")
-    handed_on = {BOUNDARY_MAP: keras.layers.Identity()(image)}
-    whole = keras.Model(network.input, _pool(_tap_tensors(network, backbone)))
-    feature = keras.Input(shape, name=BOUNDARY_MAP)
-    return CutNetwork(
-        prefix=keras.Model(image, handed_on),
-        suffix=keras.Model({BOUNDARY_MAP: feature}, whole(feature)),
-        features={BOUNDARY_MAP: FeatureSpec(shape, "uint8")},
-    )
-
-
-def _cut_at_block(network: keras.Model, backbone: Backbone, boundary: str) -> CutNetwork:
-    tensor = network.get_layer(backbone.blocks[boundary]).input
-    rest = keras.Model(tensor, _pool(_tap_tensors(network, backbone)))
+def _spec(name: str, tensor: KerasTensor) -> FeatureSpec:
     shape = tuple(tensor.shape[1:])
-    feature = keras.Input(shape, name=BOUNDARY_MAP)
-    return CutNetwork(
-        prefix=keras.Model(network.input, {BOUNDARY_MAP: tensor}),
-        suffix=keras.Model({BOUNDARY_MAP: feature}, rest(feature)),
-        features={BOUNDARY_MAP: FeatureSpec(shape, "float16")},
-    )
+    if name == map_name(BOUNDARY_INPUT):
+        return FeatureSpec(shape, "uint8")
+    return FeatureSpec(shape, "float16" if name.startswith(_MAP_PREFIX) else "float32")
+
+
+def _boundary_tensor(network: keras.Model, backbone: Backbone, boundary: str) -> KerasTensor:
+    if boundary == BOUNDARY_INPUT:
+        return network.input
+    return network.get_layer(backbone.blocks[boundary]).input
+
+
+def _tap_tensor(network: keras.Model, backbone: Backbone, tap: str) -> KerasTensor:
+    if tap == TAP_LAST:
+        return network.output
+    return network.get_layer(backbone.taps[tap].before).input
+
+
+def _pooled(
+    network: keras.Model, backbone: Backbone, taps: Iterable[str]
+) -> dict[str, KerasTensor]:
+    pooled = {}
+    for tap in taps:
+        kind = "avg" if tap == TAP_LAST else backbone.taps[tap].pool
+        # float32 whatever the policy: pooled vectors are what heads and caches hold.
+        layer = _POOLING[kind](name=f"pool_{tap}", dtype="float32")
+        pooled[tap] = layer(_tap_tensor(network, backbone, tap))
+    return pooled
+
+
+def _taps_before(
+    network: keras.Model, backbone: Backbone, boundary: str, taps: Sequence[str]
+) -> list[str]:
+    """Those that the frozen part already knows."""
+    if boundary == BOUNDARY_HEAD:
+        return list(taps)
+    if boundary == BOUNDARY_INPUT:
+        return []
+    # Keras keeps the layers in the order of the data flow.
+    order = [layer.name for layer in network.layers]
+    limit = order.index(backbone.blocks[boundary])
+    return [
+        tap for tap in taps if tap != TAP_LAST and order.index(backbone.taps[tap].before) <= limit
+    ]
+
+
+def _frozen_tensors(
+    network: keras.Model, backbone: Backbone, boundary: str, taps: Sequence[str]
+) -> dict[str, KerasTensor]:
+    tensors = _pooled(network, backbone, _taps_before(network, backbone, boundary, taps))
+    if boundary == BOUNDARY_INPUT:
+        # A model that hands its input on needs a layer in between.
+        tensors[map_name(boundary)] = keras.layers.Identity(name="image")(network.input)
+    elif boundary != BOUNDARY_HEAD:
+        tensors[map_name(boundary)] = _boundary_tensor(network, backbone, boundary)
+    return tensors
+
+
+def _suffix(
+    network: keras.Model, backbone: Backbone, boundary: str, taps: Sequence[str]
+) -> keras.Model:
+    before = _taps_before(network, backbone, boundary, taps)
+    pooled = _pooled(network, backbone, taps)
+    inputs = {tap: keras.Input(pooled[tap].shape[1:], name=tap) for tap in before}
+    outputs = {tap: keras.layers.Identity(name=f"cached_{tap}")(inputs[tap]) for tap in before}
+    later = [tap for tap in taps if tap not in before]
+    if boundary != BOUNDARY_HEAD and not later:
+        raise InputError(
+            f"head.taps: all of {', '.join(taps)} lie before the boundary {boundary!r} of "
+            f"{backbone.name}, so nothing behind it would train; add {TAP_LAST!r}."
+        )
+    if boundary != BOUNDARY_HEAD:
+        tensor = _boundary_tensor(network, backbone, boundary)
+        name = map_name(boundary)
+        inputs[name] = keras.Input(tensor.shape[1:], name=name)
+        rest = keras.Model(tensor, {tap: pooled[tap] for tap in later})
+        outputs |= rest(inputs[name])
+    return keras.Model(inputs, {tap: outputs[tap] for tap in taps})

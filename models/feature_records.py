@@ -110,3 +110,22 @@ def read(
         records = records.shuffle(window, seed=shuffle_seed, reshuffle_each_iteration=True)
     parsed = records.map(lambda record: _parse(record, specs)[:2], num_parallel_calls=2)
     return parsed.batch(batch_size).prefetch(2)
+
+
+def read_hashes(patterns: Sequence[str], views: Sequence[str]) -> tuple[str, ...]:
+    """The images' hashes, in the order in which `read` without shuffling gives the features.
+
+    Args:
+        patterns: file patterns of TFRecords without compression.
+        views: only these.
+
+    Raises:
+        FileNotFoundError: a pattern list matches nothing.
+    """
+    wanted = {view.encode() for view in views}
+    hashes = []
+    for record in tf.data.TFRecordDataset(_files(patterns)).as_numpy_iterator():
+        fields = tf.train.Example.FromString(record).features.feature
+        if fields[contract.VIEW_NAME].bytes_list.value[0] in wanted:
+            hashes.append(fields[contract.SHA256].bytes_list.value[0].decode())
+    return tuple(hashes)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.boundary import TAP_LAST
+from models.backbones import TAP_LAST
 from models.hyperparameters import HeadParams
 
 # A channel whose variance is this small beside its squared mean is a constant.
@@ -37,7 +37,7 @@ def build_head(
         with the taps that the kind uses as inputs; call it through `apply_head`.
     """
     used = {TAP_LAST: taps[TAP_LAST]} if params.kind == "paper" else taps
-    inputs = {name: keras.Input((channels,), name=name) for name, channels in used.items()}
+    inputs = _inputs(used)
     if params.kind == "paper":
         hidden = keras.layers.Dense(
             params.width,
@@ -45,20 +45,75 @@ def build_head(
             kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
             name="hidden",
         )(inputs[TAP_LAST])
-        penalty = None
+        penalty = 0.0
     else:
         hidden = _standardise(inputs, moments)
-        penalty = keras.regularizers.L2(params.l2)
+        penalty = _penalty(params)
     if params.dropout:
         hidden = keras.layers.Dropout(params.dropout, seed=seed)(hidden)
-    probabilities = keras.layers.Dense(
-        n_classes,
-        activation="softmax",
-        kernel_initializer=keras.initializers.GlorotUniform(seed=seed + 1),
-        kernel_regularizer=penalty,
-        name="probabilities",
-    )(hidden)
+    probabilities = _softmax(hidden, n_classes, "probabilities", penalty, seed + 1)
     return keras.Model(inputs, probabilities, name="head")
+
+
+def build_hierarchical_head(
+    params: HeadParams,
+    taps: Mapping[str, int],
+    n_classes: int,
+    healthy: int,
+    moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    seed: int,
+) -> keras.Model:
+    """Builds a head that asks first whether an image is healthy, and then which illness.
+
+    P(healthy) comes from one softmax layer; P(illness) = P(sick) P(illness | sick), the
+    second factor from another. The cross-entropy of the product is the sum of the two
+    layers' own, the second's over the sick images alone, so one `fit` trains both as if
+    each were trained by itself.
+
+    Args:
+        params: `l2` and `dropout`; taps are those given.
+        taps: tap name -> channels.
+        n_classes: size of the output, at least 3.
+        healthy: index of the healthy class.
+        moments: as for `build_head`.
+        seed: of the initial weights and dropout.
+
+    Returns:
+        As `build_head`.
+    """
+    inputs = _inputs(taps)
+    hidden = _standardise(inputs, moments)
+    if params.dropout:
+        hidden = keras.layers.Dropout(params.dropout, seed=seed)(hidden)
+    penalty = _penalty(params)
+    state = _softmax(hidden, 2, "healthy_or_sick", penalty, seed + 1)
+    illness = _softmax(hidden, n_classes - 1, "illness", penalty, seed + 2)
+    ill = keras.layers.Multiply(name="sick_and_illness")([state[:, 1:], illness])
+    columns = [ill[:, :healthy], state[:, :1], ill[:, healthy:]]
+    filled = [column for column in columns if column.shape[-1]]
+    return keras.Model(inputs, keras.layers.Concatenate(name="probabilities")(filled), name="head")
+
+
+def _inputs(taps: Mapping[str, int]) -> dict[str, keras.KerasTensor]:
+    return {name: keras.Input((channels,), name=name) for name, channels in taps.items()}
+
+
+def _penalty(params: HeadParams) -> float:
+    if params.l2 is None:
+        raise ValueError("head.l2 is open: call TrainingParams.resolved first")
+    return params.l2
+
+
+def _softmax(
+    hidden: keras.KerasTensor, classes: int, name: str, l2: float, seed: int
+) -> keras.KerasTensor:
+    return keras.layers.Dense(
+        classes,
+        activation="softmax",
+        kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
+        kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
+        name=name,
+    )(hidden)
 
 
 def apply_head(head: keras.Model, taps: Mapping[str, Any], *, training: bool | None = None) -> Any:

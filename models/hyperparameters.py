@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from models.backbones import BOUNDARY_INPUT, Scaling
+from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, TAP_LAST, Backbone, Scaling
 
-View = Literal["identity", "mirror"]
+View = Literal["identity", "mirror", "crop_nw", "crop_ne", "crop_sw", "crop_se"]
 VIEW_IDENTITY: Final[View] = "identity"
 VIEW_MIRROR: Final[View] = "mirror"
+# Adam's, for the regularised head alone: convex, so it only decides how soon it's there.
+HEAD_LEARNING_RATE: Final = 1e-3
+_OF_HEAD: Final = "head."
 
 
 class _Strict(BaseModel):
@@ -23,17 +27,21 @@ class HeadParams(_Strict):
 
     Attributes:
         kind: `paper` is Dense(width, ReLU) -> Dense(classes, softmax) on the last tap;
-            `regularised` standardises both taps and fits one L2-penalised softmax layer.
+            `regularised` standardises its taps and fits one L2-penalised softmax layer.
+        taps: of the backbone's pooled taps, those that the regularised head stands on; the
+            table's `head_taps` where null.
         width: units of the paper's hidden layer.
         dropout: rate in front of the softmax layer.
         l2: lambda of the penalty `lambda * sum(w^2)` on the softmax layer's kernel. With
-            N training views it equals scikit-learn's C at lambda = 1 / (2 C N).
+            N training views it equals scikit-learn's C at lambda = 1 / (2 C N). The table's
+            `head_l2` where null.
     """
 
     kind: Literal["paper", "regularised"] = "regularised"
+    taps: tuple[str, ...] | None = Field(None, min_length=1)
     width: int = Field(1024, ge=1, le=65536)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    l2: float = Field(0.007, ge=0.0, le=10.0)
+    l2: float | None = Field(None, ge=0.0, le=10.0)
 
 
 class AugmentationParams(_Strict):
@@ -62,7 +70,14 @@ class TrainingParams(_Strict):
         views: exact views cached of every training image; validation and test see the
             image as it is.
         head: the classifier.
+        warm_start: where a block trains, fit the regularised head alone first (at
+            HEAD_LEARNING_RATE): a random head's gradients would spoil pre-trained weights.
         learning_rate: Adam's.
+        schedule: of the learning rate, over all epochs: `constant`, or `cosine`, half a
+            cosine from `learning_rate` to nothing (Loshchilov and Hutter 2017, without
+            restarts).
+        precision: of the training steps; `bfloat16` keeps variables and losses in float32.
+            `auto` takes bfloat16 where `models.devices` knows it to be faster.
         batch_size: views a step.
         epochs: at most.
         early_stopping_patience: epochs without a better validation loss, or null to train
@@ -76,7 +91,10 @@ class TrainingParams(_Strict):
     scaling: Scaling | None = None
     views: tuple[View, ...] = (VIEW_IDENTITY, VIEW_MIRROR)
     head: HeadParams = HeadParams()
+    warm_start: bool = True
     learning_rate: float = Field(1e-3, gt=0.0, le=1.0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_size: int = Field(64, ge=1, le=4096)
     epochs: int = Field(200, ge=1, le=100_000)
     early_stopping_patience: int | None = Field(20, ge=1)
@@ -93,4 +111,67 @@ class TrainingParams(_Strict):
             raise ValueError(
                 "augmentation: needs boundary 'input', since cached features can't be augmented"
             )
+        if self.schedule == "cosine" and self.plateau_patience is not None:
+            raise ValueError("schedule: with 'cosine', plateau_patience must be null")
         return self
+
+    def resolved(self, backbone: Backbone) -> Self:
+        """With what is left to the backbone filled in from the table.
+
+        Args:
+            backbone: its table entry.
+
+        Returns:
+            Parameters whose `head.taps` and `head.l2` are given.
+        """
+        head = self.head
+        default = backbone.head_taps
+        if self.boundary != BOUNDARY_HEAD and TAP_LAST not in default:
+            # What trains must be seen: the table's taps may all lie before the boundary.
+            default = (*default, TAP_LAST)
+        taps = (TAP_LAST,) if head.kind == "paper" else head.taps or default
+        l2 = backbone.head_l2 if head.l2 is None else head.l2
+        return self.model_copy(update={"head": head.model_copy(update={"taps": taps, "l2": l2})})
+
+
+def apply_hyperparameters(
+    params: TrainingParams, values: Mapping[str, Any], backbone: Backbone
+) -> TrainingParams:
+    """Replaces what a search found.
+
+    What belongs to a head or a boundary that is replaced goes with it: the taps of another
+    kind of head, and an augmentation of images that are no longer there.
+
+    Args:
+        params: the recipe, resolved or not.
+        values: fields of TrainingParams by dotted name, such as `head.l2`; what follows an
+            `@` says where a range of the search counts, and no more.
+        backbone: the table entry.
+
+    Returns:
+        The recipe, resolved.
+
+    Raises:
+        ValueError: names each field that there isn't, or whose value is wrong.
+    """
+    fields = params.model_dump()
+    head = fields["head"]
+    if values.get("head.kind", head["kind"]) != head["kind"]:
+        head["taps"] = None
+    if values.get("boundary", params.boundary) != BOUNDARY_INPUT:
+        fields["augmentation"] = None
+    for key, value in values.items():
+        name = key.partition("@")[0]
+        (head if name.startswith(_OF_HEAD) else fields)[name.removeprefix(_OF_HEAD)] = value
+    return TrainingParams.model_validate(fields).resolved(backbone)
+
+
+def taps_of_either_head(params: TrainingParams, backbone: Backbone) -> tuple[str, ...]:
+    """The taps that a search needs, whichever kind of head it tries.
+
+    Args:
+        params: the recipe that it starts from.
+        backbone: the table entry.
+    """
+    regularised = apply_hyperparameters(params, {"head.kind": "regularised"}, backbone)
+    return tuple(dict.fromkeys((*(regularised.head.taps or ()), TAP_LAST)))

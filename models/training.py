@@ -15,18 +15,51 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from models import feature_records
-from models.boundary import BOUNDARY_MAP, CutNetwork, load_network
-from models.heads import apply_head, build_head
-from models.hyperparameters import VIEW_IDENTITY, AugmentationParams, TrainingParams
-from models.signatures import ServedModel, export
+from models.augmentation import augment
+from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, get_backbone
+from models.boundary import CutNetwork, load_network, map_name
+from models.calibration import (
+    apply_temperature,
+    fit_temperature,
+    negative_log_likelihood,
+    validation_report,
+)
+from models.classifier import BackboneModel, CalibratedHead, Classifier
+from models.cost import multiply_adds
+from models.devices import keras_policy, plan_training
+from models.fitting import History, Taps, fit, fit_on_taps, head_alone
+from models.heads import apply_head, build_head, build_hierarchical_head
+from models.hyperparameters import VIEW_IDENTITY, TrainingParams, apply_hyperparameters
+from models.precision import in_precision
+from models.predictions import Predictions, write_predictions
+from models.signatures import export
 from schema import contract
 
 if TYPE_CHECKING:
     from tfx.components import FnArgs
 
-# The paper's notebook: ReduceLROnPlateau(factor=0.2, min_lr=1e-7).
-_PLATEAU_FACTOR = 0.2
-_PLATEAU_FLOOR = 1e-7
+Moments = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learnt.
+
+    Attributes:
+        n_classes: number of classes.
+        healthy: index of the healthy class; None where no class is.
+        abstain_accuracy: the answers that the model gives, rather than to abstain, are to
+            be right this often on the validation split.
+    """
+
+    n_classes: int
+    healthy: int | None = None
+    abstain_accuracy: float = 0.99
+
+    @property
+    def hierarchical(self) -> bool:
+        """Whether "which illness?" is a question."""
+        return self.healthy is not None and self.n_classes > 2
 
 
 @dataclass(frozen=True)
@@ -34,191 +67,264 @@ class Trained:
     """A trained network with what is known of its training.
 
     Attributes:
-        network: prefix and trained suffix.
-        head: trained head.
-        history: metric name -> value per epoch.
-        validation: accuracy, loss (cross-entropy without penalty), total, and confusion
-            matrix (rows true, columns predicted) on the validation split.
+        classifier: prefix, trained suffix, calibrated heads.
+        history: metric name -> value per epoch, of the flat head.
+        validation: what `models.calibration.validation_report` says of the flat head.
+        predictions: on the validation split.
     """
 
-    network: CutNetwork
-    head: keras.Model
-    history: dict[str, list[float]]
+    classifier: Classifier
+    history: History
     validation: dict[str, Any]
+    predictions: Predictions
+
+
+@dataclass(frozen=True)
+class _Data:
+    training: tf.data.Dataset  # shuffled
+    validation: tf.data.Dataset
+    hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TapData:
+    """Pooled vectors in memory.
+
+    Attributes:
+        training: {tap: float32 [views, channels]}, labels int64 [views].
+        validation: the same, of the validation images.
+    """
+
+    training: tuple[Taps, np.ndarray]
+    validation: tuple[Taps, np.ndarray]
+
+    def select(self, taps: Sequence[str]) -> TapData:
+        """Some of the taps, in this order."""
+        parts = (self.training, self.validation)
+        return TapData(*(({tap: of[tap] for tap in taps}, labels) for of, labels in parts))
+
+    def moments(self) -> Moments:
+        """Mean and population variance per channel over the training views."""
+        doubled = {name: values.astype(np.float64) for name, values in self.training[0].items()}
+        return {name: (v.mean(axis=0), v.var(axis=0)) for name, v in doubled.items()}
+
+    def channels(self) -> dict[str, int]:
+        """Tap -> channels."""
+        return {name: values.shape[-1] for name, values in self.training[0].items()}
 
 
 def train(
     network: CutNetwork,
     params: TrainingParams,
+    task: Task,
     *,
-    n_classes: int,
     train_files: Sequence[str],
     eval_files: Sequence[str],
     seed: int,
     log_dir: str | None = None,
 ) -> Trained:
-    """Fits suffix and head on cached features.
+    """Fits suffix and heads on cached features, and calibrates the heads.
 
     Args:
         network: the cut backbone with its pre-trained weights.
-        params: recipe.
-        n_classes: number of classes.
+        params: recipe, resolved (see `TrainingParams.resolved`).
+        task: what is to be learnt.
         train_files: patterns of the training features.
         eval_files: patterns of the validation features.
         seed: of initial weights, order, dropout and augmentation.
         log_dir: where TensorBoard logs go; none where None.
     """
     keras.utils.set_random_seed(seed)
-    specs = network.features
-    training_data = feature_records.read(
-        train_files,
-        specs,
-        batch_size=params.batch_size,
-        views=params.views,
-        shuffle_seed=seed,
+    data = _read(network, params, train_files, eval_files, seed)
+    flat, history, taps = _fit_flat(network, params, task, data, seed, log_dir)
+    heads = {contract.FLAT: flat}
+    if task.hierarchical:
+        heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed)
+    features, labels = taps.validation
+    raw = {name: _probabilities(head, features) for name, head in heads.items()}
+    temperatures = {name: fit_temperature(p, labels) for name, p in raw.items()}
+    calibrated = {name: apply_temperature(p, temperatures[name]) for name, p in raw.items()}
+    cost = multiply_adds(network.prefix, network.suffix)
+    report = validation_report(
+        calibrated[contract.FLAT],
+        labels,
+        n_classes=task.n_classes,
+        temperature=temperatures[contract.FLAT],
+        uncalibrated=raw[contract.FLAT],
+        abstain_accuracy=task.abstain_accuracy,
     )
-    validation_data = feature_records.read(
-        eval_files, specs, batch_size=params.batch_size, views=(VIEW_IDENTITY,)
+    return Trained(
+        Classifier(network, {n: CalibratedHead(h, temperatures[n]) for n, h in heads.items()}),
+        history,
+        report | {"multiply_adds": cost},
+        Predictions(data.hashes, labels, calibrated, cost),
     )
-    taps = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
-    moments = _moments(network.suffix, training_data) if params.head.kind != "paper" else {}
-    head = build_head(params.head, taps, n_classes, moments, seed)
-    model = _trainable_model(network, head, params.augmentation, seed)
-    # XLA's compile time on a CPU is longer than most of these trainings.
-    model.compile(
-        optimizer=keras.optimizers.Adam(params.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
-        jit_compile=False,
+
+
+def read_taps(
+    network: CutNetwork,
+    params: TrainingParams,
+    *,
+    train_files: Sequence[str],
+    eval_files: Sequence[str],
+    seed: int,
+) -> TapData:
+    """Reads cached features as a network's pooled taps, in the order in which `train` does.
+
+    Args:
+        network: the cut backbone.
+        params: views and batch size.
+        train_files: patterns of the training features.
+        eval_files: patterns of the validation features.
+        seed: of the order.
+    """
+    keras.utils.set_random_seed(seed)
+    return _taps_of(network, _read(network, params, train_files, eval_files, seed))
+
+
+def fit_head(
+    params: TrainingParams, n_classes: int, taps: TapData, seed: int, log_dir: str | None = None
+) -> tuple[keras.Model, History]:
+    """Fits the flat head in front of a network that doesn't train.
+
+    Args:
+        params: recipe, resolved.
+        n_classes: number of classes.
+        taps: those of the recipe, and no other.
+        seed: of initial weights, order and dropout.
+        log_dir: where TensorBoard logs go; none where None.
+
+    Raises:
+        FloatingPointError: the training diverged.
+    """
+    head = build_head(params.head, taps.channels(), n_classes, taps.moments(), seed)
+    history = fit_on_taps(head, taps.training, taps.validation, params, seed=seed, log_dir=log_dir)
+    return head, history
+
+
+def validation_loss(head: keras.Model, taps: TapData) -> float:
+    """The cross-entropy of the head's calibrated answers on the validation split, in nats."""
+    features, labels = taps.validation
+    raw = _probabilities(head, features)
+    return negative_log_likelihood(apply_temperature(raw, fit_temperature(raw, labels)), labels)
+
+
+def _read(
+    network: CutNetwork,
+    params: TrainingParams,
+    train_files: Sequence[str],
+    eval_files: Sequence[str],
+    seed: int,
+) -> _Data:
+    return _Data(
+        training=feature_records.read(
+            train_files,
+            network.features,
+            batch_size=params.batch_size,
+            views=params.views,
+            shuffle_seed=seed,
+        ),
+        validation=feature_records.read(
+            eval_files, network.features, batch_size=params.batch_size, views=(VIEW_IDENTITY,)
+        ),
+        hashes=feature_records.read_hashes(eval_files, views=(VIEW_IDENTITY,)),
     )
-    best = _BestWeights()
-    fitted = model.fit(
-        training_data,
-        validation_data=validation_data,
-        epochs=params.epochs,
-        callbacks=_callbacks(params, best, log_dir),
-        verbose=0,
+
+
+def _fit_flat(
+    network: CutNetwork,
+    params: TrainingParams,
+    task: Task,
+    data: _Data,
+    seed: int,
+    log_dir: str | None,
+) -> tuple[keras.Model, History, TapData]:
+    """The head, its history, and the taps of the network as it is now."""
+    taps = _taps_of(network, data)
+    if not network.suffix.trainable_variables:
+        return *fit_head(params, task.n_classes, taps, seed, log_dir), taps
+    head = build_head(params.head, taps.channels(), task.n_classes, taps.moments(), seed)
+    if params.warm_start and params.head.kind == "regularised":
+        fit_on_taps(head, taps.training, taps.validation, head_alone(params), seed=seed)
+    history = _fit_both(network, head, params, data, seed, log_dir)
+    return head, history, _taps_of(network, data)
+
+
+def _fit_both(
+    network: CutNetwork,
+    head: keras.Model,
+    params: TrainingParams,
+    data: _Data,
+    seed: int,
+    log_dir: str | None,
+) -> History:
+    """Suffix and head together, in the device's precision; the suffix itself stays float32."""
+    plan = plan_training(network.backbone, params.precision)
+    same = plan.policy == "float32"
+    suffix = network.suffix if same else in_precision(network.suffix, plan.policy)
+    with keras_policy(plan):
+        model = _trainable_model(network, suffix, head, params, seed)
+    history = fit(model, data.training, data.validation, params, log_dir)
+    if not same:
+        network.suffix.set_weights(suffix.get_weights())
+    return history
+
+
+def _fit_hierarchical(params: TrainingParams, task: Task, taps: TapData, seed: int) -> keras.Model:
+    assert task.healthy is not None
+    head = build_hierarchical_head(
+        params.head, taps.channels(), task.n_classes, task.healthy, taps.moments(), seed
     )
-    best.restore()
-    history = {name: [float(v) for v in values] for name, values in fitted.history.items()}
-    return Trained(network, head, history, _validate(network, head, validation_data, n_classes))
+    frozen = params.boundary == BOUNDARY_HEAD and params.head.kind == "regularised"
+    recipe = params if frozen else head_alone(params)
+    fit_on_taps(head, taps.training, taps.validation, recipe, seed=seed)
+    return head
+
+
+def _taps_of(network: CutNetwork, data: _Data) -> TapData:
+    forward = tf.function(
+        lambda features: network.suffix(_as_float(features), training=False),
+        reduce_retracing=True,
+        autograph=False,
+    )
+
+    def collect(dataset: tf.data.Dataset) -> tuple[Taps, np.ndarray]:
+        pooled: dict[str, list[np.ndarray]] = {}
+        labels = []
+        for features, label in dataset:
+            labels.append(label.numpy())
+            for name, values in forward(features).items():
+                pooled.setdefault(name, []).append(values.numpy())
+        return {name: np.concatenate(v) for name, v in pooled.items()}, np.concatenate(labels)
+
+    return TapData(collect(data.training), collect(data.validation))
+
+
+def _as_float(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: tf.cast(values, tf.float32) for name, values in features.items()}
 
 
 def _trainable_model(
-    network: CutNetwork, head: keras.Model, augmentation: AugmentationParams | None, seed: int
+    network: CutNetwork,
+    suffix: keras.Model,
+    head: keras.Model,
+    params: TrainingParams,
+    seed: int,
 ) -> keras.Model:
     inputs = {
         name: keras.Input(spec.shape, dtype=spec.dtype, name=name)
         for name, spec in network.features.items()
     }
     features = {name: keras.ops.cast(tensor, "float32") for name, tensor in inputs.items()}
-    if augmentation is not None:
-        features[BOUNDARY_MAP] = _augment(features[BOUNDARY_MAP], augmentation, seed)
-    return keras.Model(inputs, apply_head(head, network.suffix(features)))
+    if params.augmentation is not None:
+        image = map_name(BOUNDARY_INPUT)
+        features[image] = augment(features[image], params.augmentation, seed)
+    return keras.Model(inputs, apply_head(head, suffix(features)))
 
 
-def _augment(images: keras.KerasTensor, params: AugmentationParams, seed: int) -> keras.KerasTensor:
-    # A seed each, since layers of one seed draw the same numbers; and a layer each for the
-    # flips, since "horizontal_and_vertical" draws once for both.
-    layers = keras.layers
-    if params.shear_degrees:
-        factor = math.tan(math.radians(params.shear_degrees))
-        images = layers.RandomShear(x_factor=factor, fill_mode="nearest", seed=seed)(images)
-    if params.zoom:
-        both = (-params.zoom, params.zoom)
-        images = layers.RandomZoom(both, both, fill_mode="nearest", seed=seed + 1)(images)
-    if params.horizontal_flip:
-        images = layers.RandomFlip("horizontal", seed=seed + 2)(images)
-    if params.vertical_flip:
-        images = layers.RandomFlip("vertical", seed=seed + 3)(images)
-    return images
-
-
-class _BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the lowest validation loss.
-
-    EarlyStopping keeps them only when it is the one that stops.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._loss = math.inf
-        self._weights: list[np.ndarray] | None = None
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compares the epoch that ended."""
-        loss = (logs or {})["val_loss"]
-        if loss < self._loss:
-            weights = self.model.get_weights()
-            # A loss that is a number proves nothing: oneDNN's fused ReLU makes NaN 0.
-            if all(np.isfinite(weight).all() for weight in weights):
-                self._loss, self._weights = loss, weights
-
-    def restore(self) -> None:
-        """Puts the best weights back; raises where every epoch ended with NaN."""
-        if self._weights is None:
-            raise FloatingPointError(
-                "training diverged: after no epoch were the validation loss and all weights "
-                "numbers; lower learning_rate."
-            )
-        self.model.set_weights(self._weights)
-
-
-def _callbacks(
-    params: TrainingParams, best: _BestWeights, log_dir: str | None
-) -> list[keras.callbacks.Callback]:
-    callbacks: list[keras.callbacks.Callback] = [best, keras.callbacks.TerminateOnNaN()]
-    if params.early_stopping_patience is not None:
-        callbacks.append(
-            keras.callbacks.EarlyStopping("val_loss", patience=params.early_stopping_patience)
-        )
-    if params.plateau_patience is not None:
-        callbacks.append(
-            keras.callbacks.ReduceLROnPlateau(
-                "val_loss",
-                factor=_PLATEAU_FACTOR,
-                patience=params.plateau_patience,
-                min_lr=_PLATEAU_FLOOR,
-            )
-        )
-    if log_dir is not None:
-        callbacks.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
-    return callbacks
-
-
-def _moments(
-    suffix: keras.Model, data: tf.data.Dataset
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and population variance per channel of the taps over the training views."""
-    pooled: dict[str, list[np.ndarray]] = {}
-    for features, _ in data:
-        taps = suffix({k: tf.cast(v, tf.float32) for k, v in features.items()}, training=False)
-        for name, values in taps.items():
-            pooled.setdefault(name, []).append(values.numpy().astype(np.float64))
-    stacked = {name: np.concatenate(values) for name, values in pooled.items()}
-    return {name: (values.mean(axis=0), values.var(axis=0)) for name, values in stacked.items()}
-
-
-def _validate(
-    network: CutNetwork, head: keras.Model, data: tf.data.Dataset, n_classes: int
-) -> dict[str, Any]:
-    probabilities, labels = [], []
-    for features, label in data:
-        taps = network.suffix(
-            {k: tf.cast(v, tf.float32) for k, v in features.items()}, training=False
-        )
-        probabilities.append(apply_head(head, taps, training=False).numpy())
-        labels.append(label.numpy())
-    p, y = np.concatenate(probabilities), np.concatenate(labels)
-    predicted = p.argmax(axis=-1)
-    confusion = tf.math.confusion_matrix(y, predicted, num_classes=n_classes).numpy()
-    loss = float(-np.log(np.clip(p[np.arange(len(y)), y], 1e-7, 1.0)).mean())
-    return {
-        "accuracy": float((predicted == y).mean()),
-        "loss": loss,
-        "total": len(y),
-        "confusion": confusion.tolist(),
-    }
+def _probabilities(head: keras.Model, taps: Taps) -> np.ndarray:
+    tensors = {name: tf.constant(values) for name, values in taps.items()}
+    return apply_head(head, tensors, training=False).numpy().astype(np.float64)
 
 
 def _or_null(value: float) -> float | None:
@@ -236,16 +342,32 @@ def run_fn(fn_args: FnArgs) -> None:
     """TFX Trainer's entry point.
 
     Args:
-        fn_args: `custom_config` holds `backbone`, `classes`, `seed` and `training` (fields
-            of TrainingParams); `base_model` is the folder with the backbone's weights.
+        fn_args: `custom_config` holds `backbone`, `classes`, `healthy` (a class name or
+            None), `abstain_accuracy`, `seed` and `training` (fields of TrainingParams);
+            `base_model` is the folder with the backbone's weights; `hyperparameters`, where
+            there is a Tuner's result, hold values that replace those of `training`.
     """
     config = fn_args.custom_config
     classes = config["classes"]
-    params = TrainingParams.model_validate(config["training"])
+    healthy = config["healthy"]
+    tuned = (fn_args.hyperparameters or {}).get("values", {})
+    params = apply_hyperparameters(
+        TrainingParams.model_validate(config["training"]), tuned, get_backbone(config["backbone"])
+    )
     trained = train(
-        load_network(config["backbone"], params.scaling, params.boundary, fn_args.base_model),
+        load_network(
+            config["backbone"],
+            params.scaling,
+            params.boundary,
+            fn_args.base_model,
+            params.head.taps,
+        ),
         params,
-        n_classes=len(classes),
+        Task(
+            len(classes),
+            None if healthy is None else classes.index(healthy),
+            config["abstain_accuracy"],
+        ),
         train_files=fn_args.train_files,
         eval_files=fn_args.eval_files,
         seed=config["seed"],
@@ -253,7 +375,10 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     history = {name: [_or_null(v) for v in values] for name, values in trained.history.items()}
     _write_json(fn_args.model_run_dir, contract.HISTORY_FILE, history)
+    _write_json(fn_args.model_run_dir, contract.TRAINING_FILE, params.model_dump(mode="json"))
     _write_json(fn_args.model_run_dir, contract.VALIDATION_FILE, trained.validation)
+    write_predictions(fn_args.model_run_dir, trained.predictions)
     transform_layer = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
-    served = ServedModel(transform_layer, trained.network, trained.head, classes)
+    abstain_below = trained.validation["abstain"]["threshold"]
+    served = BackboneModel(transform_layer, trained.classifier, classes, abstain_below)
     export(served, fn_args.serving_model_dir)

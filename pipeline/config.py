@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -26,11 +27,13 @@ from typing_extensions import Self
 
 from models.backbones import BACKBONES, get_backbone
 from models.hyperparameters import TrainingParams
+from pipeline.tuning import TuningConfig
 from schema import SCHEMA_FILE
 from schema.errors import InputError
 
 Preset = Literal["fast", "paper", "demo"]
 PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
+Combining = Literal["ensemble", "cascade"]
 _PRESET_DIR = Path(__file__).parent / "presets"
 
 
@@ -80,6 +83,8 @@ class DataConfig(_Strict):
         dir: the folder with one folder a class.
         metadata: CSV with a line an image; `metadata.csv` in `dir` where null.
         classes: in the order of the class index.
+        healthy: the name of the class that is no illness, which the cascade asks for
+            first; null where there is none.
         test_fraction: of the balanced images of a class.
         eval_fraction: of what the test split leaves.
         max_bad_fraction: more unusable images than this stop the run.
@@ -90,6 +95,7 @@ class DataConfig(_Strict):
     dir: Path
     metadata: Path | None = None
     classes: tuple[ClassConfig, ...] = _PAPER_CLASSES
+    healthy: str | None = "Normal"
     test_fraction: Decimal = Field(Decimal("0.2"), gt=0, lt=1)
     eval_fraction: Decimal = Field(Decimal("0.3"), gt=0, lt=1)
     max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0)
@@ -109,6 +115,19 @@ class DataConfig(_Strict):
                 raise ValueError(f"{what} given twice: {', '.join(twice)}")
         return classes
 
+    @model_validator(mode="after")
+    def _check_healthy(self) -> Self:
+        given = "healthy" in self.model_fields_set and self.healthy is not None
+        if given and self.healthy_class is None:
+            names = ", ".join(c.name for c in self.classes)
+            raise ValueError(f"healthy: {self.healthy!r} is none of the classes {names}")
+        return self
+
+    @property
+    def healthy_class(self) -> str | None:
+        """`healthy`, where the classes hold it."""
+        return self.healthy if self.healthy in [c.name for c in self.classes] else None
+
 
 class GateConfig(_Strict):
     """What a model must reach to be pushed.
@@ -116,10 +135,43 @@ class GateConfig(_Strict):
     Attributes:
         min_accuracy: on the whole test split.
         against_baseline: also not worse than the last blessed model of that backbone.
+        min_wilson_lower: also the lower end of the accuracy's 95 % Wilson interval, which
+            is below 1 even with all images right; not asked for where null.
+        baseline_significance: "worse" is: significantly so at this level, in McNemar's
+            one-sided exact test on the same images. Any lower accuracy where null.
     """
 
     min_accuracy: float = Field(0.90, ge=0.0, le=1.0)
     against_baseline: bool = True
+    min_wilson_lower: float | None = Field(None, ge=0.0, lt=1.0)
+    baseline_significance: float | None = Field(None, gt=0.0, lt=1.0)
+
+    @field_validator("baseline_significance")
+    @classmethod
+    def _check_comparison(cls, level: float | None, info: ValidationInfo) -> float | None:
+        # Absent where `against_baseline` itself is wrong, which is reported already.
+        if level is not None and info.data.get("against_baseline") is False:
+            raise ValueError("there is no comparison with against_baseline: false")
+        return level
+
+
+class FeaturizerConfig(_Strict):
+    """What runs the frozen networks (`pipeline.engine_resolution` says what `auto` takes).
+
+    Attributes:
+        engine: whose forward pass.
+        precision: of OpenVINO's; TensorFlow's is f32.
+    """
+
+    engine: Literal["auto", "openvino", "tensorflow"] = "auto"
+    precision: Literal["auto", "bf16", "f32"] = "auto"
+
+    @field_validator("precision")
+    @classmethod
+    def _check_precision(cls, precision: str, info: ValidationInfo) -> str:
+        if precision == "bf16" and info.data.get("engine") == "tensorflow":
+            raise ValueError("only OpenVINO has bf16; TensorFlow's features are f32")
+        return precision
 
 
 class PipelineConfig(_Strict):
@@ -132,10 +184,15 @@ class PipelineConfig(_Strict):
         weights_dir: folder with pre-trained weights; Keras' cache or download where null.
         allow_random_weights: go on without pre-trained weights.
         backbones: which to train, by name in the table.
+        combinations: what to put together from them, where there are two or more.
         seed: of every random choice.
         paper_recipe: take learning rate, batch size, epochs and callbacks from the table.
         training: for all backbones.
         training_overrides: backbone -> fields of `training` that differ for it.
+        abstain_accuracy: models abstain from their least certain answers, so that the rest
+            is right this often on the validation split.
+        tuning: whether a search replaces fields of `training`.
+        featurizer: what runs the frozen networks.
         gate: what a model must reach.
         schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
         beam_args: Beam's own pipeline options.
@@ -148,10 +205,14 @@ class PipelineConfig(_Strict):
     weights_dir: Path | None = None
     allow_random_weights: bool = False
     backbones: tuple[str, ...] = tuple(BACKBONES)
+    combinations: tuple[Combining, ...] = ("ensemble", "cascade")
     seed: int = Field(0, ge=0, lt=2**31)
     paper_recipe: bool = False
     training: TrainingParams = TrainingParams()
     training_overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    abstain_accuracy: float = Field(0.99, gt=0.0, le=1.0)
+    tuning: TuningConfig = TuningConfig()
+    featurizer: FeaturizerConfig = FeaturizerConfig()
     gate: GateConfig = GateConfig()
     schema_dir: Path | None = None
     beam_args: tuple[str, ...] = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
@@ -177,6 +238,18 @@ class PipelineConfig(_Strict):
             raise ValueError("each at most once")
         return names
 
+    @field_validator("combinations")
+    @classmethod
+    def _check_combinations(cls, kinds: tuple[Combining, ...]) -> tuple[Combining, ...]:
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("each at most once")
+        return kinds
+
+    @property
+    def combined(self) -> tuple[Combining, ...]:
+        """`combinations`, where there are backbones to combine."""
+        return self.combinations if len(self.backbones) > 1 else ()
+
     @model_validator(mode="after")
     def _check_training(self) -> Self:
         unknown = set(self.training_overrides) - set(BACKBONES)
@@ -197,6 +270,12 @@ class PipelineConfig(_Strict):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _check_tuning(self) -> Self:
+        if problems := self.tuning.problems(self.backbones):
+            raise ValueError("; ".join(problems))
+        return self
+
     def training_for(self, backbone: str) -> TrainingParams:
         """The training parameters of one backbone.
 
@@ -208,9 +287,8 @@ class PipelineConfig(_Strict):
             recipe = asdict(get_backbone(backbone).paper)
             given = self.training.model_fields_set
             merged |= {name: value for name, value in recipe.items() if name not in given}
-        return TrainingParams.model_validate(
-            merge(merged, self.training_overrides.get(backbone, {}))
-        )
+        merged = merge(merged, self.training_overrides.get(backbone, {}))
+        return TrainingParams.model_validate(merged).resolved(get_backbone(backbone))
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

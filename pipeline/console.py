@@ -86,6 +86,10 @@ class Console:
         for line in _deviation_lines(summary["data"]["deviations"]):
             self.warn(f"split: {line}")
         self._console.print(_table(summary, layout))
+        for line in _tuning_lines(summary["models"]):
+            self._console.print(line)
+        for line in _refusal_lines(summary["models"]):
+            self._console.print(line)
         pushed_to = _below(layout.root, summary["champion_pushed_to"])
         champion = (summary["champion"] or "none", "bold")
         self._console.print(Text.assemble("Champion: ", champion, f" → {pushed_to}"))
@@ -117,10 +121,36 @@ def _deviation_lines(deviations: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def _tuning_lines(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line a backbone whose recipe a search found."""
+    lines = []
+    for name, model in models.items():
+        if tuned := model["tuned"]:
+            values = ", ".join(f"{field} {_short(v)}" for field, v in tuned["values"].items())
+            trials = f"{tuned['trials']} trials"
+            if tuned["failed"]:
+                trials += f" ({tuned['failed']} more failed)"
+            loss = tuned["validation_loss"]
+            lines.append(f"{name} tuned: {values}; validation loss {loss:.4f}, best of {trials}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _refusal_lines(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{name} is not blessed: {model['refused_because']}."
+        for name, model in models.items()
+        if model["refused_because"]
+    ]
+
+
 def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
     table = Table(title="Test split", title_justify="left")
     for heading in (
-        "backbone",
+        "model",
         "weights",
         "accuracy",
         "95 % Wilson",
@@ -133,7 +163,7 @@ def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
         low, high = model["wilson95"]
         table.add_row(
             name,
-            model["weights"] or "–",
+            _weights(model),
             f"{model['accuracy']:.2%} ({model['correct']}/{model['total']})",
             f"{low:.3f}–{high:.3f}",
             "\n".join(" ".join(f"{n:3d}" for n in row) for row in model["confusion"]),
@@ -141,6 +171,12 @@ def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
             _below(layout.root, model["pushed_to"]),
         )
     return table
+
+
+def _weights(model: Mapping[str, Any]) -> str:
+    if model["members"]:
+        return f"of {', '.join(model['members'])}"
+    return str(model["weights"] or "–")
 
 
 def _below(root: Path, path: str | None) -> str:

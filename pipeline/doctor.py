@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.backbones import BACKBONES
+from models.openvino_runtime import has_bf16
 from models.weights import IMAGENET, find_weights, keras_cache
 from schema.errors import InputError
 
@@ -90,6 +91,7 @@ def diagnose(weights_dir: Path | None) -> list[Check]:
         _kfp(),
         _cpu(),
         _cpu_features(),
+        _openvino(),
         _memory(),
         _disk(),
         _temp_dir(),
@@ -232,6 +234,14 @@ def _cpu_features() -> Check:
         )
         return Check(name, "warn", found, advice)
     return Check(name, "ok", found)
+
+
+def _openvino() -> Check:
+    version = _installed("openvino")
+    if version is None:
+        advice = f"Featurizer takes TensorFlow, which is slower on a CPU. {_REINSTALL}"
+        return Check("OpenVINO", "warn", "not installed", advice)
+    return Check("OpenVINO", "ok", f"{version}, {'bf16' if has_bf16(CPUINFO) else 'f32'}")
 
 
 def _memory() -> Check:

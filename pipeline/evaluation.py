@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import tensorflow_model_analysis as tfma
 
+from pipeline import tfma_metrics
+from pipeline.code_digest import code_digest
 from schema import contract
 
+ACCURACY: Final = "accuracy"
+
+_METRICS_CODE = "pipeline/tfma_metrics.py"
 # The floor of "not worse": a candidate with the baseline's own accuracy passes.
 _NOT_WORSE = 0.0
 
@@ -20,25 +27,70 @@ def _reached(min_accuracy: float) -> float:
     return float(np.nextafter(np.float32(min_accuracy), np.float32(-1)))
 
 
-def _accuracy(min_accuracy: float, against_baseline: bool) -> tfma.MetricConfig:
-    threshold = tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": _reached(min_accuracy)})
+def _significant(level: float) -> float:
+    """The bound that McNemar's p has to be at or above to be insignificant at a level.
+
+    A p that equals the level is significant, and TFMA's bounds belong to what passes. p is
+    exact but for rounding, which one part in 10⁹ is far above.
+    """
+    return min(level * (1 + 1e-9), 1.0)
+
+
+def _at_least(bound: float) -> tfma.MetricThreshold:
+    return tfma.MetricThreshold(
+        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": bound})
     )
-    if against_baseline:
+
+
+def _gated(metric: tfma.MetricConfig, threshold: tfma.MetricThreshold | None) -> tfma.MetricConfig:
+    """The metric with a threshold on the whole test split, which the empty SlicingSpec is.
+
+    `MetricConfig.threshold` would gate every slice.
+    """
+    if threshold is not None:
+        metric.per_slice_thresholds.add(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
+    return metric
+
+
+def _accuracy(min_accuracy: float, not_below_baseline: bool) -> tfma.MetricConfig:
+    threshold = _at_least(_reached(min_accuracy))
+    if not_below_baseline:
         threshold.change_threshold.CopyFrom(
             tfma.GenericChangeThreshold(
                 direction=tfma.MetricDirection.HIGHER_IS_BETTER,
                 absolute={"value": _NOT_WORSE},
             )
         )
-    # `MetricConfig.threshold` would gate every slice; the empty SlicingSpec is the whole
-    # test split.
-    whole = tfma.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
-    return tfma.MetricConfig(
-        class_name="SparseCategoricalAccuracy",
-        config='"name": "accuracy"',
-        per_slice_thresholds=[whole],
+    metric = tfma.MetricConfig(
+        class_name="SparseCategoricalAccuracy", config=f'"name": "{ACCURACY}"'
     )
+    return _gated(metric, threshold)
+
+
+def _own(metric: type[tfma.metrics.Metric]) -> tfma.MetricConfig:
+    """One of this project's metrics, by its import path and under its default name."""
+    return tfma.MetricConfig(
+        class_name=metric.__name__,
+        module=metric.__module__,
+        # Evaluator has no custom_config: this is how an edit reaches its cache key.
+        config=f'"code_digest": "{code_digest(_METRICS_CODE)}"',
+    )
+
+
+def _small_sample_metrics(
+    min_wilson_lower: float | None, against_baseline: bool, baseline_significance: float | None
+) -> list[tfma.MetricConfig]:
+    """Computed whether or not the gate asks for them: the report shows them."""
+    lower = None if min_wilson_lower is None else _at_least(min_wilson_lower)
+    metrics = [
+        _gated(_own(tfma_metrics.AccuracyWilsonLower), lower),
+        _own(tfma_metrics.ConfidenceCurve),
+    ]
+    if against_baseline:
+        level = baseline_significance
+        p = None if level is None else _at_least(_significant(level))
+        metrics.append(_gated(_own(tfma_metrics.McNemarPValue), p))
+    return metrics
 
 
 def _per_class(n_classes: int) -> tfma.MetricsSpec:
@@ -59,13 +111,24 @@ def _per_class(n_classes: int) -> tfma.MetricsSpec:
     )
 
 
-def eval_config(*, n_classes: int, min_accuracy: float, against_baseline: bool) -> tfma.EvalConfig:
-    """TFMA's configuration.
+def eval_config(
+    *,
+    n_classes: int,
+    min_accuracy: float,
+    against_baseline: bool,
+    min_wilson_lower: float | None = None,
+    baseline_significance: float | None = None,
+) -> tfma.EvalConfig:
+    """TFMA's configuration; what it gates, it gates on the whole test split.
 
     Args:
         n_classes: for the metrics of one class against the rest.
-        min_accuracy: blessed from here on, on the whole test split.
-        against_baseline: and not below the baseline's accuracy on the same images.
+        min_accuracy: blessed from here on.
+        against_baseline: and not worse than the baseline on the same images.
+        min_wilson_lower: and the lower end of the accuracy's 95 % Wilson interval not below
+            this, 0..1; not asked for where None.
+        baseline_significance: "worse" is: significantly so at this level, 0..1, in McNemar's
+            test. Where None: any lower accuracy.
     """
     return tfma.EvalConfig(
         model_specs=[
@@ -83,7 +146,10 @@ def eval_config(*, n_classes: int, min_accuracy: float, against_baseline: bool) 
         metrics_specs=[
             tfma.MetricsSpec(
                 metrics=[
-                    _accuracy(min_accuracy, against_baseline),
+                    _accuracy(min_accuracy, against_baseline and baseline_significance is None),
+                    *_small_sample_metrics(
+                        min_wilson_lower, against_baseline, baseline_significance
+                    ),
                     tfma.MetricConfig(class_name="ExampleCount"),
                     tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
                     tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),

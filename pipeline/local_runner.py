@@ -16,9 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import PipelineConfig, check_inputs, load_config
+from pipeline.engine_resolution import resolve_engine
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
-from pipeline.runtime import make_folder, prepare_environment, scratch_below
+from pipeline.runtime import (
+    make_folder,
+    prepare_environment,
+    quick_tfx_import,
+    scratch_below,
+)
 from pipeline.weights_resolution import resolve_weights
 from schema.errors import InputError
 
@@ -53,15 +59,23 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> dict[str, Any] | None:
     prepare_environment()
     started = time.monotonic()
-    # Before TFX is imported, which takes ten seconds: missing weights are said at once.
+    if config.tuning.mode == "reuse":
+        from pipeline.tuning_results import check_reusable
+
+        check_reusable(config, layout)
+    # Before TFX is imported, which takes seconds: missing weights are said at once.
     weights = resolve_weights(config, listener.warn)
 
-    from tfx import v1 as tfx
+    with quick_tfx_import():
+        # Looks for a GPU, which takes TensorFlow.
+        engine = resolve_engine(config.featurizer, listener.warn)
 
-    from pipeline.dag import create_pipeline
-    from pipeline.summary import latest_run, summarize, write_summary
+        from tfx import v1 as tfx
 
-    pipeline = create_pipeline(config, weights)
+        from pipeline.dag import create_pipeline
+        from pipeline.summary import latest_run, summarize, write_summary
+
+    pipeline = create_pipeline(config, weights, engine)
     before = latest_run(layout)
     clock = NodeClock(listener)
     try:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import ml_metadata as mlmd
-import tensorflow_model_analysis as tfma
+import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
-from scipy.stats import binomtest
 
 from components.radiograph_example_gen.manifest import read_summary
 from pipeline.config import PipelineConfig
+from pipeline.evaluation_results import (
+    candidate_result,
+    confidence_curve,
+    gate_figures,
+    refusal,
+)
+from pipeline.intervals import wilson95
 from pipeline.layout import PIPELINE_NAME, OutputLayout
+from pipeline.metadata_store import open_store
+from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id
+from pipeline.tuning_results import latest_search, search_summary
 from schema import contract
-
-
-def _open_store(layout: OutputLayout) -> mlmd.MetadataStore:
-    config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = str(layout.metadata)
-    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    return mlmd.MetadataStore(config)
 
 
 def _latest_run_context(store: mlmd.MetadataStore) -> metadata_store_pb2.Context | None:
@@ -35,7 +38,7 @@ def latest_run(layout: OutputLayout) -> str | None:
     """The id of the last run in the metadata store; None before the first."""
     if not layout.metadata.exists():
         return None
-    run = _latest_run_context(_open_store(layout))
+    run = _latest_run_context(open_store(layout))
     return run.name if run else None
 
 
@@ -64,7 +67,7 @@ class RunOutputs:
 
 def read_run(layout: OutputLayout) -> RunOutputs:
     """Collects what the last run wrote or took from the cache."""
-    store = _open_store(layout)
+    store = open_store(layout)
     run = _latest_run_context(store)
     found: dict[tuple[str, str], metadata_store_pb2.Artifact] = {}
     if run is None:
@@ -115,7 +118,10 @@ def summarize(
             "digest": manifest["digest"],
             "manifest": manifest_folder,
         },
-        "models": {name: _model_summary(name, outputs, len(classes)) for name in config.backbones},
+        "models": {
+            name: _model_summary(name, outputs, len(classes)) | _recipe(name, config, outputs)
+            for name in (*config.backbones, *config.combined)
+        },
         "champion": _property(champion, "backbone") if champion else None,
         "champion_pushed_to": _pushed_to(contract.CHAMPION, outputs),
         "seconds": {node: round(spent, 3) for node, spent in seconds.items()},
@@ -147,13 +153,16 @@ def _pushed_to(name: str, outputs: RunOutputs) -> str | None:
 
 
 def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, Any]:
-    confusion = confusion_matrix(outputs.uri(f"Evaluator.{name}", "evaluation"), n_classes)
+    evaluation = outputs.uri(f"Evaluator.{name}", "evaluation")
+    confusion = confusion_matrix(evaluation, n_classes)
     correct = sum(confusion[i][i] for i in range(n_classes))
     total = sum(map(sum, confusion))
     backbone = outputs.get(f"PretrainedBackbone.{name}", "model")
     blessing = outputs.get(f"Evaluator.{name}", "blessing")
+    validation = _validation(name, outputs)
     return {
         "weights": _property(backbone, "weights") if backbone else None,
+        "members": validation.get("members"),
         "accuracy": correct / total,
         "correct": correct,
         "total": total,
@@ -162,33 +171,67 @@ def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, 
         "blessed": bool(
             blessing is not None and blessing.custom_properties["blessed"].int_value == 1
         ),
+        "gate": gate_figures(evaluation),
+        "refused_because": refusal(evaluation),
+        "abstain": abstaining(validation["abstain"]["threshold"], confidence_curve(evaluation)),
         "pushed_to": _pushed_to(name, outputs),
     }
 
 
-def wilson95(correct: int, total: int) -> list[float]:
-    """The 95 % Wilson score interval (Wilson 1927) of a share.
+def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str, Any]:
+    """How a backbone was trained, and what search found the recipe; a combination has none."""
+    run = outputs.get(f"Trainer.{name}", "model_run")
+    if run is None:
+        return {"training": None, "tuned": None}
+    best = None
+    if config.tuning.mode != "off":
+        store = open_store(OutputLayout(config.output))
+        searched = outputs.get(tuner_id(name), BEST_HYPERPARAMETERS)
+        best = searched or latest_search(store, name)
+    return {
+        "training": _read_json(run.uri, contract.TRAINING_FILE),
+        "tuned": search_summary(store, best) if best else None,
+    }
 
-    Returns:
-        Lower and upper end, 0..1.
-    """
-    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
-    return [float(interval.low), float(interval.high)]
+
+def _validation(name: str, outputs: RunOutputs) -> dict[str, Any]:
+    """What Trainer or ModelCombiner found on the validation split."""
+    run = outputs.get(f"Trainer.{name}", "model_run") or outputs.get(
+        f"Combiner.{name}", "model_run"
+    )
+    assert run is not None
+    return _read_json(run.uri, contract.VALIDATION_FILE)
 
 
-def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
-    """What TFMA computed of the candidate.
+def _read_json(uri: str, name: str) -> dict[str, Any]:
+    with tf.io.gfile.GFile(os.path.join(uri, name)) as file:
+        content: dict[str, Any] = json.load(file)
+    return content
 
-    TFMA names the models only where there are two, the candidate and the baseline; asked
-    for no name, it then finds metrics, but no plots.
+
+def abstaining(
+    threshold: float, curve: Sequence[tuple[float, int, int]]
+) -> dict[str, float | None]:
+    """How a model fares on the test split when it abstains as it was told to.
 
     Args:
-        evaluation_uri: of Evaluator's `evaluation`.
+        threshold: chosen on the validation split; answers that are less sure are withheld.
+        curve: `confidence_curve` of the test split.
+
+    Returns:
+        `threshold`; `coverage`, the share of images that are answered, and `accuracy` of
+        those (None where there are none), both at `judged_at`: the curve's first threshold
+        that isn't lower (None above 1, where nothing is answered).
     """
-    result = tfma.load_eval_result(evaluation_uri)
-    if result.plots:
-        return result
-    return tfma.load_eval_result(evaluation_uri, model_name=tfma.CANDIDATE_KEY)
+    total = curve[0][1]
+    at_or_above = (row for row in curve if row[0] >= threshold)
+    judged_at, answered, right = next(at_or_above, (None, 0, 0))
+    return {
+        "threshold": threshold,
+        "judged_at": judged_at,
+        "coverage": answered / total,
+        "accuracy": right / answered if answered else None,
+    }
 
 
 def confusion_matrix(evaluation_uri: str, n_classes: int) -> list[list[int]]:

@@ -61,7 +61,14 @@ FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor byte
 # Files in the artifacts of PretrainedBackbone and Trainer.
 BACKBONE_WEIGHTS_FILE: Final = "backbone.weights.h5"
 HISTORY_FILE: Final = "history.json"  # metric name -> value per epoch
-VALIDATION_FILE: Final = "validation.json"  # accuracy, loss, total, confusion
+TRAINING_FILE: Final = "training.json"  # the TrainingParams that were used
+VALIDATION_FILE: Final = "validation.json"  # accuracy, loss, total, confusion, …
+PREDICTIONS_FILE: Final = "validation_predictions.json"  # see models/predictions.py
+
+# What a model's `classify` knows of an image, each probabilities of all classes: the
+# answer; and, where a class is healthy, sick or healthy times which illness.
+FLAT: Final = "flat"
+HIERARCHICAL: Final = "hierarchical"
 
 # The SavedModel.
 SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no model
@@ -72,7 +79,11 @@ INPUT_EXAMPLES: Final = "examples"
 OUTPUT_CLASSES: Final = "classes"  # string [None, n_classes]
 OUTPUT_PROBABILITIES: Final = "probabilities"  # float32 [None, n_classes]
 OUTPUT_PREDICTED: Final = "predicted_class"  # string [None]
+OUTPUT_ABSTAIN: Final = "abstain"  # bool [None]: too unsure to answer; ask a person
 
 # Folder and model name of the best backbone in the serving folder.
 CHAMPION: Final = "champion"
+# Candidates that are put together from the backbones' models.
+ENSEMBLE: Final = "ensemble"
+CASCADE: Final = "cascade"
 SUMMARY_FILE: Final = "summary.json"

@@ -61,7 +61,9 @@ def tiny_backbone() -> Iterator[str]:
         imagenet_file="tiny_imagenet_notop.h5",
         scaling="tf",
         blocks={"block2": "block2_conv"},
-        penultimate="block2_conv",
+        taps={"block1": backbones.Tap("block2_conv")},
+        head_taps=("block1", backbones.TAP_LAST),
+        head_l2=0.007,
         paper=backbones.PaperRecipe(learning_rate=1e-3, batch_size=8, epochs=2),
     )
     with pytest.MonkeyPatch.context() as patch:

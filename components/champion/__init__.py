@@ -1,4 +1,4 @@
-"""Chooses the best blessed backbone."""
+"""Chooses the best blessed model."""
 
 from components.champion.component import Champion
 

@@ -1,4 +1,4 @@
-"""Champion: candidates of several backbones -> the one to push as `champion`."""
+"""Champion: several candidates -> the one to push as `champion`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from components.champion.executor import BLESSING, MODEL, RUN, Executor, input_k
 
 @dataclass(frozen=True)
 class Candidate:
-    """The channels of one backbone.
+    """The channels of one backbone, or of a combination of them.
 
     Attributes:
-        model: Trainer's `model`.
-        model_run: Trainer's `model_run`, which holds the validation result.
+        model: Trainer's or ModelCombiner's `model`.
+        model_run: its `model_run`, which holds the validation result.
         blessing: Evaluator's `blessing`.
     """
 
@@ -38,7 +38,7 @@ class ChampionSpec(component_spec.ComponentSpec):
 
 
 def _spec_for(names: Iterable[str]) -> type[ChampionSpec]:
-    """A spec with three inputs a backbone: TFX wants the keys on the class."""
+    """A spec with three inputs a candidate: TFX wants the keys on the class."""
     kinds = {
         MODEL: standard_artifacts.Model,
         RUN: standard_artifacts.ModelRun,
@@ -49,11 +49,11 @@ def _spec_for(names: Iterable[str]) -> type[ChampionSpec]:
         for name in names
         for kind, artifact in kinds.items()
     }
-    return type("ChampionSpecForBackbones", (ChampionSpec,), {"INPUTS": inputs})
+    return type("ChampionSpecForCandidates", (ChampionSpec,), {"INPUTS": inputs})
 
 
 class Champion(base_component.BaseComponent):
-    """Picks the blessed backbone with the best VALIDATION result.
+    """Picks the blessed candidate with the best VALIDATION result.
 
     Not the best test result: the test split is there to say, without bias, how good the
     pushed model is. The maximum of several test accuracies is an optimistic estimate of
@@ -69,7 +69,7 @@ class Champion(base_component.BaseComponent):
         """Constructs the node.
 
         Args:
-            candidates: backbone -> its channels. On a tie the first in the alphabet wins.
+            candidates: name -> its channels. On a tie the first in the alphabet wins.
             code_digest: of the code that the choice depends on.
         """
         inputs = {}

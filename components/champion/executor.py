@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import tensorflow as tf
 from absl import logging
@@ -14,25 +14,19 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from models.choice import Score, choose
 from schema import contract
 
 MODEL: Final = "model"
 RUN: Final = "run"
 BLESSING: Final = "blessing"
-# The champion's name among the backbones, on the model artifact.
+# The champion's name among the candidates (also an ensemble's), on the model artifact.
 BACKBONE_PROPERTY: Final = "backbone"
 
 
-def input_key(kind: str, backbone: str) -> str:
+def input_key(kind: str, candidate: str) -> str:
     """The input key of one artifact of one candidate."""
-    return f"{kind}_{backbone}"
-
-
-class Score(NamedTuple):
-    """A candidate's validation result; compares by accuracy, then by lower loss."""
-
-    accuracy: float
-    negative_loss: float
+    return f"{kind}_{candidate}"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -65,11 +59,6 @@ class Executor(base_executor.BaseExecutor):
         model.set_string_custom_property(BACKBONE_PROPERTY, winner)
         _write_verdict(blessing, constants.BLESSED_FILE_NAME, blessed=True)
         logging.info("Champion: %s of %s", winner, scores)
-
-
-def choose(scores: dict[str, Score]) -> str | None:
-    """The name with the highest score; the first of equals; None of none."""
-    return max(scores, key=lambda name: scores[name], default=None)
 
 
 def _score(run_uri: str) -> Score:

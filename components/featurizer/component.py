@@ -16,9 +16,12 @@ class FeaturizerSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "backbone": component_spec.ExecutionParameter(type=str),
-        "boundary": component_spec.ExecutionParameter(type=str),
+        "boundaries": component_spec.ExecutionParameter(type=str),
+        "taps": component_spec.ExecutionParameter(type=str),
         "scaling": component_spec.ExecutionParameter(type=str, optional=True),
         "views": component_spec.ExecutionParameter(type=str),
+        "engine": component_spec.ExecutionParameter(type=str),
+        "engine_version": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -40,9 +43,12 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         examples: channel.BaseChannel,
         model: channel.BaseChannel,
         backbone: str,
-        boundary: str,
+        boundaries: Sequence[str],
+        taps: Sequence[str],
         scaling: str | None,
         views: Sequence[str],
+        engine: str,
+        engine_version: str,
         code_digest: str,
     ) -> None:
         """Constructs the node.
@@ -51,9 +57,12 @@ class Featurizer(base_beam_component.BaseBeamComponent):
             examples: Transform's `transformed_examples`.
             model: PretrainedBackbone's `model`.
             backbone: name in the table.
-            boundary: the prefix ends here.
+            boundaries: where prefixes end; the records hold what each of them needs.
+            taps: the pooled taps that heads use.
             scaling: overrides the backbone's input scaling; None for its own.
             views: of the training split; the others see the image as it is.
+            engine: name of what runs the prefix (`models.engines`).
+            engine_version: of its package; another may compute other features.
             code_digest: of the code that the features depend on.
         """
         super().__init__(
@@ -61,9 +70,12 @@ class Featurizer(base_beam_component.BaseBeamComponent):
                 examples=examples,
                 model=model,
                 backbone=backbone,
-                boundary=boundary,
+                boundaries=json.dumps(list(boundaries)),
+                taps=json.dumps(list(taps)),
                 scaling=scaling,
                 views=json.dumps(list(views)),
+                engine=engine,
+                engine_version=engine_version,
                 code_digest=code_digest,
                 features=channel.Channel(type=standard_artifacts.Examples),
             )

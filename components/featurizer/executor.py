@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
+from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.utils.shared import Shared
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
@@ -18,26 +19,20 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from models import feature_records
-from models.backbones import Scaling
-from models.boundary import load_network
-from models.hyperparameters import VIEW_IDENTITY, VIEW_MIRROR
+from models.hyperparameters import VIEW_IDENTITY
+from models.prefix import Job, Prefix
 from models.preprocessing import decode_transformed
+from models.views import view_of
 from schema import contract
 
 # Of transformed records: 65 KB of pixels each, so about 500 images a shard.
 _SHARD_BYTES = 32 << 20
-# Images through the network at once: beyond 8 nothing is gained on a CPU.
+# Images decoded at once, and through TensorFlow's network: beyond 8 nothing is gained on a
+# CPU. (OpenVINO takes them one by one.)
 _BATCH = 8
 _SHA256_PREFIX = 8
-
-
-class Job(NamedTuple):
-    """What a worker needs to rebuild the prefix: the arguments of `load_network`."""
-
-    backbone: str
-    scaling: Scaling | None
-    boundary: str
-    backbone_dir: str
+# Namespace of the counters by which the workers tell what ran the prefix.
+_METRICS = "featurizer.engine"
 
 
 class _Image(NamedTuple):
@@ -68,8 +63,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         job = Job(
             exec_properties["backbone"],
             exec_properties.get("scaling"),
-            exec_properties["boundary"],
+            tuple(json.loads(exec_properties["boundaries"])),
             path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])),
+            tuple(json.loads(exec_properties["taps"])),
+            exec_properties["engine"],
         )
         training_views = json.loads(exec_properties["views"])
         shared = Shared()
@@ -82,6 +79,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
                     source, target, views, job, shared
                 )
+        features.set_string_custom_property("engine", _engines_used(pipeline.result))
 
 
 class FeaturizeSplit(beam.PTransform):
@@ -137,6 +135,7 @@ class _WriteShard(beam.DoFn):
 
     def process(self, shard: tuple[int, Iterable[_Image]]) -> Iterator[int]:
         """Writes to a temporary name first, so that a retried bundle does no harm."""
+        Metrics.counter(_METRICS, self._prefix.engine).inc()
         index, members = shard
         images = sorted(members, key=lambda image: image.sha256)
         path = os.path.join(self._target, f"features-{index:05d}-of-{self.shards:05d}")
@@ -152,61 +151,42 @@ class _WriteShard(beam.DoFn):
         yield written
 
     def _write(self, path: str, images: Sequence[_Image]) -> int:
+        batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+        keys = [(batch, view) for batch in batches for view in self._views]
         written = 0
         with tf.io.TFRecordWriter(path) as writer:
-            for start in range(0, len(images), _BATCH):
-                for record in self._featurize(images[start : start + _BATCH]):
+            stream = self._prefix.stream(self._pixels(batches))
+            for (batch, view), features in zip(keys, stream, strict=True):
+                for record in _records(batch, view, features):
                     writer.write(record)
                     written += 1
         return written
 
-    def _featurize(self, images: Sequence[_Image]) -> Iterator[bytes]:
-        pixels = decode_transformed(tf.constant([image.png for image in images]))
-        for view in self._views:
-            features = self._prefix(view_of(pixels, view))
-            for row, image in enumerate(images):
-                yield feature_records.serialize(
-                    {name: values[row] for name, values in features.items()},
-                    view=view,
-                    label=image.label,
-                    class_name=image.class_name,
-                    sha256=image.sha256,
-                )
+    def _pixels(self, batches: Iterable[Sequence[_Image]]) -> Iterator[np.ndarray]:
+        """Every view of a batch before the next batch is decoded."""
+        for batch in batches:
+            pixels = decode_transformed(tf.constant([image.png for image in batch]))
+            for view in self._views:
+                yield view_of(pixels, view).numpy()
 
 
-def view_of(images: tf.Tensor, view: str) -> tf.Tensor:
-    """An exact view of images [batch, height, width, channels]: no resampling."""
-    return tf.reverse(images, axis=[2]) if view == VIEW_MIRROR else images
-
-
-class Prefix:
-    """A loaded prefix: uint8 images -> features in their stored dtype."""
-
-    def __init__(self, job: Job) -> None:
-        """Builds the network and loads its weights."""
-        self._network = load_network(*job)
-        self._forward = tf.function(
-            lambda images: self._network.prefix(images, training=False),
-            reduce_retracing=True,
-            autograph=False,
+def _records(
+    images: Sequence[_Image], view: str, features: dict[str, np.ndarray]
+) -> Iterator[bytes]:
+    for row, image in enumerate(images):
+        yield feature_records.serialize(
+            {name: values[row] for name, values in features.items()},
+            view=view,
+            label=image.label,
+            class_name=image.class_name,
+            sha256=image.sha256,
         )
 
-    def __call__(self, images: tf.Tensor) -> dict[str, np.ndarray]:
-        """Featurizes uint8 [batch, 256, 256, 1].
 
-        Raises:
-            FloatingPointError: an activation doesn't fit the stored dtype.
-        """
-        stored = {}
-        for name, tensor in self._forward(tf.cast(images, tf.float32)).items():
-            array = tensor.numpy().astype(self._network.features[name].dtype)
-            if not np.isfinite(array).all():
-                raise FloatingPointError(
-                    f"features {name}: an activation is no number or beyond "
-                    f"{array.dtype}'s range; move the boundary."
-                )
-            stored[name] = array
-        return stored
+def _engines_used(result: Any) -> str:
+    """Names of the engines that the workers counted shards for; "none" without images."""
+    counters = result.metrics().query(MetricsFilter().with_namespace(_METRICS))["counters"]
+    return ", ".join(sorted({counter.key.metric.name for counter in counters})) or "none"
 
 
 def _parse(record: bytes) -> _Image:

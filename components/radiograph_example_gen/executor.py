@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -21,43 +19,17 @@ from tfx.types import artifact_utils
 
 # Registers the artifact type where this module is all that a container imports.
 from components.radiograph_example_gen.artifact import SplitManifest  # noqa: F401
-from components.radiograph_example_gen.cleaning import (
-    Cleaned,
-    CleanImage,
-    check_bad_fraction,
-    clean,
-)
-from components.radiograph_example_gen.discovery import (
-    Candidate,
-    Discovery,
-    Kind,
-    LeftOut,
-    discover,
-    find_metadata,
-)
+from components.radiograph_example_gen.discovery import Candidate, Discovery
 from components.radiograph_example_gen.fingerprint import fingerprint
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
-from components.radiograph_example_gen.manifest import Entry, Summary, digest, write_manifest
-from components.radiograph_example_gen.metadata import (
-    Matched,
-    match_rows,
-    parse_metadata,
-    read_metadata_file,
-)
+from components.radiograph_example_gen.manifest import write_manifest
+from components.radiograph_example_gen.selection import Decision, decide, look, sift, summarize
 from components.radiograph_example_gen.settings import (
     INPUT_FINGERPRINT,
     Limits,
     Settings,
     parse_settings,
     to_json,
-)
-from components.radiograph_example_gen.split import (
-    UNUSED,
-    SplitImage,
-    SplitResult,
-    rank_of,
-    shared_between_splits,
-    split_images,
 )
 from components.radiograph_example_gen.writing import Shard, make_record, plan_shards, write_shard
 from schema import contract
@@ -103,24 +75,6 @@ class WriteShardFn(beam.DoFn):
         yield json.dumps([shard.path, write_shard(self._data_dir, shard)])
 
 
-@dataclass(frozen=True)
-class _Decision:
-    """All that is known before anything is written."""
-
-    found: Discovery
-    cleaned: Cleaned
-    split: SplitResult
-    left_out: tuple[LeftOut, ...]
-
-    def chosen(self, split: str, seed: int) -> list[CleanImage]:
-        """Images of a split in their seeded order."""
-        assignment = self.split.assignment
-        members = [
-            image for image in self.cleaned.images if assignment[image.inspection.sha256] == split
-        ]
-        return sorted(members, key=lambda image: rank_of(image.inspection.sha256, seed))
-
-
 class RadiographExampleGenExecutor(BaseBeamExecutor):
     """Two Beam passes, one to inspect and one to write; decisions are made between them."""
 
@@ -148,31 +102,13 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
             tf.io.gfile.rmtree(scratch)
         _write_manifest(settings, decision, manifest)
 
-    def _decide(self, settings: Settings, expected: str | None, scratch: str) -> _Decision:
-        found = discover(settings.data_dir, settings.classes)
-        table = find_metadata(settings.data_dir, settings.metadata_csv)
-        content = None if table is None else read_metadata_file(table)
-        matched = _match(found, content, str(table))
-        inspections = self._inspect(settings, found, scratch)
+    def _decide(self, settings: Settings, expected: str | None, scratch: str) -> Decision:
+        folder = look(settings)
+        inspections = self._inspect(settings, folder.found, scratch)
         files = ((item.path, item.size, item.sha256) for item in inspections)
-        if expected and fingerprint(files, found, content) != expected:
+        if expected and fingerprint(files, folder.found, folder.metadata) != expected:
             raise InputError(f"{_CHANGED}: start it again when nothing writes to it.")
-        cleaned = clean(inspections, matched.by_path, settings.classes)
-        left_out = (*found.left_out, *matched.left_out, *cleaned.left_out)
-        check_bad_fraction(left_out, sum(found.found.values()), settings.limits)
-        split = split_images(
-            [
-                SplitImage(image.inspection.sha256, image.inspection.class_name, image.group)
-                for image in cleaned.images
-            ],
-            settings.class_names,
-            settings.seed,
-            settings.test_fraction,
-            settings.eval_fraction,
-        )
-        for deviation in split.deviations:
-            logging.warning("Split: %s", deviation)
-        return _Decision(found, cleaned, split, (*left_out, *_down_sampled(cleaned, split)))
+        return decide(settings, sift(settings, folder, inspections))
 
     def _inspect(self, settings: Settings, found: Discovery, scratch: str) -> list[Inspection]:
         elements = [(candidate.path, candidate.class_name) for candidate in found.candidates]
@@ -188,7 +124,7 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         return [by_path[path] for path, _ in elements]
 
     def _write_examples(
-        self, settings: Settings, decision: _Decision, examples: types.Artifact, scratch: str
+        self, settings: Settings, decision: Decision, examples: types.Artifact, scratch: str
     ) -> None:
         examples.split_names = artifact_utils.encode_split_names(list(contract.SPLITS))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
@@ -200,7 +136,7 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
             tf.io.gfile.makedirs(folder)
             records = [
                 make_record(image.inspection, image.row, labels[image.inspection.class_name])
-                for image in decision.chosen(split, settings.seed)
+                for image in decision.chosen(split)
             ]
             shards.extend(plan_shards(records, folder, scratch))
         plans = [shard.to_json() for shard in shards]
@@ -232,73 +168,12 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         return lines
 
 
-def _match(found: Discovery, content: bytes | None, name: str) -> Matched:
-    if content is None:
-        return Matched({}, ())
-    table = parse_metadata(content, name)
-    paths = [candidate.path for candidate in found.candidates]
-    paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
-    matched = match_rows(table.rows, paths, name)
-    return Matched(matched.by_path, (*matched.left_out, *table.problems))
-
-
-def _down_sampled(cleaned: Cleaned, split: SplitResult) -> list[LeftOut]:
-    reason = f"not among the {split.per_class} drawn of its class"
-    return [
-        LeftOut(image.inspection.path, Kind.DOWN_SAMPLED, reason)
-        for image in cleaned.images
-        if split.assignment[image.inspection.sha256] == UNUSED
-    ]
-
-
-def _write_manifest(settings: Settings, decision: _Decision, manifest: types.Artifact) -> None:
-    entries = [
-        Entry(
-            file=image.inspection.path,
-            class_name=image.inspection.class_name,
-            patient=image.row.patient if image.row else "",
-            sha256=image.inspection.sha256,
-            split=split,
-        )
-        for split in contract.SPLITS
-        for image in decision.chosen(split, settings.seed)
-    ]
-    summary = _summarize(settings, decision, digest(entries))
-    write_manifest(manifest.uri, entries, decision.left_out, summary)
+def _write_manifest(settings: Settings, decision: Decision, manifest: types.Artifact) -> None:
+    summary = summarize(settings, decision)
+    write_manifest(manifest.uri, decision.entries(), decision.left_out, summary)
     manifest.set_string_custom_property("counts", to_json(summary.counts))
     manifest.set_string_custom_property("digest", summary.digest)
     manifest.set_int_custom_property("duplicates_dropped", summary.duplicates_dropped)
     manifest.set_int_custom_property("left_out", len(decision.left_out))
     manifest.set_int_custom_property("patients_in_two_splits", summary.patients_in_two_splits)
     logging.info("Split %s, %d left out", summary.split_counts, sum(summary.left_out.values()))
-
-
-def _summarize(settings: Settings, decision: _Decision, fingerprint_of_split: str) -> Summary:
-    images = decision.cleaned.images
-    owners = {image.inspection.sha256: image.patients for image in images}
-    chosen = {name: decision.chosen(name, settings.seed) for name in contract.SPLITS}
-    clean_counts = Counter(image.inspection.class_name for image in images)
-    return Summary(
-        classes=settings.class_names,
-        seed=settings.seed,
-        fractions={
-            contract.SPLIT_TEST: str(settings.test_fraction),
-            contract.SPLIT_EVAL: str(settings.eval_fraction),
-        },
-        images_found=decision.found.found,
-        images_clean={name: clean_counts[name] for name in settings.class_names},
-        images_per_class=decision.split.per_class,
-        split_counts=decision.split.counts,
-        left_out=dict(Counter(item.kind.value for item in decision.left_out)),
-        duplicates_dropped=decision.cleaned.duplicates_dropped,
-        patients={
-            name: len(frozenset().union(*(image.patients for image in members)))
-            for name, members in chosen.items()
-        },
-        images_without_patient=sum(
-            not image.patients for members in chosen.values() for image in members
-        ),
-        patients_in_two_splits=len(shared_between_splits(decision.split.assignment, owners)),
-        digest=fingerprint_of_split,
-        deviations=tuple(asdict(item) for item in decision.split.deviations),
-    )

@@ -69,7 +69,9 @@ def test_the_network_takes_grey_and_its_cuts_lie_in_network_order(
     order = [layer.name for layer in network.layers]
     places = [order.index(layer) for layer in row.blocks.values()]
     assert places == sorted(places)
-    assert order.index(row.penultimate) >= max(places)
+    taps = [order.index(tap.before) for tap in row.taps.values()]
+    assert taps == sorted(taps)
+    assert set(row.head_taps) <= set(row.all_taps)
     assert row.boundaries == ("input", *row.blocks, "head")
 
 

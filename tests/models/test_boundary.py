@@ -10,35 +10,37 @@ import numpy as np
 import pytest
 
 from models.backbones import BACKBONES, Backbone, get_backbone
-from models.boundary import CutNetwork, FeatureSpec, check_boundary, cut
+from models.boundary import CutNetwork, FeatureSpec, check_boundary, cut, freeze
 from schema.errors import InputError
 
 IMAGE = FeatureSpec((256, 256, 1), "uint8")
 
 
-def _map(*shape: int) -> dict[str, FeatureSpec]:
-    return {"boundary": FeatureSpec(shape, "float16")}
+def _map(boundary: str, *shape: int, **pooled: int) -> dict[str, FeatureSpec]:
+    return {f"map_{boundary}": FeatureSpec(shape, "float16")} | _pooled(**pooled)
 
 
-def _pooled(penultimate: int, last: int) -> dict[str, FeatureSpec]:
-    return {
-        "penultimate": FeatureSpec((penultimate,), "float32"),
-        "last": FeatureSpec((last,), "float32"),
-    }
+def _pooled(**channels: int) -> dict[str, FeatureSpec]:
+    return {name: FeatureSpec((size,), "float32") for name, size in channels.items()}
 
 
+VGG16 = {"block3": 256, "block4": 512, "block4_max": 512}
+XCEPTION = {"block4": 728, "block4_max": 728, "block8": 728, "block11": 728, "block11_max": 728}
+XCEPTION |= {"block13": 1024}
+DENSENET = {"conv3": 256, "conv4_16": 768, "conv4_16_max": 768, "conv4": 512}
+# All taps are asked for; those before the boundary are cached with it.
 SPECS = {
-    ("vgg16", "input"): {"boundary": IMAGE},
-    ("vgg16", "block4"): _map(32, 32, 256),
-    ("vgg16", "block5"): _map(16, 16, 512),
-    ("vgg16", "head"): _pooled(512, 512),
-    ("xception", "input"): {"boundary": IMAGE},
-    ("xception", "block14"): _map(8, 8, 1024),
-    ("xception", "head"): _pooled(1024, 2048),
-    ("densenet121", "input"): {"boundary": IMAGE},
-    ("densenet121", "conv4"): _map(16, 16, 256),
-    ("densenet121", "conv5"): _map(8, 8, 512),
-    ("densenet121", "head"): _pooled(512, 1024),
+    ("vgg16", "input"): {"map_input": IMAGE},
+    ("vgg16", "block4"): _map("block4", 32, 32, 256, block3=256),
+    ("vgg16", "block5"): _map("block5", 16, 16, 512, **VGG16),
+    ("vgg16", "head"): _pooled(**VGG16, last=512),
+    ("xception", "input"): {"map_input": IMAGE},
+    ("xception", "block14"): _map("block14", 8, 8, 1024, **XCEPTION),
+    ("xception", "head"): _pooled(**XCEPTION, last=2048),
+    ("densenet121", "input"): {"map_input": IMAGE},
+    ("densenet121", "conv4"): _map("conv4", 16, 16, 256, conv3=256),
+    ("densenet121", "conv5"): _map("conv5", 8, 8, 512, **DENSENET),
+    ("densenet121", "head"): _pooled(**DENSENET, last=1024),
 }
 # How the names of the layers begin that train; "" is every layer, () is none.
 TRAINED = {
@@ -76,10 +78,15 @@ def whole(real_network: Callable[[str], keras.Model]) -> Callable[[str], Whole]:
             row, network = get_backbone(name), real_network(name)
             image = np.random.default_rng(1).integers(0, 256, (2, 256, 256, 1))
             image = image.astype(np.float32)
-            tensors = [network.get_layer(row.penultimate).input, network.output]
+            tensors = {n: network.get_layer(tap.before).input for n, tap in row.taps.items()}
+            tensors["last"] = network.output
             maps = keras.Model(network.input, tensors)(image, training=False)
-            pooled = [values.numpy().astype(np.float64).mean(axis=(1, 2)) for values in maps]
-            taps = dict(zip(("penultimate", "last"), pooled, strict=True))
+            pools = {n: tap.pool for n, tap in row.taps.items()} | {"last": "avg"}
+            taps = {}
+            for tap, values in maps.items():
+                wide = values.numpy().astype(np.float64)
+                axes = (1, 2)
+                taps[tap] = wide.max(axis=axes) if pools[tap] == "max" else wide.mean(axis=axes)
             done[name] = Whole(row, network, image, taps)
         return done[name]
 
@@ -96,7 +103,7 @@ def test_both_parts_together_are_the_whole_network(
     name: str, boundary: str, whole: Callable[[str], Whole]
 ) -> None:
     uncut = whole(name)
-    parts = cut(uncut.network, uncut.row, boundary)
+    parts = cut(uncut.network, uncut.row, boundary, uncut.row.all_taps)
     features = parts.prefix(uncut.image, training=False)
     assert parts.features == SPECS[name, boundary]
     assert {k: tuple(v.shape[1:]) for k, v in features.items()} == {
@@ -126,7 +133,7 @@ def test_only_what_lies_behind_the_boundary_trains(
     name: str, boundary: str, whole: Callable[[str], Whole]
 ) -> None:
     uncut = whole(name)
-    suffix = cut(uncut.network, uncut.row, boundary).suffix
+    suffix = cut(uncut.network, uncut.row, boundary, uncut.row.all_taps).suffix
     expected = {
         id(variable)
         for layer in uncut.network.layers
@@ -145,11 +152,13 @@ def test_training_the_suffix_leaves_the_prefix_as_it_was(
     parts = tiny_cut("block2")
     frozen = [weight.copy() for weight in parts.prefix.get_weights()]
     trained = [weight.copy() for weight in parts.suffix.get_weights()]
-    map_ = np.random.default_rng(0).random((4, *parts.features["boundary"].shape))
+    rng = np.random.default_rng(0)
+    features = {name: rng.random((4, *spec.shape)) for name, spec in parts.features.items()}
+    assert set(features) == {"map_block2", "block1"}
     output = keras.layers.Dense(1)(parts.suffix.output["last"])
     model = keras.Model(parts.suffix.input, output)
     model.compile("sgd", "mse")
-    model.fit({"boundary": map_}, np.ones((4, 1)), verbose=0)
+    model.fit(features, np.ones((4, 1)), verbose=0)
     for before, after in zip(frozen, parts.prefix.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     changed = zip(trained, parts.suffix.get_weights(), strict=True)
@@ -168,3 +177,30 @@ def test_unknown_boundary_names_the_known_ones(
     with pytest.raises(InputError):
         check_boundary(row, boundary)
     check_boundary(row, "block5")
+
+
+def test_one_frozen_part_serves_several_boundaries(whole: Callable[[str], Whole]) -> None:
+    uncut = whole("vgg16")
+    taps = ("block3", "block4_max", "last")
+    boundaries = ("input", "block5", "head")
+    together = freeze(uncut.network, uncut.row, boundaries, taps)
+    assert set(together.features) == {"map_input", "map_block5", *taps}
+    features = together.prefix(uncut.image, training=False)
+    expected = {name: uncut.taps[name] for name in taps}
+    for boundary in boundaries:
+        alone = cut(uncut.network, uncut.row, boundary, taps)
+        assert alone.features.items() <= together.features.items()
+        own = {name: features[name] for name in alone.features}
+        _assert_taps(alone.suffix(own, training=False), expected, 1e-5)
+
+
+def test_unknown_tap_names_the_known_ones(real_network: Callable[[str], keras.Model]) -> None:
+    with pytest.raises(InputError, match=r"'block9'.*vgg16.*block3, block4, block4_max, last"):
+        cut(real_network("vgg16"), get_backbone("vgg16"), "head", ["last", "block9"])
+
+
+def test_taps_that_all_lie_before_the_boundary_are_refused(
+    real_network: Callable[[str], keras.Model],
+) -> None:
+    with pytest.raises(InputError, match=r"block3.*'block5' of vgg16.*add 'last'"):
+        cut(real_network("vgg16"), get_backbone("vgg16"), "block5", ["block3"])

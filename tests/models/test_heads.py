@@ -12,7 +12,7 @@ from sklearn.datasets import make_classification  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
-from models.heads import apply_head, build_head
+from models.heads import apply_head, build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
 
 Taps = dict[str, np.ndarray]
@@ -32,7 +32,8 @@ def _taps(seed: int = 0, count: int = 6) -> Taps:
 
 
 def _build(seed: int = 0, **params: Any) -> keras.Model:
-    return build_head(HeadParams(**params), CHANNELS, 3, _moments(_taps()), seed)
+    given = HeadParams(**{"l2": 0.007, **params})
+    return build_head(given, CHANNELS, 3, _moments(_taps()), seed)
 
 
 def _fit(head: keras.Model, taps: Taps, labels: np.ndarray, steps: int) -> None:
@@ -77,7 +78,7 @@ def test_the_regularised_head_is_scikit_learns_logistic_regression(c: float) -> 
 def test_the_regularised_head_sees_standardised_taps() -> None:
     taps = _taps(1, 200)
     taps["last"] = taps["last"] * 1000 + 5
-    head = build_head(HeadParams(), CHANNELS, 3, _moments(taps), 0)
+    head = build_head(HeadParams(l2=0.007), CHANNELS, 3, _moments(taps), 0)
     seen = keras.Model(head.input, head.get_layer("taps").output)(taps).numpy()
     np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-3)
@@ -99,7 +100,7 @@ def test_constant_channels_do_no_harm() -> None:
     # Rounding noise on a constant: it must not be blown up to variance 1.
     noise = np.random.default_rng(3).normal(size=50)
     taps["last"][:, 2] = (1.0 + 1e-7 * noise).astype(np.float32)
-    head = build_head(HeadParams(), CHANNELS, 3, _moments(taps), 0)
+    head = build_head(HeadParams(l2=0.007), CHANNELS, 3, _moments(taps), 0)
     seen = keras.Model(head.input, head.get_layer("taps").output)(taps).numpy()
     assert np.abs(seen[:, [0, 5 + 1, 5 + 2]]).max() < 1e-3
     assert np.isfinite(apply_head(head, taps).numpy()).all()
@@ -174,3 +175,45 @@ def test_initial_weights_are_the_seeds(kind: str) -> None:
     kernels = [(one, two) for one, two in zip(first, other, strict=True) if one.ndim == 2]
     assert kernels
     assert all((one != two).any() for one, two in kernels if one.shape[-1] > 1)
+
+
+@pytest.mark.parametrize("healthy", [0, 1, 2])
+def test_the_hierarchical_head_is_two_logistic_regressions(healthy: int) -> None:
+    """One on sick or healthy, one on the sick alone; scikit-learn fits each by itself."""
+    count = 90
+    x, y = make_classification(
+        count, sum(CHANNELS.values()), n_informative=6, n_classes=3, random_state=1
+    )
+    x = (x * np.linspace(0.1, 20, x.shape[1]) + 3).astype(np.float32)
+    taps = {"penultimate": x[:, :5], "last": x[:, 5:]}
+    l2 = 0.02
+    head = build_hierarchical_head(HeadParams(l2=l2), CHANNELS, 3, healthy, _moments(taps), 0)
+    _fit(head, taps, y, 800)
+    probabilities = apply_head(head, taps).numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-6)
+
+    # The loss is a mean over all images; scikit-learn's C weighs the sum over those it sees.
+    scaled = StandardScaler().fit_transform(x.astype(np.float64))
+    sick = y != healthy
+
+    def regression(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        # Two softmax columns share what scikit-learn's one vector bears: half the penalty.
+        model = LogisticRegression(C=1 / (l2 * count), tol=1e-10, max_iter=10_000)
+        return model.fit(scaled[rows], labels).predict_proba(scaled)
+
+    state = regression(np.ones(count, bool), sick)
+    illness = regression(sick, y[sick])
+    expected = np.insert(state[:, 1:] * illness, healthy, state[:, 0], axis=1)
+    assert np.ptp(expected) > 0.3
+    assert np.abs(probabilities - expected).max() < 5e-3
+
+
+def test_the_hierarchical_head_with_random_weights_is_the_seeds() -> None:
+    moments = _moments(_taps())
+    heads = [
+        build_hierarchical_head(HeadParams(l2=0.1), CHANNELS, 3, 1, moments, seed)
+        for seed in (3, 3, 4)
+    ]
+    first, again, other = (apply_head(head, _taps()).numpy() for head in heads)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3

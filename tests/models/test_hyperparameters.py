@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.hyperparameters import AugmentationParams, HeadParams, TrainingParams
+from models.backbones import get_backbone
+from models.hyperparameters import (
+    AugmentationParams,
+    HeadParams,
+    TrainingParams,
+    apply_hyperparameters,
+    taps_of_either_head,
+)
 
 INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"learning_rate": 0.0}, ("learning_rate",)),
@@ -91,3 +98,55 @@ def test_params_survive_json_and_cannot_be_changed() -> None:
     assert TrainingParams.model_validate(stored) == params
     with pytest.raises(ValidationError, match="frozen"):
         params.epochs = 1  # type: ignore[misc]
+
+
+VGG16 = get_backbone("vgg16")
+
+
+def test_what_a_search_found_replaces_its_fields_and_no_other() -> None:
+    params = TrainingParams(epochs=7, head=HeadParams(dropout=0.1, l2=0.5)).resolved(VGG16)
+    found = {"boundary": "block5", "learning_rate@block": 1e-5, "head.l2": 0.25}
+    expected = params.model_copy(
+        update={
+            "boundary": "block5",
+            "learning_rate": 1e-5,
+            "head": params.head.model_copy(update={"l2": 0.25}),
+        }
+    )
+    assert apply_hyperparameters(params, found, VGG16) == expected
+    assert apply_hyperparameters(params, {}, VGG16) == params
+
+
+def test_another_kind_of_head_stands_on_its_own_taps() -> None:
+    params = TrainingParams(head=HeadParams(taps=("block3",))).resolved(VGG16)
+    assert apply_hyperparameters(params, {"head.l2": 0.1}, VGG16).head.taps == ("block3",)
+    paper = apply_hyperparameters(params, {"head.kind": "paper"}, VGG16)
+    assert paper.head.taps == ("last",)
+    back = apply_hyperparameters(paper, {"head.kind": "regularised"}, VGG16)
+    assert back.head.taps == VGG16.head_taps
+    assert taps_of_either_head(params, VGG16) == ("block3", "last")
+    assert taps_of_either_head(paper, VGG16) == VGG16.head_taps
+
+
+def test_an_augmentation_goes_with_the_images() -> None:
+    params = TrainingParams(boundary="input", augmentation=AugmentationParams(zoom=0.2))
+    assert apply_hyperparameters(params, {"learning_rate": 0.1}, VGG16).augmentation is not None
+    assert apply_hyperparameters(params, {"boundary": "head"}, VGG16).augmentation is None
+
+
+@pytest.mark.parametrize(
+    ("found", "place"),
+    [
+        ({"learning_rat": 0.1}, ("learning_rat",)),
+        ({"head.depth": 2}, ("head", "depth")),
+        ({"head.dropout": 1.0}, ("head", "dropout")),
+        ({"batch_size": 0}, ("batch_size",)),
+    ],
+)
+def test_a_wrong_hyperparameter_is_the_one_that_the_error_names(
+    found: dict[str, Any], place: tuple[str, ...]
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        apply_hyperparameters(TrainingParams(), found, VGG16)
+    (error,) = caught.value.errors()
+    assert error["loc"] == place

@@ -22,14 +22,18 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from components.featurizer.executor import Job, Prefix
 from models.boundary import CutNetwork
-from models.heads import apply_head, build_head
+from models.classifier import BackboneModel, CalibratedHead, Classifier
+from models.heads import build_head
 from models.hyperparameters import HeadParams
+from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
-from models.signatures import ServedModel, export
+from models.signatures import export
 from models.training import run_fn
 from schema import contract
 
 ROOT = Path(__file__).parents[2]
+# Between the five images' highest probabilities.
+ABSTAIN_BELOW = 0.5
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 # How far two probabilities of one image may lie apart: oneDNN sums in another order for
 # another size of batch, and for another graph around it.
@@ -94,7 +98,7 @@ def transformed(images: Sequence[bytes], tmp_path_factory: pytest.TempPathFactor
 class Served:
     """A model in memory, and as it comes back from its SavedModel."""
 
-    model: ServedModel
+    model: BackboneModel
     directory: Path
     loaded: Any
 
@@ -132,9 +136,10 @@ def served(
         for name, values in taps.items()
     }
     channels = {name: values.shape[-1] for name, values in taps.items()}
-    head = build_head(HeadParams(), channels, 3, moments, seed=0)
+    head = build_head(HeadParams(l2=0.007), channels, 3, moments, seed=0)
     layer = tft.TFTransformOutput(transformed.graph).transform_features_layer()
-    model = ServedModel(layer, network, head, CLASSES)
+    classifier = Classifier(network, {contract.FLAT: CalibratedHead(head, 1.5)})
+    model = BackboneModel(layer, classifier, CLASSES, ABSTAIN_BELOW)
     directory = tmp_path_factory.mktemp("served") / "model"
     export(model, str(directory))
     return Served(model, directory, tf.saved_model.load(str(directory)))
@@ -165,6 +170,7 @@ def test_it_has_the_two_signatures_and_their_names_types_and_shapes(served: Serv
             "classes": (tf.string, [None, 3]),
             "probabilities": (tf.float32, [None, 3]),
             "predicted_class": (tf.string, [None]),
+            "abstain": (tf.bool, [None]),
         }
 
 
@@ -185,6 +191,8 @@ def test_a_batch_of_any_size_gives_each_image_what_it_gets_alone(
     assert (outputs[contract.OUTPUT_CLASSES] == names).all()
     predicted = names[probabilities.argmax(axis=-1)]
     assert outputs[contract.OUTPUT_PREDICTED].tolist() == predicted.tolist()
+    unsure = probabilities.max(axis=-1) < ABSTAIN_BELOW
+    assert outputs[contract.OUTPUT_ABSTAIN].tolist() == unsure.tolist()
 
 
 def _example(fields: Mapping[str, Sequence[bytes]]) -> bytes:
@@ -241,7 +249,7 @@ def test_the_saved_model_is_the_model_that_was_saved(
         outputs[contract.OUTPUT_PROBABILITIES], one_by_one, rtol=0, atol=ROUNDING
     )
     taps = _taps(served.model.classifier.network, images)
-    expected = apply_head(served.model.classifier.head, taps, training=False)
+    expected = served.model.classifier.heads[contract.FLAT](taps)
     np.testing.assert_allclose(one_by_one, expected, rtol=0, atol=ROUNDING)
 
 
@@ -276,14 +284,14 @@ def test_cached_features_lead_to_the_probabilities_that_are_served(
 ) -> None:
     network = tiny_cut(boundary)
     _save_weights(tiny_cut, tmp_path)
-    prefix = Prefix(Job(tiny_backbone, None, boundary, str(tmp_path)))
+    prefix = Prefix(Job(tiny_backbone, None, (boundary,), str(tmp_path), ("block1", "last")))
     pngs = tf.constant([row[contract.TRANSFORMED_IMAGE] for row in transformed.rows])
     features = prefix(decode_transformed(pngs))
     assert {k: (v.shape[1:], v.dtype.name) for k, v in features.items()} == {
         k: (spec.shape, spec.dtype) for k, spec in network.features.items()
     }
     taps = network.suffix({k: v.astype(np.float32) for k, v in features.items()})
-    probabilities = apply_head(served.model.classifier.head, taps, training=False)
+    probabilities = served.model.classifier.heads[contract.FLAT](taps)
     np.testing.assert_allclose(probabilities, one_by_one[:3], rtol=0, atol=tolerance)
 
 
@@ -313,6 +321,8 @@ def test_run_fn_trains_exports_and_reports(
             custom_config={
                 "backbone": tiny_backbone,
                 "classes": CLASSES,
+                "healthy": CLASSES[1],
+                "abstain_accuracy": 0.9,
                 "seed": 3,
                 "training": {
                     "head": {"kind": kind, "width": 8},
@@ -334,12 +344,21 @@ def test_run_fn_trains_exports_and_reports(
     validation = json.loads((run_dir / contract.VALIDATION_FILE).read_text())
     assert {len(values) for values in history.values()} == {25}
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history)
-    assert set(validation) == {"accuracy", "loss", "total", "confusion"}
+    assert set(validation) == {
+        "accuracy", "loss", "total", "confusion", "temperature", "ece", "abstain", "multiply_adds",
+    }  # fmt: skip
+    answers = read_predictions(str(run_dir))
     assert list(run_dir.glob("train/events.out.tfevents.*"))
 
-    signature = tf.saved_model.load(str(serving_dir)).signatures[contract.SIGNATURE_DEFAULT]
+    loaded = tf.saved_model.load(str(serving_dir))
+    pngs = tf.constant([row[contract.TRANSFORMED_IMAGE] for row in transformed.rows])
+    known = loaded.classify(pngs)
+    assert set(known) == {contract.FLAT, contract.HIERARCHICAL} == set(answers.probabilities)
+    for name, expected in answers.probabilities.items():
+        np.testing.assert_allclose(known[name], expected, rtol=0, atol=ROUNDING)
+    signature = loaded.signatures[contract.SIGNATURE_DEFAULT]
     probabilities = signature(image_bytes=tf.constant(images[:3]))["probabilities"].numpy()
     loss = -np.log(probabilities[[0, 1, 2], labels]).mean()
-    assert validation["loss"] == pytest.approx(loss, rel=1e-4)
+    assert validation["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-6)
     assert validation["accuracy"] == (probabilities.argmax(axis=-1) == labels).mean()
     assert loss < 0.9 * np.log(3)

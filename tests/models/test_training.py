@@ -13,16 +13,20 @@ import numpy as np
 import pytest
 
 from models import feature_records
+from models.augmentation import augment
+from models.backbones import get_backbone
 from models.boundary import CutNetwork
+from models.calibration import apply_temperature
 from models.heads import apply_head
 from models.hyperparameters import AugmentationParams, HeadParams, TrainingParams
-from models.training import Trained, _augment, train
+from models.precision import in_precision
+from models.training import Task, Trained, train
 
 Taps = dict[str, np.ndarray]
 Store = Callable[..., list[str]]
 TinyCut = Callable[..., CutNetwork]
 # The taps of tests/conftest.py's tiny backbone.
-CHANNELS = {"penultimate": 12, "last": 24}
+CHANNELS = {"block1": 12, "last": 24}
 PAPER_AUGMENTATION = AugmentationParams(
     shear_degrees=0.2, zoom=0.2, horizontal_flip=True, vertical_flip=True
 )
@@ -62,8 +66,8 @@ def fit(tiny_cut: TinyCut, store: Store) -> Callable[..., Trained]:
         keras.utils.set_random_seed(next(unrelated))
         return train(
             network,
-            TrainingParams.model_validate(recipe | fields),
-            n_classes=3,
+            _params(**recipe | fields),
+            Task(3),
             train_files=files[signal][0],
             eval_files=files[signal][1],
             seed=seed,
@@ -73,8 +77,19 @@ def fit(tiny_cut: TinyCut, store: Store) -> Callable[..., Trained]:
     return call
 
 
+def _params(**fields: Any) -> TrainingParams:
+    return TrainingParams.model_validate(fields).resolved(get_backbone("tiny"))
+
+
 def _probabilities(trained: Trained, taps: Taps) -> np.ndarray:
-    return apply_head(trained.head, trained.network.suffix(taps), training=False).numpy()
+    """What the flat head says, before its calibration."""
+    head = trained.classifier.heads["flat"].model
+    return apply_head(head, trained.classifier.network.suffix(taps), training=False).numpy()
+
+
+def _loss(trained: Trained, taps: Taps, labels: np.ndarray) -> float:
+    """Cross-entropy before the calibration."""
+    return float(-np.log(_probabilities(trained, taps)[np.arange(len(labels)), labels]).mean())
 
 
 @pytest.mark.parametrize("kind", ["regularised", "paper"])
@@ -101,8 +116,8 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes(tiny_cut: TinyCut, st
     truth = np.where(np.arange(30) % 2, (labels + 1) % 3, labels)
     trained = train(
         tiny_cut("head"),
-        TrainingParams(learning_rate=0.05, batch_size=10, epochs=10),
-        n_classes=3,
+        _params(learning_rate=0.05, batch_size=10, epochs=10),
+        Task(3),
         train_files=store("train", taps, labels),
         eval_files=store("eval", taps, truth),
         seed=0,
@@ -122,11 +137,8 @@ def test_the_best_epochs_weights_are_restored(fit: Callable[..., Trained]) -> No
     losses = trained.history["val_loss"]
     best = int(np.argmin(losses))
     assert losses[-1] > 1.1 * losses[best], "the last epoch must be worse to prove anything"
-    assert trained.validation["loss"] == pytest.approx(losses[best], rel=1e-5)
     assert trained.validation["accuracy"] == pytest.approx(trained.history["val_accuracy"][best])
-    taps, labels = _taps(24, 2, 0.3)
-    chosen = _probabilities(trained, taps)[np.arange(24), labels]
-    assert -np.log(chosen).mean() == pytest.approx(losses[best], rel=1e-5)
+    assert _loss(trained, *_taps(24, 2, 0.3)) == pytest.approx(losses[best], rel=1e-5)
 
 
 def test_early_stopping_stops_after_its_patience(fit: Callable[..., Trained]) -> None:
@@ -134,7 +146,7 @@ def test_early_stopping_stops_after_its_patience(fit: Callable[..., Trained]) ->
     losses = trained.history["val_loss"]
     best = int(np.argmin(losses))
     assert len(losses) == best + 1 + 3 < 60
-    assert trained.validation["loss"] == pytest.approx(losses[best], rel=1e-5)
+    assert _loss(trained, *_taps(24, 2, 0.3)) == pytest.approx(losses[best], rel=1e-5)
 
 
 def test_the_plateau_lowers_the_rate_down_to_its_floor(fit: Callable[..., Trained]) -> None:
@@ -182,8 +194,8 @@ def test_a_feature_that_is_no_number_stops_training_with_an_error(
     with pytest.raises(FloatingPointError, match="learning_rate"):
         train(
             tiny_cut("head"),
-            TrainingParams(head=HeadParams.model_validate({"kind": kind}), epochs=3),
-            n_classes=3,
+            _params(head=HeadParams.model_validate({"kind": kind}), epochs=3),
+            Task(3),
             train_files=store("train", taps, labels),
             eval_files=store("eval", validation, truth),
             seed=0,
@@ -200,11 +212,11 @@ def test_mirrors_train_where_asked_for_and_never_validate(tiny_cut: TinyCut, sto
     clean = store("clean", *_taps(12, 1), views)
 
     def fitted(train_files: list[str], **fields: Any) -> Trained:
-        params = TrainingParams(epochs=2, batch_size=4, **fields)
+        params = _params(epochs=2, batch_size=4, **fields)
         return train(
             tiny_cut("head"),
             params,
-            n_classes=3,
+            Task(3),
             train_files=train_files,
             eval_files=poisoned,
             seed=0,
@@ -212,14 +224,14 @@ def test_mirrors_train_where_asked_for_and_never_validate(tiny_cut: TinyCut, sto
 
     trained = fitted(poisoned, views=("identity",))
     assert trained.validation["total"] == 6
-    standardise = trained.head.get_layer("standardise_last")
+    standardise = trained.classifier.heads["flat"].model.get_layer("standardise_last")
     np.testing.assert_allclose(
         np.ravel(standardise.mean), np.mean(taps["last"][::2], axis=0), atol=1e-5
     )
     both = fitted(clean, views=("identity", "mirror"))
     assert both.validation["total"] == 6
     np.testing.assert_allclose(
-        np.ravel(both.head.get_layer("standardise_last").mean),
+        np.ravel(both.classifier.heads["flat"].model.get_layer("standardise_last").mean),
         _taps(12, 1)[0]["last"].mean(axis=0),
         atol=1e-5,
     )
@@ -232,6 +244,133 @@ def test_tensorboard_logs_of_both_splits_are_written(
     for split in ("train", "validation"):
         (events,) = (tmp_path / "logs" / split).glob("events.out.tfevents.*")
         assert events.stat().st_size > 0
+
+
+def test_answers_are_calibrated_and_recorded_image_by_image(
+    fit: Callable[..., Trained],
+) -> None:
+    trained = fit(signal=1.0)
+    taps, labels = _taps(24, 2, 1.0)
+    raw = _probabilities(trained, taps)
+    head = trained.classifier.heads["flat"]
+    expected = apply_temperature(raw, head.temperature)
+    assert abs(head.temperature - 1) > 1e-3, "else nothing is shown"
+    served = head(trained.classifier.network.suffix(taps))
+    np.testing.assert_allclose(served, expected, atol=1e-6)
+    answers = trained.predictions
+    np.testing.assert_allclose(answers.probabilities["flat"], expected, atol=1e-6)
+    np.testing.assert_array_equal(answers.labels, labels)
+    assert answers.sha256 == tuple(f"{row:064x}" for row in range(24))
+    chosen = expected[np.arange(24), labels]
+    assert trained.validation["loss"] == pytest.approx(-np.log(chosen).mean(), rel=1e-5)
+    assert trained.validation["temperature"] == head.temperature
+
+
+def test_the_hierarchical_head_trains_where_a_class_is_healthy(
+    tiny_cut: TinyCut, store: Store
+) -> None:
+    training, validation = store("train", *_taps(48, 1, 4.0)), store("eval", *_taps(24, 2, 4.0))
+
+    def fitted(healthy: int | None) -> Trained:
+        return train(
+            tiny_cut("head"),
+            _params(learning_rate=0.05, batch_size=16, epochs=20),
+            Task(3, healthy),
+            train_files=training,
+            eval_files=validation,
+            seed=0,
+        )
+
+    assert set(fitted(None).predictions.probabilities) == {"flat"}
+    with_healthy = fitted(1)
+    answers = with_healthy.predictions
+    assert set(answers.probabilities) == {"flat", "hierarchical"}
+    hierarchical = answers.probabilities["hierarchical"]
+    np.testing.assert_allclose(hierarchical.sum(axis=-1), 1, atol=1e-6)
+    assert (hierarchical.argmax(axis=-1) == answers.labels).mean() > 0.9
+    assert np.abs(hierarchical - answers.probabilities["flat"]).max() > 1e-3
+
+
+def test_a_block_trains_from_a_head_that_is_fitted_first(tiny_cut: TinyCut, store: Store) -> None:
+    """Without the warm start, one step at a tiny rate leaves the head as it was drawn."""
+    network = tiny_cut("block2")
+    rng = np.random.default_rng(0)
+
+    def features(count: int) -> tuple[Taps, np.ndarray]:
+        labels = np.arange(count) % 3
+        maps = {n: np.zeros((count, *s.shape)) for n, s in network.features.items()}
+        maps["block1"] = rng.normal(size=(count, *network.features["block1"].shape))
+        maps["block1"][np.arange(count), labels] += 8
+        return {n: v.astype(network.features[n].dtype) for n, v in maps.items()}, labels
+
+    files = store("train", *features(192)), store("eval", *features(12))
+    accuracies = {}
+    for warm_start in (True, False):
+        trained = train(
+            tiny_cut("block2"),
+            _params(boundary="block2", warm_start=warm_start, learning_rate=1e-9, epochs=1),
+            Task(3),
+            train_files=files[0],
+            eval_files=files[1],
+            seed=0,
+        )
+        accuracies[warm_start] = trained.validation["accuracy"]
+    assert accuracies[True] == 1.0 > accuracies[False]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_block_trains_in_either_precision_and_stays_float32(
+    precision: str, tiny_cut: TinyCut, store: Store
+) -> None:
+    network = tiny_cut("block2")
+    before = [weight.copy() for weight in network.suffix.get_weights()]
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 3
+
+    def features() -> Taps:
+        maps = {n: rng.normal(size=(24, *s.shape)) for n, s in network.features.items()}
+        name = "map_block2"
+        maps[name][np.arange(24), :, :, labels] += 3
+        return {n: v.astype(network.features[n].dtype) for n, v in maps.items()}
+
+    trained = train(
+        network,
+        _params(boundary="block2", precision=precision, learning_rate=1e-3, epochs=3),
+        Task(3),
+        train_files=store("train", features(), labels),
+        eval_files=store("eval", features(), labels),
+        seed=0,
+    )
+    assert trained.history["loss"][-1] < trained.history["loss"][0]
+    after = network.suffix.get_weights()
+    assert all(weight.dtype == np.float32 for weight in after)
+    changed = [(one != two).any() for one, two in zip(before, after, strict=True)]
+    assert all(changed)
+    assert {str(layer.compute_dtype) for layer in network.suffix.layers} == {"float32"}
+
+
+def test_a_copy_in_bfloat16_computes_nearly_the_same(tiny_cut: TinyCut) -> None:
+    suffix = tiny_cut("block2").suffix
+    copy = in_precision(suffix, "mixed_bfloat16")
+    rng = np.random.default_rng(0)
+    inputs = {n: rng.normal(size=(2, *t.shape[1:])).astype("f") for n, t in suffix.input.items()}
+    expected, taps = suffix(inputs), copy(inputs)
+    for name, values in expected.items():
+        assert taps[name].dtype == "float32"
+        largest = np.abs(values).max()
+        difference = np.abs(values - taps[name]).max()
+        assert difference < 0.02 * largest
+    last = np.abs(expected["last"] - taps["last"]).max()
+    assert last > 0, "else it was float32 all along"
+
+
+def test_a_cosine_ends_at_nothing(fit: Callable[..., Trained]) -> None:
+    """With the rate gone, the last epochs no longer move the loss."""
+    recipe = OVERFITTED | {"learning_rate": 0.1, "epochs": 20, "early_stopping_patience": None}
+    constant = fit(**recipe).history["loss"]
+    cosine = fit(**recipe, schedule="cosine").history["loss"]
+    assert abs(cosine[-1] - cosine[-2]) < 0.1 * abs(constant[1] - constant[0])
+    assert cosine != constant
 
 
 def _lopsided(count: int) -> np.ndarray:
@@ -248,10 +387,10 @@ def test_pixels_train_with_the_papers_augmentation_and_validate_without(
     network = tiny_cut("input")
     before = [weight.copy() for weight in network.suffix.get_weights()]
     labels = np.arange(6) % 3
-    images = {"boundary": _lopsided(6)}
+    images = {"map_input": _lopsided(6)}
     trained = train(
         network,
-        TrainingParams(
+        _params(
             boundary="input",
             views=("identity",),
             head=HeadParams(kind="paper", width=16),
@@ -260,15 +399,16 @@ def test_pixels_train_with_the_papers_augmentation_and_validate_without(
             epochs=1,
             augmentation=PAPER_AUGMENTATION,
         ),
-        n_classes=3,
+        Task(3),
         train_files=store("train", images, labels),
         eval_files=store("eval", images, labels),
         seed=0,
     )
-    # `validation` is computed without the augmenting layers, `val_loss` by Keras with them.
-    assert trained.validation["loss"] == pytest.approx(trained.history["val_loss"][0], rel=1e-5)
-    pixels = {"boundary": images["boundary"].astype(np.float32)}
-    augmented = {"boundary": _augmented(pixels["boundary"], training=True)}
+    pixels = {"map_input": images["map_input"].astype(np.float32)}
+    # Ours is computed without the augmenting layers, `val_loss` by Keras with them.
+    ours = _loss(trained, pixels, labels)
+    assert ours == pytest.approx(trained.history["val_loss"][0], rel=1e-5)
+    augmented = {"map_input": _augmented(pixels["map_input"], training=True)}
     still = _probabilities(trained, pixels)
     assert np.abs(_probabilities(trained, augmented) - still).max() > 1e-3
     changed = zip(before, network.suffix.get_weights(), strict=True)
@@ -280,8 +420,8 @@ def test_only_training_sees_augmented_images(
     augmentation: AugmentationParams | None, tiny_cut: TinyCut, store: Store
 ) -> None:
     """One step on the validation images, at a rate that leaves the weights as they are."""
-    images, labels = {"boundary": _lopsided(6)}, np.arange(6) % 3
-    params = TrainingParams(
+    images, labels = {"map_input": _lopsided(6)}, np.arange(6) % 3
+    params = _params(
         boundary="input",
         views=("identity",),
         learning_rate=1e-12,
@@ -291,9 +431,7 @@ def test_only_training_sees_augmented_images(
         augmentation=augmentation,
     )
     files = store("images", images, labels)
-    trained = train(
-        tiny_cut("input"), params, n_classes=3, train_files=files, eval_files=files, seed=0
-    )
+    trained = train(tiny_cut("input"), params, Task(3), train_files=files, eval_files=files, seed=0)
     difference = abs(trained.history["loss"][0] - trained.history["val_loss"][0])
     assert difference > 1e-2 if augmentation else difference < 1e-4
 
@@ -306,7 +444,7 @@ def _augmented(
     seed: int = 0,
 ) -> np.ndarray:
     inputs = keras.Input((256, 256, 1))
-    model = keras.Model(inputs, _augment(inputs, params, seed))
+    model = keras.Model(inputs, augment(inputs, params, seed))
     return np.asarray(model(images, training=training))
 
 

@@ -109,6 +109,27 @@ def test_each_flag_of_run_sets_its_field(fake_run: FakeRun) -> None:
     assert config.gate.min_accuracy == 0.25
 
 
+@pytest.mark.parametrize(
+    ("flags", "mode"), [((), "off"), (("--tune",), "search"), (("--tuned",), "reuse")]
+)
+def test_tuning_is_a_flag_that_leaves_its_fields(
+    flags: tuple[str, ...], mode: str, fake_run: FakeRun, tmp_path: Path
+) -> None:
+    own = {"data": {"dir": "images"}, "tuning": {"trials": 7}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    assert fake_run.cxr("--config", "own.yaml", *flags) == cli.EXIT_PUSHED
+    (config,) = fake_run.configs
+    assert (config.tuning.mode, config.tuning.trials) == (mode, 7)
+
+
+def test_searching_and_reusing_at_once_is_refused(
+    fake_run: FakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fake_run.cxr("--data", "images", "--tune", "--tuned") == cli.EXIT_INPUT
+    assert "either --tune or --tuned" in capsys.readouterr().err
+    assert fake_run.configs == []
+
+
 def test_run_without_flags_takes_the_defaults(fake_run: FakeRun) -> None:
     assert fake_run.cxr("--data", "images") == cli.EXIT_PUSHED
     assert fake_run.configs == [load_config(overrides={"data": {"dir": Path("images")}})]

@@ -105,7 +105,22 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         ({"backbones": ["vgg61"]}, "backbones"),
         ({"backbones": []}, "backbones"),
         ({"backbones": ["vgg16", "vgg16"]}, "backbones"),
+        ({"combinations": ["mean"]}, "combinations"),
+        ({"combinations": ["cascade", "cascade"]}, "combinations"),
         ({"gate": {"min_accuracy": 1.5}}, "gate.min_accuracy"),
+        ({"gate": {"min_wilson_lower": -0.1}}, "gate.min_wilson_lower"),
+        # No interval begins at 1: nothing would ever be blessed.
+        ({"gate": {"min_wilson_lower": 1.0}}, "gate.min_wilson_lower"),
+        ({"gate": {"min_wilson_lower": float("nan")}}, "gate.min_wilson_lower"),
+        ({"gate": {"baseline_significance": 0}}, "gate.baseline_significance"),
+        ({"gate": {"baseline_significance": 1}}, "gate.baseline_significance"),
+        (
+            {"gate": {"baseline_significance": 0.05, "against_baseline": False}},
+            "gate.baseline_significance",
+        ),
+        ({"featurizer": {"engine": "openvno"}}, "featurizer.engine"),
+        ({"featurizer": {"precision": "f16"}}, "featurizer.precision"),
+        ({"featurizer": {"engine": "tensorflow", "precision": "bf16"}}, "featurizer.precision"),
         ({"data": {"test_fraction": 1}}, "data.test_fraction"),
         ({"data": {"eval_fraction": "much"}}, "data.eval_fraction"),
         ({"data": {"dir": None}}, "data.dir"),
@@ -127,6 +142,17 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         (
             {"backbones": ["vgg16"], "training_overrides": {"xception": {"nonsense": 9}}},
             "training_overrides.xception.nonsense",
+        ),
+        ({"tuning": {"mode": "on"}}, "tuning.mode"),
+        ({"tuning": {"trials": 0}}, "tuning.trials"),
+        ({"tuning": {"boundaries": []}}, "tuning.boundaries"),
+        ({"tuning": {"boundaries": ["head", "head"]}}, "tuning.boundaries"),
+        ({"tuning": {"boundaries": ["head", "block9"]}}, "tuning.boundaries"),
+        # A backbone of the run that has none of them, and one that isn't in the run.
+        ({"tuning": {"boundaries": ["block5"]}}, "tuning.boundaries"),
+        (
+            {"backbones": ["vgg16"], "tuning": {"boundaries": ["head", "conv5"]}},
+            "tuning.boundaries",
         ),
         ({"beam_args": ["nonsense"]}, "beam_args"),
         (

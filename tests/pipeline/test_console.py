@@ -84,9 +84,9 @@ def test_each_node_has_a_line_with_its_number_and_what_was_done(page: Page) -> N
 
 def test_the_table_has_a_row_a_model(show: Callable[..., Page]) -> None:
     page = show()
-    heading = next(line for line in page.lines if "backbone" in line)
+    heading = next(line for line in page.lines if "weights" in line)
     assert [cell.strip() for cell in heading.split("┃")[1:-1]] == [
-        *("backbone", "weights", "accuracy", "95 % Wilson", "confusion (rows true)", "blessed"),
+        *("model", "weights", "accuracy", "95 % Wilson", "confusion (rows true)", "blessed"),
         "pushed to",
     ]
     assert page.rows == [
@@ -96,6 +96,21 @@ def test_the_table_has_a_row_a_model(show: Callable[..., Page]) -> None:
         ["xception", OTHER_WEIGHTS, "33.33% (43/129)", "0.258–0.418", "0 43 0", "no", "–"],
         ["", "", "", "", "0 43 0", "", ""],
         ["", "", "", "", "0 43 0", "", ""],
+    ]
+
+
+def test_a_combination_says_what_it_is_made_of(
+    page: Page, output: Path, example_summary: ExampleSummary
+) -> None:
+    summary = example_summary(output)
+    members = ["vgg16", "xception"]
+    ensemble = summary["models"]["vgg16"] | {"weights": None, "members": members}
+    summary["models"]["ensemble"] = ensemble
+    page.console.result(summary, OutputLayout(output))
+    assert [row[:2] for row in page.rows if row[0]] == [
+        ["vgg16", "imagenet"],
+        ["xception", OTHER_WEIGHTS],
+        ["ensemble", "of vgg16, xception"],
     ]
 
 
@@ -109,6 +124,32 @@ def test_the_rest_of_the_result_has_a_line_each(show: Callable[..., Page], outpu
     assert page.lines[-2] == "Champion: vgg16 → out/serving/champion/18"
     assert page.lines[-1] == f"62 s in all; details in {OutputLayout(output).summary}"
     assert "WARNING" not in page.text
+
+
+def test_a_refused_model_has_a_sentence_that_says_why(show: Callable[..., Page]) -> None:
+    (sentence,) = (line for line in show().lines if "not blessed" in line)
+    assert sentence == (
+        "xception is not blessed: accuracy 0.3333 is below 0.9 (gate.min_accuracy)."
+    )
+
+
+@pytest.mark.parametrize(("failed", "trials"), [(0, "30 trials"), (2, "28 trials (2 more failed)")])
+def test_a_tuned_model_has_a_line_that_says_what_was_found(
+    failed: int, trials: str, page: Page, output: Path, example_summary: ExampleSummary
+) -> None:
+    summary = example_summary(output)
+    summary["models"]["vgg16"]["tuned"] = {
+        "values": {"boundary": "head", "learning_rate": 0.00123456, "batch_size": 32},
+        "validation_loss": 0.150157,
+        "trials": 30 - failed,
+        "failed": failed,
+    }
+    page.console.result(summary, OutputLayout(output))
+    (line,) = (line for line in page.lines if " tuned" in line)
+    assert line == (
+        "vgg16 tuned: boundary head, learning_rate 0.00123, batch_size 32; "
+        f"validation loss 0.1502, best of {trials}"
+    )
 
 
 def test_without_a_blessed_model_there_is_no_champion(

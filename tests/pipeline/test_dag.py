@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.backbones import BACKBONES
+from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
 from models.weights import RANDOM, WeightsSource
 from pipeline.config import PipelineConfig, load_config
 from pipeline.runtime import prepare_environment
@@ -20,18 +22,26 @@ from tensorflow_metadata.proto.v0 import schema_pb2  # noqa: E402
 from tfx.dsl.compiler import compiler  # noqa: E402
 
 from pipeline.dag import create_pipeline  # noqa: E402
+from pipeline.engine_resolution import ResolvedEngine  # noqa: E402
 from pipeline.evaluation import eval_config  # noqa: E402
+from pipeline.layout import PIPELINE_NAME  # noqa: E402
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract  # noqa: E402
 
+PER_COMBINATION = ("Combiner", "Baseline", "Evaluator", "Pusher")
 WEIGHTS = {name: WeightsSource(RANDOM) for name in BACKBONES}
+ENGINE = ResolvedEngine(OPENVINO_F32, "2026.4")
 
 
 def _config(tmp_path: Path, **fields: Any) -> PipelineConfig:
     return load_config(overrides={"data": {"dir": tmp_path}, "output": tmp_path / "o", **fields})
 
 
-def _nodes(config: PipelineConfig, weights: dict[str, WeightsSource] = WEIGHTS) -> dict[str, Any]:
-    compiled = compiler.Compiler().compile(create_pipeline(config, weights))
+def _nodes(
+    config: PipelineConfig,
+    weights: dict[str, WeightsSource] = WEIGHTS,
+    engine: ResolvedEngine = ENGINE,
+) -> dict[str, Any]:
+    compiled = compiler.Compiler().compile(create_pipeline(config, weights, engine))
     return {n.pipeline_node.node_info.id: n.pipeline_node for n in compiled.nodes}
 
 
@@ -47,8 +57,52 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
         "Champion",
         "Pusher.champion",
         *(f"{node}.{name}" for node in (*per_backbone, "Pusher") for name in BACKBONES),
+        *(f"{node}.{kind}" for node in PER_COMBINATION for kind in ("ensemble", "cascade")),
     }
     assert set(_nodes(_config(tmp_path))) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "kinds"),
+    [
+        ({"backbones": ["vgg16"]}, []),
+        ({"combinations": []}, []),
+        ({"combinations": ["cascade"]}, ["cascade"]),
+        ({"backbones": ["vgg16", "xception"]}, ["cascade", "ensemble"]),
+    ],
+)
+def test_two_backbones_or_more_are_combined_as_configured(
+    tmp_path: Path, fields: dict[str, Any], kinds: list[str]
+) -> None:
+    nodes = _nodes(_config(tmp_path, **fields))
+    for node in PER_COMBINATION:
+        found = {n.split(".")[1] for n in nodes if n.startswith(f"{node}.")}
+        assert found & {"ensemble", "cascade"} == set(kinds)
+    candidates = [*fields.get("backbones", BACKBONES), *kinds]
+    inputs = set(nodes["Champion"].inputs.inputs)
+    assert inputs == {f"{k}_{name}" for k in ("model", "run", "blessing") for name in candidates}
+
+
+def test_a_combination_is_made_of_all_backbones_and_is_judged_like_one(tmp_path: Path) -> None:
+    nodes = _nodes(_config(tmp_path))
+    trainers = {f"Trainer.{name}" for name in BACKBONES}
+    for kind in ("ensemble", "cascade"):
+        combiner = nodes[f"Combiner.{kind}"]
+        assert set(combiner.upstream_nodes) == trainers | {"Transform"}
+        assert combiner.parameters.parameters["kind"].field_value.string_value == kind
+        backbone, combined = nodes["Evaluator.vgg16"], nodes[f"Evaluator.{kind}"]
+        assert combined.parameters == backbone.parameters
+        assert f"Combiner.{kind}" in combined.upstream_nodes
+        # The baseline is an earlier model of the same combination, not of a member.
+        resolver = nodes[f"Baseline.{kind}"].inputs.inputs
+        producers = {
+            query.name.field_value.string_value
+            for given in resolver.values()
+            for channel in given.channels
+            for query in channel.context_queries
+            if query.type.name == "node"
+        }
+        assert producers == {f"{PIPELINE_NAME}.{node}.{kind}" for node in ("Combiner", "Evaluator")}
 
 
 def test_nothing_is_transformed_or_trained_before_the_schema_gate(tmp_path: Path) -> None:
@@ -75,7 +129,7 @@ def test_building_twice_gives_the_same_dag(tmp_path: Path) -> None:
 
 
 def test_the_dag_writes_nothing(tmp_path: Path) -> None:
-    create_pipeline(_config(tmp_path), WEIGHTS)
+    create_pipeline(_config(tmp_path), WEIGHTS, ENGINE)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -93,6 +147,7 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"training": {"boundary": "input"}}, {"Trainer", "Featurizer"}),
         ({"training": {"views": ["identity"]}}, {"Trainer", "Featurizer"}),
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator"}),
+        ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
         ({"seed": 5}, {"RadiographExampleGen", "PretrainedBackbone", "Trainer"}),
         ({"enable_cache": False}, set()),
     ],
@@ -104,12 +159,93 @@ def test_a_field_changes_the_parameters_of_those_nodes_alone(
     assert changed == nodes
 
 
+BOUNDARIES = ["head", "block5", "block14", "conv4", "conv5"]
+
+
+def _tuned(tmp_path: Path, **fields: Any) -> dict[str, Any]:
+    tuning = {"mode": "search", "boundaries": BOUNDARIES} | fields.pop("tuning", {})
+    return _nodes(_config(tmp_path, tuning=tuning, **fields))
+
+
+def _parameter(node: Any, name: str) -> Any:
+    return json.loads(node.parameters.parameters[name].field_value.string_value)
+
+
+def test_a_tuner_searches_where_features_are_cached_and_hands_on_what_it_found(
+    tmp_path: Path,
+) -> None:
+    nodes = _tuned(tmp_path)
+    of = {"vgg16": ["head", "block5"], "xception": ["head", "block14"]}
+    for name, boundaries in (of | {"densenet121": ["head", "conv4", "conv5"]}).items():
+        tuner, trainer = nodes[f"Tuner.{name}"], nodes[f"Trainer.{name}"]
+        assert _parameter(nodes[f"Featurizer.{name}"], "boundaries") == boundaries
+        assert _parameter(tuner, "custom_config")["boundaries"] == boundaries
+        assert _parameter(tuner, "custom_config")["code_digest"]
+        taps = _parameter(nodes[f"Featurizer.{name}"], "taps")
+        assert set(taps) == {*BACKBONES[name].head_taps, "last"}
+        assert set(tuner.upstream_nodes) == {f"Featurizer.{name}", f"PretrainedBackbone.{name}"}
+        assert set(tuner.inputs.inputs) == {"examples", "base_model"}
+        (channel,) = trainer.inputs.inputs["hyperparameters"].channels
+        assert channel.producer_node_query.id == f"Tuner.{name}"
+
+
+def test_reusing_computes_the_same_features_and_takes_the_latest_result(tmp_path: Path) -> None:
+    searching, reusing = _tuned(tmp_path), _tuned(tmp_path, tuning={"mode": "reuse"})
+    for name in BACKBONES:
+        assert f"Tuner.{name}" not in reusing
+        for node in (f"Featurizer.{name}", f"Trainer.{name}"):
+            assert reusing[node].parameters == searching[node].parameters
+        resolver = reusing[f"Tuned.{name}"]
+        (channel,) = [c for spec in resolver.inputs.inputs.values() for c in spec.channels]
+        assert channel.artifact_query.type.name == "HyperParameters"
+        # Of any run: the search was an earlier one's.
+        assert {q.type.name: q.name.field_value.string_value for q in channel.context_queries} == {
+            "pipeline": PIPELINE_NAME,
+            "node": f"{PIPELINE_NAME}.Tuner.{name}",
+        }
+
+
+@pytest.mark.parametrize(
+    ("fields", "nodes"),
+    [
+        ({"tuning": {"trials": 5}}, {"Tuner"}),
+        ({"tuning": {"boundaries": ["head"]}}, {"Tuner", "Featurizer"}),
+        ({"training": {"epochs": 5}}, {"Tuner", "Trainer"}),
+        ({"gate": {"min_accuracy": 0.5}}, {"Evaluator"}),
+    ],
+)
+def test_a_search_runs_again_only_for_what_it_depends_on(
+    tmp_path: Path, fields: dict[str, Any], nodes: set[str]
+) -> None:
+    assert _changed(_tuned(tmp_path), _tuned(tmp_path, **fields)) == nodes
+
+
 def test_other_weights_change_their_backbone_alone(tmp_path: Path) -> None:
     config = _config(tmp_path)
     other = WEIGHTS | {"vgg16": WeightsSource("imagenet", tmp_path / "w.h5", "ab")}
     before, after = _nodes(config), _nodes(config, other)
     changed = {node for node in before if before[node].parameters != after[node].parameters}
     assert changed == {"PretrainedBackbone.vgg16"}
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ResolvedEngine(OPENVINO_BF16, ENGINE.version),
+        ResolvedEngine(ENGINE.name, "2027.0"),
+        ResolvedEngine(TENSORFLOW, "2.16.2"),
+    ],
+)
+def test_another_engine_or_version_computes_the_features_anew_and_nothing_else(
+    tmp_path: Path, engine: ResolvedEngine
+) -> None:
+    config = _config(tmp_path)
+    before, after = _nodes(config), _nodes(config, engine=engine)
+    assert _changed(before, after) == {"Featurizer"}
+    for name in BACKBONES:
+        parameters = after[f"Featurizer.{name}"].parameters.parameters
+        assert parameters["engine"].field_value.string_value == engine.name
+        assert parameters["engine_version"].field_value.string_value == engine.version
 
 
 def test_the_gate_looks_at_the_whole_test_split_only() -> None:

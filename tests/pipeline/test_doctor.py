@@ -119,6 +119,7 @@ def _no_temp_dir() -> str:
         (_without("dill"), "dill", "fail", "make clean setup"),
         (_with("keras", "2.15.0"), "keras", "fail", "keras 3.*"),
         (_without("pip"), "pip", "warn", "ensurepip"),
+        (_without("openvino"), "OpenVINO", "warn", "TensorFlow"),
         (_without("kfp"), "kfp", "warn", "Kubeflow"),
         (_with("kfp", "1.8.22"), "kfp", "warn", "kfp 2"),
         (
@@ -170,6 +171,15 @@ def test_fault_is_found_with_advice(
     check = _check(checks, name)
     assert (check.status, doctor.worst(checks)) == (status, status)
     assert advice in check.advice
+
+
+@pytest.mark.parametrize(("flags", "precision"), [("avx512_bf16", "bf16"), ("avx512f", "f32")])
+def test_openvino_with_the_precision_that_a_run_takes(
+    good_machine: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
+) -> None:
+    _content("CPUINFO", f"flags : avx avx2 {flags}\n")(monkeypatch)
+    check = _check(doctor.diagnose(good_machine), "OpenVINO")
+    assert check.found == f"{importlib.metadata.version('openvino')}, {precision}"
 
 
 def test_unwritable_temp_dir(good_machine: Path, tmp_path: Path) -> None:

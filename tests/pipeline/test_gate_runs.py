@@ -12,21 +12,29 @@ from pipeline import cli
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Outcome, Run
 
-pytestmark = pytest.mark.slow
+# The runs that all tests share count as the first one's time.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # Guesses: no step of this rate moves a weight.
 UNTRAINED: dict[str, Any] = {
     "training": {"learning_rate": 1e-9, "epochs": 1, "head": {"kind": "paper"}}
 }
+# Stopped early: some images worse than the default, by less than chance may make.
+HASTY: dict[str, Any] = {"training": {"learning_rate": 0.003, "epochs": 15}}
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Four runs into one output folder, in this order."""
+    """Runs into one output folder, in this order."""
 
     hopeless: Outcome
     good: Outcome
     worse: Outcome
+    far_worse: Outcome
+    slightly_worse: Outcome
+    tolerated: Outcome
+    uncertain: Outcome
     alone: Outcome
 
 
@@ -38,10 +46,17 @@ def judged(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """
     output = tmp_path_factory.mktemp("judged") / "output"
     lax: dict[str, Any] = {"min_accuracy": 0.0}
+    tolerant = lax | {"baseline_significance": LEVEL}
+    # The same number for both: an accuracy of 0.7 is not yet an interval from 0.7 on.
+    strict = {"min_accuracy": 0.7, "min_wilson_lower": 0.7}
     return Judged(
         hopeless=run(output, config=UNTRAINED | {"gate": {"min_accuracy": 0.99}}),
         good=run(output),
         worse=run(output, config=UNTRAINED | {"gate": lax}),
+        far_worse=run(output, config=UNTRAINED | {"gate": tolerant}),
+        slightly_worse=run(output, config=HASTY | {"gate": lax}),
+        tolerated=run(output, config=HASTY | {"gate": tolerant}),
+        uncertain=run(output, config={"gate": strict}),
         alone=run(output, config=UNTRAINED | {"gate": lax | {"against_baseline": False}}),
     )
 
@@ -70,6 +85,63 @@ def test_a_worse_model_than_the_baseline_is_not_blessed(judged: Judged) -> None:
     assert worse["blessed"] is False
     assert judged.worse.exit_code == cli.EXIT_NONE_BLESSED, judged.worse.printed
     assert judged.worse.served == judged.good.served
+
+
+def test_significantly_worse_is_not_blessed(judged: Judged) -> None:
+    model = judged.far_worse.summary["models"]["tiny"]
+    assert model["gate"]["mcnemar_p"] <= LEVEL
+    assert model["blessed"] is False
+    assert "(gate.baseline_significance)" in model["refused_because"]
+    assert f"tiny is not blessed: {model['refused_because']}." in judged.far_worse.printed
+    assert judged.far_worse.served == judged.good.served
+    # Another gate is no reason to train again.
+    assert "Trainer.tiny" in judged.far_worse.cached
+
+
+def test_slightly_worse_is_refused_by_the_bare_comparison_alone(judged: Judged) -> None:
+    good, refused, passed = (
+        outcome.summary["models"]["tiny"]
+        for outcome in (judged.good, judged.slightly_worse, judged.tolerated)
+    )
+    gate = passed["gate"]
+    assert gate == refused["gate"]
+    assert gate["accuracy"] < gate["baseline_accuracy"] == good["gate"]["accuracy"]
+    fewer = gate["mcnemar_only_baseline_right"] - gate["mcnemar_only_candidate_right"]
+    assert fewer == good["correct"] - passed["correct"]
+    assert gate["mcnemar_p"] > LEVEL
+    assert refused["blessed"] is False
+    assert "(gate.against_baseline)" in refused["refused_because"]
+    assert passed["blessed"] is True
+    assert passed["refused_because"] is None
+    assert judged.slightly_worse.served == judged.good.served
+    assert judged.good.served.items() < judged.tolerated.served.items()
+
+
+def test_an_accuracy_that_18_images_cannot_vouch_for_is_refused(judged: Judged) -> None:
+    model = judged.uncertain.summary["models"]["tiny"]
+    assert model["accuracy"] == judged.good.summary["models"]["tiny"]["accuracy"] >= 0.7
+    assert model["gate"]["accuracy_wilson_lower"] == model["wilson95"][0] < 0.7
+    assert model["blessed"] is False
+    assert model["refused_because"] == (
+        f"the 95 % Wilson interval of accuracy {model['accuracy']:.4f} begins at "
+        f"{model['wilson95'][0]:.4f}, below 0.7 (gate.min_wilson_lower)"
+    )
+
+
+def test_the_confidence_curve_begins_with_all_images(judged: Judged) -> None:
+    from pipeline.evaluation_results import confidence_curve
+    from pipeline.layout import OutputLayout
+    from pipeline.summary import read_run
+
+    outputs = read_run(OutputLayout(judged.alone.output))
+    curve = confidence_curve(outputs.uri("Evaluator.tiny", "evaluation"))
+    model = judged.alone.summary["models"]["tiny"]
+    assert curve[0] == (0.0, model["total"], model["correct"])
+    # A third of three classes is the least that the highest probability can be.
+    assert curve[33] == (0.33, model["total"], model["correct"])
+    answered = [count for _, count, _ in curve]
+    assert answered == sorted(answered, reverse=True)
+    assert answered[-1] < answered[0]
 
 
 def test_a_worse_model_is_blessed_where_the_baseline_does_not_count(judged: Judged) -> None:

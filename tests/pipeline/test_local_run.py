@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from pipeline.layout import OutputLayout
 from schema import contract
 
 if TYPE_CHECKING:
+    from models.engines import EngineName
     from tests.pipeline.conftest import Outcome, Run, Snapshot
 
 pytestmark = pytest.mark.slow
@@ -92,7 +93,7 @@ def test_the_summary_has_the_keys_of_its_specification(first: Outcome) -> None:
     assert set(summary["models"]) == {"tiny"}
     assert set(summary["models"]["tiny"]) == {
         *("weights", "accuracy", "correct", "total", "confusion", "wilson95", "blessed"),
-        "pushed_to",
+        *("members", "gate", "refused_because", "abstain", "pushed_to", "training", "tuned"),
     }
     assert set(summary["seconds"]) == {*first.how, "total"}
 
@@ -183,13 +184,19 @@ def test_cached_features_are_those_of_the_raw_image(first: Outcome, phantom_fold
     import tensorflow as tf
     from tfx.utils import path_utils
 
-    from components.featurizer.executor import Job, Prefix
+    from models.engines import TENSORFLOW
+    from models.prefix import Job, Prefix
     from models.preprocessing import decode_and_resize
     from pipeline.summary import read_run
 
     outputs = read_run(OutputLayout(first.output))
     backbone = path_utils.serving_model_path(outputs.uri("PretrainedBackbone.tiny", "model"))
-    prefix = Prefix(Job("tiny", None, "head", backbone))
+    features = outputs.get("Featurizer.tiny", "features")
+    assert features is not None
+    engine = cast("EngineName", features.custom_properties["engine"].string_value)
+    job = Job("tiny", None, ("head",), backbone, ("block1", "last"), engine)
+    prefix, served = Prefix(job), Prefix(job._replace(engine=TENSORFLOW))
+    assert engine == prefix.engine != TENSORFLOW
     entries = read_manifest(outputs.uri("RadiographExampleGen", "manifest"))
     by_hash = {e.sha256: e for e in entries}
     files = tf.io.gfile.glob(outputs.uri("Featurizer.tiny", "features") + "/Split-test/features-*")
@@ -198,9 +205,14 @@ def test_cached_features_are_those_of_the_raw_image(first: Outcome, phantom_fold
         fields = tf.train.Example.FromString(record).features.feature
         entry = by_hash[fields[contract.SHA256].bytes_list.value[0].decode()]
         image = decode_and_resize((phantom_folder / entry.file).read_bytes())
+        of_the_graph = served(image[tf.newaxis])
         for name, expected in prefix(image[tf.newaxis]).items():
             raw = fields[contract.FEATURE_PREFIX + name].bytes_list.value[0]
-            np.testing.assert_allclose(np.frombuffer(raw, "float32"), expected[0], atol=1e-5)
+            stored = np.frombuffer(raw, "float32")
+            np.testing.assert_array_equal(stored, expected[0])
+            other = of_the_graph[name][0]
+            cosine = stored @ other / (np.linalg.norm(stored) * np.linalg.norm(other))
+            assert cosine > 0.999
         compared += 1
     assert compared == 18
 
@@ -281,3 +293,29 @@ def test_metadata_from_another_place_and_an_image_that_is_there_twice(
     assert {e.file: e.patient for e in entries} == {e.file: patients[e.file] for e in entries}
     assert all(e.patient for e in entries)
     assert len(entries) == 90
+
+
+def test_a_study_with_the_runs_seed_comes_to_the_same(
+    first: Outcome, phantom_folder: Path, tmp_path: Path
+) -> None:
+    from models.predictions import aligned, read_predictions
+    from pipeline.config import load_config
+    from pipeline.study.command import run_study
+    from pipeline.study.screen import StudyScreen
+
+    config = load_config(
+        first.output.parent / "output.yaml",
+        overrides={"data": {"dir": phantom_folder}, "output": tmp_path / "study"},
+    )
+    report = run_study(config, (3,), StudyScreen(1))
+    (split,) = report["data"]["splits"]
+    assert split["digest"] == first.summary["data"]["digest"]
+    result = json.loads((tmp_path / "study/results/tiny/seed-3.json").read_text())
+    (model_run,) = (first.output / "artifacts/Trainer.tiny/model_run").iterdir()
+    validation = json.loads((model_run / contract.VALIDATION_FILE).read_text())
+    assert result["validation"] == validation
+    (answers,) = aligned([read_predictions(str(model_run))])
+    assert sorted(result["eval"]["sha256"]) == list(answers.sha256)
+    # The Evaluator asks the served model, TensorFlow from the image on.
+    assert report["models"]["tiny"]["confusion"] == first.summary["models"]["tiny"]["confusion"]
+    assert report["models"]["tiny"]["weights"] == "random"

@@ -56,12 +56,12 @@ def test_too_many_bad_images_exit_with_2_and_name_them(
 def test_a_fault_of_the_program_exits_with_1_and_names_the_node(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from components.featurizer import executor
+    from models import prefix
 
     def broken(*_: object) -> None:
         raise OSError("disk on fire")
 
-    monkeypatch.setattr(executor, "load_network", broken)
+    monkeypatch.setattr(prefix, "load_frozen", broken)
     outcome = run(tmp_path / "output")
     assert outcome.exit_code == cli.EXIT_ERROR
     assert "Featurizer.tiny" in outcome.printed

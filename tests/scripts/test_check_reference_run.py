@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from scripts.check_reference_run import COUNTS, WEIGHTS, main, problems
+from scripts.check_reference_run import COUNTS, MODELS, WEIGHTS, main, problems
 
 CLASSES = ("COVID-19", "Normal", "Viral Pneumonia")
 
 
 @pytest.fixture
 def good(tmp_path: Path) -> dict[str, Any]:
-    for name in (*WEIGHTS, "champion"):
+    for name in (*MODELS, "champion"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").touch()
     return {
@@ -28,13 +28,13 @@ def good(tmp_path: Path) -> dict[str, Any]:
         },
         "models": {
             name: {
-                "weights": weights,
+                "weights": WEIGHTS.get(name),
                 "accuracy": 0.95,
                 "total": 129,
                 "blessed": True,
                 "pushed_to": str(tmp_path / name),
             }
-            for name, weights in WEIGHTS.items()
+            for name in MODELS
         },
         "champion_pushed_to": str(tmp_path / "champion"),
     }

@@ -16,7 +16,8 @@ from tfx.types import standard_artifacts
 
 from components.champion import Champion
 from components.champion.component import Candidate
-from components.champion.executor import Executor, Score, choose, input_key
+from components.champion.executor import Executor, input_key
+from models.choice import Score, choose
 from schema import contract
 
 

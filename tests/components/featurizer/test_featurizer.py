@@ -20,8 +20,10 @@ from tfx.types import standard_artifacts
 
 from components.featurizer import Featurizer, executor
 from components.pretrained_backbone import PretrainedBackbone
+from models import engines, prefix
 from models.backbones import build_network, get_backbone
-from models.boundary import load_network
+from models.boundary import load_frozen, load_network
+from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
 from schema import contract
 
 CLASSES = (b"COVID-19", b"Normal", b"Viral Pneumonia")
@@ -94,10 +96,19 @@ def featurize(
     backbone_dir: Path,
     tiny_backbone: str,
 ) -> Run:
-    """(splits, settings…) → folder of the features; calls the executor by itself."""
+    """(splits, settings…) → folder of the features; calls the executor by itself.
+
+    `ran` is the engine that the artifact has to name.
+    """
 
     def run(
-        splits: Splits, *, files: int = 1, weights: Path = backbone_dir, **properties: Any
+        splits: Splits,
+        *,
+        files: int = 1,
+        weights: Path = backbone_dir,
+        boundary: str = "block2",
+        ran: str = OPENVINO_F32,
+        **properties: Any,
     ) -> Path:
         root = tmp_path_factory.mktemp("run")
         model, features = standard_artifacts.Model(), standard_artifacts.Examples()
@@ -108,12 +119,15 @@ def featurize(
             {"features": [features]},
             {
                 "backbone": tiny_backbone,
-                "boundary": "block2",
+                "boundaries": json.dumps([boundary]),
+                "taps": '["block1", "last"]',
                 "views": '["identity", "mirror"]',
+                "engine": OPENVINO_F32,
                 **properties,
             },
         )
         assert features.split_names == examples.split_names
+        assert features.get_string_custom_property("engine") == ran
         return Path(features.uri)
 
     return run
@@ -178,15 +192,19 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
         examples=importer.outputs["result"],
         model=backbone.outputs["model"],
         backbone=tiny_backbone,
-        boundary="head",
+        boundaries=["head"],
+        taps=["block1", "last"],
         scaling=None,
         views=("identity", "mirror"),
+        engine=OPENVINO_F32,
+        engine_version="2026.4",
         code_digest="",
     )
     connection = launch(importer, backbone, featurizer)
     artifacts = mlmd.MetadataStore(connection).get_artifacts_by_type("Examples")
     (features,) = (a for a in artifacts if a.uri != given_examples.uri)
     assert json.loads(features.properties["split_names"].string_value) == list(SPLITS)
+    assert features.custom_properties["engine"].string_value == OPENVINO_F32
     root = Path(features.uri)
     assert _by_key(root, "train").keys() == _keys(SPLITS["train"], "identity", "mirror")
     for split in ("eval", "test"):
@@ -194,15 +212,17 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
     assert not [name for name in _files(root) if "unfinished" in name]
 
 
+@pytest.mark.parametrize("engine", [OPENVINO_F32, TENSORFLOW])
 def test_records_hold_the_features_and_whose_they_are(
-    featurize: Run, backbone_dir: Path, tiny_backbone: str
+    featurize: Run, backbone_dir: Path, tiny_backbone: str, engine: str
 ) -> None:
     numbers = range(1, 5)
-    records = _by_key(featurize({"eval": numbers}, boundary="head"), "eval")
+    root = featurize({"eval": numbers}, boundary="head", engine=engine, ran=engine)
+    records = _by_key(root, "eval")
     network = load_network(tiny_backbone, None, "head", str(backbone_dir / "Format-Serving"))
     pixels = np.stack([_pixels(number) for number in numbers]).astype(np.float32)
     wanted = {name: tensor.numpy() for name, tensor in network.prefix(pixels).items()}
-    assert wanted.keys() == {"penultimate", "last"}
+    assert wanted.keys() == {"block1", "last"}
     for row, number in enumerate(numbers):
         fields = records[_sha256(number), "identity"]
         label = number % len(CLASSES)
@@ -218,10 +238,12 @@ def test_records_hold_the_features_and_whose_they_are(
 
 
 def test_without_a_frozen_part_the_pixels_are_handed_on(featurize: Run) -> None:
-    records = _by_key(featurize({"train": [1, 2]}, boundary="input"), "train")
+    # There is nothing to compute, and so nothing for OpenVINO to do.
+    root = featurize({"train": [1, 2]}, boundary="input", ran=TENSORFLOW)
+    records = _by_key(root, "train")
     for number in (1, 2):
         for view, turned in (("identity", number), ("mirror", -number)):
-            found = _array(records[_sha256(number), view], "boundary", "u1")
+            found = _array(records[_sha256(number), view], "map_input", "u1")
             np.testing.assert_array_equal(found.reshape(SIDE, SIDE, 1), _pixels(turned))
 
 
@@ -229,7 +251,7 @@ def test_the_mirror_view_is_the_features_of_the_mirrored_image(featurize: Run) -
     records = _by_key(featurize({"train": [3, -3]}), "train")
 
     def features(number: int, view: str) -> np.ndarray:
-        return _array(records[_sha256(number), view], "boundary", "<f2").astype(np.float32)
+        return _array(records[_sha256(number), view], "map_block2", "<f2").astype(np.float32)
 
     np.testing.assert_allclose(features(3, "mirror"), features(-3, "identity"), atol=2e-3)
     np.testing.assert_allclose(features(3, "identity"), features(-3, "mirror"), atol=2e-3)
@@ -251,16 +273,52 @@ def test_another_scaling_gives_other_features(featurize: Run) -> None:
     assert own != paper
 
 
+@pytest.mark.parametrize("engine", [OPENVINO_F32, OPENVINO_BF16, TENSORFLOW])
 def test_files_are_the_same_whatever_the_order_and_files_of_the_input(
-    featurize: Run, monkeypatch: pytest.MonkeyPatch
+    featurize: Run, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
-    first = _files(featurize(SPLITS))
+    monkeypatch.setattr(engines, "has_bf16", lambda: True)
+    run = functools.partial(featurize, engine=engine, ran=engine)
+    first = _files(run(SPLITS))
     assert len(first) > len(SPLITS), "one shard a split shows nothing"
-    assert _files(featurize(SPLITS)) == first
+    assert _files(run(SPLITS)) == first
     turned = {split: list(numbers)[::-1] for split, numbers in SPLITS.items()}
-    assert _files(featurize(turned)) == first
-    assert _files(featurize(turned, files=3)) == first
+    assert _files(run(turned)) == first
+    assert _files(run(turned, files=3)) == first
+
+
+def test_with_openvino_neighbours_and_shards_leave_no_trace(
+    featurize: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of shards, and who is in one, follows from the size of the data."""
+
+    name = contract.FEATURE_PREFIX + "map_block2"
+
+    def features(splits: Splits) -> dict[tuple[bytes, str], bytes]:
+        found = _by_key(featurize(splits), "train")
+        return {key: fields[name].bytes_list.value[0] for key, fields in found.items()}
+
+    alone = features({"train": [7]})
+    together = features({"train": range(1, 12)})
+    monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
+    assert features({"train": range(1, 12)}) == together
+    assert alone.items() <= together.items()
+
+
+def test_what_openvino_cannot_take_goes_through_tensorflow(
+    featurize: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no translator found for op")
+
+    wanted = _files(featurize({"eval": [1, 2]}, engine=TENSORFLOW, ran=TENSORFLOW))
+    monkeypatch.setattr(engines, "converted", refuse)
+    assert _files(featurize({"eval": [1, 2]}, ran=TENSORFLOW)) == wanted
+
+
+def test_without_images_no_engine_ran(featurize: Run) -> None:
+    featurize({"train": [], "eval": []}, ran="none")
 
 
 def test_the_content_hash_decides_the_shard(
@@ -292,7 +350,8 @@ def test_no_image_is_lost(featurize: Run, sizes: tuple[int, ...], shard_bytes: i
     splits = {split: range(size) for split, size in zip(contract.SPLITS, sizes, strict=True)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "_SHARD_BYTES", shard_bytes)
-        root = featurize(splits, boundary="head")
+        ran = OPENVINO_F32 if any(sizes) else "none"
+        root = featurize(splits, boundary="head", ran=ran)
     for split, numbers in splits.items():
         views = ("identity", "mirror") if split == contract.SPLIT_TRAIN else ("identity",)
         assert _by_key(root, split).keys() == _keys(numbers, *views)
@@ -304,9 +363,9 @@ def test_the_prefix_is_loaded_once(featurize: Run, monkeypatch: pytest.MonkeyPat
 
     def load(*job: Any) -> Any:
         loaded.append(job)
-        return load_network(*job)
+        return load_frozen(*job)
 
-    monkeypatch.setattr(executor, "load_network", load)
+    monkeypatch.setattr(prefix, "load_frozen", load)
     monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
     assert len(_files(featurize(SPLITS, boundary="head"))) > len(SPLITS)
     assert len(loaded) == 1
@@ -314,7 +373,7 @@ def test_the_prefix_is_loaded_once(featurize: Run, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 @pytest.mark.parametrize(
-    ("kernel", "boundary", "name"), [(1e6, "block2", "boundary"), (1e30, "head", "last")]
+    ("kernel", "boundary", "name"), [(1e6, "block2", "map_block2"), (1e30, "head", "last")]
 )
 def test_what_does_not_fit_the_stored_type_stops_the_run(
     tmp_path: Path, tiny_backbone: str, featurize: Run, kernel: float, boundary: str, name: str

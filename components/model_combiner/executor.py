@@ -1,0 +1,79 @@
+"""Reads the members' validation answers, fits the rule, writes one SavedModel."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Final
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from absl import logging
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from schema import contract
+
+MODEL: Final = "model"
+RUN: Final = "run"
+TRANSFORM_GRAPH: Final = "transform_graph"
+
+
+def input_key(kind: str, member: str) -> str:
+    """The input key of one artifact of one member."""
+    return f"{kind}_{member}"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes what Trainer writes, for a combination of what Trainers wrote."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Fits and exports the combination.
+
+        Raises:
+            ValueError: fewer than two members, or their validation splits differ.
+        """
+        from models.combination import CombinedModel, fit_combination
+        from models.predictions import read_predictions, write_predictions
+        from models.signatures import export
+
+        prefix = input_key(MODEL, "")
+        names = sorted(key.removeprefix(prefix) for key in input_dict if key.startswith(prefix))
+
+        def uri(kind: str, name: str) -> str:
+            return artifact_utils.get_single_uri(input_dict[input_key(kind, name)])
+
+        classes = json.loads(exec_properties["classes"])
+        combination = fit_combination(
+            exec_properties["kind"],
+            {name: read_predictions(uri(RUN, name)) for name in names},
+            n_classes=len(classes),
+            abstain_accuracy=exec_properties["abstain_accuracy"],
+        )
+        logging.info("Combination: %s", combination.rule)
+        run_dir = artifact_utils.get_single_uri(output_dict["model_run"])
+        _write_json(run_dir, contract.VALIDATION_FILE, combination.validation)
+        write_predictions(run_dir, combination.predictions)
+        graph = artifact_utils.get_single_uri(input_dict[TRANSFORM_GRAPH])
+        model = CombinedModel(
+            tft.TFTransformOutput(graph).transform_features_layer(),
+            combination.rule,
+            {name: path_utils.serving_model_path(uri(MODEL, name)) for name in names},
+            classes,
+            combination.validation["abstain"]["threshold"],
+        )
+        artifact = artifact_utils.get_single_instance(output_dict["model"])
+        export(model, path_utils.serving_model_dir(artifact.uri))
+
+
+def _write_json(directory: str, name: str, value: dict[str, Any]) -> None:
+    tf.io.gfile.makedirs(directory)
+    with tf.io.gfile.GFile(os.path.join(directory, name), "w") as file:
+        json.dump(value, file, indent=1, allow_nan=False)

@@ -1,0 +1,260 @@
+"""Models put together from the backbones': the mean of all, and a cascade.
+
+A member's answer has two forms: `contract.FLAT`, one softmax over all classes, and, where
+a class is healthy, `contract.HIERARCHICAL`: P(healthy), and P(sick) P(illness | sick) for
+each illness. Both are probabilities of all classes, so "sick or healthy first, then which
+illness" needs no second kind of output: the class with the highest product is the answer,
+and what TFMA computes from the probabilities is what is served.
+
+Each rule exists twice: in NumPy, to be fitted to the members' answers on the validation
+split, and in TensorFlow, to be served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models.calibration import (
+    ABSTAIN_ALWAYS,
+    TINY,
+    apply_temperature,
+    fit_temperature,
+    round_between,
+    validation_report,
+)
+from models.predictions import Predictions, aligned
+from models.signatures import ServedModel
+from schema import contract
+
+Kind = Literal["ensemble", "cascade"]
+# Transformed images, string [batch] -> head -> probabilities float32 [batch, n].
+Member = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the members' answers become one.
+
+    Attributes:
+        kind: `ensemble`: the mean of the members' flat probabilities. `cascade`: the first
+            member's hierarchical probabilities where the highest is at least `threshold`,
+            elsewhere the mean of all members' hierarchical ones; flat ones where no class
+            is healthy.
+        members: their names, in the order in which they are asked.
+        threshold: of the cascade; not used by the ensemble.
+        temperature: of the result (see `models.calibration`). A mean of calibrated
+            probabilities is not calibrated: where members differ, it is less sure than it
+            is right.
+    """
+
+    kind: Kind
+    members: tuple[str, ...]
+    threshold: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A rule, and how it does on the validation split.
+
+    Attributes:
+        rule: fitted.
+        predictions: the calibrated answers, as `contract.FLAT`; their cost is what an image
+            costs on average.
+        validation: what `models.calibration.validation_report` says of them, and `members`,
+            `multiply_adds`; of a cascade also `cascade`: `first` (the member that is asked
+            first), `threshold` and `share_passed_on` (of the images, to all members).
+    """
+
+    rule: Rule
+    predictions: Predictions
+    validation: dict[str, Any]
+
+
+def fit_combination(
+    kind: Kind, runs: Mapping[str, Predictions], *, n_classes: int, abstain_accuracy: float
+) -> Combination:
+    """Fits a rule to the members' answers on the validation split.
+
+    Args:
+        kind: of rule.
+        runs: member -> its calibrated answers; at least two members.
+        n_classes: number of classes.
+        abstain_accuracy: see `models.calibration.abstain_threshold`.
+
+    Raises:
+        ValueError: fewer than two members, or they didn't answer the same images.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"runs: {len(runs)} members; there is nothing to put together")
+    # A cascade's first member is its cheapest; names settle ties, and the others' order.
+    names = sorted(runs)
+    if kind == contract.CASCADE:
+        first = min(names, key=lambda name: (runs[name].multiply_adds, name))
+        names = [first, *(name for name in names if name != first)]
+    members = aligned([runs[name] for name in names])
+    labels = members[0].labels
+    answers = [member.probabilities for member in members]
+    threshold = _cascade_threshold(answers, labels) if kind == contract.CASCADE else 0.0
+    draft = Rule(kind, tuple(names), threshold, temperature=1.0)
+    raw = combine(draft, answers)
+    rule = Rule(kind, tuple(names), threshold, fit_temperature(raw, labels))
+    calibrated = combine(rule, answers)
+    costs = [member.multiply_adds for member in members]
+    passed_on = float(is_passed_on(rule, answers).mean()) if kind == contract.CASCADE else 1.0
+    expected_cost = round(costs[0] + passed_on * sum(costs[1:]))
+    report = validation_report(
+        calibrated,
+        labels,
+        n_classes=n_classes,
+        temperature=rule.temperature,
+        uncalibrated=raw,
+        abstain_accuracy=abstain_accuracy,
+    )
+    report |= {"members": sorted(names), "multiply_adds": expected_cost}
+    if kind == contract.CASCADE:
+        report["cascade"] = {
+            "first": names[0],
+            "threshold": threshold,
+            "share_passed_on": passed_on,
+        }
+    predictions = Predictions(members[0].sha256, labels, {contract.FLAT: calibrated}, expected_cost)
+    return Combination(rule, predictions, report)
+
+
+def combine(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """Applies a rule to answers that are all there.
+
+    Args:
+        rule: what to do.
+        answers: of the members in the rule's order, head -> float [images, n].
+
+    Returns:
+        Calibrated probabilities, float64 [images, n].
+    """
+    if rule.kind == contract.ENSEMBLE:
+        mean = np.mean([answer[contract.FLAT] for answer in answers], axis=0)
+        return apply_temperature(mean, rule.temperature)
+    hierarchical = [_stepwise(answer) for answer in answers]
+    unsure = is_passed_on(rule, answers)[:, np.newaxis]
+    chosen = np.where(unsure, np.mean(hierarchical, axis=0), hierarchical[0])
+    return apply_temperature(chosen, rule.temperature)
+
+
+def _stepwise(answer: Mapping[str, Any]) -> Any:
+    """Sick or healthy first, where the member knows how."""
+    return answer[contract.HIERARCHICAL if contract.HIERARCHICAL in answer else contract.FLAT]
+
+
+def is_passed_on(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """Which images a cascade's first member is too unsure of.
+
+    Args:
+        rule: of a cascade.
+        answers: as for `combine`.
+
+    Returns:
+        bool [images].
+    """
+    unsure: np.ndarray = _stepwise(answers[0]).max(axis=-1) < rule.threshold
+    return unsure
+
+
+def _cascade_threshold(answers: Sequence[Mapping[str, np.ndarray]], labels: np.ndarray) -> float:
+    """The smallest confidence of the first member that is as good as asking all.
+
+    That is: the validation accuracy is not below that of the mean of all members for every
+    image. 0, where the first member is as good by itself; above 1, where it is of no use.
+    Between two images' confidences lie many numbers that do the same: of those the roundest
+    is taken, as in `models.calibration.abstain_threshold`.
+    """
+    hierarchical = [_stepwise(answer) for answer in answers]
+    confidence = hierarchical[0].max(axis=-1)
+    alone = hierarchical[0].argmax(axis=-1) == labels
+    together = np.mean(hierarchical, axis=0).argmax(axis=-1) == labels
+    thresholds = np.unique(confidence)
+    below = 0.0
+    for index, threshold in enumerate(thresholds.tolist()):
+        if np.where(confidence >= threshold, alone, together).sum() >= together.sum():
+            return round_between(below, threshold) if index else 0.0
+        below = threshold
+    return ABSTAIN_ALWAYS
+
+
+def combine_tensors(rule: Rule, members: Sequence[Member], pngs: tf.Tensor) -> tf.Tensor:
+    """`combine` in TensorFlow, which asks members only what the rule needs to know.
+
+    Args:
+        rule: what to do.
+        members: in the rule's order. Each has to cope with an empty batch, and at no cost,
+            since the later members of a cascade get one when the first is sure.
+        pngs: transformed images, string [batch].
+
+    Returns:
+        Calibrated probabilities, float32 [batch, n].
+    """
+    if rule.kind == contract.ENSEMBLE:
+        answers = [member(pngs)[contract.FLAT] for member in members]
+        return _calibrated(tf.add_n(answers) / len(members), rule.temperature)
+    first, *others = members
+    alone = _stepwise(first(pngs))
+    unsure = tf.where(tf.reduce_max(alone, axis=-1) < rule.threshold)
+    rows = tf.squeeze(unsure, axis=-1)
+    asked = tf.gather(pngs, rows)
+    answers = [tf.gather(alone, rows), *(_stepwise(member(asked)) for member in others)]
+    together = tf.add_n(answers) / len(members)
+    chosen = tf.tensor_scatter_nd_update(alone, unsure, together)
+    return _calibrated(chosen, rule.temperature)
+
+
+def _calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
+    return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, TINY)) / temperature)
+
+
+class _SavedMember(tf.Module):
+    """What of a saved model takes part: not its own transform graph and signatures."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__()
+        loaded = tf.saved_model.load(directory)
+        self.classify = loaded.classify
+        self.weights = loaded.weights
+
+    def __call__(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        answers: Mapping[str, tf.Tensor] = self.classify(pngs)
+        return answers
+
+
+class CombinedModel(ServedModel):
+    """Saved models behind one transform graph, ready to be exported as one SavedModel."""
+
+    def __init__(
+        self,
+        transform_layer: keras.layers.Layer,
+        rule: Rule,
+        directories: Mapping[str, str],
+        classes: Sequence[str],
+        abstain_below: float,
+    ) -> None:
+        """Loads the members.
+
+        Args:
+            transform_layer: `TFTransformOutput.transform_features_layer()`.
+            rule: how their answers become one.
+            directories: member -> folder of its SavedModel, a `BackboneModel`'s; not needed
+                any more once this model is saved.
+            classes: names in the order of the probabilities.
+            abstain_below: see `ServedModel`.
+        """
+        super().__init__(transform_layer, classes, abstain_below)
+        self.rule = rule
+        self.members = [_SavedMember(directories[name]) for name in rule.members]
+
+    def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {contract.FLAT: combine_tensors(self.rule, self.members, pngs)}

@@ -1,0 +1,208 @@
+"""What runs a frozen network's forward pass: OpenVINO's CPU plugin, or TensorFlow.
+
+The served model stays TensorFlow's. Features computed by OpenVINO are close to its own, not
+equal: tests bound the difference.
+
+An image goes through OpenVINO alone, several images in flight: larger batches are no
+faster there, and so an image's features can't depend on its neighbours, nor on the number
+of threads, of streams or of images in flight.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from absl import logging
+
+from models.openvino_runtime import has_bf16, import_openvino
+from schema import contract
+
+if TYPE_CHECKING:
+    import keras
+
+EngineName = Literal["openvino-bf16", "openvino-f32", "tensorflow"]
+OPENVINO_BF16: Final[EngineName] = "openvino-bf16"
+OPENVINO_F32: Final[EngineName] = "openvino-f32"
+TENSORFLOW: Final[EngineName] = "tensorflow"
+
+# What OpenVINO calls the two precisions.
+PRECISIONS: Final = {OPENVINO_BF16: "bf16", OPENVINO_F32: "f32"}
+_INPUT: Final = "image"
+# Images in flight beyond those that run: the streams' work while the next batch is decoded.
+_WAITING: Final = 8
+
+Features = dict[str, np.ndarray]
+
+
+class Engine(ABC):
+    """Runs a network: images -> named tensors.
+
+    Attributes:
+        name: what runs it, for the lineage.
+    """
+
+    name: EngineName
+
+    @abstractmethod
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[Features]:
+        """Runs many batches; takes the next ones while earlier ones are computed.
+
+        Args:
+            batches: grey levels 0..255, uint8 or float [n, 256, 256, 1]; n may
+                vary, and is at least 1.
+
+        Yields:
+            For each batch, in order: output name -> float32 [n, ...].
+        """
+
+    def __call__(self, images: np.ndarray) -> Features:
+        """Runs one batch (see `stream`)."""
+        (features,) = self.stream([images])
+        return features
+
+
+class TensorFlowEngine(Engine):
+    """TensorFlow, on whatever device it takes."""
+
+    name = TENSORFLOW
+
+    def __init__(self, network: keras.Model) -> None:
+        """Keeps the network.
+
+        Args:
+            network: image [batch, 256, 256, 1] -> {name: tensor}.
+        """
+        import tensorflow as tf
+
+        self._forward = tf.function(
+            lambda images: network(images, training=False), reduce_retracing=True, autograph=False
+        )
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[Features]:
+        """Runs batch after batch."""
+        import tensorflow as tf
+
+        for images in batches:
+            outputs = self._forward(tf.cast(images, tf.float32))
+            yield {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+class OpenVinoEngine(Engine):
+    """OpenVINO's CPU plugin. Several threads may call `stream` at the same time."""
+
+    def __init__(self, network: keras.Model, names: Iterable[str], engine: EngineName) -> None:
+        """Converts and compiles the network, in memory.
+
+        Args:
+            network: image [batch, 256, 256, 1] -> {name: tensor}; later changes of its
+                weights are not seen.
+            names: of the outputs.
+            engine: one of OpenVINO's; says the precision.
+
+        Raises:
+            Exception: OpenVINO isn't there, can't convert or compile the network, or lost
+                the name of an output. It has no class of its own for all of them.
+        """
+        openvino = import_openvino()
+        self.name = engine
+        self._compiled = openvino.Core().compile_model(
+            converted(network),
+            "CPU",
+            {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": PRECISIONS[engine]},
+        )
+        # Asked for by name, since OpenVINO orders outputs its own way; fails where it has none.
+        self._outputs = {name: self._compiled.output(name) for name in names}
+        running = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._in_flight = running + _WAITING
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[Features]:
+        """Runs the images of all batches one by one, several in flight."""
+        idle: list[Any] = []
+        running: deque[Any] = deque()
+        done: list[Features] = []
+        sizes: deque[int] = deque()
+        for images in batches:
+            sizes.append(len(images))
+            for image in np.asarray(images):
+                if len(running) == self._in_flight:
+                    idle.append(running.popleft())
+                    done.append(self._result(idle[-1]))
+                # Made here, not shared: each thread's stream has its own.
+                request = idle.pop() if idle else self._compiled.create_infer_request()
+                request.start_async({0: np.asarray(image[np.newaxis], np.float32)})
+                running.append(request)
+            while sizes and len(done) >= sizes[0]:
+                yield _stacked(self._outputs, done, sizes.popleft())
+        while running:
+            done.append(self._result(running.popleft()))
+        while sizes:
+            yield _stacked(self._outputs, done, sizes.popleft())
+
+    def _result(self, request: Any) -> Features:
+        request.wait()
+        # Copied: the request's own memory is overwritten by its next image.
+        return {
+            name: request.get_tensor(port).data[0].copy() for name, port in self._outputs.items()
+        }
+
+
+def _stacked(names: Iterable[str], done: list[Features], count: int) -> Features:
+    """Takes the first results from the list and makes them one batch."""
+    taken = done[:count]
+    del done[:count]
+    return {name: np.stack([features[name] for features in taken]) for name in names}
+
+
+def load_engine(wanted: EngineName, network: keras.Model, names: Sequence[str]) -> Engine:
+    """The engine asked for, or the next best that takes the network; says so in the log.
+
+    Args:
+        wanted: what to use.
+        network: image [batch, 256, 256, 1] -> {name: tensor}.
+        names: of the outputs.
+
+    Returns:
+        An engine whose `name` says what runs: f32 where this machine lacks bf16, TensorFlow
+        where OpenVINO is missing or can't take the network, or where there is nothing to
+        compute since the network only hands the image on.
+    """
+    if wanted == TENSORFLOW or not network.weights:
+        return TensorFlowEngine(network)
+    if wanted == OPENVINO_BF16 and not has_bf16():
+        logging.warning("%s: this CPU has no bf16; going on with f32.", network.name)
+        wanted = OPENVINO_F32
+    try:
+        return OpenVinoEngine(network, names, wanted)
+    except Exception as error:
+        logging.warning("%s: OpenVINO can't run it, TensorFlow does: %s", network.name, error)
+        return TensorFlowEngine(network)
+
+
+def converted(network: keras.Model) -> Any:
+    """The network as an `openvino.Model` for one image at a time, its outputs named.
+
+    Args:
+        network: image [batch, 256, 256, 1] -> {name: tensor}.
+    """
+    import tensorflow as tf
+
+    shape = (1, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1)
+    forward = tf.function(
+        lambda image: network(image, training=False),
+        input_signature=[tf.TensorSpec(shape, tf.float32, name=_INPUT)],
+        autograph=False,
+    )
+    # Straight from the traced function: through a SavedModel takes longer, and a disk.
+    traced = forward.get_concrete_function()
+    model = import_openvino().convert_model(traced)
+    # An image that is only handed on keeps the input's name alone; TensorFlow's name of the
+    # tensor then still says which output it is.
+    tensors = {tensor.name: name for name, tensor in traced.structured_outputs.items()}
+    for output in model.outputs:
+        if output.node.friendly_name in tensors:
+            output.tensor.add_names({tensors[output.node.friendly_name]})
+    return model

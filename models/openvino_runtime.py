@@ -1,0 +1,47 @@
+"""OpenVINO itself: how it is imported, and whether this CPU has bf16. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+CPUINFO: Final = Path("/proc/cpuinfo")
+# Instructions that multiply bf16 numbers, in the kernel's spelling.
+_BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+def import_openvino() -> ModuleType:
+    """Imports OpenVINO; every import of this project goes through here.
+
+    Unless told otherwise, its package `openvino_telemetry` reports each import and
+    conversion to the maker and leaves files in the home folder. Where that package can't be
+    imported, OpenVINO takes a stand-in of its own that does nothing.
+
+    Raises:
+        ImportError: it isn't installed, or can't be loaded here.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino
+
+
+def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether this CPU multiplies bf16 numbers.
+
+    OpenVINO's own list of capabilities has BF16 wherever AVX-512 is, emulated if need be.
+
+    Args:
+        cpuinfo: the kernel's description of the CPUs; where it can't be read, the answer
+            is no.
+    """
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return not _BF16_FLAGS.isdisjoint(flags.split())

@@ -1,0 +1,66 @@
+"""A frozen prefix, loaded and handed to an engine: images -> features as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from models.backbones import Scaling
+from models.boundary import load_frozen
+from models.engines import TENSORFLOW, EngineName, load_engine
+
+
+class Job(NamedTuple):
+    """What a worker needs to rebuild the prefix.
+
+    Attributes:
+        backbone, scaling, boundaries, backbone_dir, taps: arguments of `load_frozen`.
+        engine: what is to run it.
+    """
+
+    backbone: str
+    scaling: Scaling | None
+    boundaries: tuple[str, ...]
+    backbone_dir: str
+    taps: tuple[str, ...]
+    engine: EngineName = TENSORFLOW
+
+
+class Prefix:
+    """A loaded prefix: uint8 images -> features in their stored dtype.
+
+    Attributes:
+        engine: name of what runs it, which needn't be what was asked for.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Builds the network, loads its weights and hands it to the engine."""
+        frozen = load_frozen(*job[:-1])
+        self._specs = frozen.features
+        self._engine = load_engine(job.engine, frozen.prefix, list(frozen.features))
+        self.engine = self._engine.name
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """Featurizes batches of uint8 [n, 256, 256, 1], in order, several in flight.
+
+        Raises:
+            FloatingPointError: an activation doesn't fit the stored dtype.
+        """
+        for features in self._engine.stream(batches):
+            yield {name: self._stored(name, array) for name, array in features.items()}
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Featurizes one batch (see `stream`)."""
+        (features,) = self.stream([images])
+        return features
+
+    def _stored(self, name: str, array: np.ndarray) -> np.ndarray:
+        stored = array.astype(self._specs[name].dtype)
+        if not np.isfinite(stored).all():
+            raise FloatingPointError(
+                f"features {name}: an activation is no number or beyond "
+                f"{stored.dtype}'s range; move the boundary."
+            )
+        return stored

@@ -1,0 +1,57 @@
+"""Loads or draws a backbone's weights, and saves them where the network's parts look."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from models.backbones import build_network, get_backbone, load_weights
+from schema import contract
+from schema.errors import InputError
+
+
+def save_pretrained(
+    backbone: str, directory: str, *, seed: int, path: str | None = None, sha256: str = ""
+) -> None:
+    """Writes `backbone.weights.h5`, for `models.boundary.load_network`.
+
+    The network is built, so that weights that don't fit fail here and not later.
+
+    Args:
+        backbone: name in the table.
+        directory: local or remote; made where it isn't there.
+        seed: of the random weights.
+        path: HDF5 file, local or remote; None for random weights.
+        sha256: hex digest that the file must have.
+
+    Raises:
+        InputError: the file is gone, is another one by now, or doesn't fit.
+    """
+    keras.utils.set_random_seed(seed)
+    network = build_network(get_backbone(backbone))
+    tf.io.gfile.makedirs(directory)
+    with tempfile.TemporaryDirectory() as folder:
+        if path:
+            load_weights(network, str(_fetch(path, folder, sha256)), shown_as=path)
+        local = os.path.join(folder, contract.BACKBONE_WEIGHTS_FILE)
+        network.save_weights(local)
+        target = os.path.join(directory, contract.BACKBONE_WEIGHTS_FILE)
+        tf.io.gfile.copy(local, target, overwrite=True)
+
+
+def _fetch(path: str, folder: str, sha256: str) -> Path:
+    """Copies the file here (HDF5 needs a local one) and checks that it is the one meant."""
+    local = Path(folder) / f"given-{os.path.basename(path)}"
+    try:
+        tf.io.gfile.copy(path, str(local))
+    except tf.errors.OpError as error:
+        raise InputError(f"weights: {path} can't be read: {error.message}") from error
+    found = hashlib.sha256(local.read_bytes()).hexdigest()
+    if found != sha256:
+        raise InputError(f"weights: {path} changed while the run started; start it again.")
+    return local

@@ -1,0 +1,146 @@
+"""Reads what Evaluator found out about a model on the test split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import validation_result_pb2
+
+from pipeline.evaluation import ACCURACY
+from pipeline.tfma_metrics import (
+    CONFIDENCE_CURVE,
+    MCNEMAR_P,
+    ONLY_BASELINE_RIGHT,
+    ONLY_CANDIDATE_RIGHT,
+    WILSON_LOWER,
+)
+
+BASELINE_ACCURACY = "baseline_accuracy"
+
+
+def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
+    """What TFMA computed of the candidate.
+
+    TFMA names the models only where there are two, the candidate and the baseline; asked
+    for no name, it then finds metrics, but no plots.
+
+    Args:
+        evaluation_uri: of Evaluator's `evaluation`.
+    """
+    result = tfma.load_eval_result(evaluation_uri)
+    if result.plots:
+        return result
+    return tfma.load_eval_result(evaluation_uri, model_name=tfma.CANDIDATE_KEY)
+
+
+def confidence_curve(
+    evaluation_uri: str, slice_key: tuple[tuple[str, Any], ...] = ()
+) -> list[tuple[float, int, int]]:
+    """How the candidate would fare if it answered only when sure.
+
+    Coverage at a threshold is its answered images over those answered at 0.00, accuracy its
+    right ones over its answered ones.
+
+    Args:
+        evaluation_uri: of Evaluator's `evaluation`.
+        slice_key: of the images, as TFMA writes it, such as (("sex", "F"),); all where empty.
+
+    Returns:
+        (threshold, answered, right) for each threshold from 0.00 to 1.00 in steps of 0.01:
+        images whose highest probability is at least the threshold, and how many of them the
+        candidate gets right.
+
+    Raises:
+        KeyError: no such slice, or an evaluation from before there was this metric.
+    """
+    metrics = _metrics(candidate_result(evaluation_uri), slice_key)
+    if CONFIDENCE_CURVE not in metrics:
+        raise KeyError(f"{evaluation_uri} holds no {CONFIDENCE_CURVE}")
+    value = metrics[CONFIDENCE_CURVE]["arrayValue"]
+    rows = np.reshape(value["float64Values"], value["shape"]).tolist()
+    return [(threshold, round(answered), round(right)) for threshold, answered, right in rows]
+
+
+def gate_figures(evaluation_uri: str) -> dict[str, float]:
+    """What the gate looks at, on the whole test split.
+
+    Args:
+        evaluation_uri: of Evaluator's `evaluation`.
+
+    Returns:
+        Accuracy and the lower end of its Wilson interval; where there was a baseline also its
+        accuracy, McNemar's p, and how many images only one of both gets right.
+    """
+    metrics = _metrics(candidate_result(evaluation_uri))
+    figures = {name: _number(metrics, name) for name in (ACCURACY, WILSON_LOWER)}
+    if ONLY_BASELINE_RIGHT in metrics:
+        baseline = tfma.load_eval_result(evaluation_uri, model_name=tfma.BASELINE_KEY)
+        figures[BASELINE_ACCURACY] = _number(_metrics(baseline), ACCURACY)
+        figures[MCNEMAR_P] = _number(metrics, MCNEMAR_P)
+        for name in (ONLY_CANDIDATE_RIGHT, ONLY_BASELINE_RIGHT):
+            figures[name] = round(_number(metrics, name))
+    return figures
+
+
+def refusal(evaluation_uri: str) -> str | None:
+    """Why the gate refused the candidate, from TFMA's own verdict.
+
+    Args:
+        evaluation_uri: of Evaluator's `evaluation`.
+
+    Returns:
+        The reasons with their figures and the fields that ask for them, without a full stop;
+        None for a model that passed.
+    """
+    verdict = tfma.load_validation_result(evaluation_uri)
+    if verdict.validation_ok:
+        return None
+    figures = gate_figures(evaluation_uri)
+    return "; ".join(
+        _reason(failure, figures)
+        for of_slice in verdict.metric_validations_per_slice
+        for failure in of_slice.failures
+    )
+
+
+def _reason(failure: validation_result_pb2.ValidationFailure, figures: dict[str, float]) -> str:
+    name, threshold = failure.metric_key.name, failure.metric_threshold
+    # Six digits take back the rounding that pipeline/evaluation.py lays on the bounds.
+    bound = f"{threshold.value_threshold.lower_bound.value:.6g}"
+    accuracy = f"accuracy {figures[ACCURACY]:.4f}"
+    if name == ACCURACY and threshold.HasField("change_threshold"):
+        return (
+            f"{accuracy} is below the baseline's {figures[BASELINE_ACCURACY]:.4f} "
+            "(gate.against_baseline)"
+        )
+    if name == ACCURACY:
+        return f"{accuracy} is below {bound} (gate.min_accuracy)"
+    if name == WILSON_LOWER:
+        return (
+            f"the 95 % Wilson interval of {accuracy} begins at {figures[WILSON_LOWER]:.4f}, "
+            f"below {bound} (gate.min_wilson_lower)"
+        )
+    if name == MCNEMAR_P:
+        return (
+            f"{accuracy} is significantly below the baseline's "
+            f"{figures[BASELINE_ACCURACY]:.4f}: {figures[ONLY_BASELINE_RIGHT]} images only the "
+            f"baseline got right, {figures[ONLY_CANDIDATE_RIGHT]} only the new model, McNemar's "
+            f"p {figures[MCNEMAR_P]:.2g} is not above {bound} (gate.baseline_significance)"
+        )
+    return f"{name}: {failure.message or failure.metric_value.double_value.value}"
+
+
+def _metrics(
+    result: tfma.EvalResult, slice_key: tuple[tuple[str, Any], ...] = ()
+) -> dict[str, Any]:
+    for key, by_output in result.slicing_metrics:
+        if key == slice_key:
+            metrics: dict[str, Any] = by_output[""][""]
+            return metrics
+    raise KeyError(f"slice {slice_key} is none of the evaluation's")
+
+
+def _number(metrics: dict[str, Any], name: str) -> float:
+    return float(metrics[name]["doubleValue"])

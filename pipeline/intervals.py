@@ -1,0 +1,19 @@
+"""Confidence intervals of what is counted."""
+
+from __future__ import annotations
+
+from scipy.stats import binomtest
+
+
+def wilson95(correct: int, total: int) -> list[float]:
+    """The 95 % Wilson score interval (Wilson 1927) of a share.
+
+    Args:
+        correct: 0..total.
+        total: at least 1.
+
+    Returns:
+        Lower and upper end, 0..1.
+    """
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]

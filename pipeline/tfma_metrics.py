@@ -1,0 +1,298 @@
+"""TFMA metrics of the gate: what a test split of some hundred images can tell.
+
+Used by name from an EvalConfig (`class_name` and `module`), so that the Evaluator itself
+computes and judges them. All are per slice, of integer labels and one probability a class,
+and count images: example weights and binarized classes are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from scipy.stats import binomtest
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+from tensorflow_model_analysis.utils import model_util
+
+WILSON_LOWER: Final = "accuracy_wilson_lower"
+MCNEMAR_P: Final = "mcnemar_p"
+ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
+ONLY_BASELINE_RIGHT: Final = "mcnemar_only_baseline_right"
+CONFIDENCE_CURVE: Final = "confidence_curve"
+
+# 0.00, 0.01 … 1.00. Divided, not summed up: 0.29 is what a user's 0.29 is.
+CONFIDENCE_THRESHOLDS: Final[np.ndarray] = np.arange(101) / 100
+# Probabilities are float32, and 0.9 as float32 is less than 0.9: compared as what they are.
+_THRESHOLDS_32: Final[np.ndarray] = CONFIDENCE_THRESHOLDS.astype(np.float32)
+
+
+def wilson_lower(right: int, total: int, confidence: float = 0.95) -> float:
+    """Lower end of the two-sided Wilson score interval of a share.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    J. Am. Stat. Assoc. 22 (1927), 209–212; as `scipy.stats` computes it.
+
+    Args:
+        right: successes, 0..total.
+        total: trials, at least 1.
+        confidence: of the interval, 0..1.
+
+    Returns:
+        0..1, and below 1 whatever the counts.
+    """
+    interval = binomtest(right, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low)
+
+
+def mcnemar_p(only_candidate: int, only_baseline: int) -> float:
+    """One-sided exact McNemar test: is the candidate worse on the same images?
+
+    Q. McNemar, "Note on the sampling error of the difference between correlated proportions
+    or percentages", Psychometrika 12 (1947), 153–157, with the binomial distribution instead
+    of its approximation. Images that both models get right, or both wrong, say nothing. If
+    neither model were better, each other image would be a fair coin:
+    p = P(X >= only_baseline), X ~ Binomial(only_candidate + only_baseline, 1/2).
+
+    Args:
+        only_candidate: images that the candidate alone gets right.
+        only_baseline: images that the baseline alone gets right.
+
+    Returns:
+        0..1; a small one speaks for "worse". By convention 1.0 if there is no such image.
+    """
+    discordant = only_candidate + only_baseline
+    if not discordant:
+        return 1.0
+    return float(binomtest(only_baseline, discordant, 0.5, alternative="greater").pvalue)
+
+
+class AccuracyWilsonLower(metric_types.Metric):
+    """Lower end of the Wilson interval of the accuracy, a float.
+
+    The predicted class is the first of the most probable ones, as in Keras'
+    SparseCategoricalAccuracy.
+    """
+
+    def __init__(
+        self, name: str = WILSON_LOWER, confidence: float = 0.95, code_digest: str = ""
+    ) -> None:
+        """TFMA calls this with the fields of `MetricConfig.config`.
+
+        Args:
+            name: of the metric.
+            confidence: of the two-sided interval, between 0 and 1.
+            code_digest: of this module; only has to stand in the configuration, and thereby
+                in the Evaluator's cache key.
+
+        Raises:
+            ValueError: no such confidence.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence: {confidence} is not between 0 and 1")
+        super().__init__(_wilson_computations, name=name, confidence=confidence)
+
+
+class McNemarPValue(metric_types.Metric):
+    """`mcnemar_p` of candidate and baseline, a float, and the counts behind it.
+
+    The counts are metrics of their own, ONLY_CANDIDATE_RIGHT and ONLY_BASELINE_RIGHT, and
+    there only if there is a baseline. Without one, in a first run, TFX removes the baseline's
+    ModelSpec and all change thresholds from the EvalConfig, but no value threshold, and a
+    threshold on a missing metric refuses the model. So the value is 1.0 then: nothing says
+    that the candidate is worse than what doesn't exist.
+    """
+
+    def __init__(self, name: str = MCNEMAR_P, code_digest: str = "") -> None:
+        """TFMA calls this with the fields of `MetricConfig.config`.
+
+        Args:
+            name: of the p-value.
+            code_digest: as in AccuracyWilsonLower.
+        """
+        super().__init__(_mcnemar_computations, name=name)
+
+
+class ConfidenceCurve(metric_types.Metric):
+    """How many images are answered at a confidence threshold, and how many of them right.
+
+    The value is a float64 array [101, 3]: threshold (CONFIDENCE_THRESHOLDS), images whose
+    highest probability is at least that, and those of them whose predicted class is the label.
+    """
+
+    def __init__(self, name: str = CONFIDENCE_CURVE, code_digest: str = "") -> None:
+        """TFMA calls this with the fields of `MetricConfig.config`.
+
+        Args:
+            name: of the metric.
+            code_digest: as in AccuracyWilsonLower.
+        """
+        super().__init__(_curve_computations, name=name)
+
+
+# The parameters of the functions below have the names by which TFMA looks for them; without
+# `example_weighted` and `class_weights` among them, it refuses weights itself.
+
+
+def _wilson_computations(
+    name: str,
+    confidence: float,
+    eval_config: tfma.EvalConfig | None = None,
+    model_names: list[str] | None = None,
+    sub_keys: list[Any] | None = None,
+) -> metric_types.MetricComputations:
+    _refuse_sub_keys(name, sub_keys)
+    return [
+        _computation(_Accuracy(_Judge(eval_config, model), _key(name, model), confidence))
+        for model in model_names or [""]
+    ]
+
+
+def _mcnemar_computations(
+    name: str,
+    eval_config: tfma.EvalConfig | None = None,
+    model_names: list[str] | None = None,
+    sub_keys: list[Any] | None = None,
+) -> metric_types.MetricComputations:
+    _refuse_sub_keys(name, sub_keys)
+    spec = model_util.get_baseline_model_spec(eval_config) if eval_config else None
+    baseline = _Judge(eval_config, spec.name) if spec else None
+    return [
+        _computation(_Pairs(_Judge(eval_config, model), baseline, name))
+        for model in model_names or [""]
+        if baseline is None or model != baseline.model_name
+    ]
+
+
+def _curve_computations(
+    name: str,
+    eval_config: tfma.EvalConfig | None = None,
+    model_names: list[str] | None = None,
+    sub_keys: list[Any] | None = None,
+) -> metric_types.MetricComputations:
+    _refuse_sub_keys(name, sub_keys)
+    return [
+        _computation(_Curve(_Judge(eval_config, model), _key(name, model)))
+        for model in model_names or [""]
+    ]
+
+
+def _refuse_sub_keys(name: str, sub_keys: list[Any] | None) -> None:
+    if sub_keys and any(sub_keys):
+        raise ValueError(f"{name} is of all classes at once: not under `binarize`")
+
+
+def _key(name: str, model_name: str) -> metric_types.MetricKey:
+    return metric_types.MetricKey(name=name, model_name=model_name)
+
+
+def _computation(combiner: _Counts) -> metric_types.MetricComputation:
+    return metric_types.MetricComputation(keys=combiner.keys, preprocessors=None, combiner=combiner)
+
+
+class _Judge:
+    """Reads one model's answer to one image."""
+
+    def __init__(self, eval_config: tfma.EvalConfig | None, model_name: str) -> None:
+        self._eval_config = eval_config
+        self.model_name = model_name
+
+    def __call__(self, element: metric_types.StandardMetricInputs) -> tuple[bool, np.float32]:
+        """Whether the answer is right, and how sure the model is of it.
+
+        Raises:
+            ValueError: the label is not one class index of the predictions.
+        """
+        (answer,) = metric_util.to_label_prediction_example_weight(
+            element, eval_config=self._eval_config, model_name=self.model_name, flatten=False
+        )
+        label, probabilities = (np.asarray(value).reshape(-1) for value in answer[:2])
+        if label.size != 1 or not 0 <= label[0] < probabilities.size:
+            raise ValueError(
+                f"the label {label.tolist()} is no index of one of {probabilities.size} classes"
+            )
+        predicted = int(np.argmax(probabilities))
+        return predicted == int(label[0]), np.float32(probabilities[predicted])
+
+
+class _Counts(beam.CombineFn):
+    """Counts images by bin; accumulators are int64 arrays, and merge as sums."""
+
+    def __init__(self, keys: list[metric_types.MetricKey], shape: tuple[int, ...]) -> None:
+        self.keys = keys
+        self._shape = shape
+
+    def bin_of(self, element: metric_types.StandardMetricInputs) -> tuple[int, ...]:
+        """Where one image is counted."""
+        raise NotImplementedError
+
+    def create_accumulator(self) -> np.ndarray:
+        return np.zeros(self._shape, np.int64)
+
+    def add_input(
+        self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs
+    ) -> np.ndarray:
+        accumulator[self.bin_of(element)] += 1
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
+        return sum(accumulators, self.create_accumulator())
+
+
+class _Accuracy(_Counts):
+    """[wrong, right]."""
+
+    def __init__(self, judge: _Judge, key: metric_types.MetricKey, confidence: float) -> None:
+        super().__init__([key], (2,))
+        self._judge = judge
+        self._confidence = confidence
+
+    def bin_of(self, element: metric_types.StandardMetricInputs) -> tuple[int, ...]:
+        right, _ = self._judge(element)
+        return (int(right),)
+
+    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float]:
+        wrong, right = accumulator.tolist()
+        return {self.keys[0]: wilson_lower(right, wrong + right, self._confidence)}
+
+
+class _Pairs(_Counts):
+    """[candidate wrong or right, baseline wrong or right]; no baseline counts as wrong."""
+
+    def __init__(self, candidate: _Judge, baseline: _Judge | None, name: str) -> None:
+        counts = (ONLY_CANDIDATE_RIGHT, ONLY_BASELINE_RIGHT) if baseline else ()
+        super().__init__([_key(n, candidate.model_name) for n in (name, *counts)], (2, 2))
+        self._candidate = candidate
+        self._baseline = baseline
+
+    def bin_of(self, element: metric_types.StandardMetricInputs) -> tuple[int, ...]:
+        candidate, _ = self._candidate(element)
+        baseline, _ = self._baseline(element) if self._baseline else (False, None)
+        return int(candidate), int(baseline)
+
+    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float]:
+        if self._baseline is None:
+            return {self.keys[0]: 1.0}
+        only_candidate, only_baseline = int(accumulator[1, 0]), int(accumulator[0, 1])
+        values = (mcnemar_p(only_candidate, only_baseline), only_candidate, only_baseline)
+        return dict(zip(self.keys, map(float, values), strict=True))
+
+
+class _Curve(_Counts):
+    """[thresholds reached, wrong or right]; 0 are reached by what is no number."""
+
+    def __init__(self, judge: _Judge, key: metric_types.MetricKey) -> None:
+        super().__init__([key], (len(_THRESHOLDS_32) + 1, 2))
+        self._judge = judge
+
+    def bin_of(self, element: metric_types.StandardMetricInputs) -> tuple[int, ...]:
+        right, confidence = self._judge(element)
+        return int(np.count_nonzero(confidence >= _THRESHOLDS_32)), int(right)
+
+    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, np.ndarray]:
+        # Who reaches k thresholds, the first k, is answered at each of them.
+        at_least = np.cumsum(accumulator[::-1], axis=0)[::-1][1:]
+        columns = (CONFIDENCE_THRESHOLDS, at_least.sum(axis=1), at_least[:, 1])
+        return {self.keys[0]: np.stack(columns, axis=1).astype(np.float64)}

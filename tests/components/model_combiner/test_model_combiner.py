@@ -1,0 +1,215 @@
+"""What ModelCombiner writes: the files of a Trainer, for a model made of models."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.runtime import prepare_environment
+
+prepare_environment()
+
+import tensorflow as tf  # noqa: E402
+import tensorflow_transform.beam as tft_beam  # noqa: E402
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils  # noqa: E402
+from tfx import v1 as tfx  # noqa: E402
+from tfx.types import standard_artifacts  # noqa: E402
+
+from components.model_combiner import ModelCombiner  # noqa: E402
+from components.model_combiner.executor import Executor, input_key  # noqa: E402
+from models.predictions import Predictions, read_predictions, write_predictions  # noqa: E402
+from models.preprocessing import preprocessing_fn  # noqa: E402
+from schema import contract  # noqa: E402
+
+CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
+
+
+def _png(number: int) -> bytes:
+    """A grey image, brighter the higher the number."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((64, 64), 20 * number, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+IMAGES = [_png(number) for number in range(12)]
+# Images 3 and 8 lie close to the border, on the wrong side.
+LABELS = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2])
+
+
+Members = Mapping[str, Path]
+
+
+class Member(tf.Module):
+    """Tells classes apart by the brightness; `steepness` says how surely."""
+
+    def __init__(self, steepness: float) -> None:
+        super().__init__()
+        self.weights = [tf.Variable(steepness)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
+        brightness = tf.map_fn(
+            lambda png: tf.reduce_mean(tf.cast(tf.io.decode_png(png, channels=1), tf.float32)),
+            pngs,
+            fn_output_signature=tf.float32,
+        )
+        distance = tf.abs(brightness[:, tf.newaxis] - [20.0, 110.0, 200.0]) / 110
+        logits = -self.weights[0] * distance
+        return {
+            contract.FLAT: tf.nn.softmax(logits),
+            contract.HIERARCHICAL: tf.nn.softmax(0.5 * logits),
+        }
+
+
+@pytest.fixture(scope="module")
+def transform_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's preprocessing, as Transform writes it."""
+    kinds = {
+        contract.IMAGE: tf.string,
+        contract.LABEL: tf.int64,
+        contract.LABEL_TEXT: tf.string,
+        contract.SHA256: tf.string,
+    }
+    schema = schema_utils.schema_from_feature_spec(
+        {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
+    )
+    row = {contract.IMAGE: IMAGES[0], contract.LABEL: 0}
+    row |= {contract.LABEL_TEXT: b"x", contract.SHA256: b"y"}
+    folder = tmp_path_factory.mktemp("transform") / "graph"
+    data = ([row], dataset_metadata.DatasetMetadata(schema))
+    with tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("temp"))):
+        _, transform = data | tft_beam.AnalyzeAndTransformDataset(preprocessing_fn)
+        transform | tft_beam.WriteTransformFn(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> Members:
+    """Input key → folder: a cheap member, sure of little, and a dear one, sure of much."""
+    root = tmp_path_factory.mktemp("members")
+    folders = {}
+    hashes = tuple(f"{i:064x}" for i in range(len(IMAGES)))
+    for name, steepness, cost in (("cheap", 4.0, 100), ("dear", 20.0, 1000)):
+        member = Member(steepness)
+        model, run = root / name / "model", root / name / "run"
+        run.mkdir(parents=True)
+        tf.saved_model.save(member, str(model / "Format-Serving"))
+        answers = {k: v.numpy() for k, v in member.classify(tf.constant(IMAGES)).items()}
+        write_predictions(str(run), Predictions(hashes, LABELS, answers, cost))
+        folders[input_key("model", name)] = model
+        folders[input_key("run", name)] = run
+    return folders
+
+
+def _artifact(kind: Any, folder: Path) -> list[Any]:
+    artifact = kind()
+    artifact.uri = str(folder)
+    return [artifact]
+
+
+@pytest.fixture
+def execute(members: Members, transform_graph: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Kind → the folder with `model` and `model_run`; runs the executor by itself."""
+
+    def run(kind: str) -> Path:
+        inputs = {
+            key: _artifact(
+                standard_artifacts.Model
+                if key.startswith("model")
+                else standard_artifacts.ModelRun,
+                folder,
+            )
+            for key, folder in members.items()
+        }
+        inputs["transform_graph"] = _artifact(standard_artifacts.TransformGraph, transform_graph)
+        outputs = {
+            "model": _artifact(standard_artifacts.Model, tmp_path / "model"),
+            "model_run": _artifact(standard_artifacts.ModelRun, tmp_path / "model_run"),
+        }
+        properties = {
+            "kind": kind,
+            "classes": json.dumps(CLASSES),
+            "abstain_accuracy": 0.95,
+            "code_digest": "",
+        }
+        Executor().Do(inputs, outputs, properties)
+        return tmp_path
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "cascade"])
+def test_what_is_served_are_the_answers_on_which_the_rule_was_fitted(
+    kind: str, execute: Callable[[str], Path]
+) -> None:
+    folder = execute(kind)
+    validation = json.loads((folder / "model_run" / contract.VALIDATION_FILE).read_text())
+    predictions = read_predictions(str(folder / "model_run"))
+    loaded = tf.saved_model.load(str(folder / "model" / "Format-Serving"))
+    outputs = loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=tf.constant(IMAGES))
+    p = predictions.probabilities[contract.FLAT]
+    np.testing.assert_allclose(outputs[contract.OUTPUT_PROBABILITIES], p, atol=1e-5)
+    assert (outputs[contract.OUTPUT_CLASSES].numpy() == [c.encode() for c in CLASSES]).all()
+    threshold = validation["abstain"]["threshold"]
+    unsure = p.max(axis=-1) < threshold
+    assert outputs[contract.OUTPUT_ABSTAIN].numpy().tolist() == unsure.tolist()
+    assert 0 < unsure.sum() < len(IMAGES), "else a wrong threshold would go unseen"
+
+    right = p.argmax(axis=-1) == LABELS
+    assert validation["accuracy"] == right.mean()
+    assert validation["abstain"]["accuracy"] == right[~unsure].mean() >= 0.95
+    assert validation["loss"] == pytest.approx(-np.log(p[np.arange(12), LABELS]).mean())
+    assert validation["members"] == ["cheap", "dear"]
+    assert validation["multiply_adds"] == predictions.multiply_adds
+    if kind == "ensemble":
+        assert validation["multiply_adds"] == 1100
+    else:
+        assert validation["cascade"]["first"] == "cheap"
+
+
+@pytest.mark.slow
+def test_under_tfx_it_is_cached_until_something_changes(
+    members: Members, transform_graph: Path, launch: Callable[..., Any]
+) -> None:
+    import ml_metadata as mlmd
+
+    def nodes(abstain_accuracy: float) -> list[Any]:
+        def importer(kind: Any, key: str, folder: Path) -> Any:
+            return tfx.dsl.Importer(source_uri=str(folder), artifact_type=kind).with_id(key)
+
+        kinds = {"model": standard_artifacts.Model, "run": standard_artifacts.ModelRun}
+        importers = {
+            key: importer(kinds[key.split("_")[0]], key, folder) for key, folder in members.items()
+        }
+        graph = importer(standard_artifacts.TransformGraph, "graph", transform_graph)
+        combiner = ModelCombiner(
+            kind="cascade",
+            models={n: importers[f"model_{n}"].outputs["result"] for n in ("cheap", "dear")},
+            runs={n: importers[f"run_{n}"].outputs["result"] for n in ("cheap", "dear")},
+            transform_graph=graph.outputs["result"],
+            classes=CLASSES,
+            abstain_accuracy=abstain_accuracy,
+            code_digest="",
+        ).with_id("Combiner.cascade")
+        return [*importers.values(), graph, combiner]
+
+    for abstain_accuracy in (0.95, 0.95, 0.5):
+        connection = launch(*nodes(abstain_accuracy), enable_cache=True)
+    store = mlmd.MetadataStore(connection)
+    runs = [a for a in store.get_artifacts_by_type("ModelRun") if "Combiner.cascade" in a.uri]
+    targets = [
+        json.loads(Path(run.uri, contract.VALIDATION_FILE).read_text())["abstain"]["target"]
+        for run in runs
+    ]
+    assert targets == [0.95, 0.5]
+    models = [a for a in store.get_artifacts_by_type("Model") if "Combiner.cascade" in a.uri]
+    assert len(models) == 2
+    for model in models:
+        assert Path(model.uri, "Format-Serving", contract.SAVED_MODEL_FILE).is_file()

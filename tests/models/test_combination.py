@@ -1,0 +1,374 @@
+"""Ensemble and cascade: the rules, their fit, and the SavedModel made of SavedModels."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from models.boundary import CutNetwork
+from models.calibration import apply_temperature, negative_log_likelihood
+from models.classifier import BackboneModel, CalibratedHead, Classifier
+from models.combination import (
+    CombinedModel,
+    Kind,
+    Rule,
+    combine,
+    combine_tensors,
+    fit_combination,
+)
+from models.heads import build_head, build_hierarchical_head
+from models.hyperparameters import HeadParams
+from models.predictions import Predictions
+from models.preprocessing import decode_and_resize
+from models.signatures import export
+from schema import contract
+
+Answers = list[dict[str, np.ndarray]]
+CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
+KINDS: tuple[Kind, ...] = ("ensemble", "cascade")
+
+
+@st.composite
+def member_answers(draw: st.DrawFn) -> tuple[Answers, np.ndarray]:
+    """Two to four members of differing skill; labels."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count, images, n = (draw(st.integers(2, top)) for top in (4, 20, 4))
+    labels = rng.integers(0, n, images)
+    heads = [contract.FLAT, contract.HIERARCHICAL][: draw(st.integers(1, 2))]
+    decimals = draw(st.sampled_from([1, 6]))  # 1: ties
+
+    def probabilities() -> np.ndarray:
+        p = rng.dirichlet([0.5] * n, images)
+        p[np.arange(images), labels] += rng.uniform(0, 1)
+        p = np.round(p, decimals) + 1e-9
+        return p / p.sum(axis=-1, keepdims=True)
+
+    return [{head: probabilities() for head in heads} for _ in range(count)], labels
+
+
+def _runs(answers: Answers, labels: np.ndarray, costs: Sequence[int]) -> dict[str, Predictions]:
+    hashes = tuple(f"{i:064x}" for i in range(len(labels)))
+    return {
+        f"m{i}": Predictions(hashes, labels, answer, cost)
+        for i, (answer, cost) in enumerate(zip(answers, costs, strict=True))
+    }
+
+
+def _stepwise(answer: Mapping[str, np.ndarray]) -> np.ndarray:
+    return answer.get(contract.HIERARCHICAL, answer[contract.FLAT])
+
+
+@given(
+    member_answers(),
+    st.sampled_from(KINDS),
+    st.floats(0, 1.2),
+    st.floats(0.2, 20),
+    st.integers(0, 20),
+)
+@settings(max_examples=150)
+def test_what_is_served_is_what_was_fitted(
+    given_answers: tuple[Answers, np.ndarray],
+    kind: Kind,
+    threshold: float,
+    temperature: float,
+    batch: int,
+) -> None:
+    answers, labels = given_answers
+    confidence = _stepwise(answers[0]).max(axis=-1)
+    # Beside the threshold float32 may decide otherwise.
+    assume((np.abs(confidence - threshold) > 1e-6).all())
+    rule = Rule(kind, ("any",) * len(answers), threshold, temperature)
+    expected = combine(rule, answers)
+
+    def member(answer: Mapping[str, np.ndarray]) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        # An "image" is the number of its row.
+        return lambda pngs: {
+            head: tf.gather(tf.constant(p, tf.float32), tf.strings.to_number(pngs, tf.int32))
+            for head, p in answer.items()
+        }
+
+    rows = np.random.default_rng(batch).integers(0, len(labels), batch)
+    pngs = tf.constant([str(row) for row in rows], tf.string, [batch])
+    served = combine_tensors(rule, [member(answer) for answer in answers], pngs)
+    assert served.dtype == tf.float32
+    np.testing.assert_allclose(served, expected[rows], atol=2e-5)
+    np.testing.assert_allclose(expected.sum(axis=-1), 1, atol=1e-9)
+
+
+@given(member_answers())
+def test_an_ensemble_is_the_calibrated_mean(given_answers: tuple[Answers, np.ndarray]) -> None:
+    answers, labels = given_answers
+    runs = _runs(answers, labels, range(1, len(answers) + 1))
+    combination = fit_combination(
+        "ensemble", runs, n_classes=answers[0][contract.FLAT].shape[1], abstain_accuracy=0.9
+    )
+    mean = np.stack([answer[contract.FLAT] for answer in answers]).mean(axis=0)
+    p = combination.predictions.probabilities[contract.FLAT]
+    np.testing.assert_allclose(p, apply_temperature(mean, combination.rule.temperature))
+    assert negative_log_likelihood(p, labels) <= negative_log_likelihood(mean, labels) + 1e-9
+    assert combination.rule.members == tuple(runs)
+    assert combination.predictions.multiply_adds == math.comb(len(answers) + 1, 2)
+    assert combination.validation["members"] == list(runs)
+    assert "cascade" not in combination.validation
+
+
+@given(member_answers(), st.permutations([5, 30, 700, 9000]))
+@settings(max_examples=200)
+def test_a_cascade_asks_no_more_than_it_must(
+    given_answers: tuple[Answers, np.ndarray], costs: list[int]
+) -> None:
+    answers, labels = given_answers
+    costs = costs[: len(answers)]
+    combination = fit_combination(
+        "cascade",
+        _runs(answers, labels, costs),
+        n_classes=answers[0][contract.FLAT].shape[1],
+        abstain_accuracy=0.9,
+    )
+    rule, report = combination.rule, combination.validation
+    first = int(np.argmin(costs))
+    assert report["cascade"]["first"] == rule.members[0] == f"m{first}"
+    cheap, together = _stepwise(answers[first]), np.mean([_stepwise(a) for a in answers], axis=0)
+    confidence = cheap.max(axis=-1)
+
+    def right(threshold: float) -> int:
+        p = np.where((confidence >= threshold)[:, np.newaxis], cheap, together)
+        return int((p.argmax(axis=-1) == labels).sum())
+
+    # Brute force: as good as asking all, and no threshold that passes on fewer images is.
+    assert right(rule.threshold) >= right(np.inf)
+    kept = confidence >= rule.threshold
+    assert all(right(lower) < right(np.inf) for lower in confidence[~kept])
+    assert report["cascade"]["threshold"] == rule.threshold
+    assert report["cascade"]["share_passed_on"] == (~kept).mean()
+    expected_cost = costs[first] + (~kept).mean() * (sum(costs) - costs[first])
+    assert report["multiply_adds"] == combination.predictions.multiply_adds
+    assert abs(report["multiply_adds"] - expected_cost) <= 0.5
+    p = combination.predictions.probabilities[contract.FLAT]
+    raw = np.where(kept[:, np.newaxis], cheap, together)
+    np.testing.assert_allclose(p, apply_temperature(raw, rule.temperature), atol=1e-12)
+    assert report["accuracy"] == (p.argmax(axis=-1) == labels).mean()
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+@pytest.mark.parametrize(
+    ("cheap", "threshold", "passed_on"),
+    [
+        # The cheap member is right wherever it is sure, and wrong where it is not.
+        ([[0.9, 0.1], [0.8, 0.2], [0.45, 0.55]], 0.79, 1 / 3),
+        ([[0.9, 0.1], [0.8, 0.2], [0.55, 0.45]], 0.0, 0.0),  # right by itself
+        ([[0.1, 0.9], [0.2, 0.8], [0.45, 0.55]], 2.0, 1.0),  # of no use
+    ],
+)
+def test_the_cascades_threshold_by_hand(
+    cheap: list[list[float]], threshold: float, passed_on: float
+) -> None:
+    strong = [[0.99, 0.01]] * 3
+    answers: Answers = [{contract.FLAT: np.array(p)} for p in (cheap, strong)]
+    runs = _runs(answers, np.zeros(3, int), [10, 90])
+    combination = fit_combination("cascade", runs, n_classes=2, abstain_accuracy=0.9)
+    assert combination.rule.threshold == threshold
+    assert combination.validation["cascade"]["share_passed_on"] == passed_on
+    assert combination.validation["multiply_adds"] == round(10 + 90 * passed_on)
+
+
+def test_among_equally_cheap_members_the_alphabet_decides() -> None:
+    answers: Answers = [{contract.FLAT: np.full((2, 2), 0.5)}] * 3
+    runs = _runs(answers, np.array([0, 1]), [7, 7, 7])
+    for order in (["m1", "m0", "m2"], ["m2", "m1", "m0"]):
+        given_runs = {name: runs[name] for name in order}
+        combination = fit_combination("cascade", given_runs, n_classes=2, abstain_accuracy=0.9)
+        assert combination.rule.members == ("m0", "m1", "m2")
+
+
+def test_members_whose_records_came_in_another_order_are_aligned() -> None:
+    answers: Answers = [{contract.FLAT: np.array([[0.9, 0.1], [0.3, 0.7]])}] * 2
+    runs = _runs(answers, np.array([0, 1]), [1, 2])
+    m1 = runs["m1"]
+    turned = Predictions(
+        m1.sha256[::-1], m1.labels[::-1], {contract.FLAT: answers[0][contract.FLAT][::-1]}, 2
+    )
+    fitted = [
+        fit_combination("ensemble", r, n_classes=2, abstain_accuracy=0.9).validation
+        for r in (runs, runs | {"m1": turned})
+    ]
+    assert fitted[0] == fitted[1]
+    other = Predictions(("f" * 64, m1.sha256[1]), m1.labels, m1.probabilities, 2)
+    with pytest.raises(ValueError, match="not of the same images"):
+        fit_combination("ensemble", runs | {"m1": other}, n_classes=2, abstain_accuracy=0.9)
+
+
+def test_one_member_is_no_combination() -> None:
+    runs = _runs([{contract.FLAT: np.full((1, 2), 0.5)}], np.array([0]), [1])
+    with pytest.raises(ValueError, match=r"^runs: 1 member"):
+        fit_combination("ensemble", runs, n_classes=2, abstain_accuracy=0.9)
+
+
+def _transform_layer(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """What Transform's graph does to an image."""
+
+    def one(image_bytes: tf.Tensor) -> tf.Tensor:
+        return tf.io.encode_png(decode_and_resize(image_bytes), compression=0)
+
+    pngs = tf.map_fn(one, inputs[contract.IMAGE], fn_output_signature=tf.string)
+    return {contract.TRANSFORMED_IMAGE: pngs}
+
+
+def _signature(directory: Path) -> Callable[[Sequence[bytes]], dict[str, np.ndarray]]:
+    loaded = tf.saved_model.load(str(directory))
+
+    def call(images: Sequence[bytes]) -> dict[str, np.ndarray]:
+        signature = loaded.signatures[contract.SIGNATURE_DEFAULT]
+        outputs = signature(image_bytes=tf.constant(images, tf.string, [len(images)]))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def images(encode: Callable[..., bytes]) -> list[bytes]:
+    """Twenty files: noise of differing brightness and coarseness."""
+    rng = np.random.default_rng(0)
+    return [
+        encode(np.kron(rng.integers(0, 10 + 12 * i, (8, 8)), np.ones((32, 32))).astype(np.uint8))
+        for i in range(20)
+    ]
+
+
+@pytest.fixture(scope="module")
+def members(
+    tiny_cut: Callable[..., CutNetwork],
+    images: Sequence[bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Path]:
+    """Three backbones' SavedModels, untrained, whose answers differ."""
+    folder = tmp_path_factory.mktemp("members")
+    network = tiny_cut("head")
+    pixels = tf.stack([tf.cast(decode_and_resize(data), tf.float32) for data in images])
+    taps = {k: v.numpy() for k, v in network.suffix(network.prefix(pixels)).items()}
+    moments = {k: (v.mean(axis=0), np.full(v.shape[1], v.var() / 4)) for k, v in taps.items()}
+    channels = {k: v.shape[1] for k, v in taps.items()}
+    params = HeadParams(l2=0.01)
+    for seed, name in enumerate(("a", "b", "c")):
+        heads = {
+            contract.FLAT: CalibratedHead(build_head(params, channels, 3, moments, 3 * seed)),
+            contract.HIERARCHICAL: CalibratedHead(
+                build_hierarchical_head(params, channels, 3, 1, moments, 3 * seed), 1.3
+            ),
+        }
+        model = BackboneModel(_transform_layer, Classifier(network, heads), CLASSES, 0.5)
+        export(model, str(folder / name))
+    return {name: folder / name for name in ("a", "b", "c")}
+
+
+def _answers(directory: Path, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    pngs = _transform_layer({contract.IMAGE: tf.constant(images)})[contract.TRANSFORMED_IMAGE]
+    # Held by a name: its functions don't keep its variables alive.
+    loaded = tf.saved_model.load(str(directory))
+    return {head: p.numpy() for head, p in loaded.classify(pngs).items()}
+
+
+def _copies(members: Mapping[str, Path], folder: Path) -> dict[str, str]:
+    return {name: str(shutil.copytree(path, folder / name)) for name, path in members.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_saved_model_answers_for_all_members_without_their_files(
+    kind: Kind, members: dict[str, Path], images: list[bytes], tmp_path: Path
+) -> None:
+    answers = [_answers(members[name], images) for name in ("b", "a", "c")]
+    confidence = np.sort(answers[0][contract.HIERARCHICAL].max(axis=-1))
+    # Between two images' confidences, so that some are passed on and some are not.
+    index = int(np.argmax(np.diff(confidence[5:15]))) + 5
+    rule = Rule(kind, ("b", "a", "c"), float(confidence[index : index + 2].mean()), 0.8)
+    expected = combine(rule, answers)
+    alone = apply_temperature(answers[0][contract.HIERARCHICAL], rule.temperature)
+    assert np.abs(expected - alone).max() > 1e-2, "else the other members wouldn't be missed"
+
+    copies = _copies(members, tmp_path / "members")
+    model = CombinedModel(_transform_layer, rule, copies, CLASSES, 0.4)
+    export(model, str(tmp_path / "combined"))
+    shutil.rmtree(tmp_path / "members")
+    call = _signature(tmp_path / "combined")
+    batches = [[0], [19], [], list(range(20)), [7, 3, 3, 11]]
+    for rows in batches:
+        outputs = call([images[row] for row in rows])
+        probabilities = outputs[contract.OUTPUT_PROBABILITIES]
+        np.testing.assert_allclose(probabilities, expected[rows], atol=2e-5)
+        names = np.array([name.encode() for name in CLASSES], object)
+        predicted = names[expected[rows].argmax(axis=-1)]
+        assert outputs[contract.OUTPUT_PREDICTED].tolist() == predicted.tolist()
+        unsure = probabilities.max(axis=-1) < np.float32(0.4)
+        assert outputs[contract.OUTPUT_ABSTAIN].tolist() == unsure.tolist()
+
+
+def test_its_signatures_are_a_backbones(
+    members: dict[str, Path], images: list[bytes], tmp_path: Path
+) -> None:
+    rule = Rule("cascade", ("a", "b"), 0.5, 1.0)
+    directories = {name: str(path) for name, path in members.items()}
+    export(CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4), str(tmp_path / "m"))
+
+    def described(directory: Path) -> dict[str, Any]:
+        loaded = tf.saved_model.load(str(directory))
+        return {
+            name: (
+                {k: (v.dtype, v.shape.as_list()) for k, v in inputs.items()},
+                {k: (v.dtype, v.shape.as_list()) for k, v in outputs.items()},
+            )
+            for name, signature in loaded.signatures.items()
+            for inputs in [signature.structured_input_signature[1]]
+            for outputs in [signature.structured_outputs]
+        }
+
+    assert described(tmp_path / "m") == described(members["a"])
+    assert set(described(tmp_path / "m")) == {"serving_default", "serve_examples"}
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[images[4]]))
+    example = tf.train.Example(features=tf.train.Features(feature={contract.IMAGE: feature}))
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    serialized = tf.constant([example.SerializeToString()])
+    by_example = loaded.signatures[contract.SIGNATURE_EXAMPLES](examples=serialized)
+    by_image = _signature(tmp_path / "m")(images[4:5])
+    np.testing.assert_allclose(by_example["probabilities"], by_image["probabilities"], atol=1e-5)
+
+
+class _Refusing(tf.Module):
+    """A member that can't answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = [tf.Variable(0.0)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.size(pngs), 0)]):
+            nothing = tf.zeros([0, len(CLASSES)]) + 0 * self.weights[0]
+        return {contract.FLAT: nothing, contract.HIERARCHICAL: nothing}
+
+
+def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
+    members: dict[str, Path], images: list[bytes], tmp_path: Path
+) -> None:
+    tf.saved_model.save(_Refusing(), str(tmp_path / "refusing"))
+    hierarchical = _answers(members["a"], images)[contract.HIERARCHICAL]
+    confidence = hierarchical.max(axis=-1)
+    surest, least_sure = int(confidence.argmax()), int(confidence.argmin())
+    threshold = float(confidence[[surest, least_sure]].mean())
+    rule = Rule("cascade", ("a", "refusing"), threshold, 1.0)
+    directories = {"a": str(members["a"]), "refusing": str(tmp_path / "refusing")}
+    export(CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4), str(tmp_path / "m"))
+    call = _signature(tmp_path / "m")
+    p = call([images[surest]] * 3)[contract.OUTPUT_PROBABILITIES]
+    np.testing.assert_allclose(p, hierarchical[[surest] * 3], atol=2e-5)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        call([images[surest], images[least_sure]])

@@ -1,0 +1,183 @@
+"""Ensemble and cascade in a run of the whole DAG, with two backbones that take no time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline import cli
+from pipeline.config import load_config
+from pipeline.layout import OutputLayout
+from pipeline.prediction import predict_files
+from schema import contract
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import Outcome, Run
+
+pytestmark = pytest.mark.slow
+
+CHEAP = "tinier"
+MODELS = {"tiny", CHEAP, "ensemble", "cascade"}
+
+
+def _tinier_application(include_top: bool, weights: str | None, input_tensor: Any, **_: Any) -> Any:
+    """One strided convolution, with the signature of a `keras.applications` class."""
+    import keras
+
+    assert not include_top
+    if weights is not None:
+        raise OSError(f"no {weights} weights: nobody trained this backbone")
+    layer = keras.layers.Conv2D(10, 5, strides=8, activation="relu", name="block1_conv")
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), layer(input_tensor))
+
+
+@pytest.fixture(scope="module")
+def backbones(tiny_backbone: str) -> Iterator[list[str]]:
+    """The tiny backbone, and a cheaper one beside it."""
+    import keras
+
+    from models import backbones
+
+    row = dataclasses.replace(
+        backbones.get_backbone(tiny_backbone),
+        name=CHEAP,
+        application="Tinier",
+        imagenet_file="tinier_imagenet_notop.h5",
+        blocks={},
+        taps={},
+        head_taps=(backbones.TAP_LAST,),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, "Tinier", _tinier_application, raising=False)
+        patch.setitem(backbones._TABLE, CHEAP, row)
+        yield [tiny_backbone, CHEAP]
+
+
+@pytest.fixture(scope="module")
+def two_runs(
+    run: Run, backbones: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Outcome, Outcome]:
+    """The same run twice in one output folder."""
+    output = tmp_path_factory.mktemp("combined") / "output"
+    # What is combined needn't be good.
+    config = {
+        "backbones": backbones,
+        "gate": {"min_accuracy": 0.0},
+        "training": {"learning_rate": 0.01, "epochs": 10},
+    }
+    first, second = run(output, config=config), run(output, config=config)
+    assert first.exit_code == second.exit_code == 0, first.printed + second.printed
+    return first, second
+
+
+def _validation(outcome: Outcome, name: str) -> dict[str, Any]:
+    node = f"Combiner.{name}" if name in ("ensemble", "cascade") else f"Trainer.{name}"
+    folder = OutputLayout(outcome.output).artifacts / node / "model_run"
+    (file,) = folder.glob(f"*/{contract.VALIDATION_FILE}")
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result
+
+
+def test_combinations_are_judged_and_pushed_like_backbones(
+    two_runs: tuple[Outcome, Outcome],
+) -> None:
+    first, _ = two_runs
+    models = first.summary["models"]
+    assert set(models) == MODELS
+    assert [name for name, model in models.items() if model["members"]] == ["ensemble", "cascade"]
+    for name in MODELS:
+        assert models[name]["blessed"], first.printed
+        assert models[name]["total"] == 18
+        pushed = Path(models[name]["pushed_to"])
+        assert pushed.parent == first.output.resolve() / "serving" / name
+        assert (pushed / contract.SAVED_MODEL_FILE).is_file()
+    for name in ("ensemble", "cascade"):
+        assert models[name]["weights"] is None
+        assert models[name]["members"] == sorted(["tiny", CHEAP])
+        assert f"of {', '.join(models[name]['members'])}" in first.printed
+
+
+def test_the_champion_is_the_best_of_four_by_validation(two_runs: tuple[Outcome, Outcome]) -> None:
+    first, _ = two_runs
+    results = {name: _validation(first, name) for name in MODELS}
+    best = max(sorted(MODELS), key=lambda name: (results[name]["accuracy"], -results[name]["loss"]))
+    assert first.summary["champion"] == best
+    assert results["cascade"]["cascade"]["first"] == CHEAP
+    assert results["ensemble"]["multiply_adds"] == sum(
+        results[name]["multiply_adds"] for name in ("tiny", CHEAP)
+    )
+
+
+def test_the_summary_tells_how_each_model_abstains(two_runs: tuple[Outcome, Outcome]) -> None:
+    first, _ = two_runs
+    for name in MODELS:
+        abstain = first.summary["models"][name]["abstain"]
+        assert abstain["threshold"] == _validation(first, name)["abstain"]["threshold"]
+        if abstain["threshold"] == 0:
+            assert abstain["coverage"] == 1
+            assert abstain["accuracy"] == first.summary["models"][name]["accuracy"]
+
+
+def test_a_combinations_lineage_leads_to_the_one_split(two_runs: tuple[Outcome, Outcome]) -> None:
+    """Through several Trainers; else it would never have a baseline."""
+    from components.baseline_resolver.comparison import training_data
+    from pipeline.summary import open_store, read_run
+
+    layout = OutputLayout(two_runs[0].output)
+    store, outputs = open_store(layout), read_run(layout)
+    of_member, of_ensemble, of_cascade = (
+        training_data(store, outputs.artifacts[node, "model"])
+        for node in ("Trainer.tiny", "Combiner.ensemble", "Combiner.cascade")
+    )
+    assert len(of_member.held_out.hashes) == 18
+    assert of_member == of_ensemble == of_cascade
+
+
+def test_a_second_run_computes_nothing(two_runs: tuple[Outcome, Outcome]) -> None:
+    first, second = two_runs
+    assert second.executed == set()
+    assert {"Combiner.ensemble", "Combiner.cascade", "Pusher.cascade"} <= second.cached
+    assert second.served == first.served
+
+
+def test_cxr_predict_asks_a_combination_by_its_name(
+    two_runs: tuple[Outcome, Outcome],
+    phantom_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = next(phantom_folder.rglob("*.png"))
+    serving = OutputLayout(two_runs[0].output).serving
+    arguments = ["predict", str(file), "--model-dir", str(serving), "--model", "ensemble"]
+    monkeypatch.setattr("sys.argv", ["cxr", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    printed = capsys.readouterr().out
+    assert not stopped.value.code, printed
+    (prediction,) = predict_files([file], serving, "ensemble")
+    assert file.name in printed
+    for probability in prediction.probabilities.values():
+        assert f"{probability:.3f}" in printed
+
+
+def test_pushed_combinations_answer(
+    two_runs: tuple[Outcome, Outcome], phantom_folder: Path
+) -> None:
+    first, _ = two_runs
+    files = sorted(phantom_folder.rglob("*.png"))[::12]
+    serving = OutputLayout(first.output).serving
+    answers = {name: predict_files(files, serving, name) for name in sorted(MODELS)}
+    classes = [c.name for c in load_config(overrides={"data": {"dir": "."}}).data.classes]
+    for name in ("ensemble", "cascade"):
+        for prediction in answers[name]:
+            assert list(prediction.probabilities) == classes
+            assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    # Unlike temperatures, means keep the order between two members that agree.
+    for both, one, other in zip(answers["ensemble"], answers["tiny"], answers[CHEAP], strict=True):
+        if one.predicted_class == other.predicted_class:
+            assert both.predicted_class == one.predicted_class

@@ -1,0 +1,95 @@
+"""`cxr run --tune`, its result in later runs, and `--tuned` without one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline import cli
+from schema import contract
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import Outcome, Run
+
+pytestmark = pytest.mark.slow
+
+# Two steps of an epoch at a rate that gets nowhere: the search's first trial is bad.
+BAD: dict[str, Any] = {
+    "training": {"learning_rate": 1e-4, "epochs": 10},
+    "tuning": {"trials": 3, "boundaries": ["head"]},
+}
+
+
+@pytest.fixture(scope="module")
+def searched(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A first run with --tune; others may run into its output."""
+    outcome = run(tmp_path_factory.mktemp("tune") / "output", "--tune", config=BAD)
+    assert outcome.exit_code in (cli.EXIT_PUSHED, cli.EXIT_NONE_BLESSED), outcome.printed
+    return outcome
+
+
+def _model(outcome: Outcome) -> dict[str, Any]:
+    model: dict[str, Any] = outcome.summary["models"]["tiny"]
+    return model
+
+
+def test_the_trainer_takes_what_the_tuner_found(searched: Outcome) -> None:
+    assert "Tuner.tiny" in searched.executed
+    tuned, training = _model(searched)["tuned"], _model(searched)["training"]
+    assert (tuned["trials"], tuned["failed"]) == (3, 0)
+    flat = training | {f"head.{field}": value for field, value in training["head"].items()}
+    assert tuned["values"].items() <= flat.items()
+    # The first trial is the configuration's recipe, and bad.
+    assert training["learning_rate"] > 1e-4
+    assert training["epochs"] == 10
+    assert f"tiny tuned: boundary head, learning_rate {training['learning_rate']:.3g}" in (
+        searched.printed
+    )
+
+
+def test_training_finds_the_loss_of_the_best_trial(searched: Outcome) -> None:
+    (report,) = searched.output.glob(
+        f"artifacts/Trainer.tiny/model_run/*/{contract.VALIDATION_FILE}"
+    )
+    # Another order of a sum in another thread, and no more.
+    loss = json.loads(report.read_text())["loss"]
+    assert loss == pytest.approx(_model(searched)["tuned"]["validation_loss"], rel=1e-3)
+
+
+def test_what_was_found_is_used_again(searched: Outcome, run: Run) -> None:
+    again = run(searched.output, "--tune", config=BAD)
+    assert again.executed == set(), again.printed
+    assert "Tuner.tiny" in again.cached
+    assert _model(again) == _model(searched)
+
+    reused = run(searched.output, "--tuned", config=BAD)
+    assert reused.executed == set(), reused.printed
+    assert reused.how["Tuned.tiny"] == "resolved"
+    assert "Trainer.tiny" in reused.cached
+    assert _model(reused) == _model(searched)
+
+    longer = {"learning_rate": 1e-4, "epochs": 11}
+    other = run(searched.output, "--tuned", config=BAD | {"training": longer})
+    assert "Trainer.tiny" in other.executed, other.printed
+    assert _model(other)["training"] == _model(searched)["training"] | {"epochs": 11}
+
+
+def test_a_result_at_a_boundary_without_features_is_refused(searched: Outcome, run: Run) -> None:
+    elsewhere = {"tuning": {"boundaries": ["block2"]}}
+    outcome = run(searched.output, "--tuned", config=BAD | elsewhere)
+    assert outcome.exit_code == cli.EXIT_INPUT
+    assert "tuning.boundaries" in outcome.printed
+    assert "'head'" in outcome.printed
+    assert outcome.how == {}
+
+
+def test_nothing_to_reuse_is_said_before_anything_runs(run: Run, tmp_path: Path) -> None:
+    outcome = run(tmp_path / "output", "--tuned", config=BAD)
+    assert outcome.exit_code == cli.EXIT_INPUT
+    assert "tiny has no result of a search" in outcome.printed
+    assert "--tune first" in outcome.printed
+    assert outcome.how == {}
+    assert not (outcome.output / "metadata.sqlite").exists()
