@@ -17,6 +17,8 @@ ARGS ?=
 export DATA WEIGHTS PRESET SEED OUTPUT
 
 BIN := .venv/bin
+# For commands with a folder of their own: nothing, unless the user names one.
+GIVEN_OUTPUT := $(if $(filter file,$(origin OUTPUT)),,--output "$$OUTPUT")
 # A seed draws phantoms of its own. In the recipes' shell, which takes it as it is.
 PHANTOMS := output/phantoms$${SEED:+-$$SEED}
 # A lock is made for this platform; glibc 2.28 is what the packages need at least.
@@ -26,14 +28,15 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run test lint format bench-ingest bench-memory lock clean
+.PHONY: help setup run study test lint format bench-ingest bench-featurizer bench-memory bench-recipes lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@printf '%s\n' \
 		'Variables of run: DATA (folder of images), WEIGHTS (folder of backbone weights),' \
 		'PRESET (demo, fast, paper), OUTPUT (folder), SEED, ARGS (more options for "cxr run").' \
+		'Variables of study: DATA, WEIGHTS, OUTPUT, ARGS (more options for "cxr study").' \
 		'Variables of test: ARGS (more options for pytest).'
 
 setup: ## make .venv from the lock (instant when it is up to date)
@@ -50,6 +53,9 @@ else
 	$(BIN)/cxr run --data "$$DATA" --preset "$$PRESET" --output "$$OUTPUT" \
 		$${SEED:+--seed "$$SEED"} $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 endif
+
+study: setup ## train and test over ten seeds, against the paper: DATA=folder WEIGHTS=folder
+	$(BIN)/cxr study --data "$$DATA" $(GIVEN_OUTPUT) $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -68,8 +74,16 @@ format: setup ## rewrite the code in the project's style
 bench-ingest: setup ## time writing TFRecords: stored, gzip, plain copy
 	$(BIN)/python -m benchmarks.ingest $(ARGS)
 
+bench-featurizer: setup ## time the backbones' forward pass: DATA=folder WEIGHTS=folder, or neither
+	$(BIN)/python -m benchmarks.featurizer $${DATA:+--data "$$DATA"} \
+		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+
 bench-memory: setup ## peak memory up to Transform for growing numbers of images
 	$(BIN)/python -m benchmarks.memory $(ARGS)
+
+bench-recipes: setup ## recipes side by side, over several seeds: DATA=folder WEIGHTS=folder
+	$(BIN)/python -m benchmarks.recipes --data "$$DATA" $(GIVEN_OUTPUT) \
+		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
 lock: setup ## renew the locks in requirements/ from the .in files
 	@[ -x .venv/uv/bin/uv ] || { echo 'lock: needs uv, which setup could not install' >&2; exit 2; }

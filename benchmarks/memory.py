@@ -59,15 +59,19 @@ def _run_to_transform(data: Path, output: Path) -> Peaks:
     from tfx import v1 as tfx
     from tfx.orchestration.pipeline import RunOptions
 
+    from models.engines import TENSORFLOW
     from models.weights import RANDOM, WeightsSource
     from pipeline.config import load_config
     from pipeline.dag import create_pipeline
+    from pipeline.engine_resolution import ResolvedEngine
     from pipeline.local_runner import run_observed
     from pipeline.progress import NodeClock
 
     overrides = {"data": {"dir": data}, "output": output, "backbones": ["vgg16"]}
     config = load_config(preset="demo", overrides=overrides)
-    pipeline = create_pipeline(config, {"vgg16": WeightsSource(RANDOM)})
+    # Featurizer doesn't run here.
+    engine = ResolvedEngine(TENSORFLOW, "")
+    pipeline = create_pipeline(config, {"vgg16": WeightsSource(RANDOM)}, engine)
     listener = _PeakListener()
     options = RunOptions(to_nodes=[_NODES[-1]])
     runner = tfx.orchestration.LocalDagRunner()

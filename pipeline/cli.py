@@ -32,6 +32,12 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value not in (None, {})}
 
 
+def _tuning_mode(*, tune: bool, tuned: bool) -> dict[str, str]:
+    if tune and tuned:
+        raise InputError("tuned: give either --tune or --tuned, not both.")
+    return {"mode": "search"} if tune else {"mode": "reuse"} if tuned else {}
+
+
 @app.command()
 def run(
     data: Annotated[
@@ -54,6 +60,12 @@ def run(
     min_accuracy: Annotated[
         float | None, typer.Option(help="A model below it isn't pushed [default: 0.9].")
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Search for a better recipe before training.")
+    ] = False,
+    tuned: Annotated[
+        bool, typer.Option("--tuned", help="Train by what an earlier --tune in OUTPUT found.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="YAML file with any field of the configuration.")
     ] = None,
@@ -75,6 +87,7 @@ def run(
             "backbones": _comma_separated(backbones),
             "seed": seed,
             "gate": _without_none({"min_accuracy": min_accuracy}),
+            "tuning": _tuning_mode(tune=tune, tuned=tuned),
         }
     )
     settings = load_config(config, preset=preset, overrides=overrides)
@@ -99,6 +112,62 @@ def run(
     if not pushed:
         typer.echo("No model was blessed, so none was pushed.")
         raise typer.Exit(EXIT_NONE_BLESSED)
+
+
+@app.command()
+def study(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with one folder of PNGs a class.")
+    ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV with a line an image; default DATA/metadata.csv.")
+    ] = None,
+    weights_dir: Annotated[
+        Path | None, typer.Option(help="Folder with pre-trained weights (HDF5, notop).")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="All that the study writes lies here.")] = Path(
+        "output/study"
+    ),
+    seeds: Annotated[int, typer.Option(help="How many.")] = 10,
+    first_seed: Annotated[int, typer.Option(help="The others follow it.")] = 0,
+    backbones: Annotated[
+        str | None, typer.Option(help="Comma-separated: vgg16,xception,densenet121.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="fast, paper or demo [default: fast].")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with any field of the configuration.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what TensorFlow logs, too.")
+    ] = False,
+) -> None:
+    """Train and test over many seeds, and compare with the paper. Goes on where it stopped."""
+    from pipeline.config import load_config
+    from pipeline.runtime import logs_to
+    from pipeline.study.command import TABLE_FILE, run_study, seeds_from
+    from pipeline.study.screen import StudyScreen
+
+    overrides = _without_none(
+        {
+            "data": _without_none({"dir": data, "metadata": metadata}),
+            "output": output,
+            "weights_dir": weights_dir,
+            "backbones": _comma_separated(backbones),
+        }
+    )
+    settings = load_config(config, preset=preset, overrides=overrides)
+    chosen = seeds_from(first_seed, seeds)
+    screen = StudyScreen(len(chosen) * len(settings.backbones))
+    log = output / "logs" / "study.log"
+    try:
+        with logs_to(log, verbose=verbose), screen:
+            report = run_study(settings, chosen, screen)
+    except InputError:
+        raise
+    except Exception as error:
+        hint = "" if verbose else f" The whole log is in {log}."
+        raise RuntimeError(f"{str(error).rstrip('.')}.{hint}") from error
+    screen.result(report, output / TABLE_FILE)
 
 
 @app.command()

@@ -15,6 +15,9 @@ RUN_BY = {
     "make setup": (".ci/run", "make setup"),
     # The flags, by the configuration that they come to; the run itself by .ci/run.
     ".venv/bin/cxr run --data DIR": ("tests/pipeline/test_cli.py", "--min-accuracy"),
+    ".venv/bin/cxr run --tune": ("tests/pipeline/test_tuning_runs.py", '"--tune"'),
+    ".venv/bin/cxr study": ("tests/pipeline/study/test_study.py", '["cxr", "study", *arguments]'),
+    "make study DATA=": ("tests/scripts/test_makefile.py", '"study", f"DATA={data}"'),
     ".venv/bin/cxr phantoms": ("Makefile", "/cxr phantoms --out"),
     ".venv/bin/tfx pipeline create": (".ci/run", "/tfx pipeline create --engine=local"),
     ".venv/bin/tfx run create": (".ci/run", "/tfx run create --engine=local"),

@@ -93,3 +93,15 @@ def test_help_lists_every_target(checkout: Path) -> None:
     run = subprocess.run(["make"], cwd=checkout, check=True, capture_output=True, text=True)
     for target in ("help", "setup", "run", "test", "lint", "format", "lock", "clean"):
         assert f"  make {target} " in run.stdout
+
+
+def test_study(checkout: Path) -> None:
+    """Its output folder is its own, not that of `make run`, unless one is given."""
+    data = "my 'own' images"
+    assert _make(checkout, "study", f"DATA={data}", "WEIGHTS=w w") == [
+        ["study", "--data", data, "--weights-dir", "w w"]
+    ]
+    (checkout / "log").unlink()
+    assert _make(checkout, "study", f"DATA={data}", "OUTPUT=o o", "ARGS=--seeds 3") == [
+        ["study", "--data", data, "--output", "o o", "--seeds", "3"]
+    ]

@@ -1,0 +1,43 @@
+"""JSON files that are there whole or not at all, and digests of what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_UNFINISHED = ".unfinished"
+
+
+def unfinished(path: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return path.with_name(path.name + _UNFINISHED)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file, making its folder."""
+    text = json.dumps(value, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished(path).write_text(text, encoding="utf-8")
+    unfinished(path).replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """The content; None where there is no such file, or something else wrote it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over values that JSON can hold; the order of the keys plays no part."""
+    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,126 @@
+"""The comparison of recipes: its variants, who wins, and a run on phantoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks import recipes
+from models.backbones import BACKBONES, get_backbone
+from models.choice import Score
+from pipeline.runtime import prepare_environment
+from schema.errors import InputError
+
+prepare_environment()
+
+VARIANTS = Path(recipes.__file__).with_suffix(".yaml")
+
+
+def _file(folder: Path, content: Any) -> Path:
+    file = folder / "variants.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def test_the_variants_are_valid_and_have_every_backbone() -> None:
+    variants = recipes.read_variants(VARIANTS, [])
+    found, repeats = recipes.recipes_of(variants, None, {"data": {"dir": "images"}})
+    assert len(found) + len(repeats) == len(variants) * len(BACKBONES)
+    for recipe in found:
+        backbone = get_backbone(recipe.backbone)
+        assert set(recipe.params.head.taps or ()) <= set(backbone.all_taps)
+        assert recipe.params.boundary in backbone.boundaries
+    by_name = {recipe.name: recipe for recipe in found}
+    default = by_name["vgg16/head/default"].params
+    assert default.head.l2 == get_backbone("vgg16").head_l2
+    assert by_name["vgg16/head/l2-0.07"].params.head.l2 == 0.07
+    fine = by_name["densenet121/block/3e-5"].params
+    assert (fine.boundary, fine.learning_rate, fine.schedule) == ("conv5", 3e-5, "cosine")
+    assert len({(recipe.backbone, recipe.params) for recipe in found}) == len(found)
+    # VGG16's default, spelt out.
+    assert repeats["vgg16/head/two-l2-0.007"] == "vgg16/head/default"
+
+
+def test_only_takes_names_and_families(tmp_path: Path) -> None:
+    file = _file(tmp_path, {"a/x": {"vgg16": {}}, "a/y": {"vgg16": {}}, "b": {"vgg16": {}}})
+    assert list(recipes.read_variants(file, ["a"])) == ["a/x", "a/y"]
+    assert list(recipes.read_variants(file, ["b", "a/y"])) == ["a/y", "b"]
+    with pytest.raises(InputError, match="only: 'c' is none of a/x, a/y, b"):
+        recipes.read_variants(file, ["c"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"a": {"vgg16": {"epocs": 3}}}, r"variant a: .*training_overrides\.vgg16\.epocs"),
+        ({"a": {"vgg16": {"boundary": "conv5"}}}, "variant a: .*boundary"),
+        ({"a": ["vgg16"]}, "must map names to backbones"),
+        ([], "must map names to backbones"),
+    ],
+)
+def test_a_wrong_variant_is_named(content: Any, said: str, tmp_path: Path) -> None:
+    file = _file(tmp_path, content)
+    with pytest.raises(InputError, match=f"(?s){said}"):
+        recipes.recipes_of(recipes.read_variants(file, []), None, {"data": {"dir": "images"}})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.yaml can't be read"):
+        recipes.read_variants(tmp_path / "absent.yaml", [])
+
+
+def _line(name: str, accuracy: float, loss: float, test: float) -> recipes.Line:
+    return recipes.Line(name, Score(accuracy, -loss), (test, test + 0.02), 1.5)
+
+
+def test_validation_decides_and_test_does_not() -> None:
+    lines = {
+        "vgg16": [
+            _line("good on test", 0.95, 0.1, 0.98),
+            _line("sure", 0.97, 0.1, 0.93),
+            _line("unsure", 0.97, 0.2, 0.97),
+        ]
+    }
+    table = recipes.markdown(lines, (0, 1), {"a": "b"}).splitlines()
+    assert "| **sure** | 97.00 % | 0.1000 | 94.00 % ± 1.41 | 1.5 |" in table
+    assert "| good on test | 95.00 % | 0.1000 | 99.00 % ± 1.41 | 1.5 |" in table
+    assert sum("**" in line for line in table) == 1
+    assert table[-1] == "The same: a and b."
+
+
+@pytest.mark.slow
+def test_a_comparison_on_phantoms(
+    tiny_backbone: str, phantom_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = {
+        "head/both": {tiny_backbone: {"epochs": 2}},
+        "head/one": {tiny_backbone: {"epochs": 3, "head": {"taps": ["last"]}}},
+        "other": {tiny_backbone: {"epochs": 100_000}},
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text("preset: demo\n")
+    output = tmp_path / "out"
+    recipes.main(
+        data=phantom_folder,
+        output=output,
+        seeds=1,
+        first_seed=5,
+        only="head",
+        backbones=tiny_backbone,
+        variants=_file(tmp_path, variants),
+        config=config,
+        weights_dir=None,
+    )
+    printed = capsys.readouterr().out
+    table = (output / "recipes.md").read_text()
+    assert table in printed
+    assert "# Recipes, seeds 5" in table
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("|")][2:]
+    assert sorted(row[1].strip().strip("*") for row in rows) == ["head/both", "head/one"]
+    accuracies = [float(row[2].split("%")[0]) for row in rows]
+    (best,) = [float(row[2].split("%")[0]) for row in rows if "**" in row[1]]
+    assert best == np.max(accuracies)
