@@ -28,7 +28,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test lint format bench-ingest bench-featurizer bench-memory bench-recipes lock clean
+.PHONY: help setup run study test lint format bench-ingest bench-featurizer bench-memory bench-recipes bench-training lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ bench-memory: setup ## peak memory up to Transform for growing numbers of images
 
 bench-recipes: setup ## recipes side by side, over several seeds: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.recipes --data "$$DATA" $(GIVEN_OUTPUT) \
+		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+
+bench-training: setup ## paper's recipe, stock TFX, and this pipeline: DATA=folder WEIGHTS=folder
+	$(BIN)/python -m benchmarks.training --data "$$DATA" $(GIVEN_OUTPUT) \
 		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
 lock: setup ## renew the locks in requirements/ from the .in files

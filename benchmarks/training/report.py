@@ -54,7 +54,7 @@ def show(measured: Measured, backbones: Sequence[str], epochs: int, console: Con
 def _titles(epochs: int) -> Mapping[str, str]:
     return {
         PAPER: "(a) the paper's recipe, extrapolated",
-        STOCK: f"(b) stock TFX pipeline, {epochs} epochs",
+        STOCK: f"(b) stock TFX pipeline, epochs: {epochs}",
         COLD: "(c) this pipeline, cold",
         OTHER_HEAD: "(d) this pipeline, another head",
         UNCHANGED: "(e) this pipeline, nothing changed",
@@ -77,10 +77,16 @@ def _cases(measured: Measured, backbones: Sequence[str], epochs: int) -> Table:
             _titles(epochs)[case],
             f"{spent:.1f}",
             *(f"{accuracy[name]:.2%}" if name in accuracy else _MISSING for name in backbones),
-            *(_MISSING if ratio is None else f"{ratio:.1f}×" for ratio in ratios),
+            *map(_times, ratios),
             _MISSING if executed is None else str(executed),
         )
     return table
+
+
+def _times(ratio: float | None) -> str:
+    if ratio is None:
+        return _MISSING
+    return f"{ratio:.1f}×" if ratio >= 1 else f"{ratio:.2g}×"
 
 
 def _paper(measured: Measured, backbones: Sequence[str]) -> Table:

@@ -120,9 +120,9 @@ def _introduction(report: Mapping[str, Any]) -> str:
         f"{report['date']}, {machine['cores']} cores of {machine['cpu']}, {commit}, "
         f"{report['engine']['name']} {report['engine']['version']} under the frozen networks. "
         f"Preset `{report['preset']}`, seeds {', '.join(map(str, seeds))}. "
-        f"{report['seconds']['total']:.0f} s in this run; training and answering took "
-        f"{report['seconds']['training']:.0f} s, of which {report['reused']} of "
-        f"{report['results']} results were there already."
+        f"{report['results']} results, {report['reused']} of them from an earlier, stopped or "
+        f"repeated, study; training and answering took {report['seconds']['training']:.0f} s in "
+        f"all, this study {report['seconds']['total']:.0f} s."
     )
 
 

@@ -7,9 +7,10 @@ of its own: `python -m benchmarks.training.stock.pipeline`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
@@ -43,8 +44,12 @@ class Settings:
     seed: int
 
 
-def run(settings: Settings) -> dict[str, Any]:
+def run(settings: Settings, shown: TextIO | None = None) -> dict[str, Any]:
     """Builds the pipeline and runs it.
+
+    Args:
+        settings: what it is given.
+        shown: gets a line a node; standard output where None.
 
     Returns:
         `accuracy`: backbone -> on the test split; `images`: of the test split; `nodes`:
@@ -57,7 +62,7 @@ def run(settings: Settings) -> dict[str, Any]:
     from pipeline.local_runner import run_observed
     from pipeline.progress import NodeClock
 
-    clock = NodeClock(Console())
+    clock = NodeClock(Console(shown))
     pipeline = _pipeline(settings)
     run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
     metrics = {name: _metrics(settings.output, name) for name in settings.backbones}
@@ -215,8 +220,14 @@ def main(
         seed=seed,
     )
     make_folder(output)
-    with logs_to(output / "run.log", verbose=False), scratch_below(output):
-        reached = run(settings)
+    with (
+        logs_to(output / "run.log", verbose=False),
+        scratch_below(output),
+        os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as shown,
+    ):
+        # Keras and the wheels' building and installing talk on standard output.
+        os.dup2(2, 1)
+        reached = run(settings, shown)
     given = {name: str(value) for name, value in asdict(settings).items()}
     write_json(result, reached | {"settings": given})
 

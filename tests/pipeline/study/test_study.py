@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -125,11 +126,13 @@ def test_a_seed_comes_to_the_same_alone_and_behind_others(
 
 
 def test_where_the_network_trains_nothing_of_it_reaches_the_next_seed(
-    configure: Configure, tmp_path: Path
+    configure: Configure, phantom_folder: Path, tmp_path: Path
 ) -> None:
-    training = {"boundary": "block2", "learning_rate": 0.01, "epochs": 2}
-    run_study(configure(tmp_path / "alone", training=training), (4,), Remembering())
-    run_study(configure(tmp_path / "behind", training=training), (3, 4), Remembering())
+    training = {"boundary": "block2", "learning_rate": 0.01, "epochs": 1, "warm_start": False}
+    # Without a healthy class there is no second head, which would train for itself.
+    fields = {"training": training, "data": {"dir": phantom_folder, "healthy": None}}
+    run_study(configure(tmp_path / "alone", **fields), (4,), Remembering())
+    run_study(configure(tmp_path / "behind", **fields), (3, 4), Remembering())
     _assert_equal(tmp_path / "alone", tmp_path / "behind", 4)
 
 
@@ -162,13 +165,14 @@ def test_no_patient_is_in_two_splits_of_a_seed(configure: Configure, tmp_path: P
 
 
 def test_recipes_share_features_where_they_are_cut_at_one_place(
-    configure: Configure, tmp_path: Path
+    configure: Configure, phantom_folder: Path, tmp_path: Path
 ) -> None:
     from pipeline.study.command import open_experiment
     from pipeline.study.results import Recipe
 
     def run(training: dict[str, Any], screen: Remembering) -> None:
-        config = configure(tmp_path, training=training | {"epochs": 1})
+        data = {"dir": phantom_folder, "healthy": None}
+        config = configure(tmp_path, data=data, training=training | {"epochs": 1})
         recipe = Recipe(f"a/{len(training)}", "tiny", config.training_for("tiny"))
         with open_experiment(config, (3,), screen, every_tap=True) as opened:
             opened.experiment.run([recipe], (3,))
@@ -259,3 +263,18 @@ def test_no_data_exits_with_2(
     absent = ("--data", str(tmp_path / "absent"), "--output", output)
     assert _cxr(monkeypatch, *absent) == cli.EXIT_INPUT
     assert "data.dir" in capsys.readouterr().err
+
+
+def test_a_study_needs_no_tfx() -> None:
+    """Importing it takes longer than training a head."""
+    code = (
+        "import sys\n"
+        "from pipeline.runtime import prepare_environment\n"
+        "prepare_environment()\n"
+        "from pipeline.study import command, experiment, images, outcomes, report, screen, tables\n"
+        "print([name for name in ('tfx', 'apache_beam') if name in sys.modules])\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ran.stdout.strip() == "[]"
