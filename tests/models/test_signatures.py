@@ -332,6 +332,7 @@ def test_run_fn_trains_exports_and_reports(
                     "early_stopping_patience": None,
                 },
             },
+            hyperparameters=None,
             base_model=str(backbone_dir),
             train_files=store("train", taps, labels),
             eval_files=store("eval", taps, labels),
