@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +41,32 @@ def serialize(
     record[contract.LABEL] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     example = tf.train.Example(features=tf.train.Features(feature=record))
     return example.SerializeToString(deterministic=True)
+
+
+def serialize_batch(
+    features: Mapping[str, np.ndarray],
+    *,
+    view: str,
+    images: Iterable[tuple[bytes, bytes, int]],
+) -> Iterator[bytes]:
+    """Packs the features of one view of several images.
+
+    Args:
+        features: name -> array [images, ...].
+        view: name of the view.
+        images: sha256, class name and label of each, in the order of the rows.
+
+    Yields:
+        A record an image (see `serialize`).
+    """
+    for row, (sha256, class_name, label) in enumerate(images):
+        yield serialize(
+            {name: values[row] for name, values in features.items()},
+            view=view,
+            label=label,
+            class_name=class_name,
+            sha256=sha256,
+        )
 
 
 def _files(patterns: Sequence[str]) -> list[str]:

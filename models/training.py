@@ -240,14 +240,27 @@ def _fit_flat(
     log_dir: str | None,
 ) -> tuple[keras.Model, History, TapData]:
     """The head, its history, and the taps of the network as it is now."""
-    taps = _taps_of(network, data)
     if not network.suffix.trainable_variables:
+        taps = _taps_of(network, data)
         return *fit_head(params, task.n_classes, taps, seed, log_dir), taps
-    head = build_head(params.head, taps.channels(), task.n_classes, taps.moments(), seed)
-    if params.warm_start and params.head.kind == "regularised":
-        fit_on_taps(head, taps.training, taps.validation, head_alone(params), seed=seed)
+    head = _head_to_train(network, params, task, data, seed)
     history = _fit_both(network, head, params, data, seed, log_dir)
     return head, history, _taps_of(network, data)
+
+
+def _head_to_train(
+    network: CutNetwork, params: TrainingParams, task: Task, data: _Data, seed: int
+) -> keras.Model:
+    """The flat head with which a suffix starts to train."""
+    if params.head.kind == "paper":
+        # It knows no moments, so the network needn't run before its training.
+        channels = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
+        return build_head(params.head, channels, task.n_classes, {}, seed)
+    taps = _taps_of(network, data)
+    head = build_head(params.head, taps.channels(), task.n_classes, taps.moments(), seed)
+    if params.warm_start:
+        fit_on_taps(head, taps.training, taps.validation, head_alone(params), seed=seed)
+    return head
 
 
 def _fit_both(

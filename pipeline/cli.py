@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +38,18 @@ def _tuning_mode(*, tune: bool, tuned: bool) -> dict[str, str]:
     if tune and tuned:
         raise InputError("tuned: give either --tune or --tuned, not both.")
     return {"mode": "search"} if tune else {"mode": "reuse"} if tuned else {}
+
+
+@contextlib.contextmanager
+def _naming_the_log(log: Path, verbose: bool) -> Iterator[None]:
+    """Turns what is not the user's own mistake into one line that says where to read on."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        hint = "" if verbose else f" The whole log is in {log}."
+        raise RuntimeError(f"{str(error).rstrip('.')}.{hint}") from error
 
 
 @app.command()
@@ -94,15 +108,10 @@ def run(
     layout = OutputLayout(settings.output)
     console = Console()
     try:
-        with logs_to(layout.log, verbose=verbose):
+        with _naming_the_log(layout.log, verbose), logs_to(layout.log, verbose=verbose):
             from pipeline.local_runner import run as run_pipeline
 
             summary = run_pipeline(settings, console)
-    except InputError:
-        raise
-    except Exception as error:
-        hint = "" if verbose else f" The whole log is in {layout.log}."
-        raise RuntimeError(f"{str(error).rstrip('.')}.{hint}") from error
     finally:
         console.stop()
     if summary is None:
@@ -159,14 +168,8 @@ def study(
     chosen = seeds_from(first_seed, seeds)
     screen = StudyScreen(len(chosen) * len(settings.backbones))
     log = output / "logs" / "study.log"
-    try:
-        with logs_to(log, verbose=verbose), screen:
-            report = run_study(settings, chosen, screen)
-    except InputError:
-        raise
-    except Exception as error:
-        hint = "" if verbose else f" The whole log is in {log}."
-        raise RuntimeError(f"{str(error).rstrip('.')}.{hint}") from error
+    with _naming_the_log(log, verbose), logs_to(log, verbose=verbose), screen:
+        report = run_study(settings, chosen, screen)
     screen.result(report, output / TABLE_FILE)
 
 

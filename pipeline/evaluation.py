@@ -13,7 +13,7 @@ from schema import contract
 
 ACCURACY: Final = "accuracy"
 
-_METRICS_CODE = "pipeline/tfma_metrics.py"
+_METRICS_CODE = ("pipeline/tfma_metrics.py", "pipeline/intervals.py")
 # The floor of "not worse": a candidate with the baseline's own accuracy passes.
 _NOT_WORSE = 0.0
 
@@ -73,7 +73,7 @@ def _own(metric: type[tfma.metrics.Metric]) -> tfma.MetricConfig:
         class_name=metric.__name__,
         module=metric.__module__,
         # Evaluator has no custom_config: this is how an edit reaches its cache key.
-        config=f'"code_digest": "{code_digest(_METRICS_CODE)}"',
+        config=f'"code_digest": "{code_digest(*_METRICS_CODE)}"',
     )
 
 

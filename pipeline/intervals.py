@@ -5,15 +5,21 @@ from __future__ import annotations
 from scipy.stats import binomtest
 
 
-def wilson95(correct: int, total: int) -> list[float]:
-    """The 95 % Wilson score interval (Wilson 1927) of a share.
+def wilson(correct: int, total: int, confidence: float = 0.95) -> list[float]:
+    """The Wilson score interval (Wilson 1927) of a share.
 
     Args:
         correct: 0..total.
         total: at least 1.
+        confidence: of the interval, both sides together.
 
     Returns:
         Lower and upper end, 0..1.
     """
-    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return [float(interval.low), float(interval.high)]
+
+
+def wilson95(correct: int, total: int) -> list[float]:
+    """The 95 % Wilson score interval of a share (see `wilson`)."""
+    return wilson(correct, total)

@@ -17,6 +17,8 @@ from scipy.stats import binomtest
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.utils import model_util
 
+from pipeline.intervals import wilson
+
 WILSON_LOWER: Final = "accuracy_wilson_lower"
 MCNEMAR_P: Final = "mcnemar_p"
 ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
@@ -43,8 +45,7 @@ def wilson_lower(right: int, total: int, confidence: float = 0.95) -> float:
     Returns:
         0..1, and below 1 whatever the counts.
     """
-    interval = binomtest(right, total).proportion_ci(confidence, method="wilson")
-    return float(interval.low)
+    return wilson(right, total, confidence)[0]
 
 
 def mcnemar_p(only_candidate: int, only_baseline: int) -> float:

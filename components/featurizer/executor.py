@@ -157,7 +157,10 @@ class _WriteShard(beam.DoFn):
         with tf.io.TFRecordWriter(path) as writer:
             stream = self._prefix.stream(self._pixels(batches))
             for (batch, view), features in zip(keys, stream, strict=True):
-                for record in _records(batch, view, features):
+                images_of = ((i.sha256, i.class_name, i.label) for i in batch)
+                for record in feature_records.serialize_batch(
+                    features, view=view, images=images_of
+                ):
                     writer.write(record)
                     written += 1
         return written
@@ -168,19 +171,6 @@ class _WriteShard(beam.DoFn):
             pixels = decode_transformed(tf.constant([image.png for image in batch]))
             for view in self._views:
                 yield view_of(pixels, view).numpy()
-
-
-def _records(
-    images: Sequence[_Image], view: str, features: dict[str, np.ndarray]
-) -> Iterator[bytes]:
-    for row, image in enumerate(images):
-        yield feature_records.serialize(
-            {name: values[row] for name, values in features.items()},
-            view=view,
-            label=image.label,
-            class_name=image.class_name,
-            sha256=image.sha256,
-        )
 
 
 def _engines_used(result: Any) -> str:

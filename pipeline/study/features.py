@@ -165,7 +165,10 @@ class FeatureStore:
         with tf.io.TFRecordWriter(str(unfinished(part.records))) as writer:
             stream = prefix.stream(_pixels(batches, data_dir, view))
             for batch, features in zip(batches, stream, strict=True):
-                for record in _records(batch, view, features):
+                images_of = ((i.sha256.encode(), i.class_name.encode(), i.label) for i in batch)
+                for record in feature_records.serialize_batch(
+                    features, view=view, images=images_of
+                ):
                     writer.write(record)
                 progress(len(batch))
         unfinished(part.records).replace(part.records)
@@ -224,16 +227,3 @@ def _decoded(data_dir: Path, image: Labelled) -> tf.Tensor:
     if hashlib.sha256(content).hexdigest() != image.sha256:
         raise InputError(f"data.dir: {image.path} was changed during the study; start it again.")
     return decode_and_resize(tf.constant(content))
-
-
-def _records(
-    images: Sequence[Labelled], view: str, features: Mapping[str, np.ndarray]
-) -> Iterator[bytes]:
-    for row, image in enumerate(images):
-        yield feature_records.serialize(
-            {name: values[row] for name, values in features.items()},
-            view=view,
-            label=image.label,
-            class_name=image.class_name.encode(),
-            sha256=image.sha256.encode(),
-        )
