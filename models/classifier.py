@@ -12,7 +12,7 @@ from models.boundary import CutNetwork
 from models.calibration import TINY
 from models.heads import apply_head
 from models.preprocessing import decode_transformed
-from models.signatures import ServedModel
+from models.signatures import ServedModel, Transform
 
 # Images through the network at once; more gains nothing on a CPU.
 _CHUNK = 16
@@ -72,7 +72,7 @@ class BackboneModel(ServedModel):
 
     def __init__(
         self,
-        transform_layer: keras.layers.Layer,
+        transform: Transform,
         classifier: Classifier,
         classes: Sequence[str],
         abstain_below: float,
@@ -80,12 +80,12 @@ class BackboneModel(ServedModel):
         """Joins the parts.
 
         Args:
-            transform_layer: `TFTransformOutput.transform_features_layer()`.
+            transform: what `load_transform` returned.
             classifier: the trained parts.
             classes: names in the order of the probabilities.
             abstain_below: see `ServedModel`.
         """
-        super().__init__(transform_layer, classes, abstain_below)
+        super().__init__(transform, classes, abstain_below)
         self.classifier = classifier
         self.weights = classifier.variables
         self._n_classes = len(classes)

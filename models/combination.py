@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -29,7 +28,7 @@ from models.calibration import (
     validation_report,
 )
 from models.predictions import Predictions, aligned
-from models.signatures import ServedModel
+from models.signatures import ServedModel, Transform
 from schema import contract
 
 Kind = Literal["ensemble", "cascade"]
@@ -236,7 +235,7 @@ class CombinedModel(ServedModel):
 
     def __init__(
         self,
-        transform_layer: keras.layers.Layer,
+        transform: Transform,
         rule: Rule,
         directories: Mapping[str, str],
         classes: Sequence[str],
@@ -245,14 +244,14 @@ class CombinedModel(ServedModel):
         """Loads the members.
 
         Args:
-            transform_layer: `TFTransformOutput.transform_features_layer()`.
+            transform: what `load_transform` returned.
             rule: how their answers become one.
             directories: member -> folder of its SavedModel, a `BackboneModel`'s; not needed
                 any more once this model is saved.
             classes: names in the order of the probabilities.
             abstain_below: see `ServedModel`.
         """
-        super().__init__(transform_layer, classes, abstain_below)
+        super().__init__(transform, classes, abstain_below)
         self.rule = rule
         self.members = [_SavedMember(directories[name]) for name in rule.members]
 

@@ -1,44 +1,34 @@
-"""Trains what lies behind the boundary; `run_fn` is TFX Trainer's entry point."""
+"""Trains what lies behind the boundary, and calibrates it."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_transform as tft
 
-from models import feature_records
 from models.augmentation import augment
-from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, get_backbone
-from models.boundary import CutNetwork, load_network, map_name
+from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT
+from models.boundary import CutNetwork, map_name
 from models.calibration import (
     apply_temperature,
     fit_temperature,
     negative_log_likelihood,
     validation_report,
 )
-from models.classifier import BackboneModel, CalibratedHead, Classifier
+from models.classifier import CalibratedHead, Classifier
 from models.cost import multiply_adds
 from models.devices import keras_policy, plan_training
 from models.fitting import History, Taps, fit, fit_on_taps, head_alone
 from models.heads import apply_head, build_head, build_hierarchical_head
-from models.hyperparameters import VIEW_IDENTITY, TrainingParams, apply_hyperparameters
+from models.hyperparameters import TrainingParams
 from models.precision import in_precision
-from models.predictions import Predictions, write_predictions
-from models.signatures import export
+from models.predictions import Predictions
+from models.training_data import TapData, TrainingData, read_data, taps_of
 from schema import contract
-
-if TYPE_CHECKING:
-    from tfx.components import FnArgs
-
-Moments = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -79,40 +69,6 @@ class Trained:
     predictions: Predictions
 
 
-@dataclass(frozen=True)
-class _Data:
-    training: tf.data.Dataset  # shuffled
-    validation: tf.data.Dataset
-    hashes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TapData:
-    """Pooled vectors in memory.
-
-    Attributes:
-        training: {tap: float32 [views, channels]}, labels int64 [views].
-        validation: the same, of the validation images.
-    """
-
-    training: tuple[Taps, np.ndarray]
-    validation: tuple[Taps, np.ndarray]
-
-    def select(self, taps: Sequence[str]) -> TapData:
-        """Some of the taps, in this order."""
-        parts = (self.training, self.validation)
-        return TapData(*(({tap: of[tap] for tap in taps}, labels) for of, labels in parts))
-
-    def moments(self) -> Moments:
-        """Mean and population variance per channel over the training views."""
-        doubled = {name: values.astype(np.float64) for name, values in self.training[0].items()}
-        return {name: (v.mean(axis=0), v.var(axis=0)) for name, v in doubled.items()}
-
-    def channels(self) -> dict[str, int]:
-        """Tap -> channels."""
-        return {name: values.shape[-1] for name, values in self.training[0].items()}
-
-
 def train(
     network: CutNetwork,
     params: TrainingParams,
@@ -135,7 +91,7 @@ def train(
         log_dir: where TensorBoard logs go; none where None.
     """
     keras.utils.set_random_seed(seed)
-    data = _read(network, params, train_files, eval_files, seed)
+    data = read_data(network, params, train_files, eval_files, seed)
     flat, history, taps = _fit_flat(network, params, task, data, seed, log_dir)
     heads = {contract.FLAT: flat}
     if task.hierarchical:
@@ -159,27 +115,6 @@ def train(
         report | {"multiply_adds": cost},
         Predictions(data.hashes, labels, calibrated, cost),
     )
-
-
-def read_taps(
-    network: CutNetwork,
-    params: TrainingParams,
-    *,
-    train_files: Sequence[str],
-    eval_files: Sequence[str],
-    seed: int,
-) -> TapData:
-    """Reads cached features as a network's pooled taps, in the order in which `train` does.
-
-    Args:
-        network: the cut backbone.
-        params: views and batch size.
-        train_files: patterns of the training features.
-        eval_files: patterns of the validation features.
-        seed: of the order.
-    """
-    keras.utils.set_random_seed(seed)
-    return _taps_of(network, _read(network, params, train_files, eval_files, seed))
 
 
 def fit_head(
@@ -209,54 +144,32 @@ def validation_loss(head: keras.Model, taps: TapData) -> float:
     return negative_log_likelihood(apply_temperature(raw, fit_temperature(raw, labels)), labels)
 
 
-def _read(
-    network: CutNetwork,
-    params: TrainingParams,
-    train_files: Sequence[str],
-    eval_files: Sequence[str],
-    seed: int,
-) -> _Data:
-    return _Data(
-        training=feature_records.read(
-            train_files,
-            network.features,
-            batch_size=params.batch_size,
-            views=params.views,
-            shuffle_seed=seed,
-        ),
-        validation=feature_records.read(
-            eval_files, network.features, batch_size=params.batch_size, views=(VIEW_IDENTITY,)
-        ),
-        hashes=feature_records.read_hashes(eval_files, views=(VIEW_IDENTITY,)),
-    )
-
-
 def _fit_flat(
     network: CutNetwork,
     params: TrainingParams,
     task: Task,
-    data: _Data,
+    data: TrainingData,
     seed: int,
     log_dir: str | None,
 ) -> tuple[keras.Model, History, TapData]:
     """The head, its history, and the taps of the network as it is now."""
     if not network.suffix.trainable_variables:
-        taps = _taps_of(network, data)
+        taps = taps_of(network, data)
         return *fit_head(params, task.n_classes, taps, seed, log_dir), taps
     head = _head_to_train(network, params, task, data, seed)
     history = _fit_both(network, head, params, data, seed, log_dir)
-    return head, history, _taps_of(network, data)
+    return head, history, taps_of(network, data)
 
 
 def _head_to_train(
-    network: CutNetwork, params: TrainingParams, task: Task, data: _Data, seed: int
+    network: CutNetwork, params: TrainingParams, task: Task, data: TrainingData, seed: int
 ) -> keras.Model:
     """The flat head with which a suffix starts to train."""
     if params.head.kind == "paper":
         # It knows no moments, so the network needn't run before its training.
         channels = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
         return build_head(params.head, channels, task.n_classes, {}, seed)
-    taps = _taps_of(network, data)
+    taps = taps_of(network, data)
     head = build_head(params.head, taps.channels(), task.n_classes, taps.moments(), seed)
     if params.warm_start:
         fit_on_taps(head, taps.training, taps.validation, head_alone(params), seed=seed)
@@ -267,7 +180,7 @@ def _fit_both(
     network: CutNetwork,
     head: keras.Model,
     params: TrainingParams,
-    data: _Data,
+    data: TrainingData,
     seed: int,
     log_dir: str | None,
 ) -> History:
@@ -294,29 +207,6 @@ def _fit_hierarchical(params: TrainingParams, task: Task, taps: TapData, seed: i
     return head
 
 
-def _taps_of(network: CutNetwork, data: _Data) -> TapData:
-    forward = tf.function(
-        lambda features: network.suffix(_as_float(features), training=False),
-        reduce_retracing=True,
-        autograph=False,
-    )
-
-    def collect(dataset: tf.data.Dataset) -> tuple[Taps, np.ndarray]:
-        pooled: dict[str, list[np.ndarray]] = {}
-        labels = []
-        for features, label in dataset:
-            labels.append(label.numpy())
-            for name, values in forward(features).items():
-                pooled.setdefault(name, []).append(values.numpy())
-        return {name: np.concatenate(v) for name, v in pooled.items()}, np.concatenate(labels)
-
-    return TapData(collect(data.training), collect(data.validation))
-
-
-def _as_float(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {name: tf.cast(values, tf.float32) for name, values in features.items()}
-
-
 def _trainable_model(
     network: CutNetwork,
     suffix: keras.Model,
@@ -338,60 +228,3 @@ def _trainable_model(
 def _probabilities(head: keras.Model, taps: Taps) -> np.ndarray:
     tensors = {name: tf.constant(values) for name, values in taps.items()}
     return apply_head(head, tensors, training=False).numpy().astype(np.float64)
-
-
-def _or_null(value: float) -> float | None:
-    """JSON has no NaN."""
-    return float(value) if math.isfinite(value) else None
-
-
-def _write_json(directory: str, name: str, value: Mapping[str, Any]) -> None:
-    tf.io.gfile.makedirs(directory)
-    with tf.io.gfile.GFile(os.path.join(directory, name), "w") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-
-
-def run_fn(fn_args: FnArgs) -> None:
-    """TFX Trainer's entry point.
-
-    Args:
-        fn_args: `custom_config` holds `backbone`, `classes`, `healthy` (a class name or
-            None), `abstain_accuracy`, `seed` and `training` (fields of TrainingParams);
-            `base_model` is the folder with the backbone's weights; `hyperparameters`, where
-            there is a Tuner's result, hold values that replace those of `training`.
-    """
-    config = fn_args.custom_config
-    classes = config["classes"]
-    healthy = config["healthy"]
-    tuned = (fn_args.hyperparameters or {}).get("values", {})
-    params = apply_hyperparameters(
-        TrainingParams.model_validate(config["training"]), tuned, get_backbone(config["backbone"])
-    )
-    trained = train(
-        load_network(
-            config["backbone"],
-            params.scaling,
-            params.boundary,
-            fn_args.base_model,
-            params.head.taps,
-        ),
-        params,
-        Task(
-            len(classes),
-            None if healthy is None else classes.index(healthy),
-            config["abstain_accuracy"],
-        ),
-        train_files=fn_args.train_files,
-        eval_files=fn_args.eval_files,
-        seed=config["seed"],
-        log_dir=fn_args.model_run_dir,
-    )
-    history = {name: [_or_null(v) for v in values] for name, values in trained.history.items()}
-    _write_json(fn_args.model_run_dir, contract.HISTORY_FILE, history)
-    _write_json(fn_args.model_run_dir, contract.TRAINING_FILE, params.model_dump(mode="json"))
-    _write_json(fn_args.model_run_dir, contract.VALIDATION_FILE, trained.validation)
-    write_predictions(fn_args.model_run_dir, trained.predictions)
-    transform_layer = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
-    abstain_below = trained.validation["abstain"]["threshold"]
-    served = BackboneModel(transform_layer, trained.classifier, classes, abstain_below)
-    export(served, fn_args.serving_model_dir)

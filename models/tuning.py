@@ -21,7 +21,8 @@ from models.hyperparameters import (
     apply_hyperparameters,
     taps_of_either_head,
 )
-from models.training import TapData, Task, fit_head, read_taps, train, validation_loss
+from models.training import Task, fit_head, train, validation_loss
+from models.training_data import TapData, read_taps
 
 if TYPE_CHECKING:
     from tfx.v1.components import FnArgs, TunerFnResult

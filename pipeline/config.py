@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -27,6 +24,8 @@ from typing_extensions import Self
 
 from models.backbones import BACKBONES, get_backbone
 from models.hyperparameters import TrainingParams
+from pipeline.data_config import DataConfig
+from pipeline.strict import Strict
 from pipeline.tuning import TuningConfig
 from schema import SCHEMA_FILE
 from schema.errors import InputError
@@ -37,99 +36,7 @@ Combining = Literal["ensemble", "cascade"]
 _PRESET_DIR = Path(__file__).parent / "presets"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ClassConfig(_Strict):
-    """A class and the folders its images lie in.
-
-    Attributes:
-        name: as it appears in predictions and reports.
-        folders: folder names below the data folder; upper and lower case don't matter.
-    """
-
-    name: str = Field(min_length=1)
-    folders: tuple[str, ...] = Field(min_length=1)
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if name != name.strip() or not name.isprintable():
-            raise ValueError(f"{name!r}: no blanks around a name, and nothing unprintable")
-        return name
-
-    @field_validator("folders")
-    @classmethod
-    def _check_folders(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
-        for folder in folders:
-            if not folder.strip() or folder in (".", "..") or "/" in folder or "\\" in folder:
-                raise ValueError(f"{folder!r} is no name of a folder below data.dir")
-        return folders
-
-
-# The paper's order: COVID-19 0, Normal 1, Viral Pneumonia 2.
-_PAPER_CLASSES = (
-    ClassConfig(name="COVID-19", folders=("COVID-19", "COVID")),
-    ClassConfig(name="Normal", folders=("Normal",)),
-    ClassConfig(name="Viral Pneumonia", folders=("Viral Pneumonia",)),
-)
-
-
-class DataConfig(_Strict):
-    """Where the images are and how they are chosen.
-
-    Attributes:
-        dir: the folder with one folder a class.
-        metadata: CSV with a line an image; `metadata.csv` in `dir` where null.
-        classes: in the order of the class index.
-        healthy: the name of the class that is no illness, which the cascade asks for
-            first; null where there is none.
-        test_fraction: of the balanced images of a class.
-        eval_fraction: of what the test split leaves.
-        max_bad_fraction: more unusable images than this stop the run.
-        max_pixels: an image that claims more is left out unread.
-        min_side: pixels; a smaller image is left out.
-    """
-
-    dir: Path
-    metadata: Path | None = None
-    classes: tuple[ClassConfig, ...] = _PAPER_CLASSES
-    healthy: str | None = "Normal"
-    test_fraction: Decimal = Field(Decimal("0.2"), gt=0, lt=1)
-    eval_fraction: Decimal = Field(Decimal("0.3"), gt=0, lt=1)
-    max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0)
-    max_pixels: int = Field(100_000_000, ge=1)
-    min_side: int = Field(32, ge=1)
-
-    @field_validator("classes")
-    @classmethod
-    def _check_classes(cls, classes: tuple[ClassConfig, ...]) -> tuple[ClassConfig, ...]:
-        if len(classes) < 2:
-            raise ValueError("at least two classes are needed")
-        names = [c.name for c in classes]
-        folders = [f.casefold() for c in classes for f in c.folders]
-        for what, values in (("class name", names), ("folder", folders)):
-            twice = sorted({v for v in values if values.count(v) > 1})
-            if twice:
-                raise ValueError(f"{what} given twice: {', '.join(twice)}")
-        return classes
-
-    @model_validator(mode="after")
-    def _check_healthy(self) -> Self:
-        given = "healthy" in self.model_fields_set and self.healthy is not None
-        if given and self.healthy_class is None:
-            names = ", ".join(c.name for c in self.classes)
-            raise ValueError(f"healthy: {self.healthy!r} is none of the classes {names}")
-        return self
-
-    @property
-    def healthy_class(self) -> str | None:
-        """`healthy`, where the classes hold it."""
-        return self.healthy if self.healthy in [c.name for c in self.classes] else None
-
-
-class GateConfig(_Strict):
+class GateConfig(Strict):
     """What a model must reach to be pushed.
 
     Attributes:
@@ -155,7 +62,7 @@ class GateConfig(_Strict):
         return level
 
 
-class FeaturizerConfig(_Strict):
+class FeaturizerConfig(Strict):
     """What runs the frozen networks (`pipeline.engine_resolution` says what `auto` takes).
 
     Attributes:
@@ -174,7 +81,7 @@ class FeaturizerConfig(_Strict):
         return precision
 
 
-class PipelineConfig(_Strict):
+class PipelineConfig(Strict):
     """Everything a run depends on, besides the images and the code.
 
     Attributes:

@@ -155,7 +155,7 @@ def _backbone_branch(
     ).with_id(f"Featurizer.{name}")
     tuning = _tuning(name, config, params, featurizer, backbone)
     trainer = tfx.components.Trainer(
-        run_fn="models.training.run_fn",
+        run_fn="models.trainer.run_fn",
         examples=featurizer.outputs["features"],
         transform_graph=transform.outputs["transform_graph"],
         base_model=backbone.outputs["model"],

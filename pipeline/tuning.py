@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from models.backbones import BOUNDARY_HEAD, Backbone, get_backbone
+from pipeline.strict import Strict
 
 # TFX Tuner's output key.
 BEST_HYPERPARAMETERS: Final = "best_hyperparameters"
@@ -18,7 +19,7 @@ def tuner_id(backbone: str) -> str:
     return f"Tuner.{backbone}"
 
 
-class TuningConfig(BaseModel):
+class TuningConfig(Strict):
     """Whether fields of `training` are replaced by what a search finds.
 
     Attributes:
@@ -29,8 +30,6 @@ class TuningConfig(BaseModel):
             them. Of a name that a backbone lacks, it takes no notice, as long as another
             has it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["off", "search", "reuse"] = "off"
     trials: int = Field(30, ge=1, le=1000)

@@ -7,7 +7,6 @@ import os
 from typing import Any, Final
 
 import tensorflow as tf
-import tensorflow_transform as tft
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
@@ -42,7 +41,7 @@ class Executor(base_executor.BaseExecutor):
         """
         from models.combination import CombinedModel, fit_combination
         from models.predictions import read_predictions, write_predictions
-        from models.signatures import export
+        from models.signatures import export, load_transform
 
         prefix = input_key(MODEL, "")
         names = sorted(key.removeprefix(prefix) for key in input_dict if key.startswith(prefix))
@@ -63,7 +62,7 @@ class Executor(base_executor.BaseExecutor):
         write_predictions(run_dir, combination.predictions)
         graph = artifact_utils.get_single_uri(input_dict[TRANSFORM_GRAPH])
         model = CombinedModel(
-            tft.TFTransformOutput(graph).transform_features_layer(),
+            load_transform(graph),
             combination.rule,
             {name: path_utils.serving_model_path(uri(MODEL, name)) for name in names},
             classes,

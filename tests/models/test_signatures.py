@@ -27,8 +27,8 @@ from models.heads import build_head
 from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
-from models.signatures import export
-from models.training import run_fn
+from models.signatures import ServedModel, export, load_transform
+from models.trainer import run_fn
 from schema import contract
 
 ROOT = Path(__file__).parents[2]
@@ -137,9 +137,9 @@ def served(
     }
     channels = {name: values.shape[-1] for name, values in taps.items()}
     head = build_head(HeadParams(l2=0.007), channels, 3, moments, seed=0)
-    layer = tft.TFTransformOutput(transformed.graph).transform_features_layer()
+    transform = load_transform(transformed.graph)
     classifier = Classifier(network, {contract.FLAT: CalibratedHead(head, 1.5)})
-    model = BackboneModel(layer, classifier, CLASSES, ABSTAIN_BELOW)
+    model = BackboneModel(transform, classifier, CLASSES, ABSTAIN_BELOW)
     directory = tmp_path_factory.mktemp("served") / "model"
     export(model, str(directory))
     return Served(model, directory, tf.saved_model.load(str(directory)))
@@ -154,6 +154,34 @@ def one_by_one(served: Served, images: Sequence[bytes]) -> np.ndarray:
     assert (distances + np.eye(5)).min() > 1e-2, "else mixed-up rows would go unseen"
     assert len(set(probabilities.argmax(axis=-1))) > 1
     return probabilities
+
+
+class _WithVocabulary(ServedModel):
+    """Answers with the entry of a vocabulary that the transform graph looked up."""
+
+    def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return {contract.FLAT: tf.one_hot(tf.strings.to_number(pngs, tf.int64), 2)}
+
+
+def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(tmp_path: Path) -> None:
+    def preprocessing(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        entry = tft.compute_and_apply_vocabulary(inputs[contract.IMAGE])
+        return {contract.TRANSFORMED_IMAGE: tf.strings.as_string(entry)}
+
+    spec = {contract.IMAGE: tf.io.FixedLenFeature([], tf.string)}
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
+    rows = [{contract.IMAGE: entry} for entry in (b"often", b"often", b"once")]
+    with tft_beam.Context(temp_dir=str(tmp_path / "temp")):
+        _, transform = (rows, metadata) | tft_beam.AnalyzeAndTransformDataset(preprocessing)
+        transform | tft_beam.WriteTransformFn(str(tmp_path / "graph"))
+    model = _WithVocabulary(load_transform(str(tmp_path / "graph")), ["often", "once"], 0.5)
+    export(model, str(tmp_path / "model"))
+    (tmp_path / "graph").rename(tmp_path / "moved")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    answers = loaded.signatures[contract.SIGNATURE_DEFAULT](
+        image_bytes=tf.constant([b"once", b"often"])
+    )
+    assert answers[contract.OUTPUT_PREDICTED].numpy().tolist() == [b"once", b"often"]
 
 
 def test_it_has_the_two_signatures_and_their_names_types_and_shapes(served: Served) -> None:

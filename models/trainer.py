@@ -1,0 +1,80 @@
+"""`run_fn`, TFX Trainer's entry point: features in, SavedModel and its record out."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from models.backbones import get_backbone
+from models.boundary import load_network
+from models.classifier import BackboneModel
+from models.hyperparameters import TrainingParams, apply_hyperparameters
+from models.predictions import write_predictions
+from models.signatures import export, load_transform
+from models.training import Task, train
+from schema import contract
+
+if TYPE_CHECKING:
+    from tfx.components import FnArgs
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """TFX Trainer's entry point.
+
+    Args:
+        fn_args: `custom_config` holds `backbone`, `classes`, `healthy` (a class name or
+            None), `abstain_accuracy`, `seed` and `training` (fields of TrainingParams);
+            `base_model` is the folder with the backbone's weights; `hyperparameters`, where
+            there is a Tuner's result, hold values that replace those of `training`.
+    """
+    config = fn_args.custom_config
+    classes = config["classes"]
+    healthy = config["healthy"]
+    tuned = (fn_args.hyperparameters or {}).get("values", {})
+    params = apply_hyperparameters(
+        TrainingParams.model_validate(config["training"]), tuned, get_backbone(config["backbone"])
+    )
+    trained = train(
+        load_network(
+            config["backbone"],
+            params.scaling,
+            params.boundary,
+            fn_args.base_model,
+            params.head.taps,
+        ),
+        params,
+        Task(
+            len(classes),
+            None if healthy is None else classes.index(healthy),
+            config["abstain_accuracy"],
+        ),
+        train_files=fn_args.train_files,
+        eval_files=fn_args.eval_files,
+        seed=config["seed"],
+        log_dir=fn_args.model_run_dir,
+    )
+    history = {name: [_or_null(v) for v in values] for name, values in trained.history.items()}
+    _write_json(fn_args.model_run_dir, contract.HISTORY_FILE, history)
+    _write_json(fn_args.model_run_dir, contract.TRAINING_FILE, params.model_dump(mode="json"))
+    _write_json(fn_args.model_run_dir, contract.VALIDATION_FILE, trained.validation)
+    write_predictions(fn_args.model_run_dir, trained.predictions)
+    transform = load_transform(fn_args.transform_output)
+    abstain_below = trained.validation["abstain"]["threshold"]
+    served = BackboneModel(transform, trained.classifier, classes, abstain_below)
+    export(served, fn_args.serving_model_dir)
+
+
+def _or_null(value: float) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _write_json(directory: str, name: str, value: Mapping[str, Any]) -> None:
+    tf.io.gfile.makedirs(directory)
+    with tf.io.gfile.GFile(os.path.join(directory, name), "w") as file:
+        json.dump(value, file, indent=1, allow_nan=False)

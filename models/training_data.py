@@ -1,0 +1,135 @@
+"""What training reads: cached features as datasets, or pooled into vectors in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from models import feature_records
+from models.boundary import CutNetwork
+from models.fitting import Taps
+from models.hyperparameters import VIEW_IDENTITY, TrainingParams
+
+Moments = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Cached features, in batches of (features, labels).
+
+    Attributes:
+        training: all views, in an order that the seed gives.
+        validation: the images as they are.
+        hashes: SHA-256 of the validation images, in their order.
+    """
+
+    training: tf.data.Dataset
+    validation: tf.data.Dataset
+    hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TapData:
+    """Pooled vectors in memory.
+
+    Attributes:
+        training: {tap: float32 [views, channels]}, labels int64 [views].
+        validation: the same, of the validation images.
+    """
+
+    training: tuple[Taps, np.ndarray]
+    validation: tuple[Taps, np.ndarray]
+
+    def select(self, taps: Sequence[str]) -> TapData:
+        """Some of the taps, in this order."""
+        parts = (self.training, self.validation)
+        return TapData(*(({tap: of[tap] for tap in taps}, labels) for of, labels in parts))
+
+    def moments(self) -> Moments:
+        """Mean and population variance per channel over the training views."""
+        doubled = {name: values.astype(np.float64) for name, values in self.training[0].items()}
+        return {name: (v.mean(axis=0), v.var(axis=0)) for name, v in doubled.items()}
+
+    def channels(self) -> dict[str, int]:
+        """Tap -> channels."""
+        return {name: values.shape[-1] for name, values in self.training[0].items()}
+
+
+def read_taps(
+    network: CutNetwork,
+    params: TrainingParams,
+    *,
+    train_files: Sequence[str],
+    eval_files: Sequence[str],
+    seed: int,
+) -> TapData:
+    """Reads cached features as a network's pooled taps, in the order in which `train` does.
+
+    Args:
+        network: the cut backbone.
+        params: views and batch size.
+        train_files: patterns of the training features.
+        eval_files: patterns of the validation features.
+        seed: of the order.
+    """
+    keras.utils.set_random_seed(seed)
+    return taps_of(network, read_data(network, params, train_files, eval_files, seed))
+
+
+def read_data(
+    network: CutNetwork,
+    params: TrainingParams,
+    train_files: Sequence[str],
+    eval_files: Sequence[str],
+    seed: int,
+) -> TrainingData:
+    """Opens cached features.
+
+    Args:
+        network: the cut backbone.
+        params: views and batch size.
+        train_files: patterns of the training features.
+        eval_files: patterns of the validation features.
+        seed: of the order.
+    """
+    return TrainingData(
+        training=feature_records.read(
+            train_files,
+            network.features,
+            batch_size=params.batch_size,
+            views=params.views,
+            shuffle_seed=seed,
+        ),
+        validation=feature_records.read(
+            eval_files, network.features, batch_size=params.batch_size, views=(VIEW_IDENTITY,)
+        ),
+        hashes=feature_records.read_hashes(eval_files, views=(VIEW_IDENTITY,)),
+    )
+
+
+def taps_of(network: CutNetwork, data: TrainingData) -> TapData:
+    """Runs the network behind the cut over both splits, in the datasets' order."""
+    forward = tf.function(
+        lambda features: network.suffix(_as_float(features), training=False),
+        reduce_retracing=True,
+        autograph=False,
+    )
+
+    def collect(dataset: tf.data.Dataset) -> tuple[Taps, np.ndarray]:
+        pooled: dict[str, list[np.ndarray]] = {}
+        labels = []
+        for features, label in dataset:
+            labels.append(label.numpy())
+            for name, values in forward(features).items():
+                pooled.setdefault(name, []).append(values.numpy())
+        return {name: np.concatenate(v) for name, v in pooled.items()}, np.concatenate(labels)
+
+    return TapData(collect(data.training), collect(data.validation))
+
+
+def _as_float(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {name: tf.cast(values, tf.float32) for name, values in features.items()}
