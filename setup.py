@@ -42,6 +42,14 @@ setup(
         "typer",
         "rich",
         "pyyaml",
+        # The embedded server and the client.
+        "starlette",
+        "uvicorn",
+        "anyio",
+        "grpcio",
+        "tensorflow-serving-api",
+        "prometheus-client",
+        "requests",
         # The `tfx` CLI runs `pip freeze --local` inside the environment.
         "pip",
         # setuptools 81 dropped pkg_resources, which TFX's dependencies still import.

@@ -118,7 +118,7 @@ def _ways(
     import_openvino().save_model(converted(network), file, compress_to_fp16=False)
     engines: list[EngineName] = [OPENVINO_F32, *([OPENVINO_BF16] if has_bf16() else [])]
     for name in engines:
-        yield name, _ours(OpenVinoEngine(network, frozen.features, name), images)
+        yield name, _ours(OpenVinoEngine(converted(network), frozen.features, name), images)
         yield f"app {name}", _theirs(file, PRECISIONS[name], seconds)
 
 

@@ -3,13 +3,16 @@
     python -m benchmarks.recipes --data DIR --weights-dir DIR [--only head] [--seeds 5]
 
 The variants are in recipes.yaml. What decides is the mean validation accuracy, then the mean
-validation loss; test accuracy stands beside it for information, and must not decide: the
-test splits are there to say, without bias, how good the chosen recipe is. Goes on where it
-stopped.
+validation loss; but a recipe that trains a block of the backbone, which takes minutes where a
+head takes seconds, must be better than the best head by more than one standard error of their
+difference, paired by seed (the one-standard-error rule of Breiman et al. 1984). Test accuracy
+stands beside it for information, and must not decide: the test splits are there to say,
+without bias, how good the chosen recipe is. Goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 import yaml
 
+from models.backbones import BOUNDARY_HEAD
 from models.choice import Score, choose
 from pipeline.config import load_config, merge
 from pipeline.runtime import logs_to
@@ -44,19 +48,28 @@ Variants = dict[str, dict[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Line:
-    """One recipe's means over the seeds.
+    """One recipe over the seeds.
 
     Attributes:
         name: of the recipe.
-        score: of validation.
+        validation: accuracy a seed.
+        loss: of validation, nats, the mean over the seeds.
         test: accuracy a seed.
-        seconds: of training and answering, a seed.
+        seconds: of training and answering, the mean over the seeds.
+        trains_block: whether more than a head is trained.
     """
 
     name: str
-    score: Score
+    validation: tuple[float, ...]
+    loss: float
     test: tuple[float, ...]
     seconds: float
+    trains_block: bool = False
+
+    @property
+    def score(self) -> Score:
+        """What is compared first."""
+        return Score(statistics.fmean(self.validation), -self.loss)
 
     def cells(self, best: str | None) -> list[str]:
         """Under _HEADER."""
@@ -64,7 +77,7 @@ class Line:
         return [
             f"**{self.name}**" if self.name == best else self.name,
             f"{100 * self.score.accuracy:.2f} %",
-            f"{-self.score.negative_loss:.4f}",
+            f"{self.loss:.4f}",
             f"{100 * statistics.fmean(self.test):.2f} %{spread}",
             f"{self.seconds:.1f}",
         ]
@@ -131,35 +144,55 @@ def recipes_of(
     return list(recipes.values()), repeats
 
 
-def lines_of(results: Iterable[SeedResult]) -> dict[str, list[Line]]:
-    """Backbone -> its recipes' means, in the order in which they come."""
+def lines_of(results: Iterable[SeedResult], recipes: Iterable[Recipe]) -> dict[str, list[Line]]:
+    """Backbone -> its recipes over the seeds, in the order in which they come."""
+    trains_block = {r.name: r.params.boundary != BOUNDARY_HEAD for r in recipes}
     by_recipe: dict[tuple[str, str], list[SeedResult]] = {}
     for result in results:
         by_recipe.setdefault((result.backbone, result.recipe), []).append(result)
     lines: dict[str, list[Line]] = {}
-    for (backbone, name), members in by_recipe.items():
-        accuracy = statistics.fmean(m.validation["accuracy"] for m in members)
-        loss = statistics.fmean(m.validation["loss"] for m in members)
+    for (backbone, name), found in by_recipe.items():
+        members = sorted(found, key=lambda result: result.seed)
         lines.setdefault(backbone, []).append(
             Line(
                 name.removeprefix(f"{backbone}/"),
-                Score(accuracy, -loss),
+                tuple(m.validation["accuracy"] for m in members),
+                statistics.fmean(m.validation["loss"] for m in members),
                 tuple(m.correct / len(m.test.labels) for m in members),
                 statistics.fmean(m.seconds for m in members),
+                trains_block[name],
             )
         )
     return lines
 
 
+def decide(lines: Sequence[Line]) -> str | None:
+    """The recipe to take (see above); None of none.
+
+    Args:
+        lines: of one backbone, all over the same seeds.
+    """
+    scores = {line.name: line.score for line in lines}
+    heads = choose({line.name: line.score for line in lines if not line.trains_block})
+    best = choose(scores)
+    if heads is None or best is None or best == heads:
+        return best
+    by_name = {line.name: line for line in lines}
+    pairs = zip(by_name[best].validation, by_name[heads].validation, strict=True)
+    gains = [block - head for block, head in pairs]
+    error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
+    return best if statistics.fmean(gains) > error else heads
+
+
 def markdown(
     lines: Mapping[str, Sequence[Line]], seeds: Sequence[int], repeats: Mapping[str, str]
 ) -> str:
-    """A table a backbone, the best by validation in bold."""
+    """A table a backbone, the one to take in bold."""
     from pipeline.study.tables import github_table
 
     parts = [f"# Recipes, seeds {', '.join(map(str, seeds))}"]
     for backbone, members in lines.items():
-        best = choose({line.name: line.score for line in members})
+        best = decide(members)
         parts.append(f"## {backbone}")
         parts.append(github_table(_HEADER, [line.cells(best) for line in members]))
     if repeats:
@@ -193,7 +226,7 @@ def main(
         screen = StudyScreen(len(recipes) * len(chosen))
         with screen, open_experiment(settings, chosen, screen, every_tap=True) as opened:
             results = opened.experiment.run(recipes, chosen)
-        table = markdown(lines_of(results), chosen, repeats)
+        table = markdown(lines_of(results, recipes), chosen, repeats)
     write_text(output / "recipes.md", table)
     typer.echo(table)
 

@@ -53,10 +53,9 @@ class Classifier:
     network: CutNetwork
     heads: Mapping[str, CalibratedHead]
 
-    def __call__(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Transformed images, string [batch] -> {head: probabilities float32 [batch, n]}."""
-        grey = tf.cast(decode_transformed(pngs), tf.float32)
-        taps = self.network.suffix(self.network.prefix(grey, training=False), training=False)
+    def __call__(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Grey levels float32 [batch, 256, 256, 1] -> {head: probabilities [batch, n]}."""
+        taps = self.network.suffix(self.network.prefix(pixels, training=False), training=False)
         return {name: head(taps) for name, head in self.heads.items()}
 
     @property
@@ -90,6 +89,9 @@ class BackboneModel(ServedModel):
         self.weights = classifier.variables
         self._n_classes = len(classes)
 
+    def _network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.classifier(pixels)
+
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
         """Activations take up to 34 MB an image (VGG16): chunks bound them for any batch size."""
         count = tf.shape(pngs)[0]
@@ -98,7 +100,8 @@ class BackboneModel(ServedModel):
         width = self._n_classes * len(names)
 
         def classify(start: tf.Tensor) -> tf.Tensor:
-            answers = self.classifier(pngs[start : start + _CHUNK])
+            pixels = decode_transformed(pngs[start : start + _CHUNK])
+            answers = self.network(tf.cast(pixels, tf.float32))
             return tf.concat([answers[name] for name in names], axis=-1)
 
         _, collected = tf.while_loop(

@@ -32,7 +32,7 @@ from models.signatures import ServedModel, Transform
 from schema import contract
 
 Kind = Literal["ensemble", "cascade"]
-# Transformed images, string [batch] -> head -> probabilities float32 [batch, n].
+# Images [batch], transformed or as pixels -> head -> probabilities float32 [batch, n].
 Member = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
 
@@ -186,30 +186,56 @@ def _cascade_threshold(answers: Sequence[Mapping[str, np.ndarray]], labels: np.n
     return ABSTAIN_ALWAYS
 
 
-def combine_tensors(rule: Rule, members: Sequence[Member], pngs: tf.Tensor) -> tf.Tensor:
+def combine_tensors(rule: Rule, members: Sequence[Member], images: tf.Tensor) -> tf.Tensor:
     """`combine` in TensorFlow, which asks members only what the rule needs to know.
 
     Args:
         rule: what to do.
         members: in the rule's order. Each has to cope with an empty batch, and at no cost,
             since the later members of a cascade get one when the first is sure.
-        pngs: transformed images, string [batch].
+        images: [batch], as the members take them.
 
     Returns:
         Calibrated probabilities, float32 [batch, n].
     """
     if rule.kind == contract.ENSEMBLE:
-        answers = [member(pngs)[contract.FLAT] for member in members]
+        answers = [member(images)[contract.FLAT] for member in members]
         return _calibrated(tf.add_n(answers) / len(members), rule.temperature)
     first, *others = members
-    alone = _stepwise(first(pngs))
+    alone = _stepwise(first(images))
     unsure = tf.where(tf.reduce_max(alone, axis=-1) < rule.threshold)
     rows = tf.squeeze(unsure, axis=-1)
-    asked = tf.gather(pngs, rows)
+    asked = tf.gather(images, rows)
     answers = [tf.gather(alone, rows), *(_stepwise(member(asked)) for member in others)]
     together = tf.add_n(answers) / len(members)
     chosen = tf.tensor_scatter_nd_update(alone, unsure, together)
     return _calibrated(chosen, rule.temperature)
+
+
+def combine_whole_batches(rule: Rule, members: Sequence[Member], pixels: tf.Tensor) -> tf.Tensor:
+    """`combine_tensors` for what runs batches of one: a batch is passed on whole, or not.
+
+    No dimension depends on a value in it, which is what inference engines ask for.
+
+    Args:
+        rule: what to do.
+        members: in the rule's order.
+        pixels: grey levels, float32 [batch, 256, 256, 1].
+
+    Returns:
+        Calibrated probabilities, float32 [batch, n].
+    """
+    if rule.kind == contract.ENSEMBLE:
+        return combine_tensors(rule, members, pixels)
+    first, *others = members
+    alone = _stepwise(first(pixels))
+    sure = tf.reduce_max(alone, axis=-1, keepdims=True) >= rule.threshold
+
+    def together() -> tf.Tensor:
+        answers = [alone, *(_stepwise(member(pixels)) for member in others)]
+        return tf.where(sure, alone, tf.add_n(answers) / len(members))
+
+    return _calibrated(tf.cond(tf.reduce_all(sure), lambda: alone, together), rule.temperature)
 
 
 def _calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
@@ -223,6 +249,7 @@ class _SavedMember(tf.Module):
         super().__init__()
         loaded = tf.saved_model.load(directory)
         self.classify = loaded.classify
+        self.network = loaded.network
         self.weights = loaded.weights
 
     def __call__(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
@@ -257,3 +284,7 @@ class CombinedModel(ServedModel):
 
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {contract.FLAT: combine_tensors(self.rule, self.members, pngs)}
+
+    def _network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        networks = [member.network for member in self.members]
+        return {contract.FLAT: combine_whole_batches(self.rule, networks, pixels)}

@@ -92,36 +92,40 @@ class TensorFlowEngine(Engine):
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO's CPU plugin. Several threads may call `stream` at the same time."""
+    """OpenVINO's CPU plugin. Several threads may call `stream` at the same time.
 
-    def __init__(self, network: keras.Model, names: Iterable[str], engine: EngineName) -> None:
-        """Converts and compiles the network, in memory.
+    Attributes:
+        parallel: images that are computed at once.
+    """
+
+    def __init__(self, model: Any, names: Iterable[str], engine: EngineName) -> None:
+        """Compiles the model, in memory.
 
         Args:
-            network: image [batch, 256, 256, 1] -> {name: tensor}; later changes of its
-                weights are not seen.
+            model: `openvino.Model`, image [1, 256, 256, 1] -> named tensors.
             names: of the outputs.
             engine: one of OpenVINO's; says the precision.
 
         Raises:
-            Exception: OpenVINO isn't there, can't convert or compile the network, or lost
-                the name of an output. It has no class of its own for all of them.
+            Exception: OpenVINO isn't there, can't compile the model, or lost the name of an
+                output. It has no class of its own for all of them.
         """
         openvino = import_openvino()
         self.name = engine
         self._compiled = openvino.Core().compile_model(
-            converted(network),
+            model,
             "CPU",
             {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": PRECISIONS[engine]},
         )
         # Asked for by name, since OpenVINO orders outputs its own way; fails where it has none.
         self._outputs = {name: self._compiled.output(name) for name in names}
-        running = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._in_flight = running + _WAITING
+        self.parallel: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._in_flight = self.parallel + _WAITING
+        # Shared by the threads; a request in it is nobody's.
+        self._idle: deque[Any] = deque()
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[Features]:
         """Runs the images of all batches one by one, several in flight."""
-        idle: list[Any] = []
         running: deque[Any] = deque()
         done: list[Features] = []
         sizes: deque[int] = deque()
@@ -129,10 +133,8 @@ class OpenVinoEngine(Engine):
             sizes.append(len(images))
             for image in np.asarray(images):
                 if len(running) == self._in_flight:
-                    idle.append(running.popleft())
-                    done.append(self._result(idle[-1]))
-                # Made here, not shared: each thread's stream has its own.
-                request = idle.pop() if idle else self._compiled.create_infer_request()
+                    done.append(self._result(running.popleft()))
+                request = self._take_request()
                 request.start_async({0: np.asarray(image[np.newaxis], np.float32)})
                 running.append(request)
             while sizes and len(done) >= sizes[0]:
@@ -142,12 +144,21 @@ class OpenVinoEngine(Engine):
         while sizes:
             yield _stacked(self._outputs, done, sizes.popleft())
 
+    def _take_request(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
+
     def _result(self, request: Any) -> Features:
+        """Waits for it and hands it back. One that failed isn't used again."""
         request.wait()
         # Copied: the request's own memory is overwritten by its next image.
-        return {
+        features = {
             name: request.get_tensor(port).data[0].copy() for name, port in self._outputs.items()
         }
+        self._idle.append(request)
+        return features
 
 
 def _stacked(names: Iterable[str], done: list[Features], count: int) -> Features:
@@ -176,7 +187,7 @@ def load_engine(wanted: EngineName, network: keras.Model, names: Sequence[str]) 
         logging.warning("%s: this CPU has no bf16; going on with f32.", network.name)
         wanted = OPENVINO_F32
     try:
-        return OpenVinoEngine(network, names, wanted)
+        return OpenVinoEngine(converted(network), names, wanted)
     except Exception as error:
         logging.warning("%s: OpenVINO can't run it, TensorFlow does: %s", network.name, error)
         return TensorFlowEngine(network)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from models.preprocessing import decode_transformed
 from schema import contract
 
 Outputs = dict[str, tf.Tensor]
 # Raw features -> transformed features.
 Transform = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
+_PIXELS = tf.TensorSpec([None, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1], tf.float32)
 
 
 def load_transform(directory: str) -> Transform:
@@ -41,8 +44,12 @@ class ServedModel(tf.Module):
     """Any classifier with the training pipeline's own transform graph in front.
 
     A subclass says how transformed images are classified; what a client sees is the same
-    for all. `classify` stays callable in the SavedModel, so that another model can be put
-    together from saved ones.
+    for all. Besides the signatures, the SavedModel keeps callable:
+
+    * `classify`, so that another model can be put together from saved ones;
+    * what `predict` is made of, `preprocess` (bytes -> pixels), `network` (pixels -> heads)
+      and `answer` (probabilities -> outputs), so that a server can run the network, which is
+      nearly all of the work, on something faster.
     """
 
     def __init__(
@@ -63,16 +70,13 @@ class ServedModel(tf.Module):
         self.transform = transform
         self.class_names = tf.Variable(list(classes), trainable=False, name="class_names")
         self.abstain_below = tf.Variable(abstain_below, trainable=False, name="abstain_below")
-        self.classify = tf.function(
-            self._classify,
-            input_signature=[tf.TensorSpec([None], tf.string)],
-            autograph=False,
-        )
-        self.predict = tf.function(
-            self._predict,
-            input_signature=[tf.TensorSpec([None], tf.string)],
-            autograph=False,
-        )
+        strings = tf.TensorSpec([None], tf.string)
+        self.transformed = _function(self._transformed, strings)
+        self.preprocess = _function(self._preprocess, strings)
+        self.network = _function(self._network, _PIXELS)
+        self.classify = _function(self._classify, strings)
+        self.answer = _function(self._answer, tf.TensorSpec([None, len(classes)], tf.float32))
+        self.predict = _function(self._predict, strings)
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Classifies what the transform graph put out.
@@ -86,6 +90,25 @@ class ServedModel(tf.Module):
         """
         raise NotImplementedError
 
+    def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Classifies pixels, all at once.
+
+        Args:
+            pixels: grey levels 0..255, float32 [batch, 256, 256, 1].
+
+        Returns:
+            As `_classify`.
+        """
+        raise NotImplementedError
+
+    def _transformed(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        transformed = self.transform({contract.IMAGE: image_bytes})
+        return tf.reshape(transformed[contract.TRANSFORMED_IMAGE], [-1])
+
+    def _preprocess(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        """PNG or JPEG files, string [batch] -> grey levels uint8 [batch, 256, 256, 1]."""
+        return decode_transformed(self.transformed(image_bytes))
+
     def _predict(self, image_bytes: tf.Tensor) -> Outputs:
         """Classifies images.
 
@@ -97,16 +120,21 @@ class ServedModel(tf.Module):
             `probabilities` float32 [batch, n]; `predicted_class` string [batch];
             `abstain` bool [batch].
         """
-        transformed = self.transform({contract.IMAGE: image_bytes})
-        pngs = tf.reshape(transformed[contract.TRANSFORMED_IMAGE], [-1])
-        probabilities = self.classify(pngs)[contract.FLAT]
+        return self.answer(self.classify(self.transformed(image_bytes))[contract.FLAT])
+
+    def _answer(self, probabilities: tf.Tensor) -> Outputs:
+        """Probabilities float32 [batch, n] -> what `_predict` returns."""
         names = self.class_names.read_value()
         return {
-            contract.OUTPUT_CLASSES: tf.tile(names[tf.newaxis], [tf.shape(image_bytes)[0], 1]),
+            contract.OUTPUT_CLASSES: tf.tile(names[tf.newaxis], [tf.shape(probabilities)[0], 1]),
             contract.OUTPUT_PROBABILITIES: probabilities,
             contract.OUTPUT_PREDICTED: tf.gather(names, tf.argmax(probabilities, axis=-1)),
             contract.OUTPUT_ABSTAIN: tf.reduce_max(probabilities, axis=-1) < self.abstain_below,
         }
+
+
+def _function(python_function: Callable[..., Any], spec: tf.TensorSpec) -> Any:
+    return tf.function(python_function, input_signature=[spec], autograph=False)
 
 
 def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:

@@ -173,7 +173,7 @@ install_with_uv() {
     # In a folder of its own: inside the environment it would be one more package that
     # the lock doesn't name.
     .venv/bin/python -m pip install --quiet --require-hashes --target .venv/uv -r "$BOOTSTRAP" \
-        && "$UV" pip sync --quiet --require-hashes --python .venv/bin/python \
+        && "$UV" pip sync --quiet --require-hashes --compile-bytecode --python .venv/bin/python \
             --build-constraints "$LOCK" "$LOCK" \
         && "$UV" pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python -e .
 }

@@ -11,7 +11,6 @@ import yaml
 
 from benchmarks import recipes
 from models.backbones import BACKBONES, get_backbone
-from models.choice import Score
 from pipeline.runtime import prepare_environment
 from schema.errors import InputError
 
@@ -26,10 +25,11 @@ def _file(folder: Path, content: Any) -> Path:
     return file
 
 
-def test_the_variants_are_valid_and_have_every_backbone() -> None:
+def test_the_variants_are_valid() -> None:
     variants = recipes.read_variants(VARIANTS, [])
     found, repeats = recipes.recipes_of(variants, None, {"data": {"dir": "images"}})
-    assert len(found) + len(repeats) == len(variants) * len(BACKBONES)
+    assert len(found) + len(repeats) == sum(map(len, variants.values()))
+    assert {recipe.backbone for recipe in found} == set(BACKBONES)
     for recipe in found:
         backbone = get_backbone(recipe.backbone)
         assert set(recipe.params.head.taps or ()) <= set(backbone.all_taps)
@@ -74,7 +74,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def _line(name: str, accuracy: float, loss: float, test: float) -> recipes.Line:
-    return recipes.Line(name, Score(accuracy, -loss), (test, test + 0.02), 1.5)
+    return recipes.Line(name, (accuracy, accuracy), loss, (test, test + 0.02), 1.5)
 
 
 def test_validation_decides_and_test_does_not() -> None:
@@ -90,6 +90,25 @@ def test_validation_decides_and_test_does_not() -> None:
     assert "| good on test | 95.00 % | 0.1000 | 99.00 % ± 1.41 | 1.5 |" in table
     assert sum("**" in line for line in table) == 1
     assert table[-1] == "The same: a and b."
+
+
+@pytest.mark.parametrize(
+    ("block", "taken"),
+    [
+        ((0.98, 0.97, 0.98), "block"),  # better in each seed
+        ((0.99, 0.94, 0.99), "head"),  # better on average, which three seeds can't tell
+        ((0.96, 0.96, 0.96), "head"),
+    ],
+)
+def test_a_block_has_to_be_better_by_more_than_chance(block: tuple[float, ...], taken: str) -> None:
+    lines = [
+        recipes.Line("head", (0.97, 0.96, 0.97), 0.1, (0.9,), 1.0),
+        recipes.Line("other head", (0.96, 0.96, 0.96), 0.1, (0.99,), 1.0),
+        recipes.Line("block", block, 0.1, (0.9,), 60.0, trains_block=True),
+    ]
+    assert recipes.decide(lines) == taken
+    assert recipes.decide(lines[2:]) == "block"
+    assert recipes.decide([]) is None
 
 
 @pytest.mark.slow

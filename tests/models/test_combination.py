@@ -355,6 +355,12 @@ class _Refusing(tf.Module):
             nothing = tf.zeros([0, len(CLASSES)]) + 0 * self.weights[0]
         return {contract.FLAT: nothing, contract.HIERARCHICAL: nothing}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 256, 256, 1], tf.float32)])
+    def network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.size(pixels), 0)]):
+            nothing = tf.zeros([tf.shape(pixels)[0], len(CLASSES)]) + 0 * self.weights[0]
+        return {contract.FLAT: nothing, contract.HIERARCHICAL: nothing}
+
 
 def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
     members: dict[str, Path], images: list[bytes], tmp_path: Path
@@ -372,3 +378,33 @@ def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
     np.testing.assert_allclose(p, hierarchical[[surest] * 3], atol=2e-5)
     with pytest.raises(tf.errors.InvalidArgumentError):
         call([images[surest], images[least_sure]])
+    # The same where a server runs the network by itself, one image at a time.
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    pixels = tf.cast(loaded.preprocess(tf.constant(images)), tf.float32)
+    found = loaded.network(pixels[surest : surest + 1])[contract.FLAT]
+    np.testing.assert_allclose(found, hierarchical[[surest]], atol=2e-5)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        loaded.network(pixels[least_sure : least_sure + 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_preprocess_network_and_answer_together_are_the_signature(
+    kind: Kind, members: dict[str, Path], images: list[bytes], tmp_path: Path
+) -> None:
+    confidence = np.sort(_answers(members["b"], images)[contract.HIERARCHICAL].max(axis=-1))
+    rule = Rule(kind, ("b", "a", "c"), float(confidence[9:11].mean()), 0.8)
+    directories = {name: str(path) for name, path in members.items()}
+    export(CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4), str(tmp_path / "m"))
+    for directory in (tmp_path / "m", members["a"]):
+        loaded = tf.saved_model.load(str(directory))
+        pixels = loaded.preprocess(tf.constant(images))
+        assert (pixels.dtype, pixels.shape.as_list()) == (tf.uint8, [20, 256, 256, 1])
+        probabilities = loaded.network(tf.cast(pixels, tf.float32))[contract.FLAT]
+        answer = loaded.answer(probabilities)
+        expected = _signature(directory)(images)
+        assert set(answer) == set(expected)
+        for name, value in expected.items():
+            if name == contract.OUTPUT_PROBABILITIES:
+                np.testing.assert_allclose(answer[name], value, atol=2e-5)
+            else:
+                assert answer[name].numpy().tolist() == value.tolist()

@@ -23,6 +23,7 @@ from models.engines import (
     EngineName,
     OpenVinoEngine,
     TensorFlowEngine,
+    converted,
     load_engine,
 )
 from models.openvino_runtime import has_bf16, import_openvino
@@ -90,7 +91,7 @@ def test_every_output_has_its_own_name(
     similar: keras.Model, images: np.ndarray, engine: EngineName, tolerance: float
 ) -> None:
     wanted = TensorFlowEngine(similar)(images)
-    found = OpenVinoEngine(similar, _names(similar), engine)(images)
+    found = OpenVinoEngine(converted(similar), _names(similar), engine)(images)
     assert found.keys() == wanted.keys()
     for name, values in wanted.items():
         scale = np.abs(values).max()
@@ -104,7 +105,7 @@ def test_every_output_has_its_own_name(
 
 def test_an_output_that_openvino_does_not_know_is_an_error(similar: keras.Model) -> None:
     with pytest.raises(RuntimeError, match="none_such"):
-        OpenVinoEngine(similar, [*_names(similar), "none_such"], OPENVINO_F32)
+        OpenVinoEngine(converted(similar), [*_names(similar), "none_such"], OPENVINO_F32)
 
 
 @both
@@ -131,7 +132,7 @@ def test_features_of_a_real_network_with_random_weights(
     row = get_backbone("densenet121")
     frozen = cut(real_network("densenet121"), row, "head", row.all_taps)
     wanted = TensorFlowEngine(frozen.prefix)(images)
-    found = OpenVinoEngine(frozen.prefix, row.all_taps, engine)(images)
+    found = OpenVinoEngine(converted(frozen.prefix), row.all_taps, engine)(images)
     for name in row.all_taps:
         assert _cosines(found[name], wanted[name]).min() > 0.999, name
 
@@ -146,7 +147,7 @@ def test_neighbours_threads_and_streams_change_no_bit(
     tiny_cut: Callable[..., CutNetwork], images: np.ndarray, engine: EngineName
 ) -> None:
     cut = tiny_cut("block2")
-    ours = OpenVinoEngine(cut.prefix, list(cut.features), engine)
+    ours = OpenVinoEngine(converted(cut.prefix), list(cut.features), engine)
     (whole,) = ours.stream([images])
     for sizes in ([1] * 13, [8, 5], [2, 1, 10], [12, 1]):
         parts = list(ours.stream(_sizes(images, sizes)))
@@ -175,7 +176,7 @@ def test_threads_may_stream_at_once(
     tiny_cut: Callable[..., CutNetwork], images: np.ndarray
 ) -> None:
     cut = tiny_cut()
-    ours = OpenVinoEngine(cut.prefix, list(cut.features), OPENVINO_F32)
+    ours = OpenVinoEngine(converted(cut.prefix), list(cut.features), OPENVINO_F32)
     wanted = ours(images)["last"]
     orders = [np.random.default_rng(n).permutation(len(images)) for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -188,7 +189,7 @@ def test_a_stream_takes_no_more_than_it_keeps_in_flight(
     tiny_cut: Callable[..., CutNetwork], images: np.ndarray
 ) -> None:
     cut = tiny_cut()
-    ours = OpenVinoEngine(cut.prefix, list(cut.features), OPENVINO_F32)
+    ours = OpenVinoEngine(converted(cut.prefix), list(cut.features), OPENVINO_F32)
     taken = []
 
     def endless() -> Iterator[np.ndarray]:
@@ -289,10 +290,10 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 from pipeline.runtime import prepare_environment
 prepare_environment()
 import keras
-from models.engines import OPENVINO_F32, OpenVinoEngine
+from models.engines import OPENVINO_F32, OpenVinoEngine, converted
 image = keras.Input((256, 256, 1))
 network = keras.Model(image, {"x": keras.layers.Conv2D(2, 3)(image)})
-OpenVinoEngine(network, ["x"], OPENVINO_F32)
+OpenVinoEngine(converted(network), ["x"], OPENVINO_F32)
 loaded = [name for name, module in sys.modules.items() if "telemetry" in name and module]
 print([name for name in loaded if name.split(".")[0] == "openvino_telemetry"])
 """

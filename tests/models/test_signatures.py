@@ -162,6 +162,9 @@ class _WithVocabulary(ServedModel):
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         return {contract.FLAT: tf.one_hot(tf.strings.to_number(pngs, tf.int64), 2)}
 
+    def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return {contract.FLAT: tf.reduce_mean(pixels, axis=[1, 2]) * [[0.5, 0.5]]}
+
 
 def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(tmp_path: Path) -> None:
     def preprocessing(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
