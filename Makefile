@@ -14,7 +14,8 @@ PRESET ?= $(if $(DATA),fast,demo)
 SEED ?=
 OUTPUT ?= $(if $(DATA),output/run,output/demo)
 ARGS ?=
-export DATA WEIGHTS PRESET SEED OUTPUT
+URL ?=
+export DATA WEIGHTS PRESET SEED OUTPUT URL
 
 BIN := .venv/bin
 # For commands with a folder of their own: nothing, unless the user names one.
@@ -28,7 +29,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test lint format bench-ingest bench-featurizer bench-memory bench-recipes bench-training lock clean
+.PHONY: help setup run study test lint format bench-ingest bench-featurizer bench-memory bench-recipes bench-serving bench-training conformance lock soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +89,16 @@ bench-recipes: setup ## recipes side by side, over several seeds: DATA=folder WE
 bench-training: setup ## paper's recipe, stock TFX, and this pipeline: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.training --data "$$DATA" $(GIVEN_OUTPUT) \
 		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+
+bench-serving: setup ## the embedded server beside TensorFlow alone: DATA=folder WEIGHTS=folder
+	$(BIN)/python -m benchmarks.serving --data "$$DATA" $(GIVEN_OUTPUT) \
+		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+
+soak: setup ## minutes of requests to a pushed model: DATA=folder of images, ARGS
+	$(BIN)/python -m benchmarks.serving.soak --images "$$DATA" $(ARGS)
+
+conformance: setup ## TensorFlow Serving's REST contract, case by case: URL=server, or the embedded one
+	$(BIN)/python -m serving.conformance $${URL:+--url "$$URL"} $(ARGS)
 
 lock: setup ## renew the locks in requirements/ from the .in files
 	@[ -x .venv/uv/bin/uv ] || { echo 'lock: needs uv, which setup could not install' >&2; exit 2; }

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from schema.errors import InputError
+from serving.cli import predict, serve
 
 EXIT_PUSHED = 0
 EXIT_ERROR = 1
@@ -193,18 +194,8 @@ def phantoms(
     typer.echo(f"{sum(counts)} phantoms (synthetic, not medical data) in {path}")
 
 
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.")],
-    model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
-        "output/serving"
-    ),
-    model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
-) -> None:
-    """Classify images with a pushed model, in this process."""
-    from pipeline.prediction import predict_files, print_predictions
-
-    print_predictions(predict_files(images, model_dir, model))
+app.command()(predict)
+app.command()(serve)
 
 
 @app.command()

@@ -1,13 +1,19 @@
-"""What several folders share: Hypothesis' profile, phantoms, and a tiny backbone."""
+"""What several folders share: Hypothesis' profile, phantoms, images, and a tiny backbone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
+import numpy as np
 import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from models.boundary import CutNetwork
 
 TINY = "tiny"
 
@@ -80,3 +86,34 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantoms(
         tmp_path_factory.mktemp("images") / "phantoms", (30, 36, 33), size=128, seed=7
     )
+
+
+@pytest.fixture(scope="module")
+def tiny_cut(tiny_backbone: str) -> Callable[..., CutNetwork]:
+    """Boundary -> a new tiny network cut there, with the same weights at each call."""
+
+    def call(boundary: str = "head") -> CutNetwork:
+        import keras
+
+        from models.backbones import build_network, get_backbone
+        from models.boundary import cut
+
+        keras.utils.set_random_seed(0)
+        row = get_backbone(tiny_backbone)
+        return cut(build_network(row), row, boundary)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """(Pillow image or array, format, Pillow's options) -> bytes of the file."""
+
+    def call(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return call

@@ -22,6 +22,15 @@ RUN_BY = {
     ".venv/bin/tfx pipeline create": (".ci/run", "/tfx pipeline create --engine=local"),
     ".venv/bin/tfx run create": (".ci/run", "/tfx run create --engine=local"),
     ".venv/bin/tfx pipeline update": (".ci/run", "/tfx pipeline update --engine=local"),
+    ".venv/bin/cxr serve": (".ci/run", ".venv/bin/cxr serve --model-dir output/demo/serving"),
+    ".venv/bin/cxr predict output/phantoms/NORMAL --url": (
+        ".ci/run",
+        ".venv/bin/cxr predict output/phantoms/NORMAL --url",
+    ),
+    "curl -s http://127.0.0.1:8501/v1/models/champion": (".ci/run", "/v1/models/champion"),
+    "printf": (".ci/run", "| curl -sf -d @-"),
+    "make conformance": (".ci/run", "make conformance"),
+    "make bench-serving": ("tests/benchmarks/test_serving.py", "served(tmp_path"),
     ".venv/bin/cxr predict": (".ci/run", ".venv/bin/cxr predict output/phantoms/NORMAL/*.png"),
     ".venv/bin/cxr doctor": (".ci/run", ".venv/bin/cxr doctor --weights-dir"),
 }

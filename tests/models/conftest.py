@@ -1,39 +1,21 @@
-"""Images, networks and cached features that the tests of models/ share."""
+"""Networks and cached features that the tests of models/ share."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline.runtime import prepare_environment
 
 if TYPE_CHECKING:
     import keras
 
-    from models.boundary import CutNetwork
-
 # Before any test module of this folder imports TensorFlow.
 prepare_environment()
-
-
-@pytest.fixture(scope="session")
-def encode() -> Callable[..., bytes]:
-    """(Pillow image or array, format, Pillow's options) -> bytes of the file."""
-
-    def call(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        buffer = io.BytesIO()
-        image.save(buffer, kind, **options)
-        return buffer.getvalue()
-
-    return call
 
 
 @pytest.fixture(scope="session")
@@ -47,23 +29,6 @@ def real_network() -> Callable[[str], keras.Model]:
         if name not in built:
             built[name] = build_network(get_backbone(name))
         return built[name]
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def tiny_cut(tiny_backbone: str) -> Callable[..., CutNetwork]:
-    """Boundary -> a new tiny network cut there, with the same weights at each call."""
-
-    def call(boundary: str = "head") -> CutNetwork:
-        import keras
-
-        from models.backbones import build_network, get_backbone
-        from models.boundary import cut
-
-        keras.utils.set_random_seed(0)
-        row = get_backbone(tiny_backbone)
-        return cut(build_network(row), row, boundary)
 
     return call
 

@@ -246,7 +246,7 @@ def test_predict_without_a_pushed_model_exits_with_2(tmp_path: Path) -> None:
 
 
 def test_predict_takes_the_highest_version(tmp_path: Path) -> None:
-    from pipeline.prediction import latest_version
+    from serving.local_client import latest_version
 
     for version in ("9", "10", "notes"):
         (tmp_path / "champion" / version).mkdir(parents=True)

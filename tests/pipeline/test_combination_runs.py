@@ -13,8 +13,9 @@ import pytest
 from pipeline import cli
 from pipeline.config import load_config
 from pipeline.layout import OutputLayout
-from pipeline.prediction import predict_files
 from schema import contract
+from serving.local_client import predict_files
+from serving.prediction import Prediction
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Outcome, Run
@@ -160,6 +161,7 @@ def test_cxr_predict_asks_a_combination_by_its_name(
     printed = capsys.readouterr().out
     assert not stopped.value.code, printed
     (prediction,) = predict_files([file], serving, "ensemble")
+    assert isinstance(prediction, Prediction)
     assert file.name in printed
     for probability in prediction.probabilities.values():
         assert f"{probability:.3f}" in printed
@@ -171,7 +173,11 @@ def test_pushed_combinations_answer(
     first, _ = two_runs
     files = sorted(phantom_folder.rglob("*.png"))[::12]
     serving = OutputLayout(first.output).serving
-    answers = {name: predict_files(files, serving, name) for name in sorted(MODELS)}
+    answers = {
+        name: [r for r in predict_files(files, serving, name) if isinstance(r, Prediction)]
+        for name in sorted(MODELS)
+    }
+    assert {len(found) for found in answers.values()} == {len(files)}
     classes = [c.name for c in load_config(overrides={"data": {"dir": "."}}).data.classes]
     for name in ("ensemble", "cascade"):
         for prediction in answers[name]:

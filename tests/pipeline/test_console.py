@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.console import Console
 from pipeline.layout import OutputLayout
-from pipeline.prediction import Prediction, print_predictions
+from serving.prediction import Prediction, print_results
 
 ExampleSummary = Callable[[Path], dict[str, Any]]
 PUSHED = "out/serving/vgg16/17"
@@ -214,6 +214,6 @@ def test_brackets_in_names_and_paths_are_printed_as_they_are(
 
 def test_predictions_name_files_and_classes_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     name = "chest [copy] :x:.png"
-    print_predictions([Prediction(Path(name), "[/ill]", {"[/ill]": 0.75, "well": 0.25})])
+    print_results([Prediction(Path(name), "[/ill]", {"[/ill]": 0.75, "well": 0.25})])
     row = next(line for line in capsys.readouterr().out.splitlines() if name in line)
     assert [cell.strip() for cell in row.split("│")[1:-1]] == [name, "[/ill]", "0.750", "0.250"]

@@ -1,0 +1,1 @@
+"""Serves SavedModels over TensorFlow Serving's REST and gRPC APIs."""

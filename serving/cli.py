@@ -1,0 +1,151 @@
+"""`cxr serve` and `cxr predict`.
+
+Where TensorFlow Serving has a flag, it has that flag's name here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
+
+_DEFAULT = Limits()
+
+
+def serve(
+    model_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of models, each with numbered versions: a run's serving folder."),
+    ] = None,
+    model_config_file: Annotated[
+        Path | None, typer.Option(help="TensorFlow Serving's models.config, instead.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
+    port: Annotated[
+        int, typer.Option("--port", "--rest-api-port", help="Of the REST API; 0 for none.")
+    ] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="Of the gRPC API; 0 for none.")] = 8500,
+    model_config_file_poll_wait_seconds: Annotated[
+        float, typer.Option(help="Between looks at the config file; 0 to look once.")
+    ] = 0.0,
+    file_system_poll_wait_seconds: Annotated[
+        float, typer.Option(help="Between looks for new versions; 0 to look once.")
+    ] = 1.0,
+    allow_version_labels_for_unavailable_models: Annotated[
+        bool,
+        typer.Option(
+            "--allow-version-labels-for-unavailable-models",
+            help="Accept a label of a version that isn't loaded.",
+        ),
+    ] = False,
+    engine: Annotated[EngineChoice, typer.Option(help="What runs the networks.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of OpenVINO.")] = "auto",
+    batch_threads: Annotated[
+        int, typer.Option(help="Batches computed at once; 0 for one a core.")
+    ] = 0,
+    max_body_bytes: Annotated[
+        int, typer.Option(help="Of a request; more is refused with 413.")
+    ] = _DEFAULT.body_bytes,
+    max_held_bytes: Annotated[
+        int, typer.Option(help="Of all requests at once; beyond it, 429.")
+    ] = _DEFAULT.held_bytes,
+    max_batch_size: Annotated[int, typer.Option(help="Images of a request.")] = _DEFAULT.batch_size,
+    max_pixels: Annotated[int, typer.Option(help="Of an image.")] = _DEFAULT.pixels,
+    max_queue: Annotated[
+        int, typer.Option(help="Requests that may wait; the next gets 429.")
+    ] = _DEFAULT.queue,
+    request_timeout_seconds: Annotated[
+        float, typer.Option(help="For an answer.")
+    ] = _DEFAULT.request_seconds,
+    read_timeout_seconds: Annotated[
+        float, typer.Option(help="Without a byte from a client that is still sending.")
+    ] = _DEFAULT.read_seconds,
+    shutdown_timeout_seconds: Annotated[
+        float, typer.Option(help="For requests to end, after SIGTERM.")
+    ] = 30.0,
+    metrics_path: Annotated[
+        str, typer.Option(help="For Prometheus; empty for none.")
+    ] = METRICS_PATH,
+) -> None:
+    """Serve pushed models over TensorFlow Serving's REST and gRPC APIs."""
+    settings = Settings(
+        model_dir=model_dir,
+        config_file=model_config_file,
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        config_poll_s=model_config_file_poll_wait_seconds,
+        file_poll_s=file_system_poll_wait_seconds,
+        labels_for_unavailable=allow_version_labels_for_unavailable_models,
+        engine=engine,
+        precision=precision,
+        batch_threads=batch_threads,
+        shutdown_s=shutdown_timeout_seconds,
+        metrics_path=metrics_path or None,
+        limits=Limits(
+            body_bytes=max_body_bytes,
+            held_bytes=max_held_bytes,
+            batch_size=max_batch_size,
+            pixels=max_pixels,
+            queue=max_queue,
+            request_seconds=request_timeout_seconds,
+            read_seconds=read_timeout_seconds,
+        ),
+    )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    _prepare()
+    from serving.server.run import start
+
+    start(settings)
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files, or folders of them.")],
+    url: Annotated[
+        str | None,
+        typer.Option(help="Server to ask, such as http://127.0.0.1:8501; else in this process."),
+    ] = None,
+    model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
+        "output/serving"
+    ),
+    model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
+) -> None:
+    """Classify images with a pushed model: a server's, or in this process."""
+    from rich.progress import track
+
+    from pipeline.console import open_console
+    from serving.prediction import files_in, print_results, raise_for
+
+    files = files_in(images)
+    if url is not None:
+        from serving.client import Client
+
+        answers = Client(url, model).predict_files(files)
+    else:
+        from serving.local_client import predict_files
+
+        answers = predict_files(files, model_dir, model)
+    console = open_console(sys.stderr)
+    shown = track(
+        answers, "classifying", len(files), console=console, transient=True, disable=len(files) < 2
+    )
+    results = list(shown)
+    if as_json:
+        typer.echo(json.dumps([result.to_json() for result in results], indent=1))
+    else:
+        print_results(results)
+    raise_for(results)
+
+
+def _prepare() -> None:
+    """Before TensorFlow is imported."""
+    from pipeline.runtime import prepare_environment
+
+    prepare_environment()

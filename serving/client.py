@@ -1,0 +1,121 @@
+"""Classifies image files with a server that speaks TensorFlow Serving's REST API."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from schema import contract
+from schema.errors import InputError
+from serving.prediction import Failure, Prediction, Result, read_file
+
+_TRIES: Final = 6
+# Seconds before the second try; doubled at each further one. A server's Retry-After wins.
+_BACKOFF_S: Final = 0.25
+# Busy, or restarting: what another try may mend.
+_TRY_AGAIN: Final = (429, 502, 503, 504)
+_TIMEOUT_S: Final = (5.0, 120.0)
+_SHOWN_CHARACTERS: Final = 300
+
+
+class ServerError(RuntimeError):
+    """The server can't be reached, or refuses whatever is sent."""
+
+
+class Client:
+    """A model of a server."""
+
+    def __init__(self, url: str, model: str, tries: int = _TRIES) -> None:
+        """Opens no connection yet.
+
+        Args:
+            url: of the server, up to the port, such as `http://127.0.0.1:8501`.
+            model: its name.
+            tries: of a request, while the server is busy or can't be reached.
+
+        Raises:
+            InputError: no URL of HTTP.
+        """
+        if not url.startswith(("http://", "https://")):
+            raise InputError(f"url: {url!r} must begin with http:// or https://.")
+        self._model_url = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}"
+        self._session = requests.Session()
+        retry = Retry(
+            total=tries - 1,
+            backoff_factor=_BACKOFF_S,
+            status_forcelist=_TRY_AGAIN,
+            # A prediction changes nothing: it may be asked for twice.
+            allowed_methods=None,
+            respect_retry_after_header=True,
+            raise_on_status=False,
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+
+    def predict_files(self, files: Sequence[Path], batch_size: int = 8) -> Iterator[Result]:
+        """Classifies files, in order.
+
+        Args:
+            files: to read.
+            batch_size: images a request. Where a request is refused, its images are sent one
+                by one, so that only those at fault go without an answer.
+
+        Raises:
+            ServerError: no answer after all tries, or there is no such model.
+        """
+        for start in range(0, len(files), batch_size):
+            yield from self._batch(files[start : start + batch_size])
+
+    def _batch(self, files: Sequence[Path]) -> Iterator[Result]:
+        contents = [(file, read_file(file)) for file in files]
+        readable = [(file, c) for file, c in contents if isinstance(c, bytes)]
+        answers = iter(self._classify(readable))
+        for _file, content in contents:
+            yield next(answers) if isinstance(content, bytes) else content
+
+    def _classify(self, images: Sequence[tuple[Path, bytes]]) -> list[Result]:
+        if not images:
+            return []
+        instances = [{"b64": base64.b64encode(content).decode()} for _, content in images]
+        response = self._post({"instances": instances})
+        if response.status_code == requests.codes.ok:
+            rows = response.json()["predictions"]
+            return [_prediction(file, row) for (file, _), row in zip(images, rows, strict=True)]
+        if response.status_code not in (400, 413):
+            raise ServerError(f"{self._model_url}: {_said(response)}")
+        if len(images) == 1:
+            return [Failure(images[0][0], f"the server refuses it: {_said(response)}")]
+        return [result for image in images for result in self._classify([image])]
+
+    def _post(self, body: dict[str, Any]) -> requests.Response:
+        try:
+            return self._session.post(f"{self._model_url}:predict", json=body, timeout=_TIMEOUT_S)
+        except requests.RequestException as error:
+            raise ServerError(
+                f"{self._model_url} can't be reached ({error}); is `cxr serve` running there?"
+            ) from error
+
+
+def _prediction(file: Path, row: dict[str, Any]) -> Prediction:
+    names = row[contract.OUTPUT_CLASSES]
+    return Prediction(
+        file,
+        row[contract.OUTPUT_PREDICTED],
+        dict(zip(names, row[contract.OUTPUT_PROBABILITIES], strict=True)),
+        bool(row.get(contract.OUTPUT_ABSTAIN, False)),
+    )
+
+
+def _said(response: requests.Response) -> str:
+    try:
+        message = str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        message = response.text
+    return f"{response.status_code} {' '.join(message.split())[:_SHOWN_CHARACTERS]}"

@@ -1,0 +1,84 @@
+"""What a request may ask for."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from serving.protocol.status import invalid
+from serving.protocol.tensors import Tensors
+from serving.settings import Limits
+
+# How the formats begin that TensorFlow's decoder takes.
+_MAGIC: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
+
+
+def check_inputs(inputs: Tensors, limits: Limits) -> None:
+    """Refuses batches and images that are too large.
+
+    Args:
+        inputs: of a request.
+        limits: bounds.
+
+    Raises:
+        ServingError: says which bound, and what was asked for.
+    """
+    for name, value in inputs.items():
+        if value.ndim and len(value) > limits.batch_size:
+            raise invalid(
+                f"{name}: a batch of {len(value)} is more than the {limits.batch_size} that this "
+                "server takes; send several requests"
+            )
+        if value.dtype == np.object_:
+            _check_images(name, value.ravel(), limits.pixels)
+
+
+def _check_images(name: str, values: Iterable[bytes], most: int) -> None:
+    for index, content in enumerate(values):
+        pixels = claimed_pixels(content)
+        if pixels is not None and pixels > most:
+            raise invalid(
+                f"{name}: image {index} has {pixels} pixels, and this server takes {most}"
+            )
+
+
+def claimed_pixels(content: bytes) -> int | None:
+    """How many pixels an image's header claims; None of what is no image.
+
+    Args:
+        content: of a file; also a serialized tf.Example, in which the image is found by how
+            it begins.
+    """
+    begins = [at for magic in _MAGIC[:2] if (at := content.find(magic, 0, _LOOK)) >= 0]
+    if not begins and not content.startswith(_MAGIC):
+        return None
+    start = min(begins, default=0)
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own warning of a bomb: ours says more.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content[start:])) as image:
+                return int(image.width * image.height)
+    # A damaged header: the decoder says so in its own words.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return _of_bomb(content[start:]) if _is_bomb(error) else None
+
+
+# Where in a tf.Example an image's first byte may be: before it, other features.
+_LOOK: Final = 1 << 20
+
+
+def _is_bomb(error: Exception) -> bool:
+    return isinstance(error, Image.DecompressionBombError)
+
+
+def _of_bomb(png: bytes) -> int:
+    """Width times height from a PNG's first chunk; at least Pillow's own bound of others."""
+    if png.startswith(_MAGIC[0]) and len(png) >= 24:
+        return int.from_bytes(png[16:20], "big") * int.from_bytes(png[20:24], "big")
+    return 2 * int(Image.MAX_IMAGE_PIXELS or 0) + 1

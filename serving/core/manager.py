@@ -1,0 +1,291 @@
+"""Loads and unloads versions, and lends them to requests.
+
+A new version is loaded before the old one goes, and the old one goes only once the requests
+that it was lent to have ended: no request fails for a reload.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+from absl import logging
+from grpc import StatusCode
+
+from serving.core.model_config import ModelConfig, versions_in
+from serving.protocol.paths import ModelRef
+from serving.protocol.status import ServingError, invalid, not_found
+from serving.servables.servable import Servable
+
+Load = Callable[[Path], Servable]
+
+
+class State(IntEnum):
+    """A version's, with TensorFlow Serving's numbers (ModelVersionStatus.State)."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass
+class _Version:
+    number: int
+    path: Path
+    state: State = State.START
+    error: ServingError | None = None
+    servable: Servable | None = None
+    lent: int = 0
+    fingerprint: object = None
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """What is told of a version."""
+
+    version: int
+    state: State
+    error: ServingError | None
+
+
+@dataclass
+class _Model:
+    config: ModelConfig
+    versions: dict[int, _Version] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lent:
+    """A servable for the time of a request."""
+
+    name: str
+    version: int
+    servable: Servable
+
+
+class Manager:
+    """All models. Its methods may be called by any thread; `reconcile` by one at a time."""
+
+    def __init__(self, load: Load, *, labels_for_unavailable: bool = False) -> None:
+        """Starts empty.
+
+        Args:
+            load: from a version's folder to a servable.
+            labels_for_unavailable: accept a label of a version that isn't loaded.
+        """
+        self._load = load
+        self._labels_for_unavailable = labels_for_unavailable
+        self._models: dict[str, _Model] = {}
+        self._changed = threading.Condition()
+        self._reconciling = threading.Lock()
+
+    def configure(self, models: Mapping[str, ModelConfig]) -> None:
+        """Serves these models from now on, once `reconcile` has loaded them.
+
+        Raises:
+            ServingError: a label is given to a version that isn't loaded. Nothing is
+                changed then.
+        """
+        with self._changed:
+            for config in models.values():
+                self._check_labels(config)
+            for name, config in models.items():
+                if name in self._models:
+                    self._models[name].config = config
+                else:
+                    self._models[name] = _Model(config)
+            for name, model in self._models.items():
+                if name not in models:
+                    model.config = ModelConfig(name, Path())
+
+    def _check_labels(self, config: ModelConfig) -> None:
+        known = self._models.get(config.name)
+        # A new model's labels can't be about loaded versions: TensorFlow Serving takes them.
+        if known is None or not known.versions or self._labels_for_unavailable:
+            return
+        for label, number in config.labels.items():
+            version = known.versions.get(number)
+            if version is None or version.state != State.AVAILABLE:
+                raise ServingError(
+                    StatusCode.FAILED_PRECONDITION,
+                    f"Request to assign label to version {number} of model {config.name}, which "
+                    f"is not currently available for inference (label {label})",
+                )
+
+    def reconcile(self) -> bool:
+        """Loads what the folders hold and should be served, then unloads what shouldn't.
+
+        Returns:
+            Whether anything was loaded or unloaded.
+        """
+        with self._reconciling:
+            changed = False
+            with self._changed:
+                models = list(self._models.values())
+            for model in models:
+                changed |= self._reconcile(model)
+            with self._changed:
+                gone = [n for n, m in self._models.items() if m.config.base_path == Path()]
+                for name in gone:
+                    if all(v.state == State.END for v in self._models[name].versions.values()):
+                        del self._models[name]
+            return changed
+
+    def _reconcile(self, model: _Model) -> bool:
+        on_disk = {} if model.config.base_path == Path() else versions_in(model.config.base_path)
+        wanted = model.config.policy.choose(set(on_disk))
+        changed = failed = False
+        for number in sorted(wanted):
+            version = self._to_load(model, number, on_disk[number])
+            if version is not None:
+                changed = True
+                self._load_version(model, version)
+            failed |= model.versions[number].state != State.AVAILABLE
+        # While a wanted version is missing, the ones before it go on.
+        keep_others = failed and bool(on_disk) and model.config.base_path != Path()
+        with self._changed:
+            going = [
+                v
+                for n, v in model.versions.items()
+                if n not in wanted and v.state == State.AVAILABLE and not keep_others
+            ]
+        for version in going:
+            changed = True
+            self._unload(model, version)
+        return changed
+
+    def _to_load(self, model: _Model, number: int, path: Path) -> _Version | None:
+        """The version, if it is to be loaded now: new, gone before, or changed after an error."""
+        fingerprint = _fingerprint(path)
+        with self._changed:
+            known = model.versions.get(number)
+            if known is not None:
+                if known.state in (State.LOADING, State.AVAILABLE, State.UNLOADING):
+                    return None
+                if known.error is not None and known.fingerprint == fingerprint:
+                    return None
+            version = _Version(number, path, State.LOADING, fingerprint=fingerprint)
+            model.versions[number] = version
+            return version
+
+    def _load_version(self, model: _Model, version: _Version) -> None:
+        began = time.monotonic()
+        error: ServingError | None = None
+        servable: Servable | None = None
+        try:
+            servable = self._load(version.path)
+        except ServingError as refused:
+            error = refused
+        # Whatever it is, the other models are served on.
+        except Exception as failure:
+            error = ServingError(StatusCode.UNKNOWN, f"{type(failure).__name__}: {failure}")
+        with self._changed:
+            version.servable, version.error = servable, error
+            version.state = State.END if servable is None else State.AVAILABLE
+            self._changed.notify_all()
+        name = f"{model.config.name} version {version.number}"
+        if servable is None:
+            logging.error("%s can't be served: %s", name, error)
+        else:
+            seconds = time.monotonic() - began
+            logging.info("%s is served by %s (%.1f s)", name, servable.engine, seconds)
+
+    def _unload(self, model: _Model, version: _Version) -> None:
+        with self._changed:
+            version.state = State.UNLOADING
+            while version.lent:
+                self._changed.wait()
+            version.servable = None
+            version.state = State.END
+            self._changed.notify_all()
+        logging.info("%s version %d is not served any more", model.config.name, version.number)
+
+    @contextmanager
+    def borrow(self, ref: ModelRef) -> Iterator[Lent]:
+        """Lends a servable, which stays in memory until it is given back.
+
+        Raises:
+            ServingError: there is no such model, version or label.
+        """
+        with self._changed:
+            version = self._find(ref)
+            version.lent += 1
+            servable = version.servable
+        assert servable is not None
+        try:
+            yield Lent(ref.name, version.number, servable)
+        finally:
+            with self._changed:
+                version.lent -= 1
+                self._changed.notify_all()
+
+    def _find(self, ref: ModelRef) -> _Version:
+        model = self._models.get(ref.name)
+        number = ref.version
+        if ref.label is not None:
+            if model is None or ref.label not in model.config.labels:
+                raise invalid(f"Unrecognized servable version label: {ref.label}")
+            number = model.config.labels[ref.label]
+        asked = f"Latest({ref.name})" if number is None else f"Specific({ref.name}, {number})"
+        versions = model.versions if model else {}
+        loaded = [n for n, v in versions.items() if v.state == State.AVAILABLE]
+        if number is None and loaded:
+            number = max(loaded)
+        if number is None or number not in loaded:
+            raise not_found(f"Servable not found for request: {asked}")
+        return versions[number]
+
+    def status(self, ref: ModelRef) -> list[VersionStatus]:
+        """The states of a model's versions, the highest first.
+
+        Raises:
+            ServingError: there is no such model, version or label.
+        """
+        with self._changed:
+            model = self._models.get(ref.name)
+            number = ref.version
+            if ref.label is not None:
+                number = self._find(ref).number
+            if number is not None:
+                version = model.versions.get(number) if model else None
+                if version is None:
+                    raise not_found(f"Could not find version {number} of model {ref.name}")
+                found = [version]
+            else:
+                found = list(model.versions.values()) if model else []
+                if not found:
+                    raise not_found(f"Could not find any versions of model {ref.name}")
+            ordered = sorted(found, key=lambda version: -version.number)
+            return [VersionStatus(v.number, v.state, v.error) for v in ordered]
+
+    def names(self) -> list[str]:
+        """Of all models."""
+        with self._changed:
+            return sorted(self._models)
+
+    def is_ready(self) -> bool:
+        """Whether every model has a version that answers."""
+        with self._changed:
+            return bool(self._models) and all(
+                any(v.state == State.AVAILABLE for v in model.versions.values())
+                for model in self._models.values()
+            )
+
+
+def _fingerprint(path: Path) -> object:
+    """Changes when files come, go or grow: a half-copied folder is tried again."""
+    found = []
+    for file in sorted(path.rglob("*")):
+        try:
+            stat = file.stat()
+        except OSError:
+            continue
+        found.append((str(file), stat.st_size, stat.st_mtime_ns))
+    return tuple(found)

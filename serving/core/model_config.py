@@ -1,0 +1,164 @@
+"""Which models are served: TensorFlow Serving's models.config, or the folders of a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from schema.errors import InputError
+
+_NONE: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class VersionPolicy:
+    """Which of a model's versions are served.
+
+    Attributes:
+        latest: how many of the highest; None where `all_versions` or `specific` says which.
+        all_versions: every one.
+        specific: these.
+    """
+
+    latest: int | None = 1
+    all_versions: bool = False
+    specific: frozenset[int] = frozenset()
+
+    def choose(self, versions: set[int]) -> set[int]:
+        """Those of the versions on disk that are to be served."""
+        if self.all_versions:
+            return versions
+        if self.latest is not None:
+            return set(sorted(versions)[-self.latest :]) if self.latest else set()
+        return versions & self.specific
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model.
+
+    Attributes:
+        name: in URLs.
+        base_path: folder with a numbered folder a version.
+        policy: which versions.
+        labels: label -> version.
+    """
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = VersionPolicy()
+    labels: Mapping[str, int] = field(default=_NONE, hash=False)
+
+
+def parse_config(text: str, source: str = "models.config") -> dict[str, ModelConfig]:
+    """Reads a ModelServerConfig in text form.
+
+    Args:
+        text: of the file.
+        source: what errors call it.
+
+    Raises:
+        InputError: it can't be read, or asks for what isn't served here.
+    """
+    message = model_server_config_pb2.ModelServerConfig()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise InputError(f"{source}: {error}") from error
+    return from_message(message, source)
+
+
+def from_message(message: Any, source: str = "the request") -> dict[str, ModelConfig]:
+    """The same, out of a protocol buffer.
+
+    Raises:
+        InputError: it asks for what isn't served here.
+    """
+    if message.WhichOneof("config") == "custom_model_config":
+        raise InputError(f"{source}: custom_model_config is not supported; use model_config_list.")
+    models: dict[str, ModelConfig] = {}
+    for entry in message.model_config_list.config:
+        problem = _problem(entry, models)
+        if problem:
+            raise InputError(f"{source}: model {entry.name!r}: {problem}.")
+        models[entry.name] = ModelConfig(
+            entry.name,
+            Path(entry.base_path),
+            _policy(entry.model_version_policy),
+            MappingProxyType(dict(entry.version_labels)),
+        )
+    return models
+
+
+def _problem(entry: Any, known: Mapping[str, ModelConfig]) -> str | None:
+    if not entry.name:
+        return "it has no name"
+    if entry.name in known:
+        return "the name is given twice"
+    if not entry.base_path:
+        return "it has no base_path"
+    if not Path(entry.base_path).is_absolute():
+        return f"base_path {entry.base_path!r} is not absolute"
+    if entry.model_platform not in ("", "tensorflow"):
+        return f"model_platform {entry.model_platform!r} is unknown; there is 'tensorflow'"
+    return None
+
+
+def _policy(message: Any) -> VersionPolicy:
+    choice = message.WhichOneof("policy_choice")
+    if choice == "all":
+        return VersionPolicy(latest=None, all_versions=True)
+    if choice == "specific":
+        return VersionPolicy(latest=None, specific=frozenset(message.specific.versions))
+    if choice == "latest":
+        return VersionPolicy(latest=message.latest.num_versions or 1)
+    return VersionPolicy()
+
+
+def read_config(file: Path) -> dict[str, ModelConfig]:
+    """Reads a models.config.
+
+    Raises:
+        InputError: see `parse_config`, or it can't be read.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"model-config-file: {file} can't be read: {error}.") from error
+    return parse_config(text, str(file))
+
+
+def models_in(folder: Path) -> dict[str, ModelConfig]:
+    """A model for each folder that has a numbered folder in it.
+
+    Raises:
+        InputError: it is no folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"model-dir: {folder} is no folder; run the pipeline first.")
+    return {
+        path.name: ModelConfig(path.name, path.resolve())
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and versions_in(path)
+    }
+
+
+def versions_in(base_path: Path) -> dict[int, Path]:
+    """Version -> folder. What isn't named by a number is none, as in TensorFlow Serving."""
+    try:
+        entries = list(base_path.iterdir())
+    except OSError:
+        return {}
+    found: dict[int, Path] = {}
+    for path in sorted(entries):
+        name = path.name
+        if name.isascii() and name.isdigit() and int(name) < 2**63 and path.is_dir():
+            # 007 and 7 are the same version; the first in order counts.
+            found.setdefault(int(name), path)
+    return found

@@ -1,0 +1,70 @@
+"""Classifies image files with a pushed SavedModel, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.runtime import prepare_environment
+from schema import contract
+from schema.errors import InputError
+from serving.prediction import Failure, Prediction, Result, read_file
+
+
+def latest_version(model_dir: Path, model: str) -> Path:
+    """The folder of a model's highest version, as TensorFlow Serving would choose.
+
+    Raises:
+        InputError: nothing was pushed under that name.
+    """
+    folder = model_dir / model
+    versions = [p for p in folder.glob("*") if p.name.isdigit() and p.is_dir()]
+    if not versions:
+        raise InputError(
+            f"no pushed model in {folder}; run the pipeline first, or give --model-dir and --model."
+        )
+    return max(versions, key=lambda path: int(path.name))
+
+
+def predict_files(files: Sequence[Path], model_dir: Path, model: str) -> Iterator[Result]:
+    """Classifies the files one by one.
+
+    Raises:
+        InputError: there is no such model, or it is damaged.
+    """
+    version = latest_version(model_dir, model)
+    prepare_environment()
+    signature = _load_signature(version)
+    for file in files:
+        content = read_file(file)
+        yield content if isinstance(content, Failure) else _predict(signature, file, content)
+
+
+def _predict(signature: Any, file: Path, content: bytes) -> Result:
+    import tensorflow as tf
+
+    try:
+        outputs = signature(**{contract.INPUT_IMAGES: tf.constant([content])})
+    except tf.errors.InvalidArgumentError:
+        return Failure(file, "is no image that the model can decode")
+    names = [name.decode() for name in outputs[contract.OUTPUT_CLASSES][0].numpy()]
+    values = outputs[contract.OUTPUT_PROBABILITIES][0].numpy().tolist()
+    return Prediction(
+        file,
+        outputs[contract.OUTPUT_PREDICTED][0].numpy().decode(),
+        dict(zip(names, values, strict=True)),
+        bool(outputs[contract.OUTPUT_ABSTAIN][0].numpy()),
+    )
+
+
+def _load_signature(version: Path) -> Any:
+    import tensorflow as tf
+
+    try:
+        return tf.saved_model.load(str(version)).signatures[contract.SIGNATURE_DEFAULT]
+    # TensorFlow says a damaged SavedModel in many ways.
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{version} is no model that can be served ({error}); push it again."
+        ) from error

@@ -1,0 +1,116 @@
+"""What classifying files comes to, whoever does it: answers, failures, a table, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from schema.errors import InputError
+
+SUFFIXES: Final = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one file.
+
+    Attributes:
+        file: that was classified.
+        predicted_class: its name.
+        probabilities: class name -> probability.
+        abstain: whether the model is too unsure, and a person has to look at it.
+    """
+
+    file: Path
+    predicted_class: str
+    probabilities: Mapping[str, float]
+    abstain: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints of it."""
+        return {
+            "file": str(self.file),
+            "predicted_class": self.predicted_class,
+            "probabilities": dict(self.probabilities),
+            "abstain": self.abstain,
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file without an answer.
+
+    Attributes:
+        file: that couldn't be classified.
+        why: it couldn't.
+    """
+
+    file: Path
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints of it."""
+        return {"file": str(self.file), "error": self.why}
+
+
+Result = Prediction | Failure
+
+
+def files_in(paths: Sequence[Path]) -> list[Path]:
+    """The files that are meant: those given, and the images below the folders given.
+
+    Raises:
+        InputError: a folder without images.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        below = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not below:
+            raise InputError(f"{path} holds no image ({', '.join(SUFFIXES)}).")
+        files += below
+    return list(dict.fromkeys(files))
+
+
+def read_file(file: Path) -> bytes | Failure:
+    """A file's content, or why it can't be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        return Failure(file, f"can't be read: {error.strerror}")
+
+
+def print_results(results: Iterable[Result]) -> None:
+    """Prints a table with a line a file, and below it the files without an answer."""
+    from rich.table import Table
+
+    from pipeline.console import open_console
+
+    answers = [result for result in results if isinstance(result, Prediction)]
+    console = open_console()
+    if not answers:
+        return
+    classes = list(answers[0].probabilities)
+    unsure = any(answer.abstain for answer in answers)
+    table = Table("file", "predicted class", *classes, *(["unsure"] if unsure else []))
+    for answer in answers:
+        shares = [f"{answer.probabilities[name]:.3f}" for name in classes]
+        marks = ["yes" if answer.abstain else ""] if unsure else []
+        table.add_row(str(answer.file), answer.predicted_class, *shares, *marks)
+    console.print(table)
+
+
+def raise_for(results: Sequence[Result]) -> None:
+    """Says which files have no answer.
+
+    Raises:
+        InputError: any has none.
+    """
+    failures = [result for result in results if isinstance(result, Failure)]
+    if failures:
+        lines = "".join(f"\n  {failure.file}: {failure.why}" for failure in failures)
+        raise InputError(f"{len(failures)} of {len(results)} files have no answer:{lines}")

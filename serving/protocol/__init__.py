@@ -1,0 +1,1 @@
+"""TensorFlow Serving's wire formats: paths, JSON, errors."""

@@ -1,0 +1,102 @@
+"""What a REST path asks for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from serving.protocol.status import invalid
+
+Method = Literal["predict", "classify", "regress"]
+
+# TensorFlow Serving matches without regard to case and the whole path; `[0-9]`, since its
+# engine's \d knows ASCII alone.
+_MODEL: Final = r"/v1/models/(?P<name>[^/:]+)"
+_VERSION: Final = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_PREDICTION: Final = re.compile(
+    rf"{_MODEL}{_VERSION}:(?P<method>classify|regress|predict)", re.IGNORECASE
+)
+_STATUS: Final = re.compile(
+    rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<subresource>metadata))?", re.IGNORECASE
+)
+_METHODS: Final[dict[str, Method]] = {
+    "predict": "predict",
+    "classify": "classify",
+    "regress": "regress",
+}
+_MAX_VERSION: Final = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Which model, and which of its versions.
+
+    Attributes:
+        name: of the model.
+        version: its number; None where none is named.
+        label: of a version; None where none is named. Never beside a version.
+    """
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class PredictionTarget:
+    """A POST's."""
+
+    model: ModelRef
+    method: Method
+
+
+@dataclass(frozen=True)
+class StatusTarget:
+    """A GET's.
+
+    Attributes:
+        model: which.
+        metadata: whether its signatures are asked for, rather than its state.
+    """
+
+    model: ModelRef
+    metadata: bool
+
+
+def parse_path(http_method: str, path: str) -> PredictionTarget | StatusTarget:
+    """Reads a path as it came, percent signs included.
+
+    Args:
+        http_method: upper case.
+        path: from the first slash to the question mark.
+
+    Raises:
+        ServingError: nothing is served there by that method.
+    """
+    pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(http_method)
+    match = pattern.fullmatch(path) if pattern else None
+    if match is None:
+        raise invalid(f"Malformed request: {http_method} {path}")
+    groups = match.groupdict()
+    if groups["name"] is None:
+        raise invalid("Missing model name in request.")
+    model = ModelRef(
+        unquote(groups["name"]), _version_number(groups["version"]), _unquoted(groups["label"])
+    )
+    if http_method == "POST":
+        return PredictionTarget(model, _METHODS[groups["method"].lower()])
+    return StatusTarget(model, metadata=groups["subresource"] is not None)
+
+
+def _unquoted(label: str | None) -> str | None:
+    return None if label is None else unquote(label)
+
+
+def _version_number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if int(text) > _MAX_VERSION:
+        raise invalid(f"Failed to convert version: {text} to numeric.")
+    return int(text)

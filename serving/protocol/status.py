@@ -1,0 +1,60 @@
+"""Errors as TensorFlow Serving words and numbers them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+import grpc
+from grpc import StatusCode
+
+# Google's mapping of canonical codes, which TensorFlow Serving's HTTP server follows.
+_HTTP: Final = {
+    StatusCode.OK: HTTPStatus.OK,
+    StatusCode.CANCELLED: 499,
+    StatusCode.UNKNOWN: HTTPStatus.INTERNAL_SERVER_ERROR,
+    StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+    StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    StatusCode.ALREADY_EXISTS: HTTPStatus.CONFLICT,
+    StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    StatusCode.FAILED_PRECONDITION: HTTPStatus.BAD_REQUEST,
+    StatusCode.ABORTED: HTTPStatus.CONFLICT,
+    StatusCode.OUT_OF_RANGE: HTTPStatus.BAD_REQUEST,
+    StatusCode.UNIMPLEMENTED: HTTPStatus.NOT_IMPLEMENTED,
+    StatusCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+    StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    StatusCode.DATA_LOSS: HTTPStatus.INTERNAL_SERVER_ERROR,
+    StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+}
+
+
+class ServingError(Exception):
+    """What a request is refused with.
+
+    Attributes:
+        code: canonical code, as in gRPC.
+        message: for the client.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        """Keeps both."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def http_status(self) -> int:
+        """What an HTTP client sees."""
+        return int(_HTTP[self.code])
+
+
+def invalid(message: str) -> ServingError:
+    """The client's mistake."""
+    return ServingError(StatusCode.INVALID_ARGUMENT, message)
+
+
+def not_found(message: str) -> ServingError:
+    """There is no such model or version."""
+    return ServingError(StatusCode.NOT_FOUND, message)

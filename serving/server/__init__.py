@@ -1,0 +1,1 @@
+"""The embedded server: REST and gRPC over one service."""

@@ -1,0 +1,80 @@
+"""HTTP connections that don't wait for ever for a client to say what it wants."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Generator
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# For a request that is on its way while the server ends.
+_LAST_CALL_S: Final = 0.3
+
+
+class _Impatient(H11Protocol):
+    """Closes a connection on which no request begins, or whose header doesn't end.
+
+    uvicorn itself waits for ever for the first request of a connection, and for the rest of
+    any header that has begun. And when it ends, it closes a connection on which nothing is
+    being answered at once, though a request may have reached the machine: here, that is
+    answered, and is the connection's last.
+    """
+
+    # Seconds; set for all connections of a server by `protocol_class`.
+    patience = 30.0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._silence: asyncio.TimerHandle | None = None
+        self._ending = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._listen()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._ending and self.cycle is not None:
+            self.cycle.keep_alive = False
+        # From the header's end on, the application counts the seconds.
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_listening()
+        elif self._silence is None:
+            self._listen()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_listening()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        self._ending = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().shutdown()
+        else:
+            asyncio.get_running_loop().call_later(_LAST_CALL_S, super().shutdown)
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._silence = loop.call_later(self.patience, self.transport.close)
+
+    def _stop_listening(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+
+def protocol_class(patience: float) -> type[asyncio.Protocol]:
+    """uvicorn's protocol with that patience, in seconds."""
+    return type("Impatient", (_Impatient,), {"patience": patience})
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: signals have to end gRPC, too."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Captures none."""
+        yield

@@ -1,0 +1,97 @@
+"""What Prometheus can scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from serving.core.manager import State, VersionStatus
+from serving.core.service import Service
+from serving.protocol.paths import ModelRef
+
+# Seconds; from a cached answer to a queue of large images.
+_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+# A name that isn't served doesn't get a time series of its own: names come from clients.
+_UNKNOWN_MODEL: Final = ""
+
+
+class Metrics:
+    """Counters and histograms of one server.
+
+    Attributes:
+        content_type: of `text`.
+    """
+
+    content_type: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self, service: Service) -> None:
+        """Registers them."""
+        self._service = service
+        self._registry = CollectorRegistry()
+        labels = ("model", "api", "method", "status")
+        self._requests = Counter(
+            "cxr_serving_requests", "Requests answered.", labels, registry=self._registry
+        )
+        self._seconds = Histogram(
+            "cxr_serving_request_seconds",
+            "From the end of a request's body to its answer.",
+            ("model", "api", "method"),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._registry.register(_State(service))
+
+    def answered(self, model: str, api: str, method: str, status: str, seconds: float) -> None:
+        """Counts a request.
+
+        Args:
+            model: that was asked for.
+            api: `rest` or `grpc`.
+            method: such as `predict`.
+            status: canonical code, such as `OK`.
+            seconds: that the answer took.
+        """
+        known = model if model in self._service.manager.names() else _UNKNOWN_MODEL
+        self._requests.labels(known, api, method, status).inc()
+        self._seconds.labels(known, api, method).observe(seconds)
+
+    def text(self) -> bytes:
+        """Prometheus' text format."""
+        return bytes(generate_latest(self._registry))
+
+
+class _State(Collector):
+    """What is read when it is asked for."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges."""
+        queued = GaugeMetricFamily("cxr_serving_queued_requests", "Requests that wait.")
+        queued.add_metric([], self._service.batcher.queued)
+        yield queued
+        versions = GaugeMetricFamily(
+            "cxr_serving_model_available",
+            "1 for a version that answers, 0 for one that can't be loaded or is gone.",
+            labels=("model", "version"),
+        )
+        manager = self._service.manager
+        for name in manager.names():
+            for status in _versions(self._service, name):
+                available = float(status.state == State.AVAILABLE)
+                versions.add_metric([name, str(status.version)], available)
+        yield versions
+
+
+def _versions(service: Service, name: str) -> list[VersionStatus]:
+    from serving.protocol.status import ServingError
+
+    try:
+        return service.manager.status(ModelRef(name))
+    except ServingError:  # not loaded yet
+        return []

@@ -1,0 +1,236 @@
+"""The REST API, as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio.to_thread
+from grpc import StatusCode
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.core.service import Service, classes_of, regressions_of
+from serving.protocol.examples_request import parse_examples
+from serving.protocol.paths import PredictionTarget, StatusTarget, parse_path
+from serving.protocol.predict_request import parse_predict
+from serving.protocol.responses import classify_json, error_json, predict_json, regress_json
+from serving.protocol.status import ServingError
+from serving.protocol.tensors import Tensors
+from serving.servables.servable import CLASSIFY, REGRESS
+from serving.server import messages
+from serving.server.bodies import Bodies, HttpError
+from serving.server.metrics import Metrics
+from serving.settings import METRICS_PATH
+
+LOGGER: Final = logging.getLogger("cxr.serving")
+_JSON: Final = "application/json"
+# From here on, parsing a body would hold up the other connections.
+_PARSED_BESIDE: Final = 64 * 1024
+_RETRY_AFTER_S: Final = "1"
+
+
+@dataclass
+class _Handled:
+    """What the log line and the metrics tell of a request."""
+
+    model: str = ""
+    version: int | None = None
+    method: str = "unknown"
+    rows: int = 0
+    code: str = "OK"
+
+
+class RestApi:
+    """TensorFlow Serving's REST API over a service."""
+
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        """Keeps both."""
+        self._service = service
+        self._metrics = metrics
+        self._bodies = Bodies(service.limits)
+
+    async def handle(self, request: Request) -> Response:
+        """Any request below /v1/."""
+        handled = _Handled()
+        began = time.monotonic()
+        try:
+            response = await self._answer(request, handled)
+        except ServingError as error:
+            handled.code = error.code.name
+            response = _error(error.http_status, error.message)
+            if error.code == StatusCode.RESOURCE_EXHAUSTED:
+                response.headers["Retry-After"] = _RETRY_AFTER_S
+        except HttpError as error:
+            handled.code = str(error.status)
+            response = _error(error.status, error.message)
+            response.headers["Connection"] = "close"
+        except ClientDisconnect:
+            handled.code = StatusCode.CANCELLED.name
+            response = _error(499, "The client has gone")
+        except Exception:
+            LOGGER.exception("%s %s", request.method, request.url.path)
+            handled.code = StatusCode.INTERNAL.name
+            response = _error(500, "The server failed; its log says why")
+        seconds = time.monotonic() - began
+        self._metrics.answered(handled.model, "rest", handled.method, handled.code, seconds)
+        LOGGER.info(
+            "%s %s %d %s model=%s version=%s rows=%d %.1f ms",
+            request.method,
+            _printable(_raw_path(request)),
+            response.status_code,
+            handled.code,
+            _printable(handled.model) or "-",
+            handled.version or "-",
+            handled.rows,
+            1000 * seconds,
+        )
+        return response
+
+    async def _answer(self, request: Request, handled: _Handled) -> Response:
+        target = parse_path(request.method, _raw_path(request))
+        handled.model = target.model.name
+        if isinstance(target, StatusTarget):
+            handled.method = "metadata" if target.metadata else "status"
+            return self._status(target)
+        handled.method = target.method
+        async with self._bodies.read(request) as body:
+            work = self._predict(target, body, handled)
+            seconds = self._service.limits.request_seconds
+            return _json(await _while_connected(request, work, seconds))
+
+    def _status(self, target: StatusTarget) -> Response:
+        if not target.metadata:
+            return _json(messages.status_json(self._service.manager.status(target.model)))
+        with self._service.manager.borrow(target.model) as lent:
+            return _json(json.dumps(messages.metadata_json(lent), indent=1))
+
+    async def _predict(self, target: PredictionTarget, body: bytes, handled: _Handled) -> str:
+        if target.method != "predict":
+            return await self._on_examples(target, body, handled)
+
+        def input_specs(signature_name: str) -> Any:
+            with self._service.manager.borrow(target.model) as lent:
+                return lent.servable.input_specs(signature_name)
+
+        parsed = await _beside(len(body), parse_predict, body, input_specs)
+        handled.rows = _rows(parsed.inputs)
+        with self._service.manager.borrow(target.model) as lent:
+            handled.version = lent.version
+            future = self._service.predict(lent, parsed.signature_name, parsed.inputs)
+            outputs = await asyncio.wrap_future(future)
+        return predict_json(outputs, parsed.format)
+
+    async def _on_examples(self, target: PredictionTarget, body: bytes, handled: _Handled) -> str:
+        parsed = await _beside(len(body), parse_examples, body)
+        count = handled.rows = len(parsed.examples)
+        method = CLASSIFY if target.method == "classify" else REGRESS
+        with self._service.manager.borrow(target.model) as lent:
+            handled.version = lent.version
+            outputs = await asyncio.wrap_future(
+                self._service.on_examples(lent, parsed.signature_name, method, parsed.examples)
+            )
+        if method == CLASSIFY:
+            return classify_json(classes_of(outputs, count).rows())
+        return regress_json(list(regressions_of(outputs, count)))
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, str], seconds: float) -> str:
+    """Awaits an answer, unless its client hangs up or its time is over."""
+    answer = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        done, _ = await asyncio.wait(
+            {answer, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if answer in done:
+            return answer.result()
+        if gone in done:
+            raise ClientDisconnect
+        raise ServingError(StatusCode.DEADLINE_EXCEEDED, f"No answer after {seconds:g} s")
+    finally:
+        answer.cancel()
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _beside(size: int, function: Any, *arguments: Any) -> Any:
+    if size < _PARSED_BESIDE:
+        return function(*arguments)
+    return await anyio.to_thread.run_sync(function, *arguments)
+
+
+def _rows(inputs: Tensors) -> int:
+    return max((len(value) if value.ndim else 1 for value in inputs.values()), default=0)
+
+
+def _raw_path(request: Request) -> str:
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    return bytes(raw).split(b"?")[0].decode("ascii", errors="backslashreplace")
+
+
+def _printable(text: str) -> str:
+    """Nothing that a client sends breaks a line of the log."""
+    return text.encode("unicode_escape").decode()[:200]
+
+
+def _json(text: str) -> Response:
+    return Response(text.encode("utf-8", errors="surrogateescape"), media_type=_JSON)
+
+
+def _error(status: int, message: str) -> Response:
+    return Response(
+        error_json(message).encode("utf-8", errors="surrogateescape"), status, media_type=_JSON
+    )
+
+
+def rest_app(
+    service: Service, metrics: Metrics, metrics_path: str | None = METRICS_PATH
+) -> ASGIApp:
+    """The application.
+
+    Args:
+        service: what answers.
+        metrics: what counts.
+        metrics_path: where Prometheus finds them; nowhere where None.
+    """
+    api = RestApi(service, metrics)
+
+    def ready() -> Response:
+        if service.manager.is_ready():
+            return _json('{"status": "ready"}')
+        return _error(503, "not every model has a version that answers")
+
+    pages: dict[str | None, Callable[[], Response]] = {
+        metrics_path: lambda: Response(
+            metrics.text(), headers={"Content-Type": Metrics.content_type}
+        ),
+        "/healthz": lambda: _json('{"status": "ok"}'),
+        "/readyz": ready,
+    }
+
+    async def answer(request: Request) -> Response:
+        path = request.url.path
+        # By hand: Starlette's routes mind upper and lower case, and no path with a line break
+        # would reach one.
+        if path[:4].lower() == "/v1/":
+            return await api.handle(request)
+        if request.method in ("GET", "HEAD") and path in pages:
+            return pages[path]()
+        return _error(404, f"Nothing is served at {_printable(path)}")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    return app

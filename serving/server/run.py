@@ -1,0 +1,162 @@
+"""Starts the server, keeps its models up to date, and ends it without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from typing import Final
+
+import uvicorn
+
+from schema.errors import InputError
+from serving.core.batching import Batcher
+from serving.core.manager import Manager
+from serving.core.model_config import ModelConfig, models_in, read_config
+from serving.core.service import Service
+from serving.protocol.status import ServingError
+from serving.servables.loading import load_servable
+from serving.server.connections import QuietServer, protocol_class
+from serving.server.grpc_api import grpc_server
+from serving.server.metrics import Metrics
+from serving.server.rest import rest_app
+from serving.settings import Settings
+
+LOGGER: Final = logging.getLogger("cxr.serving")
+# A batch that is put together; beyond it, nothing is gained on a CPU.
+_BATCH_ROWS: Final = 32
+
+
+def models_of(settings: Settings) -> Mapping[str, ModelConfig]:
+    """What is to be served now.
+
+    Raises:
+        InputError: neither or both of model folder and configuration file, or they can't be read.
+    """
+    if (settings.model_dir is None) == (settings.config_file is None):
+        raise InputError("give either --model-dir or --model-config-file.")
+    if settings.config_file is not None:
+        return read_config(settings.config_file)
+    assert settings.model_dir is not None
+    return models_in(settings.model_dir)
+
+
+def start(settings: Settings) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Raises:
+        InputError: wrong settings, or a port that is taken.
+    """
+    models = models_of(settings)
+    asyncio.run(_serve(settings, models))
+
+
+async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
+    manager = Manager(
+        lambda path: load_servable(path, settings.engine, settings.precision),
+        labels_for_unavailable=settings.labels_for_unavailable,
+    )
+    threads = settings.batch_threads or os.cpu_count() or 1
+    batcher = Batcher(threads, _BATCH_ROWS, settings.limits.queue)
+    service = Service(manager, batcher, settings.limits)
+    metrics = Metrics(service)
+    manager.configure(models)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tasks = []
+    rest = _rest_server(settings, service, metrics)
+    grpc_api = grpc_server(service, metrics)
+    try:
+        if settings.grpc_port:
+            _bind_grpc(grpc_api, settings)
+            await grpc_api.start()
+        if settings.port:
+            tasks.append(asyncio.create_task(_run_rest(rest, stop)))
+        tasks.append(asyncio.create_task(_keep_up_to_date(settings, manager, stop)))
+        await stop.wait()
+        LOGGER.info("shutting down: no new requests, %d wait", batcher.queued)
+    finally:
+        rest.should_exit = True
+        await grpc_api.stop(settings.shutdown_s)
+        await _ended(tasks)
+        await asyncio.to_thread(batcher.close)
+        LOGGER.info("stopped")
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Waits for REST, and stops looking for new versions."""
+    if tasks:
+        tasks[-1].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, InputError):
+            raise result
+
+
+def _rest_server(settings: Settings, service: Service, metrics: Metrics) -> uvicorn.Server:
+    config = uvicorn.Config(
+        rest_app(service, metrics, settings.metrics_path),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        http=protocol_class(settings.limits.read_seconds),
+        timeout_graceful_shutdown=round(settings.shutdown_s),
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    return QuietServer(config)
+
+
+async def _run_rest(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    try:
+        await server.serve()
+    except SystemExit as error:  # how uvicorn says that it can't listen
+        raise InputError(f"port {server.config.port} of {server.config.host} is taken.") from error
+    finally:
+        stop.set()
+
+
+def _bind_grpc(server: object, settings: Settings) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        bound = server.add_insecure_port(f"{host}:{settings.grpc_port}")  # type: ignore[attr-defined]
+    except RuntimeError as error:
+        raise InputError(f"grpc-port {settings.grpc_port} of {host} is taken.") from error
+    if not bound:
+        raise InputError(f"grpc-port {settings.grpc_port} of {host} is taken.")
+
+
+async def _keep_up_to_date(settings: Settings, manager: Manager, stop: asyncio.Event) -> None:
+    """Loads what is there, and then whatever comes, goes or changes."""
+    try:
+        await _reconcile_for_ever(settings, manager)
+    except Exception:
+        # A server that takes no new versions any more would go unnoticed.
+        LOGGER.exception("looking for new versions failed; the server ends")
+        stop.set()
+
+
+async def _reconcile_for_ever(settings: Settings, manager: Manager) -> None:
+    await asyncio.to_thread(manager.reconcile)
+    LOGGER.info("serving %s", ", ".join(manager.names()) or "nothing yet")
+    while settings.file_poll_s or settings.config_poll_s:
+        pauses = [pause for pause in (settings.file_poll_s, settings.config_poll_s) if pause]
+        await asyncio.sleep(min(pauses))
+        if settings.config_file is None or settings.config_poll_s:
+            _reconfigure(settings, manager)
+        if settings.file_poll_s:
+            await asyncio.to_thread(manager.reconcile)
+
+
+def _reconfigure(settings: Settings, manager: Manager) -> None:
+    """A configuration that can't be read changes nothing."""
+    try:
+        manager.configure(models_of(settings))
+    except (InputError, ServingError) as error:
+        LOGGER.error("the old configuration is kept: %s", error)

@@ -1,0 +1,74 @@
+"""What a server can be told. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+EngineChoice = Literal["auto", "openvino", "tensorflow"]
+Precision = Literal["auto", "bf16", "f32"]
+LOOPBACK: Final = "127.0.0.1"
+# Where TensorFlow Serving's Prometheus metrics are unless told otherwise.
+METRICS_PATH: Final = "/monitoring/prometheus/metrics"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds, beyond which a request is refused.
+
+    Attributes:
+        body_bytes: of an HTTP body or a gRPC message.
+        held_bytes: of all HTTP bodies that are being read or waited on; one that would go
+            beyond is told to come again later.
+        batch_size: rows of a request.
+        pixels: of an image, by what its header claims; it is refused undecoded.
+        queue: requests that wait for a thread; one more is told to come again later.
+        request_seconds: from the last byte of a request on.
+        read_seconds: without a byte of a request, or of an answer being taken.
+    """
+
+    body_bytes: int = 64 * 2**20
+    held_bytes: int = 1024 * 2**20
+    batch_size: int = 256
+    pixels: int = 100_000_000
+    queue: int = 256
+    request_seconds: float = 60.0
+    read_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is served, where and how.
+
+    Attributes:
+        model_dir: folder of models, each with numbered versions; or
+        config_file: TensorFlow Serving's models.config.
+        host: address to listen on.
+        port: of REST; 0 for none.
+        grpc_port: of gRPC; 0 for none.
+        config_poll_s: seconds between looks at the config file; 0 to look once.
+        file_poll_s: seconds between looks for new versions; 0 to look once.
+        labels_for_unavailable: accept labels of versions that aren't loaded.
+        engine: what runs the networks.
+        precision: of OpenVINO.
+        batch_threads: batches computed at once; as many as there are cores where 0.
+        shutdown_s: for requests to end, after SIGTERM.
+        metrics_path: for Prometheus; None for none.
+        limits: of requests.
+    """
+
+    model_dir: Path | None = None
+    config_file: Path | None = None
+    host: str = LOOPBACK
+    port: int = 8501
+    grpc_port: int = 8500
+    config_poll_s: float = 0.0
+    file_poll_s: float = 1.0
+    labels_for_unavailable: bool = False
+    engine: EngineChoice = "auto"
+    precision: Precision = "auto"
+    batch_threads: int = 0
+    shutdown_s: float = 30.0
+    metrics_path: str | None = METRICS_PATH
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,7 @@
+"""Before any test module of this folder imports TensorFlow."""
+
+from __future__ import annotations
+
+from pipeline.runtime import prepare_environment
+
+prepare_environment()

@@ -1,0 +1,160 @@
+"""This project's models on OpenVINO: the same answers, and TensorFlow where it can't be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.boundary import CutNetwork
+from models.classifier import BackboneModel, CalibratedHead, Classifier
+from models.combination import CombinedModel, Rule
+from models.engines import OPENVINO_F32, TENSORFLOW
+from models.heads import build_head, build_hierarchical_head
+from models.hyperparameters import HeadParams
+from models.preprocessing import decode_and_resize
+from models.signatures import export
+from schema import contract
+from serving.protocol.status import ServingError
+from serving.servables import openvino_servable
+from serving.servables.loading import load_servable
+from serving.servables.openvino_servable import OpenVinoServable
+from serving.servables.tensorflow_servable import TensorFlowServable
+
+CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
+HEADS = (contract.FLAT, contract.HIERARCHICAL)
+
+
+def _transform(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def one(image_bytes: tf.Tensor) -> tf.Tensor:
+        return tf.io.encode_png(decode_and_resize(image_bytes), compression=0)
+
+    pngs = tf.map_fn(one, inputs[contract.IMAGE], fn_output_signature=tf.string)
+    return {contract.TRANSFORMED_IMAGE: pngs}
+
+
+@pytest.fixture(scope="module")
+def images(encode: Callable[..., bytes]) -> list[bytes]:
+    rng = np.random.default_rng(0)
+    return [
+        encode(np.kron(rng.integers(0, 20 + 20 * i, (8, 8)), np.ones((32, 32))).astype(np.uint8))
+        for i in range(8)
+    ]
+
+
+@pytest.fixture(scope="module")
+def versions(
+    tiny_cut: Callable[..., CutNetwork],
+    images: Sequence[bytes],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Path]:
+    """Name -> SavedModel: two backbones, and what is put together from them."""
+    folder = tmp_path_factory.mktemp("versions")
+    network = tiny_cut("head")
+    pixels = tf.stack([tf.cast(decode_and_resize(data), tf.float32) for data in images])
+    taps = {k: v.numpy() for k, v in network.suffix(network.prefix(pixels)).items()}
+    moments = {k: (v.mean(axis=0), np.full(v.shape[1], v.var())) for k, v in taps.items()}
+    channels = {k: v.shape[1] for k, v in taps.items()}
+    params = HeadParams(l2=0.01)
+    found = {}
+    for seed, name in enumerate(("a", "b")):
+        heads = {
+            contract.FLAT: CalibratedHead(build_head(params, channels, 3, moments, seed)),
+            contract.HIERARCHICAL: CalibratedHead(
+                build_hierarchical_head(params, channels, 3, 1, moments, seed)
+            ),
+        }
+        found[name] = folder / name
+        export(
+            BackboneModel(_transform, Classifier(network, heads), CLASSES, 0.4), str(found[name])
+        )
+    # Held by a name: its functions don't keep its variables alive.
+    servable = TensorFlowServable(found["a"])
+    answers = servable.loaded.network(pixels)[contract.HIERARCHICAL].numpy()
+    threshold = float(np.median(answers.max(axis=-1)))
+    for kind in ("ensemble", "cascade"):
+        rule = Rule(kind, ("a", "b"), threshold, 0.9)
+        members = {name: str(found[name]) for name in ("a", "b")}
+        found[kind] = folder / kind
+        export(CombinedModel(_transform, rule, members, CLASSES, 0.4), str(found[kind]))
+    return found
+
+
+def _inputs(values: Sequence[bytes], name: str = contract.INPUT_IMAGES) -> dict[str, np.ndarray]:
+    array = np.empty(len(values), np.object_)
+    array[:] = values
+    return {name: array}
+
+
+@pytest.mark.parametrize("name", ["a", "ensemble", "cascade"])
+def test_the_answers_are_tensorflows(
+    name: str, versions: dict[str, Path], images: list[bytes]
+) -> None:
+    fast, slow = OpenVinoServable(versions[name], "f32"), TensorFlowServable(versions[name])
+    assert fast.engine == OPENVINO_F32
+    for values in (images, images[3:4], []):
+        found, expected = (s.run("", _inputs(values)) for s in (fast, slow))
+        assert set(found) == set(expected)
+        for key, value in expected.items():
+            assert found[key].dtype == value.dtype
+            assert found[key].shape == value.shape
+            if key == contract.OUTPUT_PROBABILITIES:
+                np.testing.assert_allclose(found[key], value, atol=1e-3)
+            elif key != contract.OUTPUT_ABSTAIN:
+                assert found[key].tolist() == value.tolist()
+
+
+def test_examples_are_taken_too(versions: dict[str, Path], images: list[bytes]) -> None:
+    servable = OpenVinoServable(versions["a"], "f32")
+    examples = []
+    for data in images[:3]:
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+        example = tf.train.Example(features=tf.train.Features(feature={contract.IMAGE: feature}))
+        examples.append(example.SerializeToString())
+    by_example = servable.run(contract.SIGNATURE_EXAMPLES, _inputs(examples, "examples"))
+    by_image = servable.run(contract.SIGNATURE_DEFAULT, _inputs(images[:3]))
+    np.testing.assert_allclose(by_example["probabilities"], by_image["probabilities"], atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["auto", "tensorflow"])
+def test_what_is_no_image_is_the_clients_mistake(
+    engine: Any, versions: dict[str, Path], images: list[bytes]
+) -> None:
+    servable = load_servable(versions["a"], engine, "f32")
+    with pytest.raises(ServingError, match="Unknown image file format") as refused:
+        servable.run("", _inputs([images[0], b"no image"]))
+    assert refused.value.http_status == 400
+    with pytest.raises(ServingError) as refused:
+        servable.run("", {contract.INPUT_IMAGES: _inputs(images)["image_bytes"][:, np.newaxis]})
+    assert refused.value.http_status == 400
+
+
+def test_another_models_saved_model_goes_to_tensorflow(tmp_path: Path) -> None:
+    from serving.conformance.models import write_half_plus_two
+
+    write_half_plus_two(tmp_path / "1")
+    servable = load_servable(tmp_path / "1")
+    assert servable.engine == TENSORFLOW
+    np.testing.assert_allclose(servable.run("", {"x": np.array([2.0], np.float32)})["y"], [3.0])
+
+
+def test_an_engine_that_is_off_is_not_used(
+    versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_servable, "TOLERANCE", -1.0)
+    assert load_servable(versions["a"]).engine == TENSORFLOW
+
+
+def test_a_damaged_model_is_told(tmp_path: Path, versions: dict[str, Path]) -> None:
+    with pytest.raises(ServingError, match="Could not find SavedModel"):
+        load_servable(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"no model")
+    with pytest.raises(ServingError):
+        load_servable(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes((versions["a"] / "saved_model.pb").read_bytes())
+    with pytest.raises(ServingError):
+        load_servable(tmp_path)
