@@ -36,6 +36,8 @@ from serving.server.metrics import Metrics
 
 LOGGER: Final = logging.getLogger("cxr.serving")
 Context = grpc.aio.ServicerContext
+# (servable, ModelSpec, Input, result to fill)
+Answer = Callable[[Lent, Any, Any, Any], Awaitable[None]]
 
 
 async def _outputs(future: Future[Tensors]) -> Tensors:
@@ -117,17 +119,8 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: classification_pb2.ClassificationRequest, context: Context
     ) -> classification_pb2.ClassificationResponse:
         """A signature of method classify."""
-
-        async def work(ref: ModelRef) -> Any:
-            response = classification_pb2.ClassificationResponse()
-            with self._service.manager.borrow(ref) as lent:
-                await self._classify(lent, request.model_spec, request.input, response.result)
-            messages.fill_spec(
-                response.model_spec, lent, request.model_spec.signature_name or DEFAULT_SIGNATURE
-            )
-            return response
-
-        return await self._calls.call("classify", request.model_spec, context, work)
+        response = classification_pb2.ClassificationResponse()
+        return await self._on_examples("classify", request, response, self._classify, context)
 
     async def _classify(self, lent: Lent, spec: Any, source: Any, result: Any) -> None:
         examples = messages.serialized_examples(source)
@@ -143,17 +136,20 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: regression_pb2.RegressionRequest, context: Context
     ) -> regression_pb2.RegressionResponse:
         """A signature of method regress."""
+        response = regression_pb2.RegressionResponse()
+        return await self._on_examples("regress", request, response, self._regress, context)
 
+    async def _on_examples(
+        self, method: str, request: Any, response: Any, answer: Answer, context: Context
+    ) -> Any:
         async def work(ref: ModelRef) -> Any:
-            response = regression_pb2.RegressionResponse()
+            spec = request.model_spec
             with self._service.manager.borrow(ref) as lent:
-                await self._regress(lent, request.model_spec, request.input, response.result)
-            messages.fill_spec(
-                response.model_spec, lent, request.model_spec.signature_name or DEFAULT_SIGNATURE
-            )
+                await answer(lent, spec, request.input, response.result)
+            messages.fill_spec(response.model_spec, lent, spec.signature_name or DEFAULT_SIGNATURE)
             return response
 
-        return await self._calls.call("regress", request.model_spec, context, work)
+        return await self._calls.call(method, request.model_spec, context, work)
 
     async def _regress(self, lent: Lent, spec: Any, source: Any, result: Any) -> None:
         examples = messages.serialized_examples(source)
