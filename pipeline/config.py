@@ -81,6 +81,22 @@ class FeaturizerConfig(Strict):
         return precision
 
 
+class InfraValidationConfig(Strict):
+    """Whether a model is served for a moment before it is pushed.
+
+    Attributes:
+        mode: `off`; `embedded`: by `cxr serve`, in a fresh process; `docker`: by TensorFlow
+            Serving in a container, which is TFX's InfraValidator and needs a Docker daemon
+            that has the image.
+        images: sent, `embedded` of each class and of either split, `docker` in all.
+        docker_tags: of TensorFlow Serving's image, each tried.
+    """
+
+    mode: Literal["off", "embedded", "docker"] = "off"
+    images: int = Field(2, ge=1, le=100)
+    docker_tags: tuple[str, ...] = Field(("2.16.1",), min_length=1)
+
+
 class PipelineConfig(Strict):
     """Everything a run depends on, besides the images and the code.
 
@@ -101,6 +117,7 @@ class PipelineConfig(Strict):
         tuning: whether a search replaces fields of `training`.
         featurizer: what runs the frozen networks.
         gate: what a model must reach.
+        infra_validation: whether and how it must have been served before it is pushed.
         schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
         beam_args: Beam's own pipeline options.
         enable_cache: reuse what an earlier run in `output` computed from the same inputs.
@@ -121,6 +138,7 @@ class PipelineConfig(Strict):
     tuning: TuningConfig = TuningConfig()
     featurizer: FeaturizerConfig = FeaturizerConfig()
     gate: GateConfig = GateConfig()
+    infra_validation: InfraValidationConfig = InfraValidationConfig()
     schema_dir: Path | None = None
     beam_args: tuple[str, ...] = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
     enable_cache: bool = True

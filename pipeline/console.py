@@ -140,11 +140,16 @@ def _short(value: Any) -> str:
 
 
 def _refusal_lines(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [
-        f"{name} is not blessed: {model['refused_because']}."
-        for name, model in models.items()
-        if model["refused_because"]
-    ]
+    lines = []
+    for name, model in models.items():
+        if model["refused_because"]:
+            lines.append(f"{name} is not blessed: {model['refused_because']}.")
+        infra = model["infra_validation"]
+        if infra and not infra["passed"]:
+            failures = infra["failures"] or ["TensorFlow Serving in Docker; see logs/run.log"]
+            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+            lines.append(f"{name} can't be served: {failures[0]}{more}.")
+    return lines
 
 
 def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:

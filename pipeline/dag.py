@@ -26,6 +26,7 @@ from pipeline.code_digest import code_digest
 from pipeline.config import Combining, PipelineConfig
 from pipeline.engine_resolution import ResolvedEngine
 from pipeline.evaluation import eval_config
+from pipeline.infra_validation import infra_validation
 from pipeline.layout import PIPELINE_NAME, OutputLayout
 from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
@@ -260,13 +261,16 @@ def _verdict_branch(
 ) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
     """What stands behind every model: baseline, evaluation, pusher."""
     evaluator, resolver = _evaluation(name, config, example_gen, model_from)
-    pusher = _pusher(name, model_from, evaluator, layout)
+    infra = infra_validation(name, config.infra_validation, example_gen, model_from)
+    infra_blessing = infra.outputs["blessing"] if infra else None
+    pusher = _pusher(name, model_from, evaluator, layout, infra_blessing)
     candidate = Candidate(
         model=model_from.outputs["model"],
         model_run=model_from.outputs["model_run"],
         blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra_blessing,
     )
-    return [resolver, evaluator, pusher], candidate
+    return [resolver, evaluator, *([infra] if infra else []), pusher], candidate
 
 
 def _evaluation(
@@ -311,10 +315,12 @@ def _pusher(
     model_from: tfx.dsl.components.BaseNode,
     blessing_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
+    infra_blessing: tfx.types.BaseChannel | None = None,
 ) -> ServingPusher:
     return ServingPusher(
         model=model_from.outputs["model"],
         model_blessing=blessing_from.outputs["blessing"],
+        infra_blessing=infra_blessing,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
                 base_directory=str(layout.serving / name)

@@ -13,6 +13,7 @@ import ml_metadata as mlmd
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 
+from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
 from components.radiograph_example_gen.manifest import read_summary
 from pipeline.config import PipelineConfig
 from pipeline.evaluation_results import (
@@ -173,9 +174,21 @@ def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, 
         ),
         "gate": gate_figures(evaluation),
         "refused_because": refusal(evaluation),
+        "infra_validation": _infra_validation(name, outputs),
         "abstain": abstaining(validation["abstain"]["threshold"], confidence_curve(evaluation)),
         "pushed_to": _pushed_to(name, outputs),
     }
+
+
+def _infra_validation(name: str, outputs: RunOutputs) -> dict[str, Any] | None:
+    """Whether the model could be served, and if not, why; None where nobody looked."""
+    check = outputs.get(f"InfraCheck.{name}", "blessing")
+    blessing = check or outputs.get(f"InfraValidator.{name}", "blessing")
+    if blessing is None:
+        return None
+    passed = blessing.custom_properties["blessed"].int_value == 1
+    failures = _read_json(check.uri, INFRA_REPORT)["failures"] if check else []
+    return {"passed": passed, "failures": failures}
 
 
 def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str, Any]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
-from components.champion.executor import BLESSING, MODEL, RUN, Executor, input_key
+from components.champion.executor import (
+    BLESSING,
+    INFRA_BLESSING,
+    MODEL,
+    RUN,
+    Executor,
+    input_key,
+)
 
 
 @dataclass(frozen=True)
@@ -19,11 +26,13 @@ class Candidate:
         model: Trainer's or ModelCombiner's `model`.
         model_run: its `model_run`, which holds the validation result.
         blessing: Evaluator's `blessing`.
+        infra_blessing: of the node that had the model served; None where there is none.
     """
 
     model: channel.BaseChannel
     model_run: channel.BaseChannel
     blessing: channel.BaseChannel
+    infra_blessing: channel.BaseChannel | None = None
 
 
 class ChampionSpec(component_spec.ComponentSpec):
@@ -37,19 +46,24 @@ class ChampionSpec(component_spec.ComponentSpec):
     }
 
 
-def _spec_for(names: Iterable[str]) -> type[ChampionSpec]:
-    """A spec with three inputs a candidate: TFX wants the keys on the class."""
-    kinds = {
-        MODEL: standard_artifacts.Model,
-        RUN: standard_artifacts.ModelRun,
-        BLESSING: standard_artifacts.ModelBlessing,
+def _inputs(candidates: Mapping[str, Candidate]) -> dict[str, channel.BaseChannel]:
+    """Three or four a candidate."""
+    inputs = {}
+    for name, candidate in candidates.items():
+        inputs[input_key(MODEL, name)] = candidate.model
+        inputs[input_key(RUN, name)] = candidate.model_run
+        inputs[input_key(BLESSING, name)] = candidate.blessing
+        if candidate.infra_blessing is not None:
+            inputs[input_key(INFRA_BLESSING, name)] = candidate.infra_blessing
+    return inputs
+
+
+def _spec_for(inputs: Mapping[str, channel.BaseChannel]) -> type[ChampionSpec]:
+    """A spec with those inputs: TFX wants the keys on the class."""
+    parameters = {
+        key: component_spec.ChannelParameter(type=given.type) for key, given in inputs.items()
     }
-    inputs = {
-        input_key(kind, name): component_spec.ChannelParameter(type=artifact)
-        for name in names
-        for kind, artifact in kinds.items()
-    }
-    return type("ChampionSpecForCandidates", (ChampionSpec,), {"INPUTS": inputs})
+    return type("ChampionSpecForCandidates", (ChampionSpec,), {"INPUTS": parameters})
 
 
 class Champion(base_component.BaseComponent):
@@ -72,13 +86,9 @@ class Champion(base_component.BaseComponent):
             candidates: name -> its channels. On a tie the first in the alphabet wins.
             code_digest: of the code that the choice depends on.
         """
-        inputs = {}
-        for name, candidate in candidates.items():
-            inputs[input_key(MODEL, name)] = candidate.model
-            inputs[input_key(RUN, name)] = candidate.model_run
-            inputs[input_key(BLESSING, name)] = candidate.blessing
+        inputs = _inputs(candidates)
         super().__init__(
-            spec=_spec_for(candidates)(
+            spec=_spec_for(inputs)(
                 **inputs,
                 code_digest=code_digest,
                 model=channel.Channel(type=standard_artifacts.Model),

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.components.evaluator import constants
+from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
@@ -20,6 +21,7 @@ from schema import contract
 MODEL: Final = "model"
 RUN: Final = "run"
 BLESSING: Final = "blessing"
+INFRA_BLESSING: Final = "infra"
 # The champion's name among the candidates (also an ensemble's), on the model artifact.
 BACKBONE_PROPERTY: Final = "backbone"
 
@@ -45,6 +47,7 @@ class Executor(base_executor.BaseExecutor):
             name: _score(artifact_utils.get_single_uri(input_dict[input_key(RUN, name)]))
             for name in names
             if _blessed(input_dict[input_key(BLESSING, name)])
+            and _is_servable(input_dict.get(input_key(INFRA_BLESSING, name)))
         }
         model = artifact_utils.get_single_instance(output_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
@@ -70,6 +73,13 @@ def _score(run_uri: str) -> Score:
 def _blessed(artifacts: list[types.Artifact]) -> bool:
     artifact = artifact_utils.get_single_instance(artifacts)
     return tf.io.gfile.exists(os.path.join(artifact.uri, constants.BLESSED_FILE_NAME))
+
+
+def _is_servable(artifacts: list[types.Artifact] | None) -> bool:
+    """What the Pusher asks of an InfraBlessing; yes where nobody looked."""
+    if artifacts is None:
+        return True
+    return bool(model_utils.is_infra_validated(artifact_utils.get_single_instance(artifacts)))
 
 
 def _write_verdict(blessing: types.Artifact, file_name: str, *, blessed: bool) -> None:

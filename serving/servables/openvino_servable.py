@@ -7,12 +7,14 @@ together; in between, where nearly all of the work is, OpenVINO runs the network
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from PIL import Image
 
 from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName, OpenVinoEngine
 from models.openvino_runtime import has_bf16, import_openvino
@@ -21,10 +23,15 @@ from serving.protocol.tensors import Tensors
 from serving.servables.servable import Signature, check_shapes
 from serving.servables.tensorflow_servable import TensorFlowServable, from_tensorflow, to_array
 
-# How far a probability may be from TensorFlow's.
-TOLERANCE: Final = 0.02
+# How far log-odds may be from TensorFlow's, on average over the probes. A probability p moves by
+# at most a quarter of what its log-odds move by (p (1 - p) <= 1/4), so this is 0.02. Not the
+# probabilities themselves: where they are all but 0 or 1, nothing moves them.
+TOLERANCE: Final = 4 * 0.02
 _PARTS: Final = ("preprocess", "network", "answer")
-_PROBES: Final = 4
+_SMOOTH_PROBES: Final = 4
+_COARSE_PROBES: Final = 12
+# Below it, a probability is 0.
+_TINY: Final = 1e-7
 
 
 class NotConvertibleError(Exception):
@@ -65,12 +72,12 @@ class OpenVinoServable(TensorFlowServable):
         for name in _engines(precision):
             try:
                 engine = OpenVinoEngine(model, [contract.FLAT], name)
-                difference = float(np.abs(engine(pixels)[contract.FLAT] - expected).max())
+                difference = log_odds_difference(engine(pixels)[contract.FLAT], expected)
             except Exception as error:
                 raise NotConvertibleError(f"{directory}: {error}") from error
             if difference <= TOLERANCE:
                 return engine
-            logging.warning("%s: %s is %.3f off TensorFlow", directory, name, difference)
+            logging.warning("%s: %s is %.3f log-odds off TensorFlow", directory, name, difference)
         raise NotConvertibleError(f"{directory}: OpenVINO's answers are off TensorFlow's")
 
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:
@@ -107,17 +114,49 @@ def _engines(precision: str) -> list[EngineName]:
     return [OPENVINO_BF16 if precision == "bf16" else OPENVINO_F32]
 
 
-def probe_pixels() -> np.ndarray:
-    """Images to compare engines on: smooth fields of different brightness, no radiographs.
+def log_odds_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """How far apart two engines' answers are.
+
+    Args:
+        found: probabilities [images, n].
+        expected: the other engine's.
 
     Returns:
-        uint8 [4, 256, 256, 1], always the same.
+        Of each image, the largest difference of log(p_i / p_j); the mean over the images.
     """
+
+    def log_odds(probabilities: np.ndarray) -> np.ndarray:
+        logs = np.log(np.maximum(probabilities.astype(np.float64), _TINY))
+        return logs[:, :, np.newaxis] - logs[:, np.newaxis, :]
+
+    differences = np.abs(log_odds(found) - log_odds(expected)).max(axis=(1, 2))
+    return float(differences.mean())
+
+
+def probe_pixels() -> np.ndarray:
+    """Images to compare engines on: smooth and coarse fields, no radiographs.
+
+    Returns:
+        uint8 [16, 256, 256, 1], always the same.
+    """
+    return np.stack([*_smooth_fields(), *_coarse_fields()])[..., np.newaxis].astype(np.uint8)
+
+
+def _smooth_fields() -> Iterator[np.ndarray]:
+    """Two dark lobes, crossed by bars, on grounds of different brightness."""
     side = np.linspace(-1.0, 1.0, contract.IMAGE_SIZE)
     columns, rows = np.meshgrid(side, side)
-    images = []
-    for index in range(_PROBES):
+    for index in range(_SMOOTH_PROBES):
         lungs = np.exp(-8 * ((np.abs(columns) - 0.4) ** 2 + rows**2 / (1 + index)))
         ribs = 0.1 * np.sin(20 * rows + index)
-        images.append(255 * np.clip(0.35 + 0.1 * index + ribs - 0.4 * lungs, 0, 1))
-    return np.stack(images)[..., np.newaxis].astype(np.uint8)
+        yield 255 * np.clip(0.35 + 0.1 * index + ribs - 0.4 * lungs, 0, 1)
+
+
+def _coarse_fields() -> Iterator[np.ndarray]:
+    """Random grey levels on grids of 2 to 128 cells a side."""
+    rng = np.random.default_rng(0)
+    for index in range(_COARSE_PROBES):
+        cells = 2 ** (1 + index % 7)
+        levels = rng.integers(0, 256, (cells, cells), dtype=np.uint8)
+        size = (contract.IMAGE_SIZE, contract.IMAGE_SIZE)
+        yield np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BILINEAR))

@@ -63,6 +63,21 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mode", "node"), [("embedded", "InfraCheck"), ("docker", "InfraValidator")]
+)
+def test_infra_validation_stands_before_every_pusher(mode: str, node: str, tmp_path: Path) -> None:
+    before = _nodes(_config(tmp_path))
+    nodes = _nodes(_config(tmp_path, infra_validation={"mode": mode}))
+    models = {*BACKBONES, "ensemble", "cascade"}
+    assert set(nodes) - set(before) == {f"{node}.{name}" for name in models}
+    for name in models:
+        assert f"{node}.{name}" in nodes[f"Pusher.{name}"].upstream_nodes
+        assert f"{node}.{name}" in nodes["Champion"].upstream_nodes
+    # The champion is one of them, and has been looked at as such.
+    assert nodes["Pusher.champion"].upstream_nodes == before["Pusher.champion"].upstream_nodes
+
+
+@pytest.mark.parametrize(
     ("fields", "kinds"),
     [
         ({"backbones": ["vgg16"]}, []),

@@ -93,7 +93,16 @@ def test_the_summary_has_the_keys_of_its_specification(first: Outcome) -> None:
     assert set(summary["models"]) == {"tiny"}
     assert set(summary["models"]["tiny"]) == {
         *("weights", "accuracy", "correct", "total", "confusion", "wilson95", "blessed"),
-        *("members", "gate", "refused_because", "abstain", "pushed_to", "training", "tuned"),
+        *(
+            "members",
+            "gate",
+            "refused_because",
+            "infra_validation",
+            "abstain",
+            "pushed_to",
+            "training",
+            "tuned",
+        ),
     }
     assert set(summary["seconds"]) == {*first.how, "total"}
 

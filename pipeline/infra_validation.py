@@ -1,0 +1,56 @@
+"""The node that has a model served before it is pushed."""
+
+from __future__ import annotations
+
+from tfx import v1 as tfx
+
+from components.infra_check import InfraCheck
+from components.radiograph_example_gen import RadiographExampleGen
+from pipeline.code_digest import code_digest
+from pipeline.config import InfraValidationConfig
+from schema import contract
+
+
+def infra_validation(
+    name: str,
+    config: InfraValidationConfig,
+    example_gen: RadiographExampleGen,
+    model_from: tfx.dsl.components.BaseNode,
+) -> tfx.dsl.components.BaseNode | None:
+    """A node whose `blessing` is an InfraBlessing, or none.
+
+    Args:
+        name: of the model.
+        config: which kind of node.
+        example_gen: whose images are sent.
+        model_from: Trainer or ModelCombiner.
+    """
+    if config.mode == "off":
+        return None
+    examples = example_gen.outputs["examples"]
+    if config.mode == "embedded":
+        return InfraCheck(
+            model=model_from.outputs["model"],
+            model_run=model_from.outputs["model_run"],
+            examples=examples,
+            images=config.images,
+            code_digest=code_digest(
+                "components/infra_check", "serving", "models/engines.py", "schema/contract.py"
+            ),
+        ).with_id(f"InfraCheck.{name}")
+    validator = tfx.components.InfraValidator(
+        model=model_from.outputs["model"],
+        examples=examples,
+        serving_spec=tfx.proto.ServingSpec(
+            tensorflow_serving=tfx.proto.TensorFlowServing(tags=config.docker_tags),
+            local_docker=tfx.proto.LocalDockerConfig(),
+        ),
+        request_spec=tfx.proto.RequestSpec(
+            tensorflow_serving=tfx.proto.TensorFlowServingRequestSpec(
+                signature_names=[contract.SIGNATURE_EXAMPLES]
+            ),
+            split_name=contract.SPLIT_TEST,
+            num_examples=config.images,
+        ),
+    )
+    return validator.with_id(f"InfraValidator.{name}")
