@@ -217,7 +217,7 @@ main() {
     # First of all, so that an interrupted run never looks like a finished one.
     rm -f "$STAMP"
     "$python" -m venv --clear .venv
-    say "installing $(grep -c '==' "$LOCK") packages of $LOCK (20 s with a fast network; minutes with a slow one)"
+    say "installing $(grep -c '==' "$LOCK") packages of $LOCK (a minute with a fast network; several with a slow one)"
     if ! install_with_uv; then
         say 'without uv: pip takes about 3 minutes'
         install_with_pip || die "the packages could not be installed (see above): check the network and the free disk space (4 GB), then run \`make setup\` again."

@@ -158,3 +158,24 @@ def test_a_damaged_model_is_told(tmp_path: Path, versions: dict[str, Path]) -> N
     (tmp_path / "saved_model.pb").write_bytes((versions["a"] / "saved_model.pb").read_bytes())
     with pytest.raises(ServingError):
         load_servable(tmp_path)
+
+
+def test_log_odds_see_what_probabilities_near_0_and_1_hide() -> None:
+    difference = openvino_servable.log_odds_difference
+    sure = np.array([[0.999, 0.001]])
+    surer = np.array([[0.9995, 0.0005]])
+    assert difference(sure, sure) == 0.0
+    assert np.abs(sure - surer).max() < 0.001
+    assert difference(surer, sure) == pytest.approx(np.log(0.9995 / 0.0005 / 999), abs=1e-9)
+    # The same change where it counts: within a quarter of it.
+    odds = np.exp(difference(surer, sure))
+    half, moved = np.array([[0.5, 0.5]]), np.array([[odds / (1 + odds), 1 / (1 + odds)]])
+    assert difference(moved, half) == pytest.approx(difference(surer, sure))
+    assert np.abs(moved - half).max() <= difference(moved, half) / 4
+
+
+def test_the_probes_are_always_the_same_and_differ_from_each_other() -> None:
+    probes = openvino_servable.probe_pixels()
+    assert (probes.shape, probes.dtype) == ((16, 256, 256, 1), np.uint8)
+    np.testing.assert_array_equal(probes, openvino_servable.probe_pixels())
+    assert len({probe.tobytes() for probe in probes}) == 16
