@@ -163,14 +163,13 @@ class Manager:
 
     def _to_load(self, model: _Model, number: int, path: Path) -> _Version | None:
         """The version, if it is to be loaded now: new, gone before, or changed after an error."""
+        known = model.versions.get(number)
+        if known is not None and known.state != State.END:
+            return None
         fingerprint = _fingerprint(path)
+        if known is not None and known.error is not None and known.fingerprint == fingerprint:
+            return None
         with self._changed:
-            known = model.versions.get(number)
-            if known is not None:
-                if known.state in (State.LOADING, State.AVAILABLE, State.UNLOADING):
-                    return None
-                if known.error is not None and known.fingerprint == fingerprint:
-                    return None
             version = _Version(number, path, State.LOADING, fingerprint=fingerprint)
             model.versions[number] = version
             return version

@@ -75,7 +75,7 @@ class RestApi:
             handled.code = StatusCode.CANCELLED.name
             response = _error(499, "The client has gone")
         except Exception:
-            LOGGER.exception("%s %s", request.method, request.url.path)
+            LOGGER.exception("%s %s", request.method, _printable(_raw_path(request)))
             handled.code = StatusCode.INTERNAL.name
             response = _error(500, "The server failed; its log says why")
         seconds = time.monotonic() - began
@@ -220,7 +220,7 @@ def rest_app(
     }
 
     async def answer(request: Request) -> Response:
-        path = request.url.path
+        path = str(request.scope["path"])
         # By hand: Starlette's routes mind upper and lower case, and no path with a line break
         # would reach one.
         if path[:4].lower() == "/v1/":
