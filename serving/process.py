@@ -37,6 +37,12 @@ class Server:
     process: subprocess.Popen[bytes]
     log: Path
 
+    def engine_of(self, model: str) -> str:
+        """What it said last that it runs a model on; empty where it serves none of that name."""
+        said = self.log.read_text(errors="replace").splitlines()
+        found = [line for line in said if f" {model} version " in line and " is served by " in line]
+        return found[-1].split(" is served by ")[1].split()[0] if found else ""
+
 
 class ServerFailedError(RuntimeError):
     """The server's process ended, or doesn't get ready."""

@@ -32,7 +32,7 @@ from pipeline.cli import EXIT_NONE_BLESSED, EXIT_PUSHED
 from pipeline.layout import OutputLayout
 from schema.errors import InputError
 from serving.local_client import latest_version
-from serving.process import Server, running_server
+from serving.process import running_server
 
 CLIENTS = (1, 8, 32)
 # What parity allows, and what the goals are.
@@ -161,7 +161,7 @@ def served(
             loads = tuple(over_http(url, bodies, clients, seconds) for clients in CLIENTS)
             answers = {file: _answer(url, file) for file in parity}
             memory = memory_mib(server.process.pid)
-            used = _engine(server, name)
+            used = server.engine_of(name)
     letter = "(b)" if engine == "tensorflow" else "(c)"
     return Measured(f"{letter} server, {used}", loads, memory, answers)
 
@@ -174,16 +174,6 @@ def _body(file: str) -> bytes:
 def _answer(url: str, file: str) -> list[float]:
     answer: Any = requests.post(url, data=_body(file), timeout=120).json()
     return [float(p) for p in answer["predictions"][0]["probabilities"]]
-
-
-def _engine(server: Server, name: str) -> str:
-    """What the server says that it runs the model on."""
-    line = next(
-        line
-        for line in server.log.read_text().splitlines()
-        if f"{name} version" in line and "is served by" in line
-    )
-    return line.split("is served by ")[1].split()[0]
 
 
 def show(console: Console, name: str, measured: Sequence[Measured], images: int) -> None:

@@ -16,6 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from schema import contract
 from serving.process import Server, ServerFailedError, running_server
+from serving.protocol.tensors import strings
 from serving.servables.tensorflow_servable import TensorFlowServable
 
 # How far a probability may be from the SavedModel's own, and from what Trainer noted.
@@ -71,7 +72,7 @@ def check_served(version: Path, samples: Sequence[Sample]) -> Findings:
     try:
         own = _own_answers(version, samples)
         with _served(version) as server:
-            findings.engine = _engine(server)
+            findings.engine = server.engine_of(_NAME)
             for name, ask in _FORMS.items():
                 _compare(name, ask, server, samples, own, findings)
     except ServerFailedError as error:
@@ -88,8 +89,7 @@ def _shortened(error: Exception) -> str:
 
 def _own_answers(version: Path, samples: Sequence[Sample]) -> np.ndarray:
     servable = TensorFlowServable(version)
-    images = np.empty(len(samples), np.object_)
-    images[:] = [sample.content for sample in samples]
+    images = strings([sample.content for sample in samples])
     outputs = servable.run(contract.SIGNATURE_DEFAULT, {contract.INPUT_IMAGES: images})
     return outputs[contract.OUTPUT_PROBABILITIES]
 
@@ -103,12 +103,6 @@ def _served(version: Path) -> Any:
     config = version.parent.parent / "models.config"
     config.write_text(text, encoding="utf-8")
     return running_server("--model-config-file", str(config))
-
-
-def _engine(server: Server) -> str:
-    lines = server.log.read_text(errors="replace").splitlines()
-    found = [line.split("is served by ")[1].split()[0] for line in lines if "is served by " in line]
-    return found[-1] if found else ""
 
 
 def _compare(

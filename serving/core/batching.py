@@ -58,7 +58,6 @@ class Batcher:
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._open = True
-        self.sizes: deque[int] = deque(maxlen=1000)
         self._threads = [
             threading.Thread(target=self._work, name=f"batch-{index}", daemon=True)
             for index in range(threads)
@@ -128,7 +127,6 @@ class Batcher:
                 jobs = self._take()
             wanted = [job for job in jobs if _is_wanted(job)]
             if wanted:
-                self.sizes.append(sum(job.rows or 1 for job in wanted))
                 _compute(wanted)
 
     def _take(self) -> list[_Job]:

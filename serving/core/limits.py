@@ -16,6 +16,8 @@ from serving.settings import Limits
 
 # How the formats begin that TensorFlow's decoder takes.
 _MAGIC: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
+# Where in a tf.Example an image's first byte may be: before it, other features.
+_LOOK: Final = 1 << 20
 
 
 def check_inputs(inputs: Tensors, limits: Limits) -> None:
@@ -64,17 +66,11 @@ def claimed_pixels(content: bytes) -> int | None:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content[start:])) as image:
                 return int(image.width * image.height)
+    except Image.DecompressionBombError:
+        return _of_bomb(content[start:])
     # A damaged header: the decoder says so in its own words.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return _of_bomb(content[start:]) if _is_bomb(error) else None
-
-
-# Where in a tf.Example an image's first byte may be: before it, other features.
-_LOOK: Final = 1 << 20
-
-
-def _is_bomb(error: Exception) -> bool:
-    return isinstance(error, Image.DecompressionBombError)
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def _of_bomb(png: bytes) -> int:

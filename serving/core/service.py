@@ -12,7 +12,7 @@ from serving.core.batching import Batcher
 from serving.core.limits import check_inputs
 from serving.core.manager import Lent, Manager
 from serving.protocol.status import invalid
-from serving.protocol.tensors import STRING, Tensors
+from serving.protocol.tensors import STRING, Tensors, strings
 from serving.servables.servable import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
@@ -115,9 +115,7 @@ class Service:
             ServingError: the signature isn't one of that method.
         """
         signature = _signature_of(lent, signature_name, method)
-        values = np.empty(len(examples), np.object_)
-        values[:] = examples
-        return self.predict(lent, signature.name, {_EXAMPLES_INPUT: values})
+        return self.predict(lent, signature.name, {_EXAMPLES_INPUT: strings(examples)})
 
 
 def _signature_of(lent: Lent, name: str, method: str) -> Signature:

@@ -55,11 +55,11 @@ def parse_examples(body: bytes) -> ExamplesRequest:
         )
     if not values:
         raise invalid(f"JSON Value: {shown(document)} '{_EXAMPLES}' value is an empty array")
-    return ExamplesRequest(signature_name, [_with_context(_example(v), context) for v in values])
+    return ExamplesRequest(signature_name, [with_context(_example(v), context) for v in values])
 
 
-def _with_context(example: example_pb2.Example, context: example_pb2.Example | None) -> bytes:
-    """What is in both, the example's own first, as TensorFlow Serving does it."""
+def with_context(example: example_pb2.Example, context: example_pb2.Example | None) -> bytes:
+    """What is in both, serialized; the example's own first, as TensorFlow Serving does it."""
     if context is None:
         return bytes(example.SerializeToString())
     merged = example_pb2.Example()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -146,14 +146,19 @@ def _collect(
 def as_array(values: list[Any], type_name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Values that `flat_values` returned, as an array."""
     if type_name == STRING:
-        strings = np.empty(len(values), np.object_)
-        strings[:] = values
-        return strings.reshape(shape)
+        return strings(values).reshape(shape)
     # By way of a wide type: TensorFlow Serving cuts a value too large for int8, say, without
     # a word.
     dtype = NUMPY_TYPES[type_name]
     wide = np.int64 if dtype.kind == "i" or type_name == "uint8" else dtype
     return np.array(values, wide).astype(dtype).reshape(shape)
+
+
+def strings(values: Sequence[bytes]) -> np.ndarray:
+    """Bytes of any length as an array of objects [n], which a list of them isn't by itself."""
+    array = np.empty(len(values), np.object_)
+    array[:] = values
+    return array
 
 
 def _type_error(value: Any, type_name: str) -> ServingError:

@@ -19,9 +19,14 @@ from PIL import Image
 from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName, OpenVinoEngine
 from models.openvino_runtime import has_bf16, import_openvino
 from schema import contract
-from serving.protocol.tensors import Tensors
+from serving.protocol.tensors import STRING, Tensors
 from serving.servables.servable import Signature, check_shapes
-from serving.servables.tensorflow_servable import TensorFlowServable, from_tensorflow, to_array
+from serving.servables.tensorflow_servable import (
+    TensorFlowServable,
+    from_tensorflow,
+    to_array,
+    to_tensor,
+)
 
 # How far log-odds may be from TensorFlow's, on average over the probes. A probability p moves by
 # at most a quarter of what its log-odds move by (p (1 - p) <= 1/4), so this is 0.02. Not the
@@ -85,9 +90,9 @@ class OpenVinoServable(TensorFlowServable):
             return super()._run(signature, inputs)
         check_shapes(signature, inputs)
         (value,) = inputs.values()
-        strings = tf.constant(value.tolist(), tf.string, value.shape)
         if not len(value):
             return super()._run(signature, inputs)
+        strings = to_tensor(value, STRING)
         try:
             if signature.name == contract.SIGNATURE_EXAMPLES:
                 strings = _images_of(strings)

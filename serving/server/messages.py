@@ -16,6 +16,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.core.manager import Lent, VersionStatus
+from serving.protocol.examples_request import with_context
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import invalid
 from serving.protocol.tensors import Tensors
@@ -80,14 +81,8 @@ def serialized_examples(message: input_pb2.Input) -> list[bytes]:
         raise invalid("Input is empty.")
     if kind == "example_list":
         return [example.SerializeToString() for example in examples]
-    merged = []
-    for example in examples:
-        whole = type(example)()
-        whole.CopyFrom(message.example_list_with_context.context)
-        for name, feature in example.features.feature.items():
-            whole.features.feature[name].CopyFrom(feature)
-        merged.append(whole.SerializeToString())
-    return merged
+    context = message.example_list_with_context.context
+    return [with_context(example, context) for example in examples]
 
 
 def status_message(statuses: list[VersionStatus]) -> get_model_status_pb2.GetModelStatusResponse:
