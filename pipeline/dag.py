@@ -43,6 +43,12 @@ _FEATURE_CODE = (
     "models/prefix.py",
     "models/views.py",
 )
+_CHAMPION_CODE = (
+    "components/champion",
+    "components/infra_check/note.py",
+    "models/choice.py",
+    "schema/contract.py",
+)
 _COMBINATION_CODE = (
     "components/model_combiner",
     "models/calibration.py",
@@ -103,7 +109,7 @@ def create_pipeline(
         nodes += branch
     champion = Champion(
         candidates,
-        code_digest=code_digest("components/champion", "models/choice.py", "schema/contract.py"),
+        code_digest=code_digest(*_CHAMPION_CODE),
     )
     nodes += [champion, _pusher(contract.CHAMPION, champion, champion, layout)]
     return tfx.dsl.Pipeline(

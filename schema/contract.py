@@ -72,6 +72,8 @@ HIERARCHICAL: Final = "hierarchical"
 
 # The SavedModel.
 SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no model
+# Beside it, for `cxr serve`, where there is something to say; other servers pass it over.
+SERVING_NOTE_FILE: Final = "assets.extra/cxr_serving.json"  # {"precision": "bf16" or "f32"}
 SIGNATURE_DEFAULT: Final = "serving_default"  # PNG or JPEG bytes, string [None]
 SIGNATURE_EXAMPLES: Final = "serve_examples"  # serialized tf.Example, string [None]
 INPUT_IMAGES: Final = "image_bytes"

@@ -15,6 +15,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.infra_check.note import precision_of, write_note
 from models.choice import Score, choose
 from schema import contract
 
@@ -59,6 +60,8 @@ class Executor(base_executor.BaseExecutor):
         io_utils.copy_dir(
             path_utils.serving_model_path(source), path_utils.serving_model_dir(model.uri)
         )
+        if precision := precision_of(input_dict.get(input_key(INFRA_BLESSING, winner))):
+            write_note(path_utils.serving_model_dir(model.uri), precision)
         model.set_string_custom_property(BACKBONE_PROPERTY, winner)
         _write_verdict(blessing, constants.BLESSED_FILE_NAME, blessed=True)
         logging.info("Champion: %s of %s", winner, scores)

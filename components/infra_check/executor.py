@@ -18,6 +18,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.infra_check.note import PRECISION
 from schema import contract
 
 MODEL: Final = "model"
@@ -41,7 +42,7 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Serves the model for a moment."""
-        from components.infra_check.requests_sent import check_served
+        from components.infra_check.requests_sent import check_served_well
         from models.predictions import read_predictions
 
         predictions = read_predictions(artifact_utils.get_single_uri(input_dict[RUN]))
@@ -56,7 +57,7 @@ class Executor(base_executor.BaseExecutor):
             # A copy: the server is told a number, and the artifact's folder has none.
             version = Path(folder) / "models" / "1"
             io_utils.copy_dir(source, str(version))
-            findings = check_served(version, samples)
+            findings = check_served_well(version, samples)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
         blessed = not findings.failures
         for failure in findings.failures:
@@ -68,6 +69,8 @@ class Executor(base_executor.BaseExecutor):
         name = _BLESSED if blessed else _NOT_BLESSED
         io_utils.write_string_file(os.path.join(blessing.uri, name), "")
         blessing.set_int_custom_property(_BLESSED_PROPERTY, int(blessed))
+        if blessed and findings.precision:
+            blessing.set_string_custom_property(PRECISION, findings.precision)
 
 
 def choose_samples(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import cast, get_args
 
 from absl import logging
 
+from schema import contract
 from serving.servables.servable import Servable
 from serving.settings import EngineChoice, Precision
 
@@ -19,7 +22,7 @@ def load_servable(
         directory: a version's folder.
         engine: `auto` takes OpenVINO for this project's models and TensorFlow for what
             OpenVINO can't run; so does `openvino`, but says so louder.
-        precision: of OpenVINO.
+        precision: of OpenVINO; `auto` is what InfraCheck noted beside the model, if it did.
 
     Raises:
         ServingError: it holds no SavedModel that can be loaded.
@@ -28,9 +31,27 @@ def load_servable(
     from serving.servables.tensorflow_servable import TensorFlowServable
 
     if engine != "tensorflow":
+        if precision == "auto":
+            precision = _noted_precision(directory)
         try:
             return OpenVinoServable(directory, precision)
         except NotConvertibleError as error:
             level = logging.WARNING if engine == "openvino" else logging.INFO
             logging.log(level, "TensorFlow serves %s: %s", directory, error)
     return TensorFlowServable(directory)
+
+
+def _noted_precision(directory: Path) -> Precision:
+    """Of components/infra_check/note.py; `auto` where there is no note."""
+    file = directory / contract.SERVING_NOTE_FILE
+    try:
+        noted = json.loads(file.read_text(encoding="utf-8"))["precision"]
+    except FileNotFoundError:
+        return "auto"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logging.warning("%s can't be read, and is passed over: %r", file, error)
+        return "auto"
+    if noted not in get_args(Precision):
+        logging.warning("%s names no precision, and is passed over: %r", file, noted)
+        return "auto"
+    return cast(Precision, noted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,28 @@ def test_an_engine_that_is_off_is_not_used(
 ) -> None:
     monkeypatch.setattr(openvino_servable, "TOLERANCE", -1.0)
     assert load_servable(versions["a"]).engine == TENSORFLOW
+
+
+@pytest.mark.parametrize(
+    ("note", "engine"),
+    [
+        ('{"precision": "f32"}', OPENVINO_F32),
+        ('{"precision": "int4"}', None),
+        ('{"precision": ["f32"]}', None),
+        ("[]", None),
+        ("{", None),
+    ],
+)
+def test_a_note_beside_the_model_is_heeded(
+    note: str, engine: str | None, versions: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(versions["a"], tmp_path / "1")
+    own = load_servable(tmp_path / "1").engine
+    file = tmp_path / "1" / contract.SERVING_NOTE_FILE
+    file.parent.mkdir()
+    file.write_text(note)
+    assert load_servable(tmp_path / "1").engine == (engine or own)
+    assert OpenVinoServable(tmp_path / "1", "f32").engine == OPENVINO_F32
 
 
 def test_a_damaged_model_is_told(tmp_path: Path, versions: dict[str, Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import shutil
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from benchmarks.serving.load import memory_mib, over_http
 from serving.process import Server, running_server, stop
 
 H2 = "/v1/models/h2:predict"
@@ -33,7 +35,7 @@ def test_many_clients_at_once_get_answers_or_429(models: Path) -> None:
         def ask(_: int) -> set[int]:
             with requests.Session() as session:
                 codes = set()
-                for _ in range(20):
+                for _ in range(5):
                     answer = session.post(server.url + H2, json=BODY, timeout=60)
                     codes.add(answer.status_code)
                     if answer.status_code == 429:
@@ -47,6 +49,22 @@ def test_many_clients_at_once_get_answers_or_429(models: Path) -> None:
         assert 200 in codes
         assert codes <= {200, 429}
         assert _is_alive(server)
+
+
+@pytest.mark.slow
+def test_memory_is_flat_under_many_clients(models: Path) -> None:
+    """A quarter of a minute here; `make soak` does it for as long as one likes."""
+    with running_server("--model-dir", str(models), "--max-queue", "64") as server:
+        url, bodies = server.url + H2, [json.dumps(BODY).encode()]
+        # Connections, threads and buffers are there after this.
+        over_http(url, bodies, 200, 5.0)
+        before = memory_mib(server.process.pid, "VmRSS")
+        load = over_http(url, bodies, 200, 15.0)
+        after = memory_mib(server.process.pid, "VmRSS")
+    assert load.failed == 0
+    assert len(load.latencies) > 200
+    # A kilobyte a request would be several times that.
+    assert after - before < 8
 
 
 @pytest.mark.slow

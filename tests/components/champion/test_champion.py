@@ -133,6 +133,23 @@ def test_the_copy_loads(decide: Decide) -> None:
     assert Path(loaded.vocabulary.asset_path.numpy().decode()).read_text() == "b"
 
 
+def test_the_copy_says_in_which_precision_it_is_served_well(tmp_path: Path) -> None:
+    inputs: dict[str, list[Any]] = {}
+    for kind, folder in _write(tmp_path / "candidates", "a", Result(0.9)).items():
+        artifact = KINDS[kind]()
+        artifact.uri = str(folder)
+        inputs[input_key(kind, "a")] = [artifact]
+    infra = standard_artifacts.InfraBlessing()
+    infra.set_int_custom_property("blessed", 1)
+    infra.set_string_custom_property("precision", "f32")
+    inputs[input_key("infra", "a")] = [infra]
+    model, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
+    model.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "blessing")
+    Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, {"code_digest": ""})
+    note = tmp_path / "model" / "Format-Serving" / contract.SERVING_NOTE_FILE
+    assert json.loads(note.read_text()) == {"precision": "f32"}
+
+
 def test_none_blessed_none_chosen(decide: Decide) -> None:
     decision = decide({"a": Result(0.8, blessed=False), "b": Result(0.9, blessed=False)})
     assert decision.winner is None

@@ -21,19 +21,24 @@ from tfx.components.util import model_utils  # noqa: E402
 from tfx.types import standard_artifacts  # noqa: E402
 
 from components.champion.component import Candidate, Champion  # noqa: E402
+from components.infra_check import requests_sent  # noqa: E402
 from components.infra_check.executor import (  # noqa: E402
     REPORT_FILE,
     Executor,
     choose_samples,
 )
+from components.infra_check.requests_sent import Findings  # noqa: E402
+from components.serving_pusher.executor import Executor as ServingPusherExecutor  # noqa: E402
 from models.boundary import CutNetwork  # noqa: E402
 from models.classifier import BackboneModel, CalibratedHead, Classifier  # noqa: E402
+from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW  # noqa: E402
 from models.heads import build_head  # noqa: E402
 from models.hyperparameters import HeadParams  # noqa: E402
 from models.predictions import Predictions, write_predictions  # noqa: E402
 from models.preprocessing import decode_and_resize  # noqa: E402
 from models.signatures import export  # noqa: E402
 from schema import contract  # noqa: E402
+from serving.servables.loading import load_servable  # noqa: E402
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 PER_SPLIT = 9
@@ -161,6 +166,77 @@ def test_a_model_that_answers_as_it_should_is_blessed(
     assert (tmp_path / "INFRA_BLESSED").exists()
     assert model_utils.is_infra_validated(blessing)
     assert PusherExecutor().CheckBlessing({"infra_blessing": [blessing]})
+
+
+def _found(engine: str, *failures: str, precision: str = "") -> Findings:
+    return Findings(requests=1, engine=engine, precision=precision, failures=list(failures))
+
+
+@pytest.mark.parametrize(
+    ("engine", "first", "second", "precision"),
+    [
+        (OPENVINO_BF16, ["off"], [], "f32"),
+        (OPENVINO_BF16, ["off"], ["off, too"], ""),
+        (OPENVINO_BF16, [], None, ""),
+        (OPENVINO_F32, ["off"], None, ""),
+        (TENSORFLOW, ["off"], None, ""),
+    ],
+)
+def test_where_bf16_is_off_f32_is_tried(
+    engine: str,
+    first: list[str],
+    second: list[str] | None,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = []
+
+    def check_served(version: Path, samples: Any, asked: str = "") -> Findings:
+        told.append(asked)
+        if asked:
+            return _found(OPENVINO_F32, *(second or []), precision=asked)
+        return _found(engine, *first)
+
+    monkeypatch.setattr(requests_sent, "check_served", check_served)
+    findings = requests_sent.check_served_well(Path("1"), [])
+    assert told == ["", *([] if second is None else ["f32"])]
+    assert findings.precision == precision
+    assert findings.failures == (first if second is None or second else [])
+
+
+@pytest.mark.slow
+def test_a_model_that_needs_f32_is_pushed_with_a_note(
+    model: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = requests_sent.check_served
+
+    def off_in_bf16(version: Path, samples: Any, asked: str = "") -> Findings:
+        findings = compared(version, samples, asked)
+        if not asked:
+            findings.engine = OPENVINO_BF16
+            findings.failures.append("off")
+        return findings
+
+    monkeypatch.setattr(requests_sent, "check_served", off_in_bf16)
+    blessing, report = _check(model / "model", model / "run", examples, tmp_path / "infra")
+    assert report["engine"] == OPENVINO_F32
+    assert model_utils.is_infra_validated(blessing)
+    pushed = _artifact(standard_artifacts.PushedModel, tmp_path / "pushed")
+    destination = {"filesystem": {"base_directory": str(tmp_path / "serving")}}
+    context = ServingPusherExecutor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")
+    ServingPusherExecutor(context).Do(
+        {
+            "model": [_artifact(standard_artifacts.Model, model / "model")],
+            "infra_blessing": [blessing],
+        },
+        {"pushed_model": [pushed]},
+        {"push_destination": json.dumps(destination)},
+    )
+    (version,) = (tmp_path / "serving").iterdir()
+    assert load_servable(version).engine == OPENVINO_F32
+    # What is told beats what is noted.
+    assert load_servable(version, "tensorflow").engine == TENSORFLOW
+    assert not (model / "model" / "Format-Serving" / "assets.extra").exists()
 
 
 @pytest.mark.slow
