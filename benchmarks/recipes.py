@@ -3,11 +3,12 @@
     python -m benchmarks.recipes --data DIR --weights-dir DIR [--only head] [--seeds 5]
 
 The variants are in recipes.yaml. What decides is the mean validation accuracy, then the mean
-validation loss; but a recipe that trains a block of the backbone, which takes minutes where a
-head takes seconds, must be better than the best head by more than one standard error of their
-difference, paired by seed (the one-standard-error rule of Breiman et al. 1984). Test accuracy
-stands beside it for information, and must not decide: the test splits are there to say,
-without bias, how good the chosen recipe is. Goes on where it stopped.
+validation loss; but a costlier recipe must be better than the best cheaper one by more than one
+standard error of their difference, paired by seed (the one-standard-error rule of Breiman et
+al. 1984). More views than the image and its mirror multiply the features to compute, and a
+trained block takes minutes where a head takes seconds. Test accuracy stands beside it for
+information, and must not decide: the test splits are there to say, without bias, how good the
+chosen recipe is. Goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import yaml
 
 from models.backbones import BOUNDARY_HEAD
 from models.choice import Score, choose
+from models.view_names import IMAGE_AND_MIRROR
 from pipeline.config import load_config, merge
 from pipeline.runtime import logs_to
 from pipeline.study.command import open_experiment, seeds_from
@@ -56,7 +58,8 @@ class Line:
         loss: of validation, nats, the mean over the seeds.
         test: accuracy a seed.
         seconds: of training and answering, the mean over the seeds.
-        trains_block: whether more than a head is trained.
+        tier: of cost: 0 is a head on the image and its mirror, 1 one on more views, and 2
+            trains more than a head.
     """
 
     name: str
@@ -64,7 +67,7 @@ class Line:
     loss: float
     test: tuple[float, ...]
     seconds: float
-    trains_block: bool = False
+    tier: int = 0
 
     @property
     def score(self) -> Score:
@@ -146,7 +149,7 @@ def recipes_of(
 
 def lines_of(results: Iterable[SeedResult], recipes: Iterable[Recipe]) -> dict[str, list[Line]]:
     """Backbone -> its recipes over the seeds, in the order in which they come."""
-    trains_block = {r.name: r.params.boundary != BOUNDARY_HEAD for r in recipes}
+    tiers = {r.name: _tier(r.params) for r in recipes}
     by_recipe: dict[tuple[str, str], list[SeedResult]] = {}
     for result in results:
         by_recipe.setdefault((result.backbone, result.recipe), []).append(result)
@@ -160,7 +163,7 @@ def lines_of(results: Iterable[SeedResult], recipes: Iterable[Recipe]) -> dict[s
                 statistics.fmean(m.validation["loss"] for m in members),
                 tuple(m.correct / len(m.test.labels) for m in members),
                 statistics.fmean(m.seconds for m in members),
-                trains_block[name],
+                tiers[name],
             )
         )
     return lines
@@ -172,16 +175,26 @@ def decide(lines: Sequence[Line]) -> str | None:
     Args:
         lines: of one backbone, all over the same seeds.
     """
-    scores = {line.name: line.score for line in lines}
-    heads = choose({line.name: line.score for line in lines if not line.trains_block})
-    best = choose(scores)
-    if heads is None or best is None or best == heads:
-        return best
-    by_name = {line.name: line for line in lines}
-    pairs = zip(by_name[best].validation, by_name[heads].validation, strict=True)
-    gains = [block - head for block, head in pairs]
+    best = None
+    for tier in sorted({line.tier for line in lines}):
+        rivals = {line.name: line for line in lines if line.tier == tier}
+        rival = rivals[choose({name: line.score for name, line in rivals.items()}) or ""]
+        if best is None or _is_clearly_better(rival, best):
+            best = rival
+    return best.name if best else None
+
+
+def _tier(params: TrainingParams) -> int:
+    if params.boundary != BOUNDARY_HEAD:
+        return 2
+    return int(len(params.training_views) > len(IMAGE_AND_MIRROR))
+
+
+def _is_clearly_better(line: Line, cheaper: Line) -> bool:
+    pairs = zip(line.validation, cheaper.validation, strict=True)
+    gains = [own - other for own, other in pairs]
     error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
-    return best if statistics.fmean(gains) > error else heads
+    return statistics.fmean(gains) > error
 
 
 def markdown(

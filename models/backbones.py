@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
+from models.view_names import IMAGE_AND_MIRROR, WITH_CROPS, View
 from schema import contract
 from schema.errors import InputError
 
@@ -102,6 +103,8 @@ class Backbone:
         head_taps: the taps that the regularised head stands on, unless told otherwise.
         head_l2: its penalty, unless told otherwise (`HeadParams.l2`).
         paper: the paper's recipe, for the preset `paper`.
+        head_views: of the training images, where a head alone is trained, unless told
+            otherwise (`TrainingParams.views`).
         paper_result: what the paper reached with it; None where it knows no such backbone.
     """
 
@@ -114,6 +117,7 @@ class Backbone:
     head_taps: tuple[str, ...]
     head_l2: float
     paper: PaperRecipe
+    head_views: tuple[View, ...] = IMAGE_AND_MIRROR
     paper_result: PaperResult | None = None
 
     @property
@@ -192,6 +196,7 @@ _ROWS = (
         head_taps=("conv3", "conv4_16", "conv4_16_max"),
         head_l2=0.007,
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
+        head_views=WITH_CROPS,
         paper_result=PaperResult(((42, 0, 1), (0, 42, 1), (0, 0, 43))),
     ),
 )

@@ -9,10 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, TAP_LAST, Backbone, Scaling
+from models.view_names import IMAGE_AND_MIRROR, VIEW_IDENTITY, View
 
-View = Literal["identity", "mirror", "crop_nw", "crop_ne", "crop_sw", "crop_se"]
-VIEW_IDENTITY: Final[View] = "identity"
-VIEW_MIRROR: Final[View] = "mirror"
 # Adam's, for the regularised head alone: convex, so it only decides how soon it's there.
 HEAD_LEARNING_RATE: Final = 1e-3
 _OF_HEAD: Final = "head."
@@ -68,7 +66,8 @@ class TrainingParams(_Strict):
         boundary: what lies before it is frozen and cached (see `Backbone.boundaries`).
         scaling: overrides the backbone's input scaling; the paper uses `unit` (1/255).
         views: exact views cached of every training image; validation and test see the
-            image as it is.
+            image as it is. Where null and the boundary is `head`, the table's `head_views`;
+            where more is trained, the image and its mirror.
         head: the classifier.
         warm_start: where a block trains, fit the regularised head alone first (at
             HEAD_LEARNING_RATE): a random head's gradients would spoil pre-trained weights.
@@ -89,7 +88,7 @@ class TrainingParams(_Strict):
 
     boundary: str = "head"
     scaling: Scaling | None = None
-    views: tuple[View, ...] = (VIEW_IDENTITY, VIEW_MIRROR)
+    views: tuple[View, ...] | None = None
     head: HeadParams = HeadParams()
     warm_start: bool = True
     learning_rate: float = Field(1e-3, gt=0.0, le=1.0)
@@ -101,11 +100,16 @@ class TrainingParams(_Strict):
     plateau_patience: int | None = Field(None, ge=1)
     augmentation: AugmentationParams | None = None
 
+    @property
+    def training_views(self) -> tuple[View, ...]:
+        """`views`, or the image and its mirror where the table has not been asked yet."""
+        return IMAGE_AND_MIRROR if self.views is None else self.views
+
     @model_validator(mode="after")
     def _check_views(self) -> Self:
-        if VIEW_IDENTITY not in self.views:
+        if self.views is not None and VIEW_IDENTITY not in self.views:
             raise ValueError("views: must hold 'identity', the image as it is")
-        if len(set(self.views)) != len(self.views):
+        if self.views is not None and len(set(self.views)) != len(self.views):
             raise ValueError("views: each at most once")
         if self.augmentation is not None and self.boundary != BOUNDARY_INPUT:
             raise ValueError(
@@ -122,7 +126,7 @@ class TrainingParams(_Strict):
             backbone: its table entry.
 
         Returns:
-            Parameters whose `head.taps` and `head.l2` are given.
+            Parameters whose `views`, `head.taps` and `head.l2` are given.
         """
         head = self.head
         default = backbone.head_taps
@@ -131,7 +135,13 @@ class TrainingParams(_Strict):
             default = (*default, TAP_LAST)
         taps = (TAP_LAST,) if head.kind == "paper" else head.taps or default
         l2 = backbone.head_l2 if head.l2 is None else head.l2
-        return self.model_copy(update={"head": head.model_copy(update={"taps": taps, "l2": l2})})
+        views = backbone.head_views if self.boundary == BOUNDARY_HEAD else IMAGE_AND_MIRROR
+        return self.model_copy(
+            update={
+                "views": views if self.views is None else self.views,
+                "head": head.model_copy(update={"taps": taps, "l2": l2}),
+            }
+        )
 
 
 def apply_hyperparameters(

@@ -12,7 +12,8 @@ import tensorflow as tf
 from models import feature_records
 from models.boundary import CutNetwork
 from models.fitting import Taps
-from models.hyperparameters import VIEW_IDENTITY, TrainingParams
+from models.hyperparameters import TrainingParams
+from models.view_names import VIEW_IDENTITY
 
 Moments = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -101,7 +102,7 @@ def read_data(
             train_files,
             network.features,
             batch_size=params.batch_size,
-            views=params.views,
+            views=params.training_views,
             shuffle_seed=seed,
         ),
         validation=feature_records.read(

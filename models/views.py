@@ -6,7 +6,7 @@ from typing import Final
 
 import tensorflow as tf
 
-from models.hyperparameters import VIEW_MIRROR
+from models.view_names import VIEW_MIRROR
 
 # Pixels that a crop leaves out at each of two sides; the window is 256 - 24 pixels wide.
 _CROPPED: Final = 24

@@ -153,7 +153,7 @@ def _backbone_branch(
         boundaries=boundaries,
         taps=taps,
         scaling=params.scaling,
-        views=params.views,
+        views=params.training_views,
         engine=engine.name,
         engine_version=engine.version,
         code_digest=code_digest(

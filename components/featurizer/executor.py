@@ -19,9 +19,9 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from models import feature_records
-from models.hyperparameters import VIEW_IDENTITY
 from models.prefix import Job, Prefix
 from models.preprocessing import decode_transformed
+from models.view_names import VIEW_IDENTITY
 from models.views import view_of
 from schema import contract
 

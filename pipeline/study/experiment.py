@@ -20,11 +20,11 @@ from models import feature_records
 from models.backbones import BOUNDARY_INPUT, get_backbone
 from models.boundary import CutNetwork, load_network
 from models.classifier import Classifier
-from models.hyperparameters import VIEW_IDENTITY, View
 from models.predictions import Predictions
 from models.prefix import Job, Prefix
 from models.pretrained import save_pretrained
 from models.training import Task, train
+from models.view_names import VIEW_IDENTITY, View
 from models.weights import RANDOM, WeightsSource
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
@@ -378,7 +378,7 @@ def answer(classifier: Classifier, files: Sequence[str], *, multiply_adds: int) 
 
 
 def _views(recipe: Recipe, split: str) -> tuple[View, ...]:
-    return recipe.params.views if split == contract.SPLIT_TRAIN else (VIEW_IDENTITY,)
+    return recipe.params.training_views if split == contract.SPLIT_TRAIN else (VIEW_IDENTITY,)
 
 
 def _groups(recipes: Sequence[Recipe], every_tap: bool) -> list[_Shared]:

@@ -40,6 +40,9 @@ def test_the_variants_are_valid() -> None:
     assert by_name["vgg16/head/l2-0.07"].params.head.l2 == 0.07
     fine = by_name["densenet121/block/3e-5"].params
     assert (fine.boundary, fine.learning_rate, fine.schedule) == ("conv5", 3e-5, "cosine")
+    lines = {name: recipes._tier(r.params) for name, r in by_name.items()}
+    assert (lines["vgg16/head/default"], lines["vgg16/head/crops"]) == (0, 1)
+    assert lines["densenet121/block/3e-5"] == 2
     assert len({(recipe.backbone, recipe.params) for recipe in found}) == len(found)
     # VGG16's default, spelt out.
     assert repeats["vgg16/head/two-l2-0.007"] == "vgg16/head/default"
@@ -104,9 +107,12 @@ def test_a_block_has_to_be_better_by_more_than_chance(block: tuple[float, ...], 
     lines = [
         recipes.Line("head", (0.97, 0.96, 0.97), 0.1, (0.9,), 1.0),
         recipes.Line("other head", (0.96, 0.96, 0.96), 0.1, (0.99,), 1.0),
-        recipes.Line("block", block, 0.1, (0.9,), 60.0, trains_block=True),
+        recipes.Line("block", block, 0.1, (0.9,), 60.0, tier=2),
     ]
     assert recipes.decide(lines) == taken
+    # It has to beat the best of the cheaper ones, whichever that is.
+    crops = recipes.Line("crops", (0.98, 0.98, 0.98), 0.1, (0.9,), 9.0, tier=1)
+    assert recipes.decide([*lines, crops]) == "crops"
     assert recipes.decide(lines[2:]) == "block"
     assert recipes.decide([]) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from models.hyperparameters import (
     apply_hyperparameters,
     taps_of_either_head,
 )
+from models.view_names import IMAGE_AND_MIRROR, WITH_CROPS
 
 INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"learning_rate": 0.0}, ("learning_rate",)),
@@ -101,6 +103,15 @@ def test_params_survive_json_and_cannot_be_changed() -> None:
 
 
 VGG16 = get_backbone("vgg16")
+
+
+def test_views_are_the_tables_where_a_head_alone_is_trained() -> None:
+    row = dataclasses.replace(VGG16, head_views=WITH_CROPS)
+    assert TrainingParams().resolved(row).views == WITH_CROPS
+    assert TrainingParams(boundary="block5").resolved(row).views == IMAGE_AND_MIRROR
+    own = TrainingParams(views=("identity",))
+    assert own.resolved(row).views == own.training_views == ("identity",)
+    assert TrainingParams().training_views == IMAGE_AND_MIRROR
 
 
 def test_what_a_search_found_replaces_its_fields_and_no_other() -> None:

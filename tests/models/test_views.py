@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.hyperparameters import View
+from models.view_names import View
 from models.views import view_of
 
 IMAGES = np.arange(2 * 256 * 256, dtype=np.int32).reshape(2, 256, 256, 1)
