@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -98,6 +99,48 @@ def test_kustomize_builds() -> None:
         "PodDisruptionBudget",
         "Service",
     ]
+
+
+def _manifests() -> list[Path]:
+    """What Kubernetes itself is sent; kustomization.yaml is kubectl's own, without a schema."""
+    return sorted(set(KUBERNETES.glob("*.yaml")) - {KUBERNETES / "kustomization.yaml"})
+
+
+def _check(manifest: dict[str, Any]) -> None:
+    """Holds it against the schema of the newest Kubernetes; unknown fields are errors."""
+    kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("file", _manifests(), ids=lambda file: file.stem)
+def test_manifests_keep_to_kubernetes_schema(file: Path) -> None:
+    _check(_yaml(file))
+
+
+POD = ["spec", "template", "spec"]
+
+
+@pytest.mark.parametrize(
+    ("where", "field", "value"),
+    [
+        ([], "replicas", 2),
+        ([*POD, "containers", 0], "port", 8501),
+        ([*POD, "containers", 0, "startupProbe", "httpGet"], "url", "/"),
+        (POD, "terminationGracePeriodSeconds", "a minute"),
+        (["spec"], "selector", None),
+    ],
+    ids=["unknown-top", "unknown-container", "unknown-probe", "wrong-type", "missing"],
+)
+def test_the_schema_catches(where: list[str | int], field: str, value: object) -> None:
+    manifest = _yaml(KUBERNETES / "deployment.yaml")
+    at = manifest
+    for key in where:
+        at = at[key]
+    at[field] = value
+    if value is None:
+        del at[field]
+    with pytest.raises(kubernetes_validate.ValidationError, match=field) as refused:
+        _check(manifest)
+    assert list(refused.value.path)[: len(where)] == where
 
 
 def test_ports_probes_and_selectors_fit_together() -> None:
