@@ -15,6 +15,7 @@ import yaml
 from models.backbones import BACKBONES
 from pipeline.config import load_config
 from serving.core.model_config import read_config
+from serving.openvino_repository import CONFIG_FILE, MOUNTED
 from serving.settings import METRICS_PATH
 
 DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
@@ -44,13 +45,29 @@ def test_monitoring_is_on_where_the_embedded_server_has_it(folder: str) -> None:
     assert text == f'prometheus_config {{ enable: true path: "{METRICS_PATH}" }}'
 
 
-def test_compose_publishes_on_loopback_and_mounts_read_only() -> None:
-    (service,) = _yaml(DEPLOY / "tensorflow-serving" / "compose.yaml")["services"].values()
+# Folder of a compose.yaml -> the variable that names the models.
+COMPOSE = {"tensorflow-serving": "SERVING_DIR", "openvino-model-server": "OPENVINO_DIR"}
+
+
+@pytest.mark.parametrize("folder", COMPOSE)
+def test_compose_publishes_on_loopback_and_mounts_read_only(folder: str) -> None:
+    (service,) = _yaml(DEPLOY / folder / "compose.yaml")["services"].values()
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert all(volume["read_only"] for volume in service["volumes"])
+    assert any(f"${{{COMPOSE[folder]}:?" in volume["source"] for volume in service["volumes"])
     for argument in service["command"]:
         if ".config" in argument:
-            assert (DEPLOY / "tensorflow-serving" / Path(argument).name).is_file()
+            assert (DEPLOY / folder / Path(argument).name).is_file()
+
+
+def test_openvino_model_server_finds_what_is_exported() -> None:
+    (service,) = _yaml(DEPLOY / "openvino-model-server" / "compose.yaml")["services"].values()
+    arguments = dict(argument.split("=") for argument in service["command"])
+    (volume,) = service["volumes"]
+    assert volume["target"] == MOUNTED
+    assert arguments["--config_path"] == f"{MOUNTED}/{CONFIG_FILE}"
+    published = {port.rsplit(":", 1)[1] for port in service["ports"]}
+    assert published == {arguments["--port"], arguments["--rest_port"]}
 
 
 def _has_compose() -> bool:
@@ -61,15 +78,16 @@ def _has_compose() -> bool:
 
 
 @pytest.mark.skipif(not _has_compose(), reason="needs docker compose; no daemon")
-def test_compose_takes_its_file(tmp_path: Path) -> None:
-    file = DEPLOY / "tensorflow-serving" / "compose.yaml"
+@pytest.mark.parametrize("folder", COMPOSE)
+def test_compose_takes_its_file(folder: str, tmp_path: Path) -> None:
+    file = DEPLOY / folder / "compose.yaml"
     command = ["docker", "compose", "-f", str(file), "config"]
     ran = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "SERVING_DIR": str(tmp_path)},
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", COMPOSE[folder]: str(tmp_path)},
     )
     assert ran.returncode == 0, ran.stderr
     assert str(tmp_path) in ran.stdout
@@ -91,8 +109,10 @@ def test_kustomize_builds() -> None:
         ["kubectl", "kustomize", str(KUBERNETES)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    kinds = [manifest["kind"] for manifest in yaml.safe_load_all(ran.stdout)]
-    assert sorted(kinds) == [
+    manifests = list(yaml.safe_load_all(ran.stdout))
+    for manifest in manifests:
+        _check(manifest)
+    assert sorted(manifest["kind"] for manifest in manifests) == [
         "ConfigMap",
         "Deployment",
         "HorizontalPodAutoscaler",
