@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from schema.errors import InputError
-from serving.cli import predict, serve
+from serving.cli import export_openvino, predict, serve
 
 EXIT_PUSHED = 0
 EXIT_ERROR = 1
@@ -196,6 +196,7 @@ def phantoms(
 
 app.command()(predict)
 app.command()(serve)
+app.command()(export_openvino)
 
 
 @app.command()

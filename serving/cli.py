@@ -1,4 +1,4 @@
-"""`cxr serve` and `cxr predict`.
+"""`cxr serve`, `cxr predict` and `cxr export-openvino`.
 
 Where TensorFlow Serving has a flag, it has that flag's name here.
 """
@@ -141,6 +141,24 @@ def predict(
         typer.echo(json.dumps([result.to_json() for result in results], indent=1))
     else:
         print_results(results)
+    raise_for(results)
+
+
+def export_openvino(
+    output: Annotated[Path, typer.Option(help="Folder for OpenVINO Model Server to serve.")],
+    model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
+        "output/serving"
+    ),
+) -> None:
+    """Write the networks of pushed models as OpenVINO IR, for OpenVINO Model Server."""
+    _prepare()
+    from serving.openvino_export import NotExported, export_models, raise_for
+
+    results = []
+    for result in export_models(model_dir, output):
+        results.append(result)
+        if not isinstance(result, NotExported):
+            typer.echo(f"{result.model}: {result.folder}{'' if result.new else ' (unchanged)'}")
     raise_for(results)
 
 

@@ -59,31 +59,8 @@ class OpenVinoServable(TensorFlowServable):
             NotConvertibleError: it is none of this project's, or OpenVINO can't take it.
         """
         super().__init__(directory)
-        missing = [part for part in _PARTS if not hasattr(self.loaded, part)]
-        if missing or not _signature_names() <= set(self.signatures):
-            raise NotConvertibleError(f"{directory} is no model of this pipeline")
-        self._engine = self._convert(directory, precision)
+        self._engine = checked_engine(self, convert_network(self, directory), directory, precision)
         self.engine = self._engine.name
-
-    def _convert(self, directory: Path, precision: str) -> OpenVinoEngine:
-        try:
-            model = import_openvino().convert_model(self.loaded.network.concrete_functions[0])
-            model.reshape([1, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1])
-        # OpenVINO has no class of its own for what goes wrong.
-        except Exception as error:
-            raise NotConvertibleError(f"{directory}: {error}") from error
-        pixels = probe_pixels()
-        expected = self.loaded.network(tf.cast(pixels, tf.float32))[contract.FLAT].numpy()
-        for name in _engines(precision):
-            try:
-                engine = OpenVinoEngine(model, [contract.FLAT], name)
-                difference = log_odds_difference(engine(pixels)[contract.FLAT], expected)
-            except Exception as error:
-                raise NotConvertibleError(f"{directory}: {error}") from error
-            if difference <= TOLERANCE:
-                return engine
-            logging.warning("%s: %s is %.3f log-odds off TensorFlow", directory, name, difference)
-        raise NotConvertibleError(f"{directory}: OpenVINO's answers are off TensorFlow's")
 
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:
         if signature.name not in _signature_names():
@@ -102,6 +79,61 @@ class OpenVinoServable(TensorFlowServable):
         probabilities = self._engine(pixels)[contract.FLAT]
         outputs = self.loaded.answer(tf.constant(probabilities))
         return {key: to_array(outputs[key]) for key in signature.outputs}
+
+
+def convert_network(servable: TensorFlowServable, directory: Path) -> Any:
+    """The network of one of this project's SavedModels, for OpenVINO.
+
+    Args:
+        servable: the SavedModel, loaded.
+        directory: its folder, for messages.
+
+    Returns:
+        An `openvino.Model`, `pixels` float32 [1, 256, 256, 1] -> each head's probabilities,
+        float32 [1, n], under the head's name.
+
+    Raises:
+        NotConvertibleError: it is none of this project's, or OpenVINO can't take it.
+    """
+    missing = [part for part in _PARTS if not hasattr(servable.loaded, part)]
+    if missing or not _signature_names() <= set(servable.signatures):
+        raise NotConvertibleError(f"{directory} is no model of this pipeline")
+    try:
+        network = servable.loaded.network.concrete_functions[0]
+        model = import_openvino().convert_model(network)
+        model.reshape([1, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1])
+    # OpenVINO has no class of its own for what goes wrong.
+    except Exception as error:
+        raise NotConvertibleError(f"{directory}: {error}") from error
+    return model
+
+
+def checked_engine(
+    servable: TensorFlowServable, model: Any, directory: Path, precision: str
+) -> OpenVinoEngine:
+    """The fastest engine whose answers to a few images are TensorFlow's, within TOLERANCE.
+
+    Args:
+        servable: the SavedModel, loaded.
+        model: what `convert_network` made of it.
+        directory: its folder, for messages.
+        precision: `bf16`, `f32`, or `auto` for bf16 where the CPU has it, else f32.
+
+    Raises:
+        NotConvertibleError: OpenVINO can't compile the model, or no answers are close enough.
+    """
+    pixels = probe_pixels()
+    expected = servable.loaded.network(tf.cast(pixels, tf.float32))[contract.FLAT].numpy()
+    for name in _engines(precision):
+        try:
+            engine = OpenVinoEngine(model, [contract.FLAT], name)
+            difference = log_odds_difference(engine(pixels)[contract.FLAT], expected)
+        except Exception as error:
+            raise NotConvertibleError(f"{directory}: {error}") from error
+        if difference <= TOLERANCE:
+            return engine
+        logging.warning("%s: %s is %.3f log-odds off TensorFlow", directory, name, difference)
+    raise NotConvertibleError(f"{directory}: OpenVINO's answers are off TensorFlow's")
 
 
 def _signature_names() -> set[str]:

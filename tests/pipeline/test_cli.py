@@ -15,7 +15,7 @@ from pipeline import cli
 from pipeline.config import PipelineConfig, load_config
 from schema.errors import InputError
 
-HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy", "PIL")
+HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy", "PIL", "openvino")
 
 
 def _cxr(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +28,10 @@ def _cxr(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["predict", "--help"], ["export-openvino", "--help"]],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"

@@ -8,12 +8,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from models.backbones import BACKBONES
 from pipeline.config import load_config
 from serving.core.model_config import read_config
+from serving.openvino_repository import CONFIG_FILE, MOUNTED
 from serving.settings import METRICS_PATH
 
 DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
@@ -43,13 +45,29 @@ def test_monitoring_is_on_where_the_embedded_server_has_it(folder: str) -> None:
     assert text == f'prometheus_config {{ enable: true path: "{METRICS_PATH}" }}'
 
 
-def test_compose_publishes_on_loopback_and_mounts_read_only() -> None:
-    (service,) = _yaml(DEPLOY / "tensorflow-serving" / "compose.yaml")["services"].values()
+# Folder of a compose.yaml -> the variable that names the models.
+COMPOSE = {"tensorflow-serving": "SERVING_DIR", "openvino-model-server": "OPENVINO_DIR"}
+
+
+@pytest.mark.parametrize("folder", COMPOSE)
+def test_compose_publishes_on_loopback_and_mounts_read_only(folder: str) -> None:
+    (service,) = _yaml(DEPLOY / folder / "compose.yaml")["services"].values()
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert all(volume["read_only"] for volume in service["volumes"])
+    assert any(f"${{{COMPOSE[folder]}:?" in volume["source"] for volume in service["volumes"])
     for argument in service["command"]:
         if ".config" in argument:
-            assert (DEPLOY / "tensorflow-serving" / Path(argument).name).is_file()
+            assert (DEPLOY / folder / Path(argument).name).is_file()
+
+
+def test_openvino_model_server_finds_what_is_exported() -> None:
+    (service,) = _yaml(DEPLOY / "openvino-model-server" / "compose.yaml")["services"].values()
+    arguments = dict(argument.split("=") for argument in service["command"])
+    (volume,) = service["volumes"]
+    assert volume["target"] == MOUNTED
+    assert arguments["--config_path"] == f"{MOUNTED}/{CONFIG_FILE}"
+    published = {port.rsplit(":", 1)[1] for port in service["ports"]}
+    assert published == {arguments["--port"], arguments["--rest_port"]}
 
 
 def _has_compose() -> bool:
@@ -60,15 +78,16 @@ def _has_compose() -> bool:
 
 
 @pytest.mark.skipif(not _has_compose(), reason="needs docker compose; no daemon")
-def test_compose_takes_its_file(tmp_path: Path) -> None:
-    file = DEPLOY / "tensorflow-serving" / "compose.yaml"
+@pytest.mark.parametrize("folder", COMPOSE)
+def test_compose_takes_its_file(folder: str, tmp_path: Path) -> None:
+    file = DEPLOY / folder / "compose.yaml"
     command = ["docker", "compose", "-f", str(file), "config"]
     ran = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "SERVING_DIR": str(tmp_path)},
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", COMPOSE[folder]: str(tmp_path)},
     )
     assert ran.returncode == 0, ran.stderr
     assert str(tmp_path) in ran.stdout
@@ -90,14 +109,58 @@ def test_kustomize_builds() -> None:
         ["kubectl", "kustomize", str(KUBERNETES)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    kinds = [manifest["kind"] for manifest in yaml.safe_load_all(ran.stdout)]
-    assert sorted(kinds) == [
+    manifests = list(yaml.safe_load_all(ran.stdout))
+    for manifest in manifests:
+        _check(manifest)
+    assert sorted(manifest["kind"] for manifest in manifests) == [
         "ConfigMap",
         "Deployment",
         "HorizontalPodAutoscaler",
         "PodDisruptionBudget",
         "Service",
     ]
+
+
+def _manifests() -> list[Path]:
+    """What Kubernetes itself is sent; kustomization.yaml is kubectl's own, without a schema."""
+    return sorted(set(KUBERNETES.glob("*.yaml")) - {KUBERNETES / "kustomization.yaml"})
+
+
+def _check(manifest: dict[str, Any]) -> None:
+    """Holds it against the schema of the newest Kubernetes; unknown fields are errors."""
+    kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("file", _manifests(), ids=lambda file: file.stem)
+def test_manifests_keep_to_kubernetes_schema(file: Path) -> None:
+    _check(_yaml(file))
+
+
+POD = ["spec", "template", "spec"]
+
+
+@pytest.mark.parametrize(
+    ("where", "field", "value"),
+    [
+        ([], "replicas", 2),
+        ([*POD, "containers", 0], "port", 8501),
+        ([*POD, "containers", 0, "startupProbe", "httpGet"], "url", "/"),
+        (POD, "terminationGracePeriodSeconds", "a minute"),
+        (["spec"], "selector", None),
+    ],
+    ids=["unknown-top", "unknown-container", "unknown-probe", "wrong-type", "missing"],
+)
+def test_the_schema_catches(where: list[str | int], field: str, value: object) -> None:
+    manifest = _yaml(KUBERNETES / "deployment.yaml")
+    at = manifest
+    for key in where:
+        at = at[key]
+    at[field] = value
+    if value is None:
+        del at[field]
+    with pytest.raises(kubernetes_validate.ValidationError, match=field) as refused:
+        _check(manifest)
+    assert list(refused.value.path)[: len(where)] == where
 
 
 def test_ports_probes_and_selectors_fit_together() -> None:

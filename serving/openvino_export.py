@@ -1,0 +1,212 @@
+"""Pushed models for OpenVINO Model Server: the networks as OpenVINO IR.
+
+That server can't take the SavedModels, which decode PNG and JPEG in their graph. So it gets
+`network` alone, as `cxr serve` gives it to OpenVINO, and its clients decode and resize with
+the SavedModel's `preprocess` (see serving/deploy/README.md).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.openvino_runtime import import_openvino
+from pipeline.runtime import make_folder
+from schema import contract
+from schema.errors import InputError
+from serving.core.model_config import versions_in
+from serving.openvino_repository import (
+    CONFIG_FILE,
+    NETWORK_FILES,
+    digest_of,
+    has_version,
+    read_config,
+    with_models,
+    write_description,
+    write_json,
+)
+from serving.protocol.status import ServingError
+from serving.servables.openvino_servable import (
+    NotConvertibleError,
+    checked_engine,
+    convert_network,
+)
+from serving.servables.tensorflow_servable import TensorFlowServable
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A version that OpenVINO Model Server can serve.
+
+    Attributes:
+        model: its name.
+        folder: of the version.
+        new: whether this export wrote it; else an earlier one did, from the same SavedModel.
+    """
+
+    model: str
+    folder: Path
+    new: bool
+
+
+@dataclass(frozen=True)
+class NotExported:
+    """A model without one.
+
+    Attributes:
+        model: its name.
+        why: a sentence.
+    """
+
+    model: str
+    why: str
+
+
+Result = Exported | NotExported
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be done for a model.
+
+    Attributes:
+        model: its name.
+        source: the SavedModel's folder.
+        digest: of it.
+        target: folder of the version in the output.
+        there: whether it is there already.
+    """
+
+    model: str
+    source: Path
+    digest: str
+    target: Path
+    there: bool
+
+
+def export_models(model_dir: Path, output: Path) -> Iterator[Result]:
+    """Converts each model's highest version, and names them all in `config.json`.
+
+    Whatever is in `output` already is left as it is: a version that is the same isn't
+    written again, and of `config.json` only models that it lacks are added.
+
+    Args:
+        model_dir: a folder a model, in it a folder a version: a run's serving folder.
+        output: to be made, where it isn't there.
+
+    Yields:
+        What became of each folder of `model_dir`, in the order of their names.
+
+    Raises:
+        InputError: there is no model; a version's folder in `output` holds something else;
+            its `config.json` is none; `output` can't be written to, or lies in `model_dir`.
+            Nothing has been written then.
+        RuntimeError: OpenVINO can't be loaded.
+    """
+    sources = _highest_versions(model_dir)
+    if output.resolve().is_relative_to(model_dir.resolve()):
+        raise InputError(f"output: {output} lies in {model_dir}; give a folder outside.")
+    try:
+        import_openvino()
+    except ImportError as error:
+        raise RuntimeError(f"OpenVINO can't be loaded: {error}") from error
+    config = read_config(output / CONFIG_FILE)
+    plans = [_plan(name, source, output) for name, source in sources.items()]
+    make_folder(output)
+    exported = []
+    # Beside what it becomes: a folder then appears whole, and a server never sees half of one.
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=output) as scratch:
+        for plan in plans:
+            result = _carry_out(plan, Path(scratch)) if isinstance(plan, _Plan) else plan
+            if isinstance(result, Exported):
+                exported.append(result.model)
+            yield result
+        if exported:
+            unfinished = Path(scratch) / CONFIG_FILE
+            write_json(unfinished, with_models(config, exported))
+            unfinished.replace(output / CONFIG_FILE)
+
+
+def raise_for(results: Sequence[Result]) -> None:
+    """Says which models couldn't be exported, and why.
+
+    Raises:
+        InputError: any couldn't.
+    """
+    failures = [result for result in results if isinstance(result, NotExported)]
+    if failures:
+        lines = "".join(f"\n  {failure.model}: {failure.why}" for failure in failures)
+        raise InputError(f"{len(failures)} of {len(results)} models are not exported:{lines}")
+
+
+def _highest_versions(model_dir: Path) -> dict[str, Path | None]:
+    """Model -> folder of its highest version; None for a folder without any."""
+    if not model_dir.is_dir():
+        raise InputError(f"model-dir: {model_dir} is no folder; run the pipeline first.")
+    found: dict[str, Path | None] = {}
+    for folder in sorted(path for path in model_dir.iterdir() if path.is_dir()):
+        versions = versions_in(folder)
+        found[folder.name] = versions[max(versions)] if versions else None
+    if not found:
+        raise InputError(f"model-dir: {model_dir} holds no model; run the pipeline first.")
+    return found
+
+
+def _plan(model: str, source: Path | None, output: Path) -> _Plan | NotExported:
+    if source is None:
+        return NotExported(model, "its folder holds no version.")
+    digest = digest_of(source)
+    # As a number: 007 is 7.
+    target = output / model / str(int(source.name))
+    return _Plan(model, source, digest, target, has_version(target, digest))
+
+
+def _carry_out(plan: _Plan, scratch: Path) -> Result:
+    if not plan.there:
+        # The scratch folder is its owner's only; what is made in it is as any other folder.
+        unfinished = scratch / plan.model
+        try:
+            _write_version(plan.source, unfinished, plan.digest)
+        except (NotConvertibleError, ServingError) as error:
+            return NotExported(plan.model, f"{str(error).rstrip('.')}.")
+        plan.target.parent.mkdir(exist_ok=True)
+        unfinished.rename(plan.target)
+    return Exported(plan.model, plan.target, not plan.there)
+
+
+def _write_version(source: Path, folder: Path, digest: str) -> None:
+    """Converts one SavedModel.
+
+    Raises:
+        NotConvertibleError: OpenVINO can't take it, or answers otherwise than TensorFlow.
+        ServingError: it can't be loaded.
+    """
+    openvino = import_openvino()
+    servable = TensorFlowServable(source)
+    model = convert_network(servable, source)
+    folder.mkdir()
+    network = folder / NETWORK_FILES[0]
+    # As trained: half precision would be another model than the one that was judged.
+    openvino.save_model(model, str(network), compress_to_fp16=False)
+    # What is served is the file, so the file is what is compared.
+    written = openvino.Core().read_model(str(network))
+    checked_engine(servable, written, source, "f32")
+    write_description(folder, _description(written, servable.loaded), digest)
+
+
+def _description(model: Any, loaded: Any) -> dict[str, Any]:
+    (pixels,) = model.inputs
+    return {
+        "input": {
+            "name": pixels.get_any_name(),
+            "dtype": "float32",
+            "shape": list(pixels.get_shape()),
+        },
+        "outputs": {port.get_any_name(): list(port.get_shape()) for port in model.outputs},
+        "probabilities": contract.FLAT,
+        "classes": [name.decode() for name in loaded.class_names.numpy()],
+        "abstain_below": float(loaded.abstain_below.numpy()),
+    }
