@@ -50,6 +50,7 @@ setup(
         "tensorflow-serving-api",
         "prometheus-client",
         "requests",
+        "docker",
         # The `tfx` CLI runs `pip freeze --local` inside the environment.
         "pip",
         # setuptools 81 dropped pkg_resources, which TFX's dependencies still import.

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tfx import v1 as tfx
 
 from components.infra_check import InfraCheck
 from components.radiograph_example_gen import RadiographExampleGen
 from pipeline.code_digest import code_digest
 from pipeline.config import InfraValidationConfig
+from pipeline.docker_resolution import SERVING_IMAGE, docker_host
 from schema import contract
+
+# InfraValidator waits that long for a server that has died, too, and by default for five minutes
+# and five times. A server needs seconds for a model; the second try is for a daemon's hiccup.
+_LOADING_SECONDS: Final = 120
+_TRIES: Final = 2
 
 
 def infra_validation(
@@ -42,8 +50,17 @@ def infra_validation(
         model=model_from.outputs["model"],
         examples=examples,
         serving_spec=tfx.proto.ServingSpec(
-            tensorflow_serving=tfx.proto.TensorFlowServing(tags=config.docker_tags),
-            local_docker=tfx.proto.LocalDockerConfig(),
+            tensorflow_serving=tfx.proto.TensorFlowServing(
+                image_name=SERVING_IMAGE, tags=config.docker_tags
+            ),
+            # It doesn't read DOCKER_HOST by itself; and of the ports that Docker opens it takes
+            # IPv4's, where `localhost` may lead to IPv6's.
+            local_docker=tfx.proto.LocalDockerConfig(
+                client_base_url=docker_host(), host_ip_address="127.0.0.1"
+            ),
+        ),
+        validation_spec=tfx.proto.ValidationSpec(
+            max_loading_time_seconds=_LOADING_SECONDS, num_tries=_TRIES
         ),
         request_spec=tfx.proto.RequestSpec(
             tensorflow_serving=tfx.proto.TensorFlowServingRequestSpec(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import PipelineConfig, check_inputs, load_config
+from pipeline.docker_resolution import require_images
 from pipeline.engine_resolution import resolve_engine
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
@@ -65,6 +66,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
         check_reusable(config, layout)
     # Before TFX is imported, which takes seconds: missing weights are said at once.
     weights = resolve_weights(config, listener.warn)
+    require_images(config.infra_validation)
 
     with quick_tfx_import():
         # Looks for a GPU, which takes TensorFlow.

@@ -77,6 +77,16 @@ def test_infra_validation_stands_before_every_pusher(mode: str, node: str, tmp_p
     assert nodes["Pusher.champion"].upstream_nodes == before["Pusher.champion"].upstream_nodes
 
 
+def test_infra_validator_asks_the_daemon_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///x.sock")
+    nodes = _nodes(_config(tmp_path, infra_validation={"mode": "docker"}))
+    parameters = nodes["InfraValidator.vgg16"].parameters.parameters
+    spec = json.loads(parameters["serving_spec"].field_value.string_value)
+    assert spec["local_docker"]["client_base_url"] == "unix:///x.sock"
+
+
 @pytest.mark.parametrize(
     ("fields", "kinds"),
     [
