@@ -176,6 +176,7 @@ _ROWS = (
             early_stopping_patience=30,
             plateau_patience=4,
         ),
+        head_views=WITH_CROPS,
         paper_result=PaperResult(((43, 0, 0), (0, 41, 2), (0, 4, 39))),
     ),
     Backbone(
