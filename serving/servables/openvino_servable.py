@@ -20,6 +20,7 @@ from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName, OpenVinoEngi
 from models.openvino_runtime import has_bf16, import_openvino
 from schema import contract
 from serving.protocol.tensors import STRING, Tensors
+from serving.servables.careful_engine import ALLOWED, CarefulEngine, largest_logit_difference
 from serving.servables.servable import Signature, check_shapes
 from serving.servables.tensorflow_servable import (
     TensorFlowServable,
@@ -28,10 +29,13 @@ from serving.servables.tensorflow_servable import (
     to_tensor,
 )
 
-# How far log-odds may be from TensorFlow's, on average over the probes. A probability p moves by
-# at most a quarter of what its log-odds move by (p (1 - p) <= 1/4), so this is 0.02. Not the
-# probabilities themselves: where they are all but 0 or 1, nothing moves them.
-TOLERANCE: Final = 4 * 0.02
+# How far float32's log-odds may be from TensorFlow's, on average over the probes. A
+# probability p moves by at most a quarter of what its log-odds move by (p (1 - p) <= 1/4), so
+# this is 0.02. Not the probabilities themselves: where they are all but 0 or 1, nothing moves
+# them.
+TOLERANCE: Final = 4 * ALLOWED
+# And bfloat16's at most, where float32 takes over what it is unsure of: beyond, that is nearly all.
+_BF16_TOLERANCES: Final = 6
 _PARTS: Final = ("preprocess", "network", "answer")
 _SMOOTH_PROBES: Final = 4
 _COARSE_PROBES: Final = 12
@@ -52,7 +56,7 @@ class OpenVinoServable(TensorFlowServable):
         Args:
             directory: a version's folder.
             precision: `bf16`, `f32`, or `auto`, which takes bf16 where the CPU has it and
-                its answers are within TOLERANCE.
+                its answers are close enough.
 
         Raises:
             ServingError: no SavedModel that can be loaded.
@@ -110,8 +114,10 @@ def convert_network(servable: TensorFlowServable, directory: Path) -> Any:
 
 def checked_engine(
     servable: TensorFlowServable, model: Any, directory: Path, precision: str
-) -> OpenVinoEngine:
-    """The fastest engine whose answers to a few images are TensorFlow's, within TOLERANCE.
+) -> OpenVinoEngine | CarefulEngine:
+    """The fastest engine whose answers to a few images are close to TensorFlow's.
+
+    bfloat16 answers what it is sure of, and hands on the rest to float32.
 
     Args:
         servable: the SavedModel, loaded.
@@ -127,11 +133,19 @@ def checked_engine(
     for name in _engines(precision):
         try:
             engine = OpenVinoEngine(model, [contract.FLAT], name)
-            difference = log_odds_difference(engine(pixels)[contract.FLAT], expected)
+            found = engine(pixels)[contract.FLAT]
+            if name == OPENVINO_F32:
+                difference, allowed = log_odds_difference(found, expected), TOLERANCE
+                chosen: OpenVinoEngine | CarefulEngine = engine
+            else:
+                difference = largest_logit_difference(found, expected)
+                allowed = _BF16_TOLERANCES * TOLERANCE
+                exact = OpenVinoEngine(model, [contract.FLAT], OPENVINO_F32)
+                chosen = CarefulEngine(engine, exact, difference)
         except Exception as error:
             raise NotConvertibleError(f"{directory}: {error}") from error
-        if difference <= TOLERANCE:
-            return engine
+        if difference <= allowed:
+            return chosen
         logging.warning("%s: %s is %.3f log-odds off TensorFlow", directory, name, difference)
     raise NotConvertibleError(f"{directory}: OpenVINO's answers are off TensorFlow's")
 
