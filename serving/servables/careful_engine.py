@@ -13,9 +13,9 @@ from schema import contract
 ALLOWED: Final = 0.02
 # Real images may be harder than the probes. Measured on 288 radiographs and three models, the
 # largest error of the log-odds was 0.9 to 1.05 times that of the probes.
-_MARGIN: Final = 2.0
+_MARGIN: Final = 1.5
 # Where a model is sure of every probe, they tell nothing of the images that it is unsure of.
-_AT_LEAST: Final = 0.16
+_AT_LEAST: Final = 0.1
 # Beyond these odds nothing can be seen, and float32's own rounding would count.
 _SURE: Final = 1e-4
 
