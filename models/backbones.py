@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import keras
 
 Scaling = Literal["caffe", "tf", "torch", "unit"]
+# Over height and width: the mean, or the largest value of a channel.
+Pool = Literal["avg", "max"]
 
 # Boundaries that every backbone has; between them lie the entry's own blocks.
 BOUNDARY_INPUT: Final = "input"
@@ -84,7 +86,7 @@ class Tap:
     """
 
     before: str
-    pool: Literal["avg", "max"] = "avg"
+    pool: Pool = "avg"
 
 
 @dataclass(frozen=True)

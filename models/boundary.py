@@ -14,9 +14,9 @@ reader takes those that its own cut needs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
@@ -25,6 +25,7 @@ from models.backbones import (
     BOUNDARY_INPUT,
     TAP_LAST,
     Backbone,
+    Pool,
     Scaling,
     build_network,
     get_backbone,
@@ -78,10 +79,20 @@ class CutNetwork(FrozenPart):
     Attributes:
         backbone: its name in the table.
         suffix: {feature name: tensor} -> {tap name: float32 [batch, channels]}.
+        maps: both parts up to the pooling: image [batch, 256, 256, 1] -> {tap name: float32
+            [batch, height, width, channels]}. Its layers are theirs, so it is trained with
+            the suffix.
+        pools: tap name -> how its map is pooled.
     """
 
     backbone: str
     suffix: keras.Model
+    maps: keras.Model
+    pools: Mapping[str, Pool]
+
+    def pooled(self, maps: Mapping[str, Any]) -> dict[str, Any]:
+        """What `maps` returned -> {tap name: float32 [batch, channels]}."""
+        return {tap: _POOLING[self.pools[tap]](dtype="float32")(maps[tap]) for tap in self.pools}
 
 
 def map_name(boundary: str) -> str:
@@ -150,7 +161,9 @@ def cut(
     taps = backbone.head_taps if taps is None else taps
     frozen = freeze(network, backbone, [boundary], taps)
     suffix = _suffix(network, backbone, boundary, taps)
-    return CutNetwork(frozen.prefix, frozen.features, backbone.name, suffix)
+    maps = keras.Model(network.input, {tap: _tap_tensor(network, backbone, tap) for tap in taps})
+    pools = {tap: _pool(backbone, tap) for tap in taps}
+    return CutNetwork(frozen.prefix, frozen.features, backbone.name, suffix, maps, pools)
 
 
 def load_network(
@@ -213,14 +226,17 @@ def _tap_tensor(network: keras.Model, backbone: Backbone, tap: str) -> KerasTens
     return network.get_layer(backbone.taps[tap].before).input
 
 
+def _pool(backbone: Backbone, tap: str) -> Pool:
+    return "avg" if tap == TAP_LAST else backbone.taps[tap].pool
+
+
 def _pooled(
     network: keras.Model, backbone: Backbone, taps: Iterable[str]
 ) -> dict[str, KerasTensor]:
     pooled = {}
     for tap in taps:
-        kind = "avg" if tap == TAP_LAST else backbone.taps[tap].pool
         # float32 whatever the policy: pooled vectors are what heads and caches hold.
-        layer = _POOLING[kind](name=f"pool_{tap}", dtype="float32")
+        layer = _POOLING[_pool(backbone, tap)](name=f"pool_{tap}", dtype="float32")
         pooled[tap] = layer(_tap_tensor(network, backbone, tap))
     return pooled
 

@@ -1,4 +1,4 @@
-"""One trained backbone as a served model: network, heads and their calibration."""
+"""One trained backbone as a served model: network, heads, their calibration, what they see."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from models.boundary import CutNetwork
 from models.calibration import TINY
-from models.heads import apply_head
+from models.chunks import in_chunks
+from models.explanation import MAP_SHAPE, evidence
+from models.heads import apply_head, tap_means
 from models.preprocessing import decode_transformed
-from models.signatures import ServedModel, Transform
-
-# Images through the network at once; more gains nothing on a CPU.
-_CHUNK = 16
+from models.signatures import PIXELS, ServedModel, Transform, traced
+from schema import contract
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,35 @@ class Classifier:
     network: CutNetwork
     heads: Mapping[str, CalibratedHead]
 
-    def __call__(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grey levels float32 [batch, 256, 256, 1] -> {head: probabilities [batch, n]}."""
-        taps = self.network.suffix(self.network.prefix(pixels, training=False), training=False)
+    def feature_maps(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Grey levels float32 [batch, 256, 256, 1] -> {tap: map [batch, h, w, channels]}."""
+        maps: dict[str, tf.Tensor] = self.network.maps(pixels, training=False)
+        return maps
+
+    def answers(self, maps: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `feature_maps` returned -> {head: probabilities float32 [batch, n]}."""
+        taps = self.network.pooled(maps)
         return {name: head(taps) for name, head in self.heads.items()}
+
+    def evidence(self, head: str, maps: Mapping[str, tf.Tensor], classes: tf.Tensor) -> tf.Tensor:
+        """What speaks for classes in one head's answers (see `models.explanation.evidence`).
+
+        Args:
+            head: its name.
+            maps: what `feature_maps` returned.
+            classes: int [batch].
+
+        Returns:
+            float32 [batch, 256, 256].
+        """
+        chosen, network = self.heads[head], self.network
+        means = tap_means(chosen.model)
+        return evidence(chosen, maps, network.pooled(maps), network.pools, means, classes)
 
     @property
     def variables(self) -> list[tf.Variable]:
         """All of them."""
-        models = [head.model for head in self.heads.values()]
-        parts = (self.network.prefix, self.network.suffix, *models)
+        parts = (self.network.maps, *(head.model for head in self.heads.values()))
         return [variable.value for part in parts for variable in part.variables]
 
 
@@ -88,32 +107,49 @@ class BackboneModel(ServedModel):
         self.classifier = classifier
         self.weights = classifier.variables
         self._n_classes = len(classes)
+        # By itself, since tracing and saving 400 layers is most of the export's work: all that
+        # runs the network calls this one function.
+        self.feature_maps = traced(self._feature_maps, PIXELS)
+        ints = tf.TensorSpec([None], tf.int32)
+        self.evidence = traced(self._evidence, PIXELS, ints)
+
+    def _feature_maps(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.classifier.feature_maps(pixels)
 
     def _network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.classifier(pixels)
+        return self.classifier.answers(self.feature_maps(pixels))
 
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Activations take up to 34 MB an image (VGG16): chunks bound them for any batch size."""
-        count = tf.shape(pngs)[0]
-        chunks = (count + _CHUNK - 1) // _CHUNK
         names = list(self.classifier.heads)
         width = self._n_classes * len(names)
 
-        def classify(start: tf.Tensor) -> tf.Tensor:
-            pixels = decode_transformed(pngs[start : start + _CHUNK])
-            answers = self.network(tf.cast(pixels, tf.float32))
-            return tf.concat([answers[name] for name in names], axis=-1)
+        def classify(rows: slice) -> list[tf.Tensor]:
+            answers = self.network(tf.cast(decode_transformed(pngs[rows]), tf.float32))
+            return [tf.concat([answers[name] for name in names], axis=-1)]
 
-        _, collected = tf.while_loop(
-            lambda index, _: index < chunks,
-            lambda index, done: (index + 1, done.write(index, classify(index * _CHUNK))),
-            (
-                tf.constant(0),
-                tf.TensorArray(
-                    tf.float32, size=chunks, infer_shape=False, element_shape=[None, width]
-                ),
-            ),
-            parallel_iterations=1,
-        )
-        together = tf.ensure_shape(collected.concat(), [None, width])
+        (together,) = in_chunks(classify, tf.shape(pngs)[0], [(width,)])
         return dict(zip(names, tf.split(together, len(names), axis=-1), strict=True))
+
+    def _evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What speaks for classes that another model has chosen.
+
+        Args:
+            pixels: grey levels 0..255, float32 [batch, 256, 256, 1].
+            classes: int32 [batch], the class of each image.
+
+        Returns:
+            {head: float32 [batch, 256, 256]} (see `models.explanation.evidence`).
+        """
+        maps = self.feature_maps(pixels)
+        return {n: self.classifier.evidence(n, maps, classes) for n in self.classifier.heads}
+
+    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def explain(rows: slice) -> list[tf.Tensor]:
+            maps = self.feature_maps(tf.cast(decode_transformed(pngs[rows]), tf.float32))
+            probabilities = self.classifier.answers(maps)[contract.FLAT]
+            classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+            return [probabilities, self.classifier.evidence(contract.FLAT, maps, classes)]
+
+        shapes = [(self._n_classes,), MAP_SHAPE]
+        probabilities, evidence = in_chunks(explain, tf.shape(pngs)[0], shapes)
+        return probabilities, evidence

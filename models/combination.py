@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -27,13 +27,26 @@ from models.calibration import (
     round_between,
     validation_report,
 )
+from models.chunks import in_chunks
+from models.explanation import MAP_SHAPE
 from models.predictions import Predictions, aligned
+from models.preprocessing import decode_transformed
 from models.signatures import ServedModel, Transform
 from schema import contract
 
 Kind = Literal["ensemble", "cascade"]
 # Images [batch], transformed or as pixels -> head -> probabilities float32 [batch, n].
 Member = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+
+
+class ExplainingMember(Protocol):
+    """A member that can say what its answers stand on."""
+
+    def __call__(self, images: tf.Tensor, /) -> Mapping[str, tf.Tensor]:
+        """As `Member`."""
+
+    def evidence(self, images: tf.Tensor, classes: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """What speaks for classes, int32 [batch]: head -> float32 [batch, 256, 256]."""
 
 
 @dataclass(frozen=True)
@@ -198,18 +211,70 @@ def combine_tensors(rule: Rule, members: Sequence[Member], images: tf.Tensor) ->
     Returns:
         Calibrated probabilities, float32 [batch, n].
     """
+    probabilities, _ = _asked(rule, members, images)
+    return probabilities
+
+
+def explain_tensors(
+    rule: Rule, members: Sequence[ExplainingMember], images: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`combine_tensors`, and what the members that were asked say for the answer.
+
+    Members' evidence is in one unit, calibrated log-odds, so its mean is taken as it is: who
+    is surer has more to say, as in the mean of their probabilities.
+
+    Args:
+        rule: what to do.
+        members: in the rule's order.
+        images: [batch], as the members take them.
+
+    Returns:
+        Calibrated probabilities, float32 [batch, n], and what speaks for the class of the
+        highest one (see `models.explanation.evidence`), float32 [batch, 256, 256].
+    """
+    probabilities, unsure = _asked(rule, members, images)
+    classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+    if rule.kind == contract.ENSEMBLE:
+        parts = [member.evidence(images, classes)[contract.FLAT] for member in members]
+        return probabilities, tf.add_n(parts) / len(members)
+    first, *others = members
+    alone = _stepwise(first.evidence(images, classes))
+    chosen = _with_others(
+        alone,
+        unsure,
+        lambda rows: [
+            _stepwise(member.evidence(tf.gather(images, rows), tf.gather(classes, rows)))
+            for member in others
+        ],
+    )
+    return probabilities, chosen
+
+
+def _asked(rule: Rule, members: Sequence[Member], images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Probabilities, and which images all members were asked about, int64 [asked, 1]."""
     if rule.kind == contract.ENSEMBLE:
         answers = [member(images)[contract.FLAT] for member in members]
-        return _calibrated(tf.add_n(answers) / len(members), rule.temperature)
+        unsure = tf.range(tf.shape(images, tf.int64)[0])[:, tf.newaxis]
+        return _calibrated(tf.add_n(answers) / len(members), rule.temperature), unsure
     first, *others = members
     alone = _stepwise(first(images))
     unsure = tf.where(tf.reduce_max(alone, axis=-1) < rule.threshold)
+    chosen = _with_others(
+        alone,
+        unsure,
+        lambda rows: [_stepwise(member(tf.gather(images, rows))) for member in others],
+    )
+    return _calibrated(chosen, rule.temperature), unsure
+
+
+def _with_others(
+    alone: tf.Tensor, unsure: tf.Tensor, others: Callable[[tf.Tensor], Sequence[tf.Tensor]]
+) -> tf.Tensor:
+    """The first member's values [batch, ...]; the mean of all members' where it is unsure."""
     rows = tf.squeeze(unsure, axis=-1)
-    asked = tf.gather(images, rows)
-    answers = [tf.gather(alone, rows), *(_stepwise(member(asked)) for member in others)]
-    together = tf.add_n(answers) / len(members)
-    chosen = tf.tensor_scatter_nd_update(alone, unsure, together)
-    return _calibrated(chosen, rule.temperature)
+    values = [tf.gather(alone, rows), *others(rows)]
+    together = tf.add_n(values) / len(values)
+    return tf.tensor_scatter_nd_update(alone, unsure, together)
 
 
 def combine_whole_batches(rule: Rule, members: Sequence[Member], pixels: tf.Tensor) -> tf.Tensor:
@@ -251,10 +316,23 @@ class _SavedMember(tf.Module):
         self.classify = loaded.classify
         self.network = loaded.network
         self.weights = loaded.weights
+        self._evidence = loaded.evidence
 
     def __call__(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         answers: Mapping[str, tf.Tensor] = self.classify(pngs)
         return answers
+
+    def evidence(self, pngs: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What speaks for classes (see `models.classifier.BackboneModel`), in chunks."""
+        names = list(self._evidence.concrete_functions[0].structured_outputs)
+
+        def explain(rows: slice) -> list[tf.Tensor]:
+            pixels = tf.cast(decode_transformed(pngs[rows]), tf.float32)
+            parts = self._evidence(pixels, classes[rows])
+            return [parts[name] for name in names]
+
+        chunks = in_chunks(explain, tf.shape(pngs)[0], [MAP_SHAPE] * len(names))
+        return dict(zip(names, chunks, strict=True))
 
 
 class CombinedModel(ServedModel):
@@ -284,6 +362,9 @@ class CombinedModel(ServedModel):
 
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {contract.FLAT: combine_tensors(self.rule, self.members, pngs)}
+
+    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return explain_tensors(self.rule, self.members, pngs)
 
     def _network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         networks = [member.network for member in self.members]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import keras
 import numpy as np
@@ -11,8 +11,12 @@ import numpy as np
 from models.backbones import TAP_LAST
 from models.hyperparameters import HeadParams
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 # A channel whose variance is this small beside its squared mean is a constant.
-_CONSTANT = 1e-10
+_CONSTANT: Final = 1e-10
+_STANDARDISE: Final = "standardise_"
 
 
 def build_head(
@@ -130,6 +134,20 @@ def apply_head(head: keras.Model, taps: Mapping[str, Any], *, training: bool | N
     return head({name: taps[name] for name in head.input}, training=training)
 
 
+def tap_means(head: keras.Model) -> dict[str, tf.Tensor | float]:
+    """What each tap is compared with: the mean of the training views.
+
+    Args:
+        head: what `build_head` or `build_hierarchical_head` returned.
+
+    Returns:
+        Tap name -> float32 [1, channels]; 0 where the head doesn't standardise.
+    """
+    layers = {layer.name: layer for layer in head.layers}
+    names = {name: f"{_STANDARDISE}{name}" for name in head.input}
+    return {name: layers[layer].mean if layer in layers else 0.0 for name, layer in names.items()}
+
+
 def _standardise(
     inputs: Mapping[str, keras.KerasTensor],
     moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
@@ -139,6 +157,6 @@ def _standardise(
         mean, variance = moments[name]
         # A constant channel carries nothing; its rounding noise must not be blown up.
         spread = np.where(variance <= _CONSTANT * (mean**2 + 1), 1.0, variance)
-        layer = keras.layers.Normalization(mean=mean, variance=spread, name=f"standardise_{name}")
+        layer = keras.layers.Normalization(mean=mean, variance=spread, name=f"{_STANDARDISE}{name}")
         standardised.append(layer(tensor))
     return keras.layers.Concatenate(name="taps")(standardised)

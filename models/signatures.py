@@ -1,4 +1,4 @@
-"""The one SavedModel: raw image bytes or tf.Examples in, class and probabilities out."""
+"""The one SavedModel: image bytes or tf.Examples in; class, probabilities, heat map out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.explanation import heat_map
 from models.preprocessing import decode_transformed
 from schema import contract
 
 Outputs = dict[str, tf.Tensor]
 # Raw features -> transformed features.
 Transform = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
-_PIXELS = tf.TensorSpec([None, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1], tf.float32)
+PIXELS = tf.TensorSpec([None, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1], tf.float32)
 
 
 def load_transform(directory: str) -> Transform:
@@ -46,7 +47,8 @@ class ServedModel(tf.Module):
     A subclass says how transformed images are classified; what a client sees is the same
     for all. Besides the signatures, the SavedModel keeps callable:
 
-    * `classify`, so that another model can be put together from saved ones;
+    * `classify` and a backbone's `evidence`, so that another model can be put together from
+      saved ones;
     * what `predict` is made of, `preprocess` (bytes -> pixels), `network` (pixels -> heads)
       and `answer` (probabilities -> outputs), so that a server can run the network, which is
       nearly all of the work, on something faster.
@@ -71,12 +73,12 @@ class ServedModel(tf.Module):
         self.class_names = tf.Variable(list(classes), trainable=False, name="class_names")
         self.abstain_below = tf.Variable(abstain_below, trainable=False, name="abstain_below")
         strings = tf.TensorSpec([None], tf.string)
-        self.transformed = _function(self._transformed, strings)
-        self.preprocess = _function(self._preprocess, strings)
-        self.network = _function(self._network, _PIXELS)
-        self.classify = _function(self._classify, strings)
-        self.answer = _function(self._answer, tf.TensorSpec([None, len(classes)], tf.float32))
-        self.predict = _function(self._predict, strings)
+        self.transformed = traced(self._transformed, strings)
+        self.preprocess = traced(self._preprocess, strings)
+        self.network = traced(self._network, PIXELS)
+        self.classify = traced(self._classify, strings)
+        self.answer = traced(self._answer, tf.TensorSpec([None, len(classes)], tf.float32))
+        self.predict = traced(self._predict, strings)
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Classifies what the transform graph put out.
@@ -87,6 +89,18 @@ class ServedModel(tf.Module):
         Returns:
             `contract.FLAT`, the answer, and whatever else the subclass knows; each
             calibrated probabilities, float32 [batch, n].
+        """
+        raise NotImplementedError
+
+    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Classifies what the transform graph put out, and says what the answer stands on.
+
+        Args:
+            pngs: string [batch].
+
+        Returns:
+            `_classify`'s `contract.FLAT`, and what speaks for the class of the highest
+            probability (see `models.explanation.evidence`), float32 [batch, 256, 256].
         """
         raise NotImplementedError
 
@@ -122,6 +136,19 @@ class ServedModel(tf.Module):
         """
         return self.answer(self.classify(self.transformed(image_bytes))[contract.FLAT])
 
+    def explain(self, image_bytes: tf.Tensor) -> Outputs:
+        """Classifies images, and shows what speaks for each answer.
+
+        Args:
+            image_bytes: string [batch], PNG or JPEG files.
+
+        Returns:
+            What `_predict` returns, and `heat_map`, float32 [batch, 256, 256], 0..1.
+        """
+        probabilities, evidence = self._explained(self.transformed(image_bytes))
+        outputs: Outputs = self.answer(probabilities)
+        return outputs | {contract.OUTPUT_HEAT_MAP: heat_map(evidence)}
+
     def _answer(self, probabilities: tf.Tensor) -> Outputs:
         """Probabilities float32 [batch, n] -> what `_predict` returns."""
         names = self.class_names.read_value()
@@ -133,8 +160,9 @@ class ServedModel(tf.Module):
         }
 
 
-def _function(python_function: Callable[..., Any], spec: tf.TensorSpec) -> Any:
-    return tf.function(python_function, input_signature=[spec], autograph=False)
+def traced(python_function: Callable[..., Any], *specs: tf.TensorSpec) -> Any:
+    """A function as a SavedModel holds it: traced once, for these inputs."""
+    return tf.function(python_function, input_signature=specs, autograph=False)
 
 
 def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
@@ -149,6 +177,10 @@ def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
         spec = {contract.IMAGE: tf.io.FixedLenFeature([], tf.string)}
         return model.predict(tf.io.parse_example(examples, spec)[contract.IMAGE])
 
+    @tf.function(autograph=False)
+    def explain(image_bytes: tf.Tensor) -> Outputs:
+        return model.explain(image_bytes)
+
     def named(name: str) -> tf.TensorSpec:
         return tf.TensorSpec(strings.shape, strings.dtype, name=name)
 
@@ -158,6 +190,9 @@ def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
         ),
         contract.SIGNATURE_EXAMPLES: serve_examples.get_concrete_function(
             examples=named(contract.INPUT_EXAMPLES)
+        ),
+        contract.SIGNATURE_EXPLAIN: explain.get_concrete_function(
+            image_bytes=named(contract.INPUT_IMAGES)
         ),
     }
 

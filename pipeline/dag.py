@@ -52,7 +52,9 @@ _CHAMPION_CODE = (
 _COMBINATION_CODE = (
     "components/model_combiner",
     "models/calibration.py",
+    "models/chunks.py",
     "models/combination.py",
+    "models/explanation.py",
     "models/predictions.py",
     "models/signatures.py",
     "schema/contract.py",

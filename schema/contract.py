@@ -76,12 +76,15 @@ SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no 
 SERVING_NOTE_FILE: Final = "assets.extra/cxr_serving.json"  # {"precision": "bf16" or "f32"}
 SIGNATURE_DEFAULT: Final = "serving_default"  # PNG or JPEG bytes, string [None]
 SIGNATURE_EXAMPLES: Final = "serve_examples"  # serialized tf.Example, string [None]
+SIGNATURE_EXPLAIN: Final = "explain"  # as serving_default, and a heat map beside each answer
 INPUT_IMAGES: Final = "image_bytes"
 INPUT_EXAMPLES: Final = "examples"
 OUTPUT_CLASSES: Final = "classes"  # string [None, n_classes]
 OUTPUT_PROBABILITIES: Final = "probabilities"  # float32 [None, n_classes]
 OUTPUT_PREDICTED: Final = "predicted_class"  # string [None]
 OUTPUT_ABSTAIN: Final = "abstain"  # bool [None]: too unsure to answer; ask a person
+# float32 [None, IMAGE_SIZE, IMAGE_SIZE], 0..1: what speaks for the predicted class, and where.
+OUTPUT_HEAT_MAP: Final = "heat_map"
 
 # Folder and model name of the best backbone in the serving folder.
 CHAMPION: Final = "champion"

@@ -116,22 +116,36 @@ def predict(
     ),
     model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            help="PNG file for the image with what speaks for the answer; for several images, "
+            "a folder."
+        ),
+    ] = None,
 ) -> None:
     """Classify images with a pushed model: a server's, or in this process."""
     from rich.progress import track
 
     from pipeline.console import open_console
-    from serving.prediction import files_in, print_results, raise_for
+    from serving.prediction import Prediction, files_in, print_results, raise_for
 
     files = files_in(images)
+    pictures = {}
+    if explain is not None:
+        from serving.explained import plan, write_pictures
+
+        pictures = plan(images, files, explain)
     if url is not None:
         from serving.client import Client
 
-        answers = Client(url, model).predict_files(files)
+        answers = Client(url, model).predict_files(files, explain=bool(pictures))
     else:
         from serving.local_client import predict_files
 
-        answers = predict_files(files, model_dir, model)
+        answers = predict_files(files, model_dir, model, explain=bool(pictures))
+    if pictures:
+        answers = write_pictures(answers, pictures)
     console = open_console(sys.stderr)
     shown = track(
         answers, "classifying", len(files), console=console, transient=True, disable=len(files) < 2
@@ -141,6 +155,8 @@ def predict(
         typer.echo(json.dumps([result.to_json() for result in results], indent=1))
     else:
         print_results(results)
+        if any(isinstance(result, Prediction) and result.explanation for result in results):
+            typer.echo(f"explained in {explain}")
     raise_for(results)
 
 

@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from schema import contract
 from schema.errors import InputError
-from serving.prediction import Failure, Prediction, Result, read_file
+from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
+_BATCH: Final = 8
+# A heat map is a megabyte of JSON.
+_EXPLAINED_BATCH: Final = 4
+# What TensorFlow Serving says where a model lacks the signature.
+_NO_EXPLANATION: Final = f'"{contract.SIGNATURE_EXPLAIN}" not found in signature def'
 _TRIES: Final = 6
 # Seconds before the second try; doubled at each further one. A server's Retry-After wins.
 _BACKOFF_S: Final = 0.25
@@ -59,40 +65,49 @@ class Client:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
-    def predict_files(self, files: Sequence[Path], batch_size: int = 8) -> Iterator[Result]:
+    def predict_files(
+        self, files: Sequence[Path], batch_size: int | None = None, *, explain: bool = False
+    ) -> Iterator[Result]:
         """Classifies files, in order.
 
         Args:
             files: to read.
-            batch_size: images a request. Where a request is refused, its images are sent one
-                by one, so that only those at fault go without an answer.
+            batch_size: images a request; 8, or 4 with heat maps, where None. Where a request is
+                refused, its images are sent one by one, so that only those at fault go
+                without an answer.
+            explain: whether answers come with heat maps.
 
         Raises:
             ServerError: no answer after all tries, or there is no such model.
+            InputError: the model knows no heat maps.
         """
-        for start in range(0, len(files), batch_size):
-            yield from self._batch(files[start : start + batch_size])
+        size = batch_size or (_EXPLAINED_BATCH if explain else _BATCH)
+        for start in range(0, len(files), size):
+            yield from self._batch(files[start : start + size], explain)
 
-    def _batch(self, files: Sequence[Path]) -> Iterator[Result]:
+    def _batch(self, files: Sequence[Path], explain: bool) -> Iterator[Result]:
         contents = [(file, read_file(file)) for file in files]
         readable = [(file, c) for file, c in contents if isinstance(c, bytes)]
-        answers = iter(self._classify(readable))
+        answers = iter(self._classify(readable, explain))
         for _file, content in contents:
             yield next(answers) if isinstance(content, bytes) else content
 
-    def _classify(self, images: Sequence[tuple[Path, bytes]]) -> list[Result]:
+    def _classify(self, images: Sequence[tuple[Path, bytes]], explain: bool) -> list[Result]:
         if not images:
             return []
         instances = [{"b64": base64.b64encode(content).decode()} for _, content in images]
-        response = self._post({"instances": instances})
+        asked = {"signature_name": contract.SIGNATURE_EXPLAIN} if explain else {}
+        response = self._post({**asked, "instances": instances})
         if response.status_code == requests.codes.ok:
             rows = response.json()["predictions"]
             return [_prediction(file, row) for (file, _), row in zip(images, rows, strict=True)]
         if response.status_code not in (400, 413):
             raise ServerError(f"{self._model_url}: {_said(response)}")
+        if explain and _NO_EXPLANATION in _said(response):
+            raise not_explained(self._model_url)
         if len(images) == 1:
             return [Failure(images[0][0], f"the server refuses it: {_said(response)}")]
-        return [result for image in images for result in self._classify([image])]
+        return [result for image in images for result in self._classify([image], explain)]
 
     def _post(self, body: dict[str, Any]) -> requests.Response:
         try:
@@ -105,11 +120,13 @@ class Client:
 
 def _prediction(file: Path, row: dict[str, Any]) -> Prediction:
     names = row[contract.OUTPUT_CLASSES]
+    heat_map = row.get(contract.OUTPUT_HEAT_MAP)
     return Prediction(
         file,
         row[contract.OUTPUT_PREDICTED],
         dict(zip(names, row[contract.OUTPUT_PROBABILITIES], strict=True)),
         bool(row.get(contract.OUTPUT_ABSTAIN, False)),
+        None if heat_map is None else np.asarray(heat_map, np.float32),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.runtime import prepare_environment
 from schema import contract
 from schema.errors import InputError
-from serving.prediction import Failure, Prediction, Result, read_file
+from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
 
 def latest_version(model_dir: Path, model: str) -> Path:
@@ -27,15 +27,24 @@ def latest_version(model_dir: Path, model: str) -> Path:
     return max(versions, key=lambda path: int(path.name))
 
 
-def predict_files(files: Sequence[Path], model_dir: Path, model: str) -> Iterator[Result]:
+def predict_files(
+    files: Sequence[Path], model_dir: Path, model: str, *, explain: bool = False
+) -> Iterator[Result]:
     """Classifies the files one by one.
 
+    Args:
+        files: to read.
+        model_dir: holds the models.
+        model: its name.
+        explain: whether answers come with heat maps.
+
     Raises:
-        InputError: there is no such model, or it is damaged.
+        InputError: there is no such model, it is damaged, or it knows no heat maps.
     """
     version = latest_version(model_dir, model)
     prepare_environment()
-    signature = _load_signature(version)
+    name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
+    signature = _load_signature(version, name)
     for file in files:
         content = read_file(file)
         yield content if isinstance(content, Failure) else _predict(signature, file, content)
@@ -48,6 +57,7 @@ def _predict(signature: Any, file: Path, content: bytes) -> Result:
         outputs = signature(**{contract.INPUT_IMAGES: tf.constant([content])})
     except tf.errors.InvalidArgumentError:
         return Failure(file, "is no image that the model can decode")
+    explained = contract.OUTPUT_HEAT_MAP in outputs
     names = [name.decode() for name in outputs[contract.OUTPUT_CLASSES][0].numpy()]
     values = outputs[contract.OUTPUT_PROBABILITIES][0].numpy().tolist()
     return Prediction(
@@ -55,14 +65,20 @@ def _predict(signature: Any, file: Path, content: bytes) -> Result:
         outputs[contract.OUTPUT_PREDICTED][0].numpy().decode(),
         dict(zip(names, values, strict=True)),
         bool(outputs[contract.OUTPUT_ABSTAIN][0].numpy()),
+        outputs[contract.OUTPUT_HEAT_MAP][0].numpy() if explained else None,
     )
 
 
-def _load_signature(version: Path) -> Any:
+def _load_signature(version: Path, name: str) -> Any:
     import tensorflow as tf
 
     try:
-        return tf.saved_model.load(str(version)).signatures[contract.SIGNATURE_DEFAULT]
+        signatures = tf.saved_model.load(str(version)).signatures
+        if name == contract.SIGNATURE_EXPLAIN and name not in signatures:
+            raise not_explained(str(version))
+        return signatures[name]
+    except InputError:
+        raise
     # TensorFlow says a damaged SavedModel in many ways.
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise InputError(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from schema import contract
 from schema.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 
@@ -21,21 +25,27 @@ class Prediction:
         predicted_class: its name.
         probabilities: class name -> probability.
         abstain: whether the model is too unsure, and a person has to look at it.
+        heat_map: float32 [256, 256], 0..1: what speaks for the predicted class, and where;
+            None where nobody asked for it.
+        explanation: the picture that was made of it.
     """
 
     file: Path
     predicted_class: str
     probabilities: Mapping[str, float]
     abstain: bool = False
+    heat_map: np.ndarray | None = field(default=None, compare=False, repr=False)
+    explanation: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints of it."""
-        return {
+        answer = {
             "file": str(self.file),
             "predicted_class": self.predicted_class,
             "probabilities": dict(self.probabilities),
             "abstain": self.abstain,
         }
+        return answer | ({"explanation": str(self.explanation)} if self.explanation else {})
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,14 @@ def print_results(results: Iterable[Result]) -> None:
         marks = ["yes" if answer.abstain else ""] if unsure else []
         table.add_row(str(answer.file), answer.predicted_class, *shares, *marks)
     console.print(table)
+
+
+def not_explained(model: str) -> InputError:
+    """The error about a model that was exported before heat maps were."""
+    return InputError(
+        f"explain: {model} has no signature {contract.SIGNATURE_EXPLAIN!r}; models pushed by an "
+        "earlier version have none: run the pipeline again."
+    )
 
 
 def raise_for(results: Sequence[Result]) -> None:

@@ -39,6 +39,10 @@ RUN_BY = {
     "printf": (".ci/run", "| curl -sf -d @-"),
     "make conformance": (".ci/run", "make conformance"),
     "make bench-serving": ("tests/benchmarks/test_serving.py", "served(tmp_path"),
+    ".venv/bin/cxr predict 'output/phantoms/NORMAL/NORMAL (1).png' --explain": (
+        "tests/serving/test_explained.py",
+        'cxr("predict", files[0], "--explain"',
+    ),
     ".venv/bin/cxr predict": (".ci/run", ".venv/bin/cxr predict output/phantoms/NORMAL/*.png"),
     ".venv/bin/cxr doctor": (".ci/run", ".venv/bin/cxr doctor --weights-dir"),
 }

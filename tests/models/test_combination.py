@@ -25,7 +25,9 @@ from models.combination import (
     combine,
     combine_tensors,
     fit_combination,
+    is_passed_on,
 )
+from models.explanation import heat_map
 from models.heads import build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
 from models.predictions import Predictions
@@ -224,11 +226,13 @@ def _transform_layer(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {contract.TRANSFORMED_IMAGE: pngs}
 
 
-def _signature(directory: Path) -> Callable[[Sequence[bytes]], dict[str, np.ndarray]]:
+def _signature(
+    directory: Path, name: str = contract.SIGNATURE_DEFAULT
+) -> Callable[[Sequence[bytes]], dict[str, np.ndarray]]:
     loaded = tf.saved_model.load(str(directory))
 
     def call(images: Sequence[bytes]) -> dict[str, np.ndarray]:
-        signature = loaded.signatures[contract.SIGNATURE_DEFAULT]
+        signature = loaded.signatures[name]
         outputs = signature(image_bytes=tf.constant(images, tf.string, [len(images)]))
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
@@ -332,7 +336,7 @@ def test_its_signatures_are_a_backbones(
         }
 
     assert described(tmp_path / "m") == described(members["a"])
-    assert set(described(tmp_path / "m")) == {"serving_default", "serve_examples"}
+    assert set(described(tmp_path / "m")) == {"serving_default", "serve_examples", "explain"}
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[images[4]]))
     example = tf.train.Example(features=tf.train.Features(feature={contract.IMAGE: feature}))
     loaded = tf.saved_model.load(str(tmp_path / "m"))
@@ -361,6 +365,17 @@ class _Refusing(tf.Module):
             nothing = tf.zeros([tf.shape(pixels)[0], len(CLASSES)]) + 0 * self.weights[0]
         return {contract.FLAT: nothing, contract.HIERARCHICAL: nothing}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 256, 256, 1], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+        ]
+    )
+    def evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.size(classes), 0)]):
+            nothing = pixels[..., 0] + 0 * self.weights[0]
+        return {contract.FLAT: nothing, contract.HIERARCHICAL: nothing}
+
 
 def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
     members: dict[str, Path], images: list[bytes], tmp_path: Path
@@ -378,6 +393,10 @@ def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
     np.testing.assert_allclose(p, hierarchical[[surest] * 3], atol=2e-5)
     with pytest.raises(tf.errors.InvalidArgumentError):
         call([images[surest], images[least_sure]])
+    explain = _signature(tmp_path / "m", contract.SIGNATURE_EXPLAIN)
+    assert explain([images[surest]] * 3)[contract.OUTPUT_HEAT_MAP].any()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        explain([images[surest], images[least_sure]])
     # The same where a server runs the network by itself, one image at a time.
     loaded = tf.saved_model.load(str(tmp_path / "m"))
     pixels = tf.cast(loaded.preprocess(tf.constant(images)), tf.float32)
@@ -385,6 +404,39 @@ def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
     np.testing.assert_allclose(found, hierarchical[[surest]], atol=2e-5)
     with pytest.raises(tf.errors.InvalidArgumentError):
         loaded.network(pixels[least_sure : least_sure + 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_members_that_were_asked_explain_the_answer_that_was_given(
+    kind: Kind, members: dict[str, Path], images: list[bytes], tmp_path: Path
+) -> None:
+    names = ("b", "a", "c")
+    answers = [_answers(members[name], images) for name in names]
+    threshold = float(np.median(answers[0][contract.HIERARCHICAL].max(axis=-1)))
+    rule = Rule(kind, names, threshold, 0.8)
+    directories = {name: str(path) for name, path in members.items()}
+    export(CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4), str(tmp_path / "m"))
+    explain = _signature(tmp_path / "m", contract.SIGNATURE_EXPLAIN)
+
+    expected = combine(rule, answers)
+    classes = tf.constant(expected.argmax(axis=-1), tf.int32)
+    head = contract.FLAT if kind == "ensemble" else contract.HIERARCHICAL
+    parts = []
+    for name in names:
+        loaded = tf.saved_model.load(str(members[name]))
+        pixels = tf.cast(loaded.preprocess(tf.constant(images)), tf.float32)
+        parts.append(loaded.evidence(pixels, classes)[head].numpy())
+    wanted = np.mean(parts, axis=0)
+    if kind == "cascade":
+        sure = ~is_passed_on(rule, answers)
+        assert 0 < sure.sum() < len(images)
+        wanted[sure] = parts[0][sure]
+    heat = heat_map(tf.constant(wanted)).numpy()
+    # Twenty images are more than one chunk.
+    for rows in ([], [4], list(range(20)), [7, 3, 3, 11]):
+        outputs = explain([images[row] for row in rows])
+        np.testing.assert_allclose(outputs["probabilities"], expected[rows], atol=2e-5)
+        np.testing.assert_allclose(outputs[contract.OUTPUT_HEAT_MAP], heat[rows], atol=5e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

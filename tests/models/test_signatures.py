@@ -23,7 +23,8 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 from components.featurizer.executor import Job, Prefix
 from models.boundary import CutNetwork
 from models.classifier import BackboneModel, CalibratedHead, Classifier
-from models.heads import build_head
+from models.explanation import class_score, heat_map
+from models.heads import build_head, tap_means
 from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
@@ -107,6 +108,11 @@ class Served:
         outputs = signature(image_bytes=tf.constant(images, tf.string, [len(images)]))
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
+    def explain(self, images: Sequence[bytes]) -> Outputs:
+        signature = self.loaded.signatures[contract.SIGNATURE_EXPLAIN]
+        outputs = signature(image_bytes=tf.constant(images, tf.string, [len(images)]))
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
     def call_examples(self, examples: Sequence[bytes]) -> Outputs:
         signature = self.loaded.signatures[contract.SIGNATURE_EXAMPLES]
         outputs = signature(examples=tf.constant(examples, tf.string, [len(examples)]))
@@ -165,6 +171,9 @@ class _WithVocabulary(ServedModel):
     def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
         return {contract.FLAT: tf.reduce_mean(pixels, axis=[1, 2]) * [[0.5, 0.5]]}
 
+    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._classify(pngs)[contract.FLAT], tf.ones([tf.shape(pngs)[0], 256, 256])
+
 
 def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(tmp_path: Path) -> None:
     def preprocessing(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -187,8 +196,9 @@ def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(tmp_path: Path)
     assert answers[contract.OUTPUT_PREDICTED].numpy().tolist() == [b"once", b"often"]
 
 
-def test_it_has_the_two_signatures_and_their_names_types_and_shapes(served: Served) -> None:
+def test_it_has_the_signatures_and_their_names_types_and_shapes(served: Served) -> None:
     inputs = {contract.SIGNATURE_DEFAULT: "image_bytes", contract.SIGNATURE_EXAMPLES: "examples"}
+    inputs[contract.SIGNATURE_EXPLAIN] = "image_bytes"
     assert set(served.loaded.signatures) == set(inputs)
     for name, argument in inputs.items():
         signature = served.loaded.signatures[name]
@@ -196,7 +206,10 @@ def test_it_has_the_two_signatures_and_their_names_types_and_shapes(served: Serv
         assert {k: (v.dtype, v.shape.as_list()) for k, v in arguments.items()} == {
             argument: (tf.string, [None])
         }
-        outputs = signature.structured_outputs
+        outputs = dict(signature.structured_outputs)
+        if name == contract.SIGNATURE_EXPLAIN:
+            heat = outputs.pop("heat_map")
+            assert (heat.dtype, heat.shape.as_list()) == (tf.float32, [None, 256, 256])
         assert {k: (v.dtype, v.shape.as_list()) for k, v in outputs.items()} == {
             "classes": (tf.string, [None, 3]),
             "probabilities": (tf.float32, [None, 3]),
@@ -252,6 +265,48 @@ def test_examples_get_what_their_images_get(
         np.testing.assert_array_equal(outputs[name], values)
 
 
+@pytest.mark.parametrize("count", [0, 1, 17])
+def test_explained_answers_are_the_answers_and_each_image_has_its_heat_map(
+    count: int, served: Served, images: Sequence[bytes]
+) -> None:
+    order = np.random.default_rng(count).integers(0, len(images), count)
+    files = [images[i] for i in order]
+    outputs, expected = served.explain(files), served.call(files)
+    heat = outputs.pop(contract.OUTPUT_HEAT_MAP)
+    assert set(outputs) == set(expected)
+    probabilities = expected.pop(contract.OUTPUT_PROBABILITIES)
+    np.testing.assert_allclose(
+        outputs[contract.OUTPUT_PROBABILITIES], probabilities, rtol=0, atol=ROUNDING
+    )
+    for name, values in expected.items():
+        np.testing.assert_array_equal(outputs[name], values)
+
+    assert heat.shape == (count, 256, 256)
+    for row, file in enumerate(files):
+        np.testing.assert_allclose(heat[row].max(), 1, atol=1e-6)
+        assert heat[row].min() >= 0
+        (alone,) = served.explain([file])[contract.OUTPUT_HEAT_MAP]
+        np.testing.assert_allclose(heat[row], alone, atol=1e-3)
+
+
+def test_the_heat_map_is_of_the_predicted_class_and_adds_up_to_its_score(
+    served: Served, images: Sequence[bytes]
+) -> None:
+    loaded = served.loaded
+    pixels = tf.cast(loaded.preprocess(tf.constant(images)), tf.float32)
+    probabilities = loaded.network(pixels)[contract.FLAT]
+    classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+    parts = loaded.evidence(pixels, classes)[contract.FLAT]
+    heat = served.explain(images)[contract.OUTPUT_HEAT_MAP]
+    np.testing.assert_allclose(heat, heat_map(parts), atol=1e-3)
+
+    head = served.model.classifier.heads[contract.FLAT]
+    average = tf.repeat(head(tap_means(head.model)), len(images), axis=0)
+    score = class_score(probabilities, classes) - class_score(average, classes)
+    assert np.abs(score).min() > 0.01
+    np.testing.assert_allclose(tf.reduce_sum(parts, axis=[1, 2]), score, rtol=0.02, atol=0.01)
+
+
 @pytest.mark.parametrize("fields", [{}, {contract.PATH: [b"a.png"]}, {contract.IMAGE: []}])
 def test_an_example_without_an_image_is_an_invalid_argument(
     fields: Mapping[str, Sequence[bytes]], served: Served
@@ -266,6 +321,8 @@ def test_garbage_is_an_invalid_argument(
 ) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         served.call([images[0], garbage])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served.explain([images[0], garbage])
     with pytest.raises(tf.errors.InvalidArgumentError):
         served.call_examples([_example({contract.IMAGE: [garbage]})])
     with pytest.raises(tf.errors.InvalidArgumentError):

@@ -66,6 +66,16 @@ class Member(tf.Module):
     def network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._answers(tf.reduce_mean(pixels, axis=[1, 2, 3]))
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 256, 256, 1], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+        ]
+    )
+    def evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+        parts = pixels[..., 0] * tf.cast(classes, tf.float32)[:, tf.newaxis, tf.newaxis]
+        return dict.fromkeys((contract.FLAT, contract.HIERARCHICAL), parts * self.weights[0])
+
     def _answers(self, brightness: tf.Tensor) -> dict[str, tf.Tensor]:
         distance = tf.abs(brightness[:, tf.newaxis] - [20.0, 110.0, 200.0]) / 110
         logits = -self.weights[0] * distance
