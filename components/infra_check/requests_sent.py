@@ -18,10 +18,11 @@ from models.engines import OPENVINO_BF16
 from schema import contract
 from serving.process import Server, ServerFailedError, running_server
 from serving.protocol.tensors import strings
+from serving.servables.careful_engine import ALLOWED
 from serving.servables.tensorflow_servable import TensorFlowServable
 
 # How far a probability may be from the SavedModel's own, and from what Trainer noted.
-OWN_TOLERANCE: Final = 0.02
+OWN_TOLERANCE: Final = ALLOWED
 NOTED_TOLERANCE: Final = 0.05
 _F32: Final = "f32"
 _NAME: Final = "candidate"
