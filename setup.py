@@ -35,6 +35,7 @@ setup(
         "keras-tuner[bayesian]>=1.4",
         "numpy<2",
         "scipy",
+        "pandas",
         "pillow>=10",
         "h5py",
         "openvino>=2026",
@@ -50,6 +51,11 @@ setup(
         "tensorflow-serving-api",
         "prometheus-client",
         "requests",
+        # The report.
+        "jinja2",
+        "matplotlib",
+        "scikit-learn",
+        "markdown",
         "docker",
         # The `tfx` CLI runs `pip freeze --local` inside the environment.
         "pip",
