@@ -1,0 +1,1 @@
+"""The nodes of the DAG, branch by branch; `pipeline.dag` puts them together."""

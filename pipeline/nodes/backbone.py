@@ -1,0 +1,135 @@
+"""The nodes of one backbone, from its weights to its pusher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tfx import v1 as tfx
+
+from components.champion.component import Candidate
+from components.featurizer import Featurizer
+from components.pretrained_backbone import PretrainedBackbone
+from components.radiograph_example_gen import RadiographExampleGen
+from models.backbones import get_backbone
+from models.hyperparameters import TrainingParams, taps_of_either_head
+from models.weights import WeightsSource
+from pipeline.code_digest import code_digest
+from pipeline.config import PipelineConfig
+from pipeline.engine_resolution import ResolvedEngine
+from pipeline.layout import OutputLayout
+from pipeline.nodes.sources import BACKBONE_CODE, FEATURE_CODE, PREPROCESSING_CODE
+from pipeline.nodes.verdict import verdict_branch
+from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id
+from schema import contract
+
+
+def backbone_branch(
+    name: str,
+    config: PipelineConfig,
+    weights: WeightsSource,
+    engine: ResolvedEngine,
+    example_gen: RadiographExampleGen,
+    transform: tfx.components.Transform,
+    layout: OutputLayout,
+) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
+    """The nodes of one backbone, from its weights to its pusher."""
+    params = config.training_for(name)
+    boundaries, taps = _cached(name, config, params)
+    backbone = PretrainedBackbone(
+        backbone=name,
+        weights_path=str(weights.path) if weights.path else None,
+        weights_label=weights.label,
+        weights_sha256=weights.sha256,
+        seed=config.seed,
+        code_digest=code_digest(
+            *BACKBONE_CODE, "models/pretrained.py", "components/pretrained_backbone"
+        ),
+    ).with_id(f"PretrainedBackbone.{name}")
+    featurizer = Featurizer(
+        examples=transform.outputs["transformed_examples"],
+        model=backbone.outputs["model"],
+        backbone=name,
+        boundaries=boundaries,
+        taps=taps,
+        scaling=params.scaling,
+        views=params.training_views,
+        engine=engine.name,
+        engine_version=engine.version,
+        code_digest=code_digest(
+            *PREPROCESSING_CODE, *BACKBONE_CODE, *FEATURE_CODE, "components/featurizer"
+        ),
+    ).with_id(f"Featurizer.{name}")
+    tuning = _tuning(name, config, params, featurizer, backbone)
+    trainer = tfx.components.Trainer(
+        run_fn="models.trainer.run_fn",
+        examples=featurizer.outputs["features"],
+        transform_graph=transform.outputs["transform_graph"],
+        base_model=backbone.outputs["model"],
+        hyperparameters=tuning[0].outputs[BEST_HYPERPARAMETERS] if tuning else None,
+        train_args=tfx.proto.TrainArgs(splits=[contract.SPLIT_TRAIN]),
+        eval_args=tfx.proto.EvalArgs(splits=[contract.SPLIT_EVAL]),
+        custom_config={
+            "backbone": name,
+            "classes": [c.name for c in config.data.classes],
+            "healthy": config.data.healthy_class,
+            "abstain_accuracy": config.abstain_accuracy,
+            "seed": config.seed,
+            "training": params.model_dump(mode="json"),
+            "code_digest": code_digest("models", "schema/contract.py"),
+        },
+    ).with_id(f"Trainer.{name}")
+    behind, candidate = verdict_branch(name, config, example_gen, trainer, layout)
+    return [backbone, featurizer, *tuning, trainer, *behind], candidate
+
+
+def _cached(
+    name: str, config: PipelineConfig, params: TrainingParams
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The boundaries and taps for which features are computed.
+
+    Another kind of head costs no features, since the taps of both are there.
+    """
+    row = get_backbone(name)
+    taps = taps_of_either_head(params, row)
+    if config.tuning.mode == "off":
+        return [params.boundary], taps
+    return config.tuning.boundaries_of(row), taps
+
+
+def _tuning(
+    name: str,
+    config: PipelineConfig,
+    params: TrainingParams,
+    featurizer: Featurizer,
+    backbone: PretrainedBackbone,
+) -> list[tfx.dsl.components.BaseNode]:
+    """The node whose BEST_HYPERPARAMETERS the Trainer takes, where there is one."""
+    if config.tuning.mode == "off":
+        return []
+    if config.tuning.mode == "reuse":
+        latest = tfx.dsl.Channel(
+            type=tfx.types.standard_artifacts.HyperParameters,
+            producer_component_id=tuner_id(name),
+        )
+        resolver = tfx.dsl.Resolver(
+            strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+            **{BEST_HYPERPARAMETERS: latest},
+        )
+        return [resolver.with_id(f"Tuned.{name}")]
+    tuner = tfx.components.Tuner(
+        tuner_fn="models.tuning.tuner_fn",
+        examples=featurizer.outputs["features"],
+        base_model=backbone.outputs["model"],
+        train_args=tfx.proto.TrainArgs(splits=[contract.SPLIT_TRAIN]),
+        eval_args=tfx.proto.EvalArgs(splits=[contract.SPLIT_EVAL]),
+        custom_config={
+            "backbone": name,
+            "n_classes": len(config.data.classes),
+            "seed": config.seed,
+            "training": params.model_dump(mode="json"),
+            "boundaries": list(config.tuning.boundaries_of(get_backbone(name))),
+            "trials": config.tuning.trials,
+            "code_digest": code_digest("models", "schema/contract.py"),
+        },
+    )
+    return [tuner.with_id(tuner_id(name))]

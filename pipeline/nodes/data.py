@@ -1,0 +1,57 @@
+"""The first nodes: from images to examples and their statistics."""
+
+from __future__ import annotations
+
+import tensorflow_data_validation as tfdv
+
+from components.radiograph_example_gen import RadiographExampleGen
+from pipeline.code_digest import code_digest
+from pipeline.config import PipelineConfig
+from schema import contract
+
+
+def build_example_gen(config: PipelineConfig) -> RadiographExampleGen:
+    data = config.data
+    return RadiographExampleGen(
+        data_dir=str(data.dir.resolve()),
+        metadata_csv=str(data.metadata.resolve()) if data.metadata else None,
+        classes=[{"name": c.name, "folders": c.folders} for c in data.classes],
+        seed=config.seed,
+        limits={
+            "max_bad_fraction": data.max_bad_fraction,
+            "max_pixels": data.max_pixels,
+            "min_side": data.min_side,
+        },
+        test_fraction=str(data.test_fraction),
+        eval_fraction=str(data.eval_fraction),
+        code_digest=code_digest("components/radiograph_example_gen", "schema/contract.py"),
+    )
+
+
+def statistics_options() -> tfdv.StatsOptions:
+    """Statistics over everything but the pixels, in memory that doesn't grow with the data.
+
+    TFDV collects record batches until it has `desired_batch_size` images (1,000 by
+    default), in each of 128 accumulators. The batches lack the pixels by then but keep them
+    alive, since Arrow imports a batch from C++ as one allocation. A size of 1 hands every
+    batch on as it comes; the batches themselves are as large as before.
+    """
+    return tfdv.StatsOptions(feature_allowlist=_statistics_features(), desired_batch_size=1)
+
+
+def _statistics_features() -> list[str]:
+    """Everything but the pixels."""
+    return [
+        contract.LABEL,
+        contract.LABEL_TEXT,
+        contract.PATH,
+        contract.SHA256,
+        contract.WIDTH,
+        contract.HEIGHT,
+        contract.BYTES,
+        contract.MEAN,
+        contract.STD,
+        contract.ENTROPY,
+        *contract.METADATA_TEXT_COLUMNS.values(),
+        *contract.METADATA_NUMBER_COLUMNS.values(),
+    ]

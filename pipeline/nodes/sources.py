@@ -1,0 +1,35 @@
+"""Which code the cached results of the nodes depend on.
+
+Heads and training are not among what features depend on, so that working on them costs none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PREPROCESSING_CODE: Final = ("models/preprocessing.py", "schema/contract.py")
+BACKBONE_CODE: Final = ("models/backbones.py", "schema/contract.py")
+FEATURE_CODE: Final = (
+    "models/boundary.py",
+    "models/engines.py",
+    "models/openvino_runtime.py",
+    "models/feature_records.py",
+    "models/prefix.py",
+    "models/views.py",
+)
+CHAMPION_CODE: Final = (
+    "components/champion",
+    "components/infra_check/note.py",
+    "models/choice.py",
+    "schema/contract.py",
+)
+COMBINATION_CODE: Final = (
+    "components/model_combiner",
+    "models/calibration.py",
+    "models/chunks.py",
+    "models/combination.py",
+    "models/explanation.py",
+    "models/predictions.py",
+    "models/signatures.py",
+    "schema/contract.py",
+)
