@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.runs.cli import runs_app
 from schema.errors import InputError
 from serving.cli import export_openvino, predict, serve
 
@@ -194,6 +195,7 @@ def phantoms(
     typer.echo(f"{sum(counts)} phantoms (synthetic, not medical data) in {path}")
 
 
+app.add_typer(runs_app, name="runs")
 app.command()(predict)
 app.command()(serve)
 app.command()(export_openvino)

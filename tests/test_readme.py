@@ -16,6 +16,14 @@ RUN_BY = {
     # The flags, by the configuration that they come to; the run itself by .ci/run.
     ".venv/bin/cxr run --data DIR": ("tests/pipeline/test_cli.py", "--min-accuracy"),
     ".venv/bin/cxr run --tune": ("tests/pipeline/test_tuning_runs.py", '"--tune"'),
+    ".venv/bin/cxr runs --output": (
+        "tests/pipeline/runs/test_runs_cli.py",
+        'cxr("runs", "--output", runs',
+    ),
+    ".venv/bin/cxr runs diff previous latest --output": (
+        "tests/pipeline/runs/test_runs_cli.py",
+        'cxr("runs", "diff", "previous", "latest", "--output", runs',
+    ),
     ".venv/bin/cxr study": ("tests/pipeline/study/test_study.py", '["cxr", "study", *arguments]'),
     "make study DATA=": ("tests/scripts/test_makefile.py", '"study", f"DATA={data}"'),
     ".venv/bin/cxr phantoms": ("Makefile", "/cxr phantoms --out"),

@@ -10,11 +10,20 @@ import pytest
 
 from pipeline import cli
 from pipeline.layout import OutputLayout
+from pipeline.runs.record import record_of
+from pipeline.runs.store import read_runs
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Run
 
 pytestmark = pytest.mark.slow
+
+
+def listed(output: Path) -> tuple[str, str | None]:
+    """How `cxr runs` says that the last run in a folder ended, and at which node."""
+    layout = OutputLayout(output)
+    record = record_of(read_runs(layout)[-1], layout)
+    return record.state, record.at
 
 
 def test_an_anomaly_stops_the_run_before_anything_is_trained(
@@ -30,6 +39,7 @@ def test_an_anomaly_stops_the_run_before_anything_is_trained(
     assert "female" in outcome.printed
     assert "Traceback" not in outcome.printed
     assert not any(node.startswith(("Trainer", "Transform")) for node in outcome.executed)
+    assert listed(outcome.output) == ("failed", "SchemaGate")
 
 
 def test_too_many_bad_images_exit_with_2_and_name_them(
@@ -51,6 +61,7 @@ def test_too_many_bad_images_exit_with_2_and_name_them(
     for image in bad:
         assert f"NORMAL/{image.name}" in outcome.printed
     assert not stale.exists()
+    assert listed(outcome.output) == ("failed", "RadiographExampleGen")
 
 
 def test_a_fault_of_the_program_exits_with_1_and_names_the_node(
@@ -66,3 +77,4 @@ def test_a_fault_of_the_program_exits_with_1_and_names_the_node(
     assert outcome.exit_code == cli.EXIT_ERROR
     assert "Featurizer.tiny" in outcome.printed
     assert "disk on fire" in outcome.printed
+    assert listed(outcome.output) == ("failed", "Featurizer.tiny")
