@@ -25,6 +25,7 @@ from typing_extensions import Self
 from models.backbones import BACKBONES, get_backbone
 from models.hyperparameters import TrainingParams
 from pipeline.data_config import DataConfig
+from pipeline.gate_config import GateConfig
 from pipeline.strict import Strict
 from pipeline.tuning import TuningConfig
 from schema import SCHEMA_FILE
@@ -34,32 +35,6 @@ Preset = Literal["fast", "paper", "demo"]
 PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
 Combining = Literal["ensemble", "cascade"]
 _PRESET_DIR = Path(__file__).parent / "presets"
-
-
-class GateConfig(Strict):
-    """What a model must reach to be pushed.
-
-    Attributes:
-        min_accuracy: on the whole test split.
-        against_baseline: also not worse than the last blessed model of that backbone.
-        min_wilson_lower: also the lower end of the accuracy's 95 % Wilson interval, which
-            is below 1 even with all images right; not asked for where null.
-        baseline_significance: "worse" is: significantly so at this level, in McNemar's
-            one-sided exact test on the same images. Any lower accuracy where null.
-    """
-
-    min_accuracy: float = Field(0.90, ge=0.0, le=1.0)
-    against_baseline: bool = True
-    min_wilson_lower: float | None = Field(None, ge=0.0, lt=1.0)
-    baseline_significance: float | None = Field(None, gt=0.0, lt=1.0)
-
-    @field_validator("baseline_significance")
-    @classmethod
-    def _check_comparison(cls, level: float | None, info: ValidationInfo) -> float | None:
-        # Absent where `against_baseline` itself is wrong, which is reported already.
-        if level is not None and info.data.get("against_baseline") is False:
-            raise ValueError("there is no comparison with against_baseline: false")
-        return level
 
 
 class FeaturizerConfig(Strict):
@@ -193,6 +168,19 @@ class PipelineConfig(Strict):
                     f"training.boundary: {params.boundary!r} is none of {name}'s; "
                     f"it has {', '.join(allowed)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_slices(self) -> Self:
+        names = [each.name for each in self.data.classes]
+        problems = [
+            f"gate.slices.{index}.value: {part.value!r} is no class; "
+            f"data.classes has {', '.join(names)}"
+            for index, part in enumerate(self.gate.slices)
+            if part.feature == "class" and part.value not in (None, *names)
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @model_validator(mode="after")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 import tensorflow_model_analysis as tfma
 
 from pipeline import tfma_metrics
 from pipeline.code_digest import code_digest
+from pipeline.gate_config import SLICE_FEATURES, SliceGateConfig
 from schema import contract
 
 ACCURACY: Final = "accuracy"
+# Field of the configuration, and what the names of its items' metrics begin with.
+SLICES: Final = "gate.slices"
 
 _METRICS_CODE = ("pipeline/tfma_metrics.py", "pipeline/intervals.py")
 # The floor of "not worse": a candidate with the baseline's own accuracy passes.
@@ -42,13 +47,19 @@ def _at_least(bound: float) -> tfma.MetricThreshold:
     )
 
 
-def _gated(metric: tfma.MetricConfig, threshold: tfma.MetricThreshold | None) -> tfma.MetricConfig:
-    """The metric with a threshold on the whole test split, which the empty SlicingSpec is.
+def _gated(
+    metric: tfma.MetricConfig,
+    threshold: tfma.MetricThreshold | None,
+    on: tfma.SlicingSpec | None = None,
+) -> tfma.MetricConfig:
+    """The metric with a threshold on what a SlicingSpec names; the empty one is the whole split.
 
     `MetricConfig.threshold` would gate every slice.
     """
     if threshold is not None:
-        metric.per_slice_thresholds.add(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
+        metric.per_slice_thresholds.add(
+            slicing_specs=[on or tfma.SlicingSpec()], threshold=threshold
+        )
     return metric
 
 
@@ -67,13 +78,15 @@ def _accuracy(min_accuracy: float, not_below_baseline: bool) -> tfma.MetricConfi
     return _gated(metric, threshold)
 
 
-def _own(metric: type[tfma.metrics.Metric]) -> tfma.MetricConfig:
-    """One of this project's metrics, by its import path and under its default name."""
+def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> tfma.MetricConfig:
+    """One of this project's metrics, by its import path; under its default name if it has one."""
+    # Evaluator has no custom_config: this is how an edit reaches its cache key.
+    fields["code_digest"] = code_digest(*_METRICS_CODE)
     return tfma.MetricConfig(
         class_name=metric.__name__,
         module=metric.__module__,
-        # Evaluator has no custom_config: this is how an edit reaches its cache key.
-        config=f'"code_digest": "{code_digest(*_METRICS_CODE)}"',
+        # TFMA wants an object's JSON without its braces.
+        config=json.dumps(fields)[1:-1],
     )
 
 
@@ -91,6 +104,36 @@ def _small_sample_metrics(
         p = None if level is None else _at_least(_significant(level))
         metrics.append(_gated(_own(tfma_metrics.McNemarPValue), p))
     return metrics
+
+
+def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[tfma.MetricsSpec]:
+    """An item's metrics, each named as the field that asks for it, whose bound it carries.
+
+    The bounds are taken as they are: unlike TFMA's accuracy, these metrics are float64, and
+    the quotient of two counts is the double that the same share is in the configuration.
+    """
+    for index, part in enumerate(slices):
+        feature = SLICE_FEATURES[part.feature]
+        on = (
+            tfma.SlicingSpec(feature_keys=[feature])
+            if part.value is None
+            else tfma.SlicingSpec(feature_values={feature: part.value})
+        )
+        asked = (
+            (tfma_metrics.SliceAccuracy, "min_accuracy", part.min_accuracy),
+            (tfma_metrics.SliceWilsonLower, "min_wilson_lower", part.min_wilson_lower),
+        )
+        yield tfma.MetricsSpec(
+            metrics=[
+                _gated(
+                    _own(metric, name=f"{SLICES}.{index}.{field}", min_images=part.min_images),
+                    _at_least(bound),
+                    on,
+                )
+                for metric, field, bound in asked
+                if bound is not None
+            ]
+        )
 
 
 def _per_class(n_classes: int) -> tfma.MetricsSpec:
@@ -118,8 +161,9 @@ def eval_config(
     against_baseline: bool,
     min_wilson_lower: float | None = None,
     baseline_significance: float | None = None,
+    slices: Sequence[SliceGateConfig] = (),
 ) -> tfma.EvalConfig:
-    """TFMA's configuration; what it gates, it gates on the whole test split.
+    """TFMA's configuration, with the gate in it.
 
     Args:
         n_classes: for the metrics of one class against the rest.
@@ -129,6 +173,8 @@ def eval_config(
             this, 0..1; not asked for where None.
         baseline_significance: "worse" is: significantly so at this level, 0..1, in McNemar's
             test. Where None: any lower accuracy.
+        slices: and reaching what is asked for on these parts of the test split. TFMA refuses
+            a model, too, if a part that is named by its value has no image at all.
     """
     return tfma.EvalConfig(
         model_specs=[
@@ -156,5 +202,6 @@ def eval_config(
                 ]
             ),
             _per_class(n_classes),
+            *_of_slices(slices),
         ],
     )

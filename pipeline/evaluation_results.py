@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, Final
 
 import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import validation_result_pb2
+from tensorflow_model_analysis.slicer import slicer_lib
 
-from pipeline.evaluation import ACCURACY
+from pipeline.evaluation import ACCURACY, SLICES
+from pipeline.gate_config import SLICE_FEATURES
 from pipeline.tfma_metrics import (
     CONFIDENCE_CURVE,
     MCNEMAR_P,
@@ -18,6 +21,10 @@ from pipeline.tfma_metrics import (
 )
 
 BASELINE_ACCURACY = "baseline_accuracy"
+EXAMPLE_COUNT: Final = "example_count"
+
+# ((feature, value),), as TFMA writes it; empty for the whole test split.
+SliceKey = tuple[tuple[str, Any], ...]
 
 
 def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
@@ -35,9 +42,7 @@ def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
     return tfma.load_eval_result(evaluation_uri, model_name=tfma.CANDIDATE_KEY)
 
 
-def confidence_curve(
-    evaluation_uri: str, slice_key: tuple[tuple[str, Any], ...] = ()
-) -> list[tuple[float, int, int]]:
+def confidence_curve(evaluation_uri: str, slice_key: SliceKey = ()) -> list[tuple[float, int, int]]:
     """How the candidate would fare if it answered only when sure.
 
     Coverage at a threshold is its answered images over those answered at 0.00, accuracy its
@@ -97,18 +102,32 @@ def refusal(evaluation_uri: str) -> str | None:
     verdict = tfma.load_validation_result(evaluation_uri)
     if verdict.validation_ok:
         return None
-    figures = gate_figures(evaluation_uri)
-    return "; ".join(
-        _reason(failure, figures)
-        for of_slice in verdict.metric_validations_per_slice
-        for failure in of_slice.failures
+    result, figures = candidate_result(evaluation_uri), gate_figures(evaluation_uri)
+    # Beam writes slices in any order. Here: the whole test split, which has no key, then by item.
+    failures = sorted(
+        (
+            (_slice_key(part), failure)
+            for part in verdict.metric_validations_per_slice
+            for failure in part.failures
+        ),
+        key=lambda found: (
+            bool(found[0]),
+            _item(found[1]),
+            str(found[0]),
+            found[1].metric_key.name,
+        ),
     )
+    reasons = [
+        _reason_of_slice(failure, key, _metrics(result, key)) if key else _reason(failure, figures)
+        for key, failure in failures
+    ]
+    reasons += [_missing(spec, result.config) for spec in verdict.missing_slices]
+    return "; ".join(reasons)
 
 
 def _reason(failure: validation_result_pb2.ValidationFailure, figures: dict[str, float]) -> str:
     name, threshold = failure.metric_key.name, failure.metric_threshold
-    # Six digits take back the rounding that pipeline/evaluation.py lays on the bounds.
-    bound = f"{threshold.value_threshold.lower_bound.value:.6g}"
+    bound = _bound(failure)
     accuracy = f"accuracy {figures[ACCURACY]:.4f}"
     if name == ACCURACY and threshold.HasField("change_threshold"):
         return (
@@ -129,12 +148,73 @@ def _reason(failure: validation_result_pb2.ValidationFailure, figures: dict[str,
             f"baseline got right, {figures[ONLY_CANDIDATE_RIGHT]} only the new model, McNemar's "
             f"p {figures[MCNEMAR_P]:.2g} is not above {bound} (gate.baseline_significance)"
         )
-    return f"{name}: {failure.message or failure.metric_value.double_value.value}"
+    return _other(failure)
 
 
-def _metrics(
-    result: tfma.EvalResult, slice_key: tuple[tuple[str, Any], ...] = ()
-) -> dict[str, Any]:
+def _reason_of_slice(
+    failure: validation_result_pb2.ValidationFailure, key: SliceKey, metrics: dict[str, Any]
+) -> str:
+    # The metric is named as the field of the configuration that asks for it.
+    field = failure.metric_key.name
+    if not field.startswith(f"{SLICES}."):
+        return _other(failure)
+    images = round(_number(metrics, EXAMPLE_COUNT))
+    where = " and ".join(f"{_short(name)} {value!r}" for name, value in key)
+    accuracy = (
+        f"accuracy {_number(metrics, ACCURACY):.4f} on the {images} test "
+        f"{'image' if images == 1 else 'images'} with {where}"
+    )
+    if field.endswith(".min_accuracy"):
+        return f"{accuracy} is below {_bound(failure)} ({field})"
+    begins = failure.metric_value.double_value.value
+    return (
+        f"the 95 % Wilson interval of {accuracy} begins at {begins:.4f}, "
+        f"below {_bound(failure)} ({field})"
+    )
+
+
+def _missing(spec: tfma.SlicingSpec, config: tfma.EvalConfig) -> str:
+    """Why TFMA refuses a model of which nothing is known: no image is in the slice."""
+    fields = [
+        # `gate.slices.<index>`, without the criterion: it is the value that no image has.
+        json.loads(f"{{{metric.config}}}")["name"].rpartition(".")[0]
+        for metrics_spec in config.metrics_specs
+        for metric in metrics_spec.metrics
+        for threshold in metric.per_slice_thresholds
+        if spec in threshold.slicing_specs and f'"{SLICES}.' in metric.config
+    ]
+    asked_by = ", ".join(f"{field}.value" for field in dict.fromkeys(fields))
+    values = [f"{_short(name)} {value!r}" for name, value in sorted(spec.feature_values.items())]
+    values += [f"any {_short(name)}" for name in spec.feature_keys]
+    return f"no test image has {' and '.join(values)} ({asked_by or SLICES})"
+
+
+def _bound(failure: validation_result_pb2.ValidationFailure) -> str:
+    # Six digits take back the rounding that pipeline/evaluation.py lays on the bounds.
+    return f"{failure.metric_threshold.value_threshold.lower_bound.value:.6g}"
+
+
+def _other(failure: validation_result_pb2.ValidationFailure) -> str:
+    value = failure.metric_value.double_value.value
+    return f"{failure.metric_key.name}: {failure.message or value}"
+
+
+def _item(failure: validation_result_pb2.ValidationFailure) -> int:
+    """Which of `gate.slices` asks for it; 0 where none does."""
+    return next((int(part) for part in failure.metric_key.name.split(".") if part.isdigit()), 0)
+
+
+def _short(feature: str) -> str:
+    """The configuration's name of what TFMA slices by."""
+    return next((name for name, long in SLICE_FEATURES.items() if long == feature), feature)
+
+
+def _slice_key(of_slice: validation_result_pb2.MetricsValidationForSlice) -> SliceKey:
+    key: SliceKey = slicer_lib.deserialize_slice_key(of_slice.slice_key)
+    return key
+
+
+def _metrics(result: tfma.EvalResult, slice_key: SliceKey = ()) -> dict[str, Any]:
     for key, by_output in result.slicing_metrics:
         if key == slice_key:
             metrics: dict[str, Any] = by_output[""][""]

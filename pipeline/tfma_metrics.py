@@ -91,9 +91,58 @@ class AccuracyWilsonLower(metric_types.Metric):
         Raises:
             ValueError: no such confidence.
         """
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence: {confidence} is not between 0 and 1")
-        super().__init__(_wilson_computations, name=name, confidence=confidence)
+        _check_confidence(confidence)
+        super().__init__(_accuracy_computations, name=name, confidence=confidence)
+
+
+class SliceAccuracy(metric_types.Metric):
+    """Accuracy of a slice that has enough images to be judged, else 1.0; a float64.
+
+    TFMA's thresholds know no "only with enough images": a metric that a slice lacks refuses
+    the model, and so does NaN. 1.0 is the one value that reaches every bound on an accuracy.
+    It says that nothing speaks against the model, not that all images are right.
+    """
+
+    def __init__(self, name: str, min_images: int, code_digest: str = "") -> None:
+        """TFMA calls this with the fields of `MetricConfig.config`.
+
+        Args:
+            name: of the metric.
+            min_images: that are enough, at least 1.
+            code_digest: as in AccuracyWilsonLower.
+
+        Raises:
+            ValueError: no such number of images.
+        """
+        _check_enough(min_images)
+        super().__init__(_accuracy_computations, name=name, min_images=min_images)
+
+
+class SliceWilsonLower(metric_types.Metric):
+    """`wilson_lower` of a slice that has enough images to be judged, else 1.0; a float64.
+
+    1.0 for the reason that SliceAccuracy gives; no real interval begins there.
+    """
+
+    def __init__(
+        self, name: str, min_images: int, confidence: float = 0.95, code_digest: str = ""
+    ) -> None:
+        """TFMA calls this with the fields of `MetricConfig.config`.
+
+        Args:
+            name: of the metric.
+            min_images: that are enough, at least 1.
+            confidence: of the two-sided interval, between 0 and 1.
+            code_digest: as in AccuracyWilsonLower.
+
+        Raises:
+            ValueError: no such number of images, or no such confidence.
+        """
+        _check_enough(min_images)
+        _check_confidence(confidence)
+        super().__init__(
+            _accuracy_computations, name=name, confidence=confidence, min_images=min_images
+        )
 
 
 class McNemarPValue(metric_types.Metric):
@@ -137,16 +186,19 @@ class ConfidenceCurve(metric_types.Metric):
 # `example_weighted` and `class_weights` among them, it refuses weights itself.
 
 
-def _wilson_computations(
+def _accuracy_computations(
     name: str,
-    confidence: float,
+    confidence: float | None = None,
+    min_images: int = 0,
     eval_config: tfma.EvalConfig | None = None,
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
 ) -> metric_types.MetricComputations:
     _refuse_sub_keys(name, sub_keys)
     return [
-        _computation(_Accuracy(_Judge(eval_config, model), _key(name, model), confidence))
+        _computation(
+            _Accuracy(_Judge(eval_config, model), _key(name, model), confidence, min_images)
+        )
         for model in model_names or [""]
     ]
 
@@ -178,6 +230,16 @@ def _curve_computations(
         _computation(_Curve(_Judge(eval_config, model), _key(name, model)))
         for model in model_names or [""]
     ]
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: {confidence} is not between 0 and 1")
+
+
+def _check_enough(min_images: int) -> None:
+    if min_images < 1:
+        raise ValueError(f"min_images: {min_images} is below 1")
 
 
 def _refuse_sub_keys(name: str, sub_keys: list[Any] | None) -> None:
@@ -243,12 +305,19 @@ class _Counts(beam.CombineFn):
 
 
 class _Accuracy(_Counts):
-    """[wrong, right]."""
+    """[wrong, right]; of fewer than `min_images` the value is 1.0."""
 
-    def __init__(self, judge: _Judge, key: metric_types.MetricKey, confidence: float) -> None:
+    def __init__(
+        self,
+        judge: _Judge,
+        key: metric_types.MetricKey,
+        confidence: float | None,
+        min_images: int,
+    ) -> None:
         super().__init__([key], (2,))
         self._judge = judge
         self._confidence = confidence
+        self._min_images = min_images
 
     def bin_of(self, element: metric_types.StandardMetricInputs) -> tuple[int, ...]:
         right, _ = self._judge(element)
@@ -256,7 +325,14 @@ class _Accuracy(_Counts):
 
     def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float]:
         wrong, right = accumulator.tolist()
-        return {self.keys[0]: wilson_lower(right, wrong + right, self._confidence)}
+        return {self.keys[0]: self._value(right, wrong + right)}
+
+    def _value(self, right: int, total: int) -> float:
+        if total < self._min_images:
+            return 1.0
+        if self._confidence is None:
+            return float(right / total)
+        return wilson_lower(right, total, self._confidence)
 
 
 class _Pairs(_Counts):

@@ -68,6 +68,7 @@ def _evaluation(
             against_baseline=gate.against_baseline,
             min_wilson_lower=gate.min_wilson_lower,
             baseline_significance=gate.baseline_significance,
+            slices=gate.slices,
         ),
     ).with_id(f"Evaluator.{name}")
     return evaluator, resolver

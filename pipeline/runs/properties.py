@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,16 @@ _GATE: Final = {
     f"{_METRICS}AccuracyWilsonLower.{_BOUND}": "gate.min_wilson_lower",
     f"{_METRICS}McNemarPValue.{_BOUND}": "gate.baseline_significance",
 }
+# And those of an item of `gate.slices`, which are a MetricsSpec of their own, behind the two
+# that are always there.
+_SLICE: Final = re.compile(r"eval_config\.metrics_specs\.(\d+)\.metrics\.(Slice\w+)\.(.+)")
+_OF_SLICE: Final = {
+    ("SliceAccuracy", _BOUND): "min_accuracy",
+    ("SliceWilsonLower", _BOUND): "min_wilson_lower",
+    ("SliceAccuracy", "config.min_images"): "min_images",
+    ("SliceWilsonLower", "config.min_images"): "min_images",
+}
+_SPECS_BEFORE: Final = 2
 
 
 def fields_of(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,7 +45,7 @@ def fields_of(properties: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in sorted(properties.items()):
         for path, leaf in _flat(name, _parsed(value)):
-            short = _GATE.get(path, path.removeprefix(_CUSTOM))
+            short = _of_the_gate(path) or path.removeprefix(_CUSTOM)
             fields[path if short in properties else short] = leaf
     return fields
 
@@ -42,6 +53,15 @@ def fields_of(properties: Mapping[str, Any]) -> dict[str, Any]:
 def is_code(field: str) -> bool:
     """Whether a field is a digest of code rather than somebody's choice."""
     return field.rpartition(".")[2] == CODE_DIGEST
+
+
+def _of_the_gate(path: str) -> str | None:
+    """The configuration's name of a field that the gate put there."""
+    found = _SLICE.fullmatch(path)
+    if found is None:
+        return _GATE.get(path)
+    field = _OF_SLICE.get((found[2], found[3]))
+    return f"gate.slices.{int(found[1]) - _SPECS_BEFORE}.{field}" if field else None
 
 
 def _parsed(value: Any) -> Any:

@@ -16,6 +16,7 @@ from pipeline.config import PRESETS, check_inputs, load_config, merge
 from schema.errors import InputError
 
 DATA = {"data": {"dir": "images"}}
+SEX = {"feature": "sex", "min_accuracy": 0.8}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -117,6 +118,22 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         (
             {"gate": {"baseline_significance": 0.05, "against_baseline": False}},
             "gate.baseline_significance",
+        ),
+        *(
+            ({"gate": {"slices": [SEX, wrong]}}, f"gate.slices.1{field}")
+            for wrong, field in (
+                ({"feature": "patient/sex", "min_accuracy": 0.5}, ".feature"),
+                ({"min_accuracy": 0.5}, ".feature"),
+                ({"feature": "sex", "value": "F"}, ": asks for nothing"),
+                (SEX | {"value": " "}, ".value"),
+                (SEX | {"value": " F"}, ".value"),
+                (SEX | {"value": 1}, ".value"),
+                (SEX | {"feature": "class", "value": "Covid"}, ".value"),
+                (SEX | {"min_accuracy": 1.1}, ".min_accuracy"),
+                (SEX | {"min_wilson_lower": 1.0}, ".min_wilson_lower"),
+                (SEX | {"min_images": 0}, ".min_images"),
+                (SEX | {"max_images": 9}, ".max_images"),
+            )
         ),
         ({"featurizer": {"engine": "openvno"}}, "featurizer.engine"),
         ({"featurizer": {"precision": "f16"}}, "featurizer.precision"),
@@ -222,6 +239,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_an_unknown_preset_is_named() -> None:
     with pytest.raises(InputError, match="quick"):
         load_config(preset="quick", overrides=DATA)
+
+
+def test_slices_of_the_gate_have_defaults() -> None:
+    slices = [{"feature": "class", "value": "Normal", "min_wilson_lower": 0.5}, SEX]
+    one, every = load_config(overrides=merge(DATA, {"gate": {"slices": slices}})).gate.slices
+    assert (one.value, one.min_accuracy, one.min_wilson_lower) == ("Normal", None, 0.5)
+    assert one.min_images == every.min_images == 10
+    assert (every.value, every.min_accuracy, every.min_wilson_lower) == (None, 0.8, None)
 
 
 def test_fractions_stay_exact() -> None:

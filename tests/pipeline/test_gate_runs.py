@@ -22,6 +22,8 @@ UNTRAINED: dict[str, Any] = {
 # Stopped early: some images worse than the default, by less than chance may make.
 HASTY: dict[str, Any] = {"training": {"learning_rate": 0.003, "epochs": 15}}
 LEVEL = 0.05
+# Who guesses doesn't get nine of ten right of each of three classes.
+EACH_CLASS: dict[str, Any] = {"feature": "class", "min_accuracy": 0.9, "min_images": 1}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Judged:
     tolerated: Outcome
     uncertain: Outcome
     alone: Outcome
+    unfair: Outcome
+    too_small: Outcome
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,7 @@ def judged(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """
     output = tmp_path_factory.mktemp("judged") / "output"
     lax: dict[str, Any] = {"min_accuracy": 0.0}
+    alone = lax | {"against_baseline": False}
     tolerant = lax | {"baseline_significance": LEVEL}
     # The same number for both: an accuracy of 0.7 is not yet an interval from 0.7 on.
     strict = {"min_accuracy": 0.7, "min_wilson_lower": 0.7}
@@ -57,7 +62,12 @@ def judged(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Judged:
         slightly_worse=run(output, config=HASTY | {"gate": lax}),
         tolerated=run(output, config=HASTY | {"gate": tolerant}),
         uncertain=run(output, config={"gate": strict}),
-        alone=run(output, config=UNTRAINED | {"gate": lax | {"against_baseline": False}}),
+        alone=run(output, config=UNTRAINED | {"gate": alone}),
+        unfair=run(output, config=UNTRAINED | {"gate": alone | {"slices": [EACH_CLASS]}}),
+        too_small=run(
+            output,
+            config=UNTRAINED | {"gate": alone | {"slices": [EACH_CLASS | {"min_images": 19}]}},
+        ),
     )
 
 
@@ -148,3 +158,35 @@ def test_a_worse_model_is_blessed_where_the_baseline_does_not_count(judged: Judg
     assert judged.alone.summary["models"]["tiny"]["blessed"] is True
     assert judged.alone.exit_code == cli.EXIT_PUSHED, judged.alone.printed
     assert judged.good.served.items() < judged.alone.served.items()
+
+
+def test_a_class_that_is_read_badly_refuses_the_model_and_is_named(judged: Judged) -> None:
+    passed, refused = (run.summary["models"]["tiny"] for run in (judged.alone, judged.unfair))
+    assert refused["confusion"] == passed["confusion"]
+    assert refused["blessed"] is False
+    assert judged.unfair.exit_code == cli.EXIT_NONE_BLESSED, judged.unfair.printed
+    assert judged.unfair.served == judged.alone.served
+    right = {
+        name: (row[index], sum(row))
+        for index, (name, row) in enumerate(
+            zip(judged.unfair.summary["data"]["classes"], refused["confusion"], strict=True)
+        )
+    }
+    bad = {name: counts for name, counts in right.items() if counts[0] < 0.9 * counts[1]}
+    assert bad
+    assert refused["refused_because"] == "; ".join(
+        f"accuracy {correct / total:.4f} on the {total} test images with class {name!r} is below "
+        "0.9 (gate.slices.0.min_accuracy)"
+        for name, (correct, total) in sorted(bad.items())
+    )
+    assert f"tiny is not blessed: {refused['refused_because']}." in judged.unfair.printed
+
+
+def test_classes_with_too_few_images_are_not_judged(judged: Judged) -> None:
+    model = judged.too_small.summary["models"]["tiny"]
+    assert model["total"] == 18
+    assert model["refused_because"] is None
+    assert model["blessed"] is True
+    assert judged.too_small.exit_code == cli.EXIT_PUSHED, judged.too_small.printed
+    # Another gate is no reason to train again.
+    assert "Trainer.tiny" in judged.too_small.cached

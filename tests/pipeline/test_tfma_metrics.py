@@ -29,11 +29,19 @@ from pipeline.evaluation_results import (  # noqa: E402
     gate_figures,
     refusal,
 )
+from pipeline.gate_config import SliceGateConfig  # noqa: E402
 from schema import contract  # noqa: E402
 
 Evaluate = Callable[..., str]
 CANDIDATE, BASELINE = MODELS = tfma.CANDIDATE_KEY, tfma.BASELINE_KEY
 SLICE = contract.SLICE_FEATURES[0]
+METRICS = (
+    tfma_metrics.AccuracyWilsonLower(),
+    tfma_metrics.McNemarPValue(),
+    tfma_metrics.ConfidenceCurve(),
+    tfma_metrics.SliceAccuracy("accuracy of a slice", min_images=10),
+    tfma_metrics.SliceWilsonLower("wilson lower of a slice", min_images=10),
+)
 # Sums of quarters: ties of two classes come up, and probabilities that are thresholds.
 QUARTERS = [(a / 4, b / 4, (4 - a - b) / 4) for a in range(5) for b in range(5 - a)]
 answers = st.sampled_from(QUARTERS) | st.tuples(*[st.floats(0, 1, width=32)] * 3)
@@ -196,11 +204,13 @@ def test_the_metrics_of_a_test_split_as_large_as_the_papers(evaluate: Evaluate) 
 @given(
     rows=st.lists(images, min_size=1, max_size=30),
     groups=st.lists(st.integers(0, 3), min_size=30, max_size=30),
-    metric=st.sampled_from(["AccuracyWilsonLower", "McNemarPValue", "ConfidenceCurve"]),
+    metric=st.sampled_from(METRICS),
 )
-def test_merged_parts_are_the_whole(rows: list[Image], groups: list[int], metric: str) -> None:
+def test_merged_parts_are_the_whole(
+    rows: list[Image], groups: list[int], metric: tfma.metrics.Metric
+) -> None:
     specs = [tfma.ModelSpec(name="new"), tfma.ModelSpec(name="old", is_baseline=True)]
-    computation, *_ = getattr(tfma_metrics, metric)().computations(
+    computation, *_ = metric.computations(
         eval_config=tfma.EvalConfig(model_specs=specs), model_names=["new", "old"]
     )
     combiner = computation.combiner
@@ -295,6 +305,19 @@ def test_the_interval_refuses_what_the_accuracy_would_pass(evaluate: Evaluate) -
     )
 
 
+def test_a_slice_is_asked_of_the_candidate_alone(evaluate: Evaluate) -> None:
+    """In the first case it is the baseline that gets none of the slice right."""
+    part = SliceGateConfig(feature="class", value="M", min_accuracy=0.9)
+    right, wrong = (0.8, 0.1, 0.1), (0.1, 0.1, 0.8)
+    better = [Image(0, right, right, "F")] * 10 + [Image(0, right, wrong, "M")] * 10
+    assert refusal(evaluate(better, slices=[part])) is None
+    still_bad = [Image(0, right, wrong, "F")] * 10 + [Image(0, wrong, wrong, "M")] * 10
+    assert refusal(evaluate(still_bad, slices=[part])) == (
+        "accuracy 0.0000 on the 10 test images with class 'M' is below 0.9 "
+        "(gate.slices.0.min_accuracy)"
+    )
+
+
 @pytest.mark.parametrize("label", [[3], [-1], [0, 1], []])
 def test_what_is_no_class_index_is_refused(label: list[int]) -> None:
     (computation,) = tfma_metrics.ConfidenceCurve().computations()
@@ -306,10 +329,10 @@ def test_what_is_no_class_index_is_refused(label: list[int]) -> None:
         combiner.add_input(combiner.create_accumulator(), element)
 
 
-@pytest.mark.parametrize("metric", ["AccuracyWilsonLower", "McNemarPValue", "ConfidenceCurve"])
-def test_a_metric_is_of_all_classes(metric: str) -> None:
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_is_of_all_classes(metric: tfma.metrics.Metric) -> None:
     with pytest.raises(ValueError, match="binarize"):
-        getattr(tfma_metrics, metric)().computations(sub_keys=[metric_types.SubKey(class_id=0)])
+        metric.computations(sub_keys=[metric_types.SubKey(class_id=0)])
 
 
 def test_an_edit_of_the_metrics_changes_the_evaluators_parameters(

@@ -61,6 +61,7 @@ def test_the_gates_names_are_those_that_the_evaluation_leads_to() -> None:
     from google.protobuf import json_format
 
     from pipeline.evaluation import eval_config
+    from pipeline.gate_config import SliceGateConfig
 
     config = eval_config(
         n_classes=3,
@@ -68,9 +69,20 @@ def test_the_gates_names_are_those_that_the_evaluation_leads_to() -> None:
         against_baseline=True,
         min_wilson_lower=0.8,
         baseline_significance=0.05,
+        slices=[
+            SliceGateConfig(feature="sex", value="F", min_accuracy=0.6, min_images=5),
+            SliceGateConfig(feature="view", min_accuracy=0.7, min_wilson_lower=0.4),
+        ],
     )
     text = json_format.MessageToJson(config, preserving_proto_field_name=True)
     fields = fields_of({"eval_config": text})
     assert fields["gate.min_accuracy"] == pytest.approx(0.9)
     assert fields["gate.min_wilson_lower"] == 0.8
     assert fields["gate.baseline_significance"] == pytest.approx(0.05)
+    assert {name: value for name, value in fields.items() if name.startswith("gate.slices")} == {
+        "gate.slices.0.min_accuracy": 0.6,
+        "gate.slices.0.min_images": 5,
+        "gate.slices.1.min_accuracy": 0.7,
+        "gate.slices.1.min_wilson_lower": 0.4,
+        "gate.slices.1.min_images": 10,
+    }

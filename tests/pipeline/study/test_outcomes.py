@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import GateConfig, PipelineConfig, load_config
+from pipeline.config import PipelineConfig, load_config
+from pipeline.gate_config import GateConfig
 from pipeline.runtime import prepare_environment
 
 prepare_environment()

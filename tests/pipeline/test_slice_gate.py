@@ -1,0 +1,193 @@
+"""The gate on slices: what TFMA computes, judges and writes, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.runtime import prepare_environment
+
+prepare_environment()
+
+import tensorflow_model_analysis as tfma  # noqa: E402
+from tensorflow_model_analysis.evaluators import metrics_validator  # noqa: E402
+from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
+
+from pipeline import tfma_metrics  # noqa: E402
+from pipeline.evaluation import eval_config  # noqa: E402
+from pipeline.evaluation_results import candidate_result, refusal  # noqa: E402
+from pipeline.gate_config import SLICE_FEATURES, SliceGateConfig  # noqa: E402
+from pipeline.intervals import wilson  # noqa: E402
+from schema import contract  # noqa: E402
+
+# (sex, view, right answers, images)
+Group = tuple[str, str, int, int]
+Judge = Callable[..., str]
+
+
+def _slice(**fields: Any) -> SliceGateConfig:
+    return SliceGateConfig.model_validate(fields)
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """Lets TFMA evaluate answers to such images; the rest of the gate is open."""
+
+    def call(groups: list[Group], *slices: SliceGateConfig) -> str:
+        rows = [
+            {
+                contract.LABEL: 0,
+                contract.OUTPUT_PROBABILITIES: [0.8, 0.2] if number < right else [0.2, 0.8],
+                contract.SEX: sex,
+                contract.VIEW: view,
+            }
+            for sex, view, right, images in groups
+            for number in range(images)
+        ]
+        config = eval_config(n_classes=2, min_accuracy=0.0, against_baseline=False, slices=slices)
+        folder = str(tmp_path_factory.mktemp("evaluation"))
+        tfma.analyze_raw_data(pd.DataFrame(rows), config, output_path=folder)
+        return folder
+
+    return call
+
+
+def test_the_slice_that_is_too_bad_is_named(judge: Judge) -> None:
+    """18 of 20 reach 0.9 exactly, 13 of 20 don't; the whole is 31 of 40."""
+    groups = [("F", "PA", 18, 20), ("M", "PA", 13, 20)]
+    assert refusal(judge(groups, _slice(feature="sex", min_accuracy=0.9))) == (
+        "accuracy 0.6500 on the 20 test images with sex 'M' is below 0.9 "
+        "(gate.slices.0.min_accuracy)"
+    )
+    assert refusal(judge(groups, _slice(feature="sex", value="F", min_accuracy=0.9))) is None
+
+
+def test_each_criterion_of_each_item_is_judged_by_itself(judge: Judge) -> None:
+    """The interval of 9 of 9 begins at 9 / (9 + z²), z = 1.96; that of 5 of 10 at 0.2366."""
+    groups = [("F", "PA", 9, 9), ("M", "AP", 5, 10)]
+    evaluation = judge(
+        groups,
+        _slice(feature="sex", value="F", min_accuracy=1, min_wilson_lower=0.75, min_images=9),
+        _slice(feature="view", value="AP", min_accuracy=0.5, min_wilson_lower=0.3),
+    )
+    assert refusal(evaluation) == (
+        "the 95 % Wilson interval of accuracy 1.0000 on the 9 test images with sex 'F' begins at "
+        "0.7009, below 0.75 (gate.slices.0.min_wilson_lower); "
+        "the 95 % Wilson interval of accuracy 0.5000 on the 10 test images with view 'AP' begins "
+        "at 0.2366, below 0.3 (gate.slices.1.min_wilson_lower)"
+    )
+
+
+def test_too_few_images_are_not_judged(judge: Judge) -> None:
+    groups = [("F", "PA", 0, 4), ("M", "PA", 30, 30)]
+    criteria = {"min_accuracy": 0.9, "min_wilson_lower": 0.5}
+    evaluation = judge(groups, _slice(feature="sex", min_images=5, **criteria))
+    assert refusal(evaluation) is None
+    metrics = dict(candidate_result(evaluation).slicing_metrics)[((contract.SEX, "F"),)][""][""]
+    assert metrics["accuracy"]["doubleValue"] == 0.0
+    assert metrics["gate.slices.0.min_accuracy"]["doubleValue"] == 1.0
+    assert metrics["gate.slices.0.min_wilson_lower"]["doubleValue"] == 1.0
+    said = refusal(judge(groups, _slice(feature="sex", min_images=4, **criteria)))
+    assert said is not None
+    assert said.count("on the 4 test images with sex 'F'") == 2
+
+
+def test_a_value_that_no_image_has_refuses_and_is_said(judge: Judge) -> None:
+    """TFMA does so itself, however few images would be too few."""
+    groups = [("F", "PA", 3, 3), ("M", "PA", 1, 1)]
+    ap = _slice(feature="view", value="AP", min_accuracy=0.1)
+    assert refusal(judge(groups, ap)) == "no test image has view 'AP' (gate.slices.0.value)"
+    low = _slice(feature="sex", value="M", min_accuracy=0.5, min_images=1)
+    assert refusal(judge(groups, low, ap, ap)) == (
+        "no test image has view 'AP' (gate.slices.1.value, gate.slices.2.value)"
+    )
+
+
+def test_a_reason_for_one_image_reads_well(judge: Judge) -> None:
+    said = refusal(judge([("F", "PA", 0, 1)], _slice(feature="sex", min_accuracy=1, min_images=1)))
+    assert said is not None
+    assert said.startswith("accuracy 0.0000 on the 1 test image with sex 'F' is below 1 ")
+
+
+def _value(metric: metric_types.Metric, right: int, total: int) -> float:
+    (computation,) = metric.computations(model_names=[""])
+    combiner = computation.combiner
+    accumulators = []
+    for number in range(total):
+        label = np.array([0 if number < right else 1])
+        element = metric_types.StandardMetricInputs(labels=label, predictions=np.array([0.9, 0.1]))
+        accumulators.append(combiner.add_input(combiner.create_accumulator(), element))
+    merged = combiner.merge_accumulators(accumulators)
+    (value,) = combiner.extract_output(merged).values()
+    return float(value)
+
+
+counts = st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(counts=counts, min_images=st.integers(1, 80))
+def test_the_metrics_are_the_slices_or_reach_every_bound(
+    counts: tuple[int, int], min_images: int
+) -> None:
+    right, total = counts
+    accuracy = _value(tfma_metrics.SliceAccuracy("a", min_images), right, total)
+    lower = _value(tfma_metrics.SliceWilsonLower("w", min_images), right, total)
+    if total < min_images:
+        assert accuracy == lower == 1.0
+    else:
+        assert accuracy == right / total
+        assert lower == wilson(right, total)[0] < 1.0
+
+
+@given(percent=st.integers(0, 100), images=st.integers(1, 40))
+def test_a_share_that_just_reaches_its_bound_passes_and_an_image_fewer_does_not(
+    percent: int, images: int
+) -> None:
+    """All of it in float64: there is no rounding to take back, as there is for TFMA's own."""
+    right, total = percent * images, 100 * images
+    # What a person writes, not what division gives.
+    bound = float(f"{percent // 100}.{percent % 100:02d}")
+    config = eval_config(
+        n_classes=2,
+        min_accuracy=0.0,
+        against_baseline=False,
+        slices=[_slice(feature="sex", value="F", min_accuracy=bound)],
+    )
+    config = tfma.utils.update_eval_config_with_defaults(config)
+
+    def passes(right: int) -> bool:
+        key = metric_types.MetricKey(name="gate.slices.0.min_accuracy")
+        others = {
+            metric_types.MetricKey(name="accuracy"): 1.0,
+            metric_types.MetricKey(name="accuracy_wilson_lower"): 1.0,
+        }
+        metrics = {**others, key: _exact(right, total)}
+        result = metrics_validator.validate_metrics((((contract.SEX, "F"),), metrics), config)
+        return bool(result.validation_ok)
+
+    assert passes(right)
+    assert right == 0 or not passes(right - 1)
+
+
+def _exact(right: int, total: int) -> float:
+    (computation,) = tfma_metrics.SliceAccuracy("a", 10).computations(model_names=[""])
+    (value,) = computation.combiner.extract_output(np.array([total - right, right])).values()
+    return float(value)
+
+
+@pytest.mark.parametrize("metric", ["SliceAccuracy", "SliceWilsonLower"])
+def test_fewer_than_one_image_is_no_slice(metric: str) -> None:
+    with pytest.raises(ValueError, match="min_images"):
+        getattr(tfma_metrics, metric)("m", 0)
+
+
+def test_the_short_names_are_those_of_what_tfma_slices_by() -> None:
+    assert tuple(SLICE_FEATURES.values()) == contract.SLICE_FEATURES
+    columns = {name: long for name, long in SLICE_FEATURES.items() if name != "class"}
+    assert columns.items() <= contract.METADATA_TEXT_COLUMNS.items()
