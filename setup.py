@@ -20,7 +20,7 @@ setup(
     # added later is then found without installing anew.
     package_dir={"": "."},
     package_data={
-        "": ["py.typed"],
+        "": ["py.typed", "*.j2"],
         "schema": ["*.pbtxt"],
         "pipeline": ["presets/*.yaml"],
     },

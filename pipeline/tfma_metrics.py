@@ -17,13 +17,14 @@ from scipy.stats import binomtest
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.utils import model_util
 
-from pipeline.intervals import wilson
-
-WILSON_LOWER: Final = "accuracy_wilson_lower"
-MCNEMAR_P: Final = "mcnemar_p"
-ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
-ONLY_BASELINE_RIGHT: Final = "mcnemar_only_baseline_right"
-CONFIDENCE_CURVE: Final = "confidence_curve"
+from models.intervals import wilson
+from schema.contract import (
+    CONFIDENCE_CURVE,
+    MCNEMAR_P,
+    ONLY_BASELINE_RIGHT,
+    ONLY_CANDIDATE_RIGHT,
+    WILSON_LOWER,
+)
 
 # 0.00, 0.01 … 1.00. Divided, not summed up: 0.29 is what a user's 0.29 is.
 CONFIDENCE_THRESHOLDS: Final[np.ndarray] = np.arange(101) / 100

@@ -78,7 +78,9 @@ def backbone_branch(
             "code_digest": code_digest("models", "schema/contract.py"),
         },
     ).with_id(f"Trainer.{name}")
-    behind, candidate = verdict_branch(name, config, example_gen, trainer, layout)
+    behind, candidate = verdict_branch(
+        name, config, example_gen, trainer, layout, backbone.outputs["model"]
+    )
     return [backbone, featurizer, *tuning, trainer, *behind], candidate
 
 

@@ -20,7 +20,15 @@ FEATURE_CODE: Final = (
 CHAMPION_CODE: Final = (
     "components/champion",
     "components/infra_check/note.py",
+    "components/model_card/beside.py",
     "models/choice.py",
+    "schema/contract.py",
+)
+MODEL_CARD_CODE: Final = (
+    "components/evaluation_results.py",
+    "components/model_card",
+    "components/model_card/card.md.j2",
+    "models/intervals.py",
     "schema/contract.py",
 )
 COMBINATION_CODE: Final = (

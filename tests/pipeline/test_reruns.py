@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-JUDGED = {"Evaluator.tiny", "Pusher.tiny", "Champion", "Pusher.champion"}
+JUDGED = {"Evaluator.tiny", "ModelCard.tiny", "Pusher.tiny", "Champion", "Pusher.champion"}
 
 
 def test_a_rerun_computes_what_changed_and_what_depends_on_it(run: Run, tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ import tensorflow as tf  # noqa: E402
 import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 
-from pipeline import tfma_metrics  # noqa: E402
-from pipeline.evaluation import eval_config  # noqa: E402
-from pipeline.evaluation_results import (  # noqa: E402
+from components.evaluation_results import (  # noqa: E402
     candidate_result,
     confidence_curve,
     gate_figures,
     refusal,
 )
+from pipeline import tfma_metrics  # noqa: E402
+from pipeline.evaluation import eval_config  # noqa: E402
 from schema import contract  # noqa: E402
 
 Evaluate = Callable[..., str]
