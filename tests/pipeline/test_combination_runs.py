@@ -139,6 +139,76 @@ def test_a_combinations_lineage_leads_to_the_one_split(two_runs: tuple[Outcome, 
     assert of_member == of_ensemble == of_cascade
 
 
+def _cards(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Model -> its card, from beside the pushed version."""
+    pushed = {name: model["pushed_to"] for name, model in outcome.summary["models"].items()}
+    pushed[contract.CHAMPION] = outcome.summary["champion_pushed_to"]
+    return {
+        name: json.loads(
+            Path(folder, contract.EXTRA_ASSETS, contract.MODEL_CARD_DATA_FILE).read_text()
+        )
+        for name, folder in pushed.items()
+    }
+
+
+def test_every_pushed_model_has_its_card_beside_it(two_runs: tuple[Outcome, Outcome]) -> None:
+    first, _ = two_runs
+    summary, cards = first.summary, _cards(first)
+    assert set(cards) == {*MODELS, contract.CHAMPION}
+    assert cards[contract.CHAMPION] == cards[summary["champion"]]
+    for name in MODELS:
+        card, model = cards[name], summary["models"][name]
+        assert card["notice"] == "Not for diagnosis."
+        assert card["model"]["name"] == name
+        assert card["model"]["classes"] == summary["data"]["classes"]
+        assert card["model"]["seed"] == summary["seed"]
+        assert card["model"]["preset"] == summary["preset"]
+        assert card["model"]["versions"]["tfx"] == summary["tfx_version"]
+        assert card["recipe"]["weights"] == model["weights"]
+        assert card["recipe"]["members"] == model["members"]
+        assert card["recipe"]["training"] == model["training"]
+        assert card["data"]["manifest_digest"] == summary["data"]["digest"]
+        for one in card["data"]["classes"]:
+            counts = {split: row[one["name"]] for split, row in summary["data"]["counts"].items()}
+            assert one["splits"] == counts
+            assert one["sources"] == {"phantom": sum(counts.values())}
+        results = card["results"]
+        assert results["accuracy"] == {
+            "count": model["correct"],
+            "total": model["total"],
+            "value": model["accuracy"],
+            "wilson95": model["wilson95"],
+        }
+        assert results["confusion"] == model["confusion"]
+        assert results["abstaining"]["threshold"] == model["abstain"]["threshold"]
+        assert results["abstaining"]["judged_at"] == model["abstain"]["judged_at"]
+        assert results["abstaining"]["answered"]["value"] == model["abstain"]["coverage"]
+        assert results["abstaining"]["right"]["value"] == model["abstain"]["accuracy"]
+        assert card["gate"]["figures"] == model["gate"]
+        assert card["gate"]["blessed"] == model["blessed"]
+        assert card["gate"]["refused_because"] is None
+        sizes = {part["value"]: part["accuracy"] for part in results["slices"]}
+        for index, class_name in enumerate(card["model"]["classes"]):
+            row = model["confusion"][index]
+            assert (sizes[class_name]["count"], sizes[class_name]["total"]) == (row[index], 6)
+
+
+def test_the_page_beside_the_model_is_the_nodes_and_the_artifact_is_untouched(
+    two_runs: tuple[Outcome, Outcome],
+) -> None:
+    first, _ = two_runs
+    artifacts = OutputLayout(first.output).artifacts
+    for name in MODELS:
+        (card,) = (artifacts / f"ModelCard.{name}" / "model_card").iterdir()
+        page = (card / contract.MODEL_CARD_FILE).read_text()
+        assert page.startswith(f"# Model card: {name}\n")
+        beside = Path(first.summary["models"][name]["pushed_to"], contract.EXTRA_ASSETS)
+        assert (beside / contract.MODEL_CARD_FILE).read_text() == page
+        node = f"Combiner.{name}" if name in ("ensemble", "cascade") else f"Trainer.{name}"
+        assert (artifacts / node / "model").is_dir()
+        assert not list((artifacts / node / "model").rglob(contract.EXTRA_ASSETS))
+
+
 def test_a_second_run_computes_nothing(two_runs: tuple[Outcome, Outcome]) -> None:
     first, second = two_runs
     assert second.executed == set()
