@@ -210,10 +210,12 @@ class Population:
 
 @dataclass(frozen=True)
 class BySource:
-    """How many images someone names rightly who knows their source, and nothing else.
+    """How far an image's source gives its class away, counted over all splits.
 
-    Always answering the class that most images of the source have; `chance` is what always
-    answering the largest class gets right.
+    Attributes:
+        right: images whose class is named by "the class that most images of the source have".
+        chance: images whose class is named by always saying the largest class.
+        total: images.
     """
 
     right: int
