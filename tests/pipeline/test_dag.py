@@ -106,8 +106,8 @@ def test_two_backbones_or_more_are_combined_as_configured(
         assert found & {"ensemble", "cascade"} == set(kinds)
     candidates = [*fields.get("backbones", BACKBONES), *kinds]
     inputs = set(nodes["Champion"].inputs.inputs)
-    kinds = ("model", "run", "blessing", "card")
-    assert inputs == {f"{kind}_{name}" for kind in kinds for name in candidates}
+    per_candidate = ("model", "run", "blessing", "card")
+    assert inputs == {f"{key}_{name}" for key in per_candidate for name in candidates}
 
 
 def test_a_combination_is_made_of_all_backbones_and_is_judged_like_one(tmp_path: Path) -> None:

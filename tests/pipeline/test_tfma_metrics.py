@@ -22,10 +22,12 @@ import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 
 from components.evaluation_results import (  # noqa: E402
+    SliceCount,
     candidate_result,
     confidence_curve,
     gate_figures,
     refusal,
+    slice_counts,
 )
 from pipeline import tfma_metrics  # noqa: E402
 from pipeline.evaluation import eval_config  # noqa: E402
@@ -173,9 +175,13 @@ def test_the_metrics_are_those_of_the_raw_predictions(
 ) -> None:
     evaluation = evaluate(test_split)
     _check(evaluation, test_split)
-    for group in {image.group for image in test_split}:
+    counted = []
+    for group in sorted({image.group for image in test_split}):
         part = [image for image in test_split if image.group == group]
         _check(evaluation, part, **{SLICE: group})
+        right = sum(_right(image, image.candidate) for image in part)
+        counted.append(SliceCount(SLICE, group, right, len(part)))
+    assert slice_counts(evaluation) == counted
 
 
 def test_the_metrics_of_a_test_split_as_large_as_the_papers(evaluate: Evaluate) -> None:
