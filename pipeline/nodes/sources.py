@@ -28,6 +28,7 @@ MODEL_CARD_CODE: Final = (
     "components/evaluation_results.py",
     "components/model_card",
     "components/model_card/card.md.j2",
+    "components/radiograph_example_gen/manifest.py",
     "models/intervals.py",
     "schema/contract.py",
 )
