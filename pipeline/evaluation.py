@@ -7,13 +7,17 @@ from typing import Final
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from pipeline import tfma_metrics
+from pipeline import answers_metric, tfma_metrics
 from pipeline.code_digest import code_digest
 from schema import contract
 
 ACCURACY: Final = "accuracy"
 
-_METRICS_CODE = ("pipeline/tfma_metrics.py", "pipeline/intervals.py")
+_METRICS_CODE = (
+    "pipeline/answers_metric.py",
+    "pipeline/tfma_metrics.py",
+    "pipeline/intervals.py",
+)
 # The floor of "not worse": a candidate with the baseline's own accuracy passes.
 _NOT_WORSE = 0.0
 
@@ -85,6 +89,7 @@ def _small_sample_metrics(
     metrics = [
         _gated(_own(tfma_metrics.AccuracyWilsonLower), lower),
         _own(tfma_metrics.ConfidenceCurve),
+        _own(answers_metric.Answers),
     ]
     if against_baseline:
         level = baseline_significance
