@@ -23,6 +23,7 @@ setup(
         "": ["py.typed"],
         "schema": ["*.pbtxt"],
         "pipeline": ["presets/*.yaml"],
+        "components": ["*/templates/*"],
     },
     install_requires=[
         "tfx[kfp]>=1.16,<1.17",

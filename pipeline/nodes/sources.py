@@ -33,3 +33,13 @@ COMBINATION_CODE: Final = (
     "models/signatures.py",
     "schema/contract.py",
 )
+REPORT_CODE: Final = (
+    "components/report",
+    "models/backbones.py",
+    "models/calibration.py",
+    "pipeline/answers_metric.py",
+    "pipeline/evaluation_results.py",
+    "pipeline/intervals.py",
+    "serving/explained.py",
+    "schema/contract.py",
+)

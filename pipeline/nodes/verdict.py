@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tfx import v1 as tfx
 
 from components.baseline_resolver import LatestOtherBlessedStrategy
@@ -15,13 +17,26 @@ from pipeline.layout import OutputLayout
 from schema import contract
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A model with its verdict.
+
+    Attributes:
+        candidate: what Champion chooses from.
+        evaluation: Evaluator's `evaluation`.
+    """
+
+    candidate: Candidate
+    evaluation: tfx.types.BaseChannel
+
+
 def verdict_branch(
     name: str,
     config: PipelineConfig,
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
-) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
+) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """What stands behind every model: baseline, evaluation, pusher."""
     evaluator, resolver = _evaluation(name, config, example_gen, model_from)
     infra = infra_validation(name, config.infra_validation, example_gen, model_from)
@@ -33,7 +48,8 @@ def verdict_branch(
         blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_blessing,
     )
-    return [resolver, evaluator, *([infra] if infra else []), pusher], candidate
+    judged = Judged(candidate, evaluator.outputs["evaluation"])
+    return [resolver, evaluator, *([infra] if infra else []), pusher], judged
 
 
 def _evaluation(

@@ -42,11 +42,12 @@ def test_every_answer_is_kept_whatever_worker_saw_the_image(
     merged = combiner.extract_output(combiner.merge_accumulators(workers))
     kept = {key.name: value for key, value in merged.items()}
     expected = sorted(
-        (_digest(index).decode(), label, *answer) for index, (label, answer, _) in enumerate(seen)
+        (_digest(index).decode(), [float(label), *answer])
+        for index, (label, answer, _) in enumerate(seen)
     )
-    assert kept[ANSWERED_IMAGES].tolist() == [row[0] for row in expected]
+    assert kept[ANSWERED_IMAGES].tolist() == [digest for digest, _ in expected]
     # Exactly: a float32 is a float64.
-    assert kept[ANSWERS].tolist() == [[float(value) for value in row[1:]] for row in expected]
+    assert kept[ANSWERS].tolist() == [row for _, row in expected]
 
 
 def test_answers_are_of_all_classes() -> None:

@@ -56,6 +56,7 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
         "Transform",
         "Champion",
         "Pusher.champion",
+        "Report",
         *(f"{node}.{name}" for node in (*per_backbone, "Pusher") for name in BACKBONES),
         *(f"{node}.{kind}" for node in PER_COMBINATION for kind in ("ensemble", "cascade")),
     }

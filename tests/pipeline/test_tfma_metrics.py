@@ -184,7 +184,7 @@ def test_the_metrics_are_those_of_the_raw_predictions(
     kept = read_answers(evaluation)
     answered = zip(kept.sha256, kept.labels, kept.probabilities.tolist(), strict=True)
     assert list(answered) == sorted(
-        (digest_of(index), image.label, np.float32(image.candidate).tolist())
+        (digest_of(index), image.label, np.array(image.candidate, np.float32).tolist())
         for index, image in enumerate(test_split)
     )
     for group in {image.group for image in test_split}:
