@@ -23,6 +23,7 @@ setup(
         "": ["py.typed", "*.j2"],
         "schema": ["*.pbtxt"],
         "pipeline": ["presets/*.yaml"],
+        "components": ["*/templates/*.css", "*/templates/*.j2"],
     },
     install_requires=[
         "tfx[kfp]>=1.16,<1.17",

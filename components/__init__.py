@@ -1,1 +1,1 @@
-"""Custom TFX components, a folder each; and the reader of TFMA's result that they share."""
+"""Custom TFX components, a folder each; and what they share: TFMA's result, versions."""

@@ -7,11 +7,16 @@ from typing import Final
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from pipeline import tfma_metrics
+from pipeline import answers_metric, tfma_metrics
 from pipeline.code_digest import code_digest
 from schema import contract
 
-_METRICS_CODE: Final = ("pipeline/tfma_metrics.py", "models/intervals.py", "schema/contract.py")
+_METRICS_CODE: Final = (
+    "models/intervals.py",
+    "pipeline/answers_metric.py",
+    "pipeline/tfma_metrics.py",
+    "schema/contract.py",
+)
 # The floor of "not worse": a candidate with the baseline's own accuracy passes.
 _NOT_WORSE = 0.0
 
@@ -83,6 +88,7 @@ def _small_sample_metrics(
     metrics = [
         _gated(_own(tfma_metrics.AccuracyWilsonLower), lower),
         _own(tfma_metrics.ConfidenceCurve),
+        _own(answers_metric.Answers),
     ]
     if against_baseline:
         level = baseline_significance

@@ -74,7 +74,12 @@ def read_run(layout: OutputLayout) -> RunOutputs:
     found: dict[tuple[str, str], metadata_store_pb2.Artifact] = {}
     if run is None:
         return RunOutputs(found)
-    outputs = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+    outputs = (
+        metadata_store_pb2.Event.OUTPUT,
+        metadata_store_pb2.Event.DECLARED_OUTPUT,
+        # Of resolvers.
+        metadata_store_pb2.Event.INTERNAL_OUTPUT,
+    )
     for execution in store.get_executions_by_context(run.id):
         node = _node_id(store, execution.id)
         for event in store.get_events_by_execution_ids([execution.id]):

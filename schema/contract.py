@@ -61,6 +61,8 @@ MCNEMAR_P: Final = "mcnemar_p"
 ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
 ONLY_BASELINE_RIGHT: Final = "mcnemar_only_baseline_right"
 CONFIDENCE_CURVE: Final = "confidence_curve"
+ANSWERED_IMAGES: Final = "answers_sha256"  # text [images], and beside it, in the same order:
+ANSWERS: Final = "answers"  # float64 [images, 1 + classes], label and probabilities
 
 # What Transform adds.
 TRANSFORMED_IMAGE: Final = "image/uint8_png"  # bytes, lossless PNG, IMAGE_SIZE², 1 channel

@@ -16,6 +16,7 @@ RUN_BY = {
     # The flags, by the configuration that they come to; the run itself by .ci/run.
     ".venv/bin/cxr run --data DIR": ("tests/pipeline/test_cli.py", "--min-accuracy"),
     ".venv/bin/cxr run --tune": ("tests/pipeline/test_tuning_runs.py", '"--tune"'),
+    ".venv/bin/cxr report": ("tests/pipeline/test_report_runs.py", '"report", "--output"'),
     ".venv/bin/cxr study": ("tests/pipeline/study/test_study.py", '["cxr", "study", *arguments]'),
     "make study DATA=": ("tests/scripts/test_makefile.py", '"study", f"DATA={data}"'),
     ".venv/bin/cxr phantoms": ("Makefile", "/cxr phantoms --out"),

@@ -27,7 +27,6 @@ CHAMPION_CODE: Final = (
 MODEL_CARD_CODE: Final = (
     "components/evaluation_results.py",
     "components/model_card",
-    "components/model_card/card.md.j2",
     "components/radiograph_example_gen/manifest.py",
     "models/intervals.py",
     "schema/contract.py",
@@ -40,5 +39,14 @@ COMBINATION_CODE: Final = (
     "models/explanation.py",
     "models/predictions.py",
     "models/signatures.py",
+    "schema/contract.py",
+)
+REPORT_CODE: Final = (
+    "components/evaluation_results.py",
+    "components/report",
+    "models/backbones.py",
+    "models/calibration.py",
+    "models/intervals.py",
+    "serving/explained.py",
     "schema/contract.py",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tfx import v1 as tfx
 
 from components.baseline_resolver import LatestOtherBlessedStrategy
@@ -9,14 +11,27 @@ from components.champion.component import Candidate
 from components.model_card import ModelCard
 from components.radiograph_example_gen import RadiographExampleGen
 from components.serving_pusher import ServingPusher
+from components.versions import versions
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.infra_validation import infra_validation
 from pipeline.layout import OutputLayout
 from pipeline.nodes.sources import MODEL_CARD_CODE
-from pipeline.versions import versions
 from schema import contract
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model with its verdict.
+
+    Attributes:
+        candidate: what Champion chooses from.
+        evaluation: Evaluator's `evaluation`.
+    """
+
+    candidate: Candidate
+    evaluation: tfx.types.BaseChannel
 
 
 def verdict_branch(
@@ -26,7 +41,7 @@ def verdict_branch(
     model_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
     pretrained: tfx.types.BaseChannel | None = None,
-) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
+) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """What stands behind every model: baseline, evaluation, card, pusher.
 
     Args:
@@ -64,7 +79,8 @@ def verdict_branch(
         infra_blessing=infra_blessing,
         card=model_card,
     )
-    return [resolver, evaluator, *([infra] if infra else []), card, pusher], candidate
+    judged = Judged(candidate, evaluator.outputs["evaluation"])
+    return [resolver, evaluator, *([infra] if infra else []), card, pusher], judged
 
 
 def _evaluation(

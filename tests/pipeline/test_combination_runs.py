@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,48 +24,15 @@ CHEAP = "tinier"
 MODELS = {"tiny", CHEAP, "ensemble", "cascade"}
 
 
-def _tinier_application(include_top: bool, weights: str | None, input_tensor: Any, **_: Any) -> Any:
-    """One strided convolution, with the signature of a `keras.applications` class."""
-    import keras
-
-    assert not include_top
-    if weights is not None:
-        raise OSError(f"no {weights} weights: nobody trained this backbone")
-    layer = keras.layers.Conv2D(10, 5, strides=8, activation="relu", name="block1_conv")
-    return keras.Model(keras.utils.get_source_inputs(input_tensor), layer(input_tensor))
-
-
-@pytest.fixture(scope="module")
-def backbones(tiny_backbone: str) -> Iterator[list[str]]:
-    """The tiny backbone, and a cheaper one beside it."""
-    import keras
-
-    from models import backbones
-
-    row = dataclasses.replace(
-        backbones.get_backbone(tiny_backbone),
-        name=CHEAP,
-        application="Tinier",
-        imagenet_file="tinier_imagenet_notop.h5",
-        blocks={},
-        taps={},
-        head_taps=(backbones.TAP_LAST,),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.applications, "Tinier", _tinier_application, raising=False)
-        patch.setitem(backbones._TABLE, CHEAP, row)
-        yield [tiny_backbone, CHEAP]
-
-
 @pytest.fixture(scope="module")
 def two_runs(
-    run: Run, backbones: list[str], tmp_path_factory: pytest.TempPathFactory
+    run: Run, two_backbones: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Outcome, Outcome]:
     """The same run twice in one output folder."""
     output = tmp_path_factory.mktemp("combined") / "output"
     # What is combined needn't be good.
     config = {
-        "backbones": backbones,
+        "backbones": two_backbones,
         "gate": {"min_accuracy": 0.0},
         "training": {"learning_rate": 0.01, "epochs": 10},
     }

@@ -56,6 +56,7 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
         "Transform",
         "Champion",
         "Pusher.champion",
+        "Report",
         *(f"{n}.{name}" for n in (*per_backbone, "ModelCard", "Pusher") for name in BACKBONES),
         *(f"{node}.{kind}" for node in PER_COMBINATION for kind in ("ensemble", "cascade")),
     }
@@ -146,18 +147,6 @@ def test_a_card_stands_before_its_pusher_and_the_champion(tmp_path: Path) -> Non
         assert set(_parameter(card, "versions")) == programs
     # The champion's lies beside the model already.
     assert set(nodes["Pusher.champion"].inputs.inputs) == {"model", "model_blessing"}
-
-
-def test_the_template_is_in_the_cards_cache_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pipeline.nodes import sources, verdict
-
-    assert "components/model_card/card.md.j2" in sources.MODEL_CARD_CODE
-    before = _nodes(_config(tmp_path))
-    code = [name for name in sources.MODEL_CARD_CODE if not name.endswith(".j2")]
-    monkeypatch.setattr(verdict, "MODEL_CARD_CODE", code)
-    assert _changed(before, _nodes(_config(tmp_path))) == {"ModelCard"}
 
 
 def test_nothing_is_transformed_or_trained_before_the_schema_gate(tmp_path: Path) -> None:
