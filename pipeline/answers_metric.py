@@ -75,7 +75,10 @@ class _Collected(beam.CombineFn):
     def add_input(
         self, accumulator: dict[str, np.ndarray], element: metric_types.StandardMetricInputs
     ) -> dict[str, np.ndarray]:
-        digest = np.asarray(element.features[contract.SHA256]).reshape(-1)[0].decode("ascii")
+        digests = np.asarray(element.features.get(contract.SHA256, [])).reshape(-1)
+        if digests.size != 1:
+            raise ValueError(f"{contract.SHA256}: an example of the test split lacks it")
+        digest = digests[0].decode("ascii")
         label, probabilities = self._judge.read(element)
         accumulator[digest] = np.concatenate([[label], probabilities.astype(np.float64)])
         return accumulator

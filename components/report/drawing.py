@@ -76,7 +76,7 @@ def style() -> Iterator[None]:
 
 
 def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
-    """Turns a figure into what the page needs; same figure, same bytes.
+    """Turns a figure into what the page needs, and closes it; same figure, same bytes.
 
     Args:
         figure: made inside `style`.
@@ -91,6 +91,7 @@ def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
         figure.savefig(
             image, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None}
         )
+    plt.close(figure)
     return Picture(name, caption, alt, _inline(text.getvalue(), name, alt), image.getvalue())
 
 

@@ -54,3 +54,12 @@ def test_every_answer_is_kept_whatever_worker_saw_the_image(
 def test_answers_are_of_all_classes() -> None:
     with pytest.raises(ValueError, match="binarize"):
         Answers().computations(sub_keys=[metric_types.SubKey(class_id=0)])
+
+
+def test_an_image_without_a_digest_is_refused() -> None:
+    (computation,) = Answers().computations()
+    element = metric_types.StandardMetricInputs(
+        labels=np.array([0]), predictions=np.array([0.8, 0.1, 0.1], np.float32), features={}
+    )
+    with pytest.raises(ValueError, match=contract.SHA256):
+        computation.combiner.add_input(computation.combiner.create_accumulator(), element)

@@ -170,6 +170,12 @@ def test_the_page_needs_nothing_else(outcome: Outcome) -> None:
     assert len(pictures) == page.count("<svg ")
 
 
+def test_the_main_models_card_is_on_it(outcome: Outcome, numbers: dict[str, Any]) -> None:
+    page = _report(outcome, "index.html").read_text()
+    assert f"Model card of {numbers['champion']}" in page
+    assert page.count(numbers["digest"]) >= 1
+
+
 def test_it_is_built_again_without_the_pipeline(
     outcome: Outcome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,10 +90,11 @@ class _Oracle(tf.Module):
         return {contract.OUTPUT_PROBABILITIES: parsed[_PROBABILITIES]}
 
 
-def _serialized(image: Image) -> bytes:
+def _serialized(index: int, image: Image) -> bytes:
     example = tf.train.Example()
     feature = example.features.feature
     feature[contract.LABEL].int64_list.value.append(image.label)
+    feature[contract.SHA256].bytes_list.value.append(f"{index:064x}".encode())
     probabilities = [(1 - image.confidence) / 2] * 3
     probabilities[image.predicted] = image.confidence
     feature[_PROBABILITIES].float_list.value.extend(probabilities)
@@ -118,8 +119,8 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eval_config(n_classes=3, min_accuracy=0.9, against_baseline=False), has_baseline=False
     )
     with tf.io.TFRecordWriter(str(folder / "test.tfrecord")) as writer:
-        for image in IMAGES:
-            writer.write(_serialized(image))
+        for index, image in enumerate(IMAGES):
+            writer.write(_serialized(index, image))
     tfma.run_model_analysis(
         tfma.default_eval_shared_model(str(folder / "model"), eval_config=config),
         eval_config=config,
