@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import matplotlib as mpl
-
-mpl.use("Agg")
-
+import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.figure import Figure
+
+# Files only, whether or not there is a screen.
+mpl.use("Agg")
 
 # Okabe and Ito 2008, told apart by the colour-blind, too; without yellow, which is hard to see
 # on white, and black, which is on a dark page.
