@@ -2,7 +2,8 @@
 
     python scripts/check_reference_run.py OUTPUT
 
-Reads OUTPUT/summary.json and OUTPUT/report. Exits with 1 and a line for each thing that isn't as it must be.
+Reads OUTPUT/summary.json and OUTPUT/report. Exits with 1 and a line for each thing that isn't as
+it must be.
 `.ci/run` calls it after its run on real images.
 """
 
