@@ -20,9 +20,10 @@ setup(
     # added later is then found without installing anew.
     package_dir={"": "."},
     package_data={
-        "": ["py.typed"],
+        "": ["py.typed", "*.j2"],
         "schema": ["*.pbtxt"],
         "pipeline": ["presets/*.yaml"],
+        "components": ["*/templates/*.css", "*/templates/*.j2"],
     },
     install_requires=[
         "tfx[kfp]>=1.16,<1.17",

@@ -1,1 +1,1 @@
-"""Custom TFX components, a folder each."""
+"""Custom TFX components, a folder each; and what they share: TFMA's result, versions."""

@@ -176,6 +176,29 @@ def study(
 
 
 @app.command()
+def report(
+    output: Annotated[Path, typer.Option(help="OUTPUT of a run.")] = Path("output"),
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what TensorFlow logs, too.")
+    ] = False,
+) -> None:
+    """Build OUTPUT/report again from the last run's artifacts, without running the pipeline."""
+    from pipeline.layout import OutputLayout
+    from pipeline.runtime import logs_to, prepare_environment
+
+    layout = OutputLayout(output)
+    log = output / "logs" / "report.log"
+    if not layout.metadata.exists():
+        raise InputError(f"output: {output} holds no run; give the OUTPUT of a `cxr run`.")
+    with _naming_the_log(log, verbose), logs_to(log, verbose=verbose):
+        prepare_environment()
+        from pipeline.report_folder import rebuild_report
+
+        rebuild_report(layout)
+    typer.echo(f"{layout.report / 'index.html'}")
+
+
+@app.command()
 def phantoms(
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     per_class: Annotated[

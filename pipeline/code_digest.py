@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent
+_SUFFIXES = (".py", ".j2", ".css")
 
 
 @lru_cache
@@ -18,7 +19,7 @@ def code_digest(*paths: str) -> str:
     """SHA-256 over source files.
 
     Args:
-        paths: files or folders (their `*.py`, recursively), relative to the root that
+        paths: files or folders (their code and templates, recursively), relative to the root that
             holds `pipeline/`.
 
     Returns:
@@ -38,7 +39,7 @@ def code_digest(*paths: str) -> str:
 def _sources(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    files = sorted(path.rglob("*.py"))
+    files = sorted(file for suffix in _SUFFIXES for file in path.rglob(f"*{suffix}"))
     if not files:
         raise FileNotFoundError(f"no source code at {path}")
     return files

@@ -19,6 +19,7 @@ from pipeline.layout import PIPELINE_NAME, OutputLayout
 from pipeline.nodes.backbone import backbone_branch
 from pipeline.nodes.combination import combination_branch
 from pipeline.nodes.data import build_example_gen, statistics_options
+from pipeline.nodes.report import build_report
 from pipeline.nodes.sources import CHAMPION_CODE, PREPROCESSING_CODE
 from pipeline.nodes.verdict import build_pusher
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
@@ -60,23 +61,24 @@ def create_pipeline(
     transform.add_upstream_node(schema_gate)
 
     nodes = [example_gen, statistics_gen, schema, validator, schema_gate, transform]
-    candidates = {}
+    judged = {}
     for name in config.backbones:
-        branch, candidates[name] = backbone_branch(
+        branch, judged[name] = backbone_branch(
             name, config, weights[name], engine, example_gen, transform, layout
         )
         nodes += branch
-    backbones = dict(candidates)
+    backbones = dict(judged)
     for kind in config.combined:
-        branch, candidates[kind] = combination_branch(
+        branch, judged[kind] = combination_branch(
             kind, config, backbones, example_gen, transform, layout
         )
         nodes += branch
     champion = Champion(
-        candidates,
+        {name: model.candidate for name, model in judged.items()},
         code_digest=code_digest(*CHAMPION_CODE),
     )
     nodes += [champion, build_pusher(contract.CHAMPION, champion, champion, layout)]
+    nodes += [build_report(judged, champion, example_gen, statistics_gen, schema)]
     return tfx.dsl.Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=str(layout.artifacts),

@@ -9,16 +9,17 @@ from typing import Any, Final
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from pipeline import tfma_metrics
+from pipeline import answers_metric, tfma_metrics
 from pipeline.code_digest import code_digest
-from pipeline.gate_config import SLICE_FEATURES, SliceGateConfig
+from pipeline.gate_config import SliceGateConfig
 from schema import contract
 
-ACCURACY: Final = "accuracy"
-# Field of the configuration, and what the names of its items' metrics begin with.
-SLICES: Final = "gate.slices"
-
-_METRICS_CODE = ("pipeline/tfma_metrics.py", "pipeline/intervals.py")
+_METRICS_CODE: Final = (
+    "models/intervals.py",
+    "pipeline/answers_metric.py",
+    "pipeline/tfma_metrics.py",
+    "schema/contract.py",
+)
 # The floor of "not worse": a candidate with the baseline's own accuracy passes.
 _NOT_WORSE = 0.0
 
@@ -73,7 +74,7 @@ def _accuracy(min_accuracy: float, not_below_baseline: bool) -> tfma.MetricConfi
             )
         )
     metric = tfma.MetricConfig(
-        class_name="SparseCategoricalAccuracy", config=f'"name": "{ACCURACY}"'
+        class_name="SparseCategoricalAccuracy", config=f'"name": "{contract.ACCURACY}"'
     )
     return _gated(metric, threshold)
 
@@ -98,6 +99,7 @@ def _small_sample_metrics(
     metrics = [
         _gated(_own(tfma_metrics.AccuracyWilsonLower), lower),
         _own(tfma_metrics.ConfidenceCurve),
+        _own(answers_metric.Answers),
     ]
     if against_baseline:
         level = baseline_significance
@@ -113,7 +115,7 @@ def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[tfma.MetricsSpec]:
     the quotient of two counts is the double that the same share is in the configuration.
     """
     for index, part in enumerate(slices):
-        feature = SLICE_FEATURES[part.feature]
+        feature = contract.SLICE_NAMES[part.feature]
         on = (
             tfma.SlicingSpec(feature_keys=[feature])
             if part.value is None
@@ -126,7 +128,11 @@ def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[tfma.MetricsSpec]:
         yield tfma.MetricsSpec(
             metrics=[
                 _gated(
-                    _own(metric, name=f"{SLICES}.{index}.{field}", min_images=part.min_images),
+                    _own(
+                        metric,
+                        name=f"{contract.GATE_SLICES}.{index}.{field}",
+                        min_images=part.min_images,
+                    ),
                     _at_least(bound),
                     on,
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
@@ -10,15 +10,8 @@ from typing_extensions import Self
 from pipeline.strict import Strict
 from schema import contract
 
+# The keys of contract.SLICE_NAMES.
 SliceFeature = Literal["class", "source", "view", "sex", "age_group"]
-# As in metadata.csv, but for the class, which the folder says; -> what TFMA slices by.
-SLICE_FEATURES: Final[dict[SliceFeature, str]] = {
-    "class": contract.LABEL_TEXT,
-    "source": contract.SOURCE,
-    "view": contract.VIEW,
-    "sex": contract.SEX,
-    "age_group": contract.AGE_GROUP,
-}
 
 
 class SliceGateConfig(Strict):

@@ -37,6 +37,11 @@ class OutputLayout:
         return self.root.resolve() / "serving"
 
     @property
+    def report(self) -> Path:
+        """The last run's report: index.html, figures, numbers."""
+        return self.root.resolve() / "report"
+
+    @property
     def log(self) -> Path:
         """What TFX, TensorFlow and Beam had to say in the last run."""
         return self.root.resolve() / "logs" / "run.log"

@@ -75,6 +75,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
         from tfx import v1 as tfx
 
         from pipeline.dag import create_pipeline
+        from pipeline.report_folder import publish_report
         from pipeline.summary import latest_run, summarize, write_summary
 
     pipeline = create_pipeline(config, weights, engine)
@@ -91,6 +92,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     seconds = {**clock.seconds, "total": time.monotonic() - started}
     summary = summarize(config, layout, seconds)
     write_summary(layout, summary)
+    publish_report(layout)
     return summary
 
 

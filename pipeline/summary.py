@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -13,16 +13,17 @@ import ml_metadata as mlmd
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 
-from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
-from components.radiograph_example_gen.manifest import read_summary
-from pipeline.config import PipelineConfig
-from pipeline.evaluation_results import (
-    candidate_result,
+from components.evaluation_results import (
+    abstaining,
     confidence_curve,
+    confusion_matrix,
     gate_figures,
     refusal,
 )
-from pipeline.intervals import wilson95
+from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
+from components.radiograph_example_gen.manifest import read_summary
+from models.intervals import wilson95
+from pipeline.config import PipelineConfig
 from pipeline.layout import PIPELINE_NAME, OutputLayout
 from pipeline.metadata_store import open_store
 from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id
@@ -73,7 +74,12 @@ def read_run(layout: OutputLayout) -> RunOutputs:
     found: dict[tuple[str, str], metadata_store_pb2.Artifact] = {}
     if run is None:
         return RunOutputs(found)
-    outputs = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+    outputs = (
+        metadata_store_pb2.Event.OUTPUT,
+        metadata_store_pb2.Event.DECLARED_OUTPUT,
+        # Of resolvers.
+        metadata_store_pb2.Event.INTERNAL_OUTPUT,
+    )
     for execution in store.get_executions_by_context(run.id):
         node = _node_id(store, execution.id)
         for event in store.get_events_by_execution_ids([execution.id]):
@@ -220,48 +226,3 @@ def _read_json(uri: str, name: str) -> dict[str, Any]:
     with tf.io.gfile.GFile(os.path.join(uri, name)) as file:
         content: dict[str, Any] = json.load(file)
     return content
-
-
-def abstaining(
-    threshold: float, curve: Sequence[tuple[float, int, int]]
-) -> dict[str, float | None]:
-    """How a model fares on the test split when it abstains as it was told to.
-
-    Args:
-        threshold: chosen on the validation split; answers that are less sure are withheld.
-        curve: `confidence_curve` of the test split.
-
-    Returns:
-        `threshold`; `coverage`, the share of images that are answered, and `accuracy` of
-        those (None where there are none), both at `judged_at`: the curve's first threshold
-        that isn't lower (None above 1, where nothing is answered).
-    """
-    total = curve[0][1]
-    at_or_above = (row for row in curve if row[0] >= threshold)
-    judged_at, answered, right = next(at_or_above, (None, 0, 0))
-    return {
-        "threshold": threshold,
-        "judged_at": judged_at,
-        "coverage": answered / total,
-        "accuracy": right / answered if answered else None,
-    }
-
-
-def confusion_matrix(evaluation_uri: str, n_classes: int) -> list[list[int]]:
-    """The counts that TFMA wrote for the whole test split.
-
-    Args:
-        evaluation_uri: of Evaluator's `evaluation`.
-        n_classes: rows and columns.
-
-    Returns:
-        Rows true class, columns predicted class.
-    """
-    overall = next(plots for key, plots in candidate_result(evaluation_uri).plots if not key)
-    matrices = overall[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"]
-    counts = [[0] * n_classes for _ in range(n_classes)]
-    for entry in matrices[0]["entries"]:
-        row = int(entry.get("actualClassId", 0))
-        column = int(entry.get("predictedClassId", 0))
-        counts[row][column] = round(float(entry["numWeightedExamples"]))
-    return counts

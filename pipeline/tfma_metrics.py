@@ -17,13 +17,14 @@ from scipy.stats import binomtest
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.utils import model_util
 
-from pipeline.intervals import wilson
-
-WILSON_LOWER: Final = "accuracy_wilson_lower"
-MCNEMAR_P: Final = "mcnemar_p"
-ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
-ONLY_BASELINE_RIGHT: Final = "mcnemar_only_baseline_right"
-CONFIDENCE_CURVE: Final = "confidence_curve"
+from models.intervals import wilson
+from schema.contract import (
+    CONFIDENCE_CURVE,
+    MCNEMAR_P,
+    ONLY_BASELINE_RIGHT,
+    ONLY_CANDIDATE_RIGHT,
+    WILSON_LOWER,
+)
 
 # 0.00, 0.01 … 1.00. Divided, not summed up: 0.29 is what a user's 0.29 is.
 CONFIDENCE_THRESHOLDS: Final[np.ndarray] = np.arange(101) / 100
@@ -194,10 +195,10 @@ def _accuracy_computations(
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
 ) -> metric_types.MetricComputations:
-    _refuse_sub_keys(name, sub_keys)
+    refuse_sub_keys(name, sub_keys)
     return [
         _computation(
-            _Accuracy(_Judge(eval_config, model), _key(name, model), confidence, min_images)
+            _Accuracy(Judge(eval_config, model), _key(name, model), confidence, min_images)
         )
         for model in model_names or [""]
     ]
@@ -209,11 +210,11 @@ def _mcnemar_computations(
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
 ) -> metric_types.MetricComputations:
-    _refuse_sub_keys(name, sub_keys)
+    refuse_sub_keys(name, sub_keys)
     spec = model_util.get_baseline_model_spec(eval_config) if eval_config else None
-    baseline = _Judge(eval_config, spec.name) if spec else None
+    baseline = Judge(eval_config, spec.name) if spec else None
     return [
-        _computation(_Pairs(_Judge(eval_config, model), baseline, name))
+        _computation(_Pairs(Judge(eval_config, model), baseline, name))
         for model in model_names or [""]
         if baseline is None or model != baseline.model_name
     ]
@@ -225,9 +226,9 @@ def _curve_computations(
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
 ) -> metric_types.MetricComputations:
-    _refuse_sub_keys(name, sub_keys)
+    refuse_sub_keys(name, sub_keys)
     return [
-        _computation(_Curve(_Judge(eval_config, model), _key(name, model)))
+        _computation(_Curve(Judge(eval_config, model), _key(name, model)))
         for model in model_names or [""]
     ]
 
@@ -242,7 +243,12 @@ def _check_enough(min_images: int) -> None:
         raise ValueError(f"min_images: {min_images} is below 1")
 
 
-def _refuse_sub_keys(name: str, sub_keys: list[Any] | None) -> None:
+def refuse_sub_keys(name: str, sub_keys: list[Any] | None) -> None:
+    """Refuses to be computed class by class.
+
+    Raises:
+        ValueError: the metric stands under `binarize`.
+    """
     if sub_keys and any(sub_keys):
         raise ValueError(f"{name} is of all classes at once: not under `binarize`")
 
@@ -255,15 +261,16 @@ def _computation(combiner: _Counts) -> metric_types.MetricComputation:
     return metric_types.MetricComputation(keys=combiner.keys, preprocessors=None, combiner=combiner)
 
 
-class _Judge:
+class Judge:
     """Reads one model's answer to one image."""
 
     def __init__(self, eval_config: tfma.EvalConfig | None, model_name: str) -> None:
+        """Of the model that TFMA calls so; "" where there is only one."""
         self._eval_config = eval_config
         self.model_name = model_name
 
-    def __call__(self, element: metric_types.StandardMetricInputs) -> tuple[bool, np.float32]:
-        """Whether the answer is right, and how sure the model is of it.
+    def read(self, element: metric_types.StandardMetricInputs) -> tuple[int, np.ndarray]:
+        """The label, and the probabilities, float32 [classes].
 
         Raises:
             ValueError: the label is not one class index of the predictions.
@@ -276,8 +283,13 @@ class _Judge:
             raise ValueError(
                 f"the label {label.tolist()} is no index of one of {probabilities.size} classes"
             )
+        return int(label[0]), probabilities.astype(np.float32)
+
+    def __call__(self, element: metric_types.StandardMetricInputs) -> tuple[bool, np.float32]:
+        """Whether the answer is right, and how sure the model is of it (see `read`)."""
+        label, probabilities = self.read(element)
         predicted = int(np.argmax(probabilities))
-        return predicted == int(label[0]), np.float32(probabilities[predicted])
+        return predicted == label, probabilities[predicted]
 
 
 class _Counts(beam.CombineFn):
@@ -309,7 +321,7 @@ class _Accuracy(_Counts):
 
     def __init__(
         self,
-        judge: _Judge,
+        judge: Judge,
         key: metric_types.MetricKey,
         confidence: float | None,
         min_images: int,
@@ -338,7 +350,7 @@ class _Accuracy(_Counts):
 class _Pairs(_Counts):
     """[candidate wrong or right, baseline wrong or right]; no baseline counts as wrong."""
 
-    def __init__(self, candidate: _Judge, baseline: _Judge | None, name: str) -> None:
+    def __init__(self, candidate: Judge, baseline: Judge | None, name: str) -> None:
         counts = (ONLY_CANDIDATE_RIGHT, ONLY_BASELINE_RIGHT) if baseline else ()
         super().__init__([_key(n, candidate.model_name) for n in (name, *counts)], (2, 2))
         self._candidate = candidate
@@ -360,7 +372,7 @@ class _Pairs(_Counts):
 class _Curve(_Counts):
     """[thresholds reached, wrong or right]; 0 are reached by what is no number."""
 
-    def __init__(self, judge: _Judge, key: metric_types.MetricKey) -> None:
+    def __init__(self, judge: Judge, key: metric_types.MetricKey) -> None:
         super().__init__([key], (len(_THRESHOLDS_32) + 1, 2))
         self._judge = judge
 

@@ -44,11 +44,36 @@ METADATA_TEXT_COLUMNS: Final = {
     "source": SOURCE,
 }
 METADATA_NUMBER_COLUMNS: Final = {"age": AGE}
+# The terms under which an image may be used, by either name, the first that is filled in. They
+# are counted in the manifest, and are no feature: no model is to learn from them.
+LICENCE_COLUMNS: Final = ("licence", "license")
 
 # Features that are not fit for statistics: the pixels.
 PIXEL_FEATURES: Final = (IMAGE,)
 # What TFMA slices by, besides the whole test split.
 SLICE_FEATURES: Final = (LABEL_TEXT, SOURCE, VIEW, SEX, AGE_GROUP)
+# The configuration's names of these: as in metadata.csv, but for the class, which the folder says.
+SLICE_NAMES: Final = {
+    "class": LABEL_TEXT,
+    "source": SOURCE,
+    "view": VIEW,
+    "sex": SEX,
+    "age_group": AGE_GROUP,
+}
+# Its field of the gate on slices. What an item asks for is a metric named as the field, such as
+# gate.slices.0.min_accuracy.
+GATE_SLICES: Final = "gate.slices"
+
+# What TFMA's result calls what the gate looks at; pipeline/tfma_metrics.py computes the rest.
+ACCURACY: Final = "accuracy"
+EXAMPLE_COUNT: Final = "example_count"
+WILSON_LOWER: Final = "accuracy_wilson_lower"
+MCNEMAR_P: Final = "mcnemar_p"
+ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
+ONLY_BASELINE_RIGHT: Final = "mcnemar_only_baseline_right"
+CONFIDENCE_CURVE: Final = "confidence_curve"
+ANSWERED_IMAGES: Final = "answers_sha256"  # text [images], and beside it, in the same order:
+ANSWERS: Final = "answers"  # float64 [images, 1 + classes], label and probabilities
 
 # What Transform adds.
 TRANSFORMED_IMAGE: Final = "image/uint8_png"  # bytes, lossless PNG, IMAGE_SIZE², 1 channel
@@ -72,8 +97,13 @@ HIERARCHICAL: Final = "hierarchical"
 
 # The SavedModel.
 SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no model
-# Beside it, for `cxr serve`, where there is something to say; other servers pass it over.
+# Beside it; other servers pass it over. What `cxr serve` has to heed, where there is something.
 SERVING_NOTE_FILE: Final = "assets.extra/cxr_serving.json"  # {"precision": "bf16" or "f32"}
+# The model card (components/model_card), for people and for programs; beside a pushed model it
+# lies in this folder.
+EXTRA_ASSETS: Final = "assets.extra"
+MODEL_CARD_FILE: Final = "model_card.md"
+MODEL_CARD_DATA_FILE: Final = "model_card.json"
 SIGNATURE_DEFAULT: Final = "serving_default"  # PNG or JPEG bytes, string [None]
 SIGNATURE_EXAMPLES: Final = "serve_examples"  # serialized tf.Example, string [None]
 SIGNATURE_EXPLAIN: Final = "explain"  # as serving_default, and a heat map beside each answer

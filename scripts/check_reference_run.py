@@ -2,7 +2,8 @@
 
     python scripts/check_reference_run.py OUTPUT
 
-Reads OUTPUT/summary.json. Exits with 1 and a line for each thing that isn't as it must be.
+Reads OUTPUT/summary.json and OUTPUT/report. Exits with 1 and a line for each thing that isn't as
+it must be.
 `.ci/run` calls it after its run on real images.
 """
 
@@ -51,10 +52,25 @@ def problems(summary: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: no SavedModel in {folder}"
 
 
+def report_problems(summary: Mapping[str, Any], report: Path) -> Iterator[str]:
+    """Yields a sentence for each way in which the report isn't of the run."""
+    numbers = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    for name, model in summary["models"].items():
+        accuracy = numbers["models"][name]["accuracy"]
+        if (accuracy["count"], accuracy["total"]) != (model["correct"], model["total"]):
+            yield f"report: {name} has {accuracy}, the summary {model['correct']}"
+    if numbers["champion"] != summary["champion"]:
+        yield f"report: champion {numbers['champion']!r}, the summary {summary['champion']!r}"
+    shown = {path.stem for path in (report / "figures").glob("*.png")}
+    wanted = {f"{name}-{kind}" for name in MODELS for kind in ("confusion", "curves")}
+    if missing := sorted(wanted - shown):
+        yield f"report: figures are missing: {', '.join(missing)}"
+
+
 def main(output: str) -> int:
     """Prints what was found; returns the exit code."""
     summary = json.loads(Path(output, "summary.json").read_text(encoding="utf-8"))
-    found = list(problems(summary))
+    found = [*problems(summary), *report_problems(summary, Path(output, "report"))]
     for sentence in found:
         print(f"check_reference_run: {sentence}", file=sys.stderr)
     if not found:

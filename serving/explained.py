@@ -146,7 +146,7 @@ def overlay(image: bytes, heat: np.ndarray) -> Image.Image:
         OSError: Pillow can't decode the image.
     """
     model_size = (contract.IMAGE_SIZE, contract.IMAGE_SIZE)
-    seen = _grey(image).resize(model_size, Image.Resampling.BILINEAR)
+    seen = grey(image).resize(model_size, Image.Resampling.BILINEAR)
     shown = np.asarray(seen.resize(_SHOWN_SIZE, Image.Resampling.BICUBIC), np.float32)
     field = Image.fromarray(np.asarray(heat, np.float32))
     warmth = np.asarray(field.resize(_SHOWN_SIZE, Image.Resampling.BILINEAR))[..., np.newaxis]
@@ -161,8 +161,18 @@ def colours(heat: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(heat, steps, channel) for channel in _PLASMA.T], axis=-1)
 
 
-def _grey(content: bytes) -> Image.Image:
-    """Decodes as `models.preprocessing` does, up to rounding."""
+def grey(content: bytes) -> Image.Image:
+    """Decodes as `models.preprocessing` does, up to rounding.
+
+    Args:
+        content: PNG or JPEG file.
+
+    Returns:
+        Grey levels ("L") in the file's own size.
+
+    Raises:
+        OSError: Pillow can't decode it.
+    """
     with Image.open(io.BytesIO(content)) as image:
         if image.mode.startswith("I"):
             # 16 bits: Pillow would cut off at 255, TensorFlow keeps the high byte.

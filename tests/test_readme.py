@@ -24,6 +24,7 @@ RUN_BY = {
         "tests/pipeline/runs/test_runs_cli.py",
         'cxr("runs", "diff", "previous", "latest", "--output", runs',
     ),
+    ".venv/bin/cxr report": ("tests/pipeline/test_report_runs.py", '"report", "--output"'),
     ".venv/bin/cxr study": ("tests/pipeline/study/test_study.py", '["cxr", "study", *arguments]'),
     "make study DATA=": ("tests/scripts/test_makefile.py", '"study", f"DATA={data}"'),
     ".venv/bin/cxr phantoms": ("Makefile", "/cxr phantoms --out"),

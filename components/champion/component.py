@@ -10,6 +10,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from components.champion.executor import (
     BLESSING,
+    CARD,
     INFRA_BLESSING,
     MODEL,
     RUN,
@@ -27,12 +28,14 @@ class Candidate:
         model_run: its `model_run`, which holds the validation result.
         blessing: Evaluator's `blessing`.
         infra_blessing: of the node that had the model served; None where there is none.
+        card: ModelCard's `model_card`, for the copy; None where there is none.
     """
 
     model: channel.BaseChannel
     model_run: channel.BaseChannel
     blessing: channel.BaseChannel
     infra_blessing: channel.BaseChannel | None = None
+    card: channel.BaseChannel | None = None
 
 
 class ChampionSpec(component_spec.ComponentSpec):
@@ -47,7 +50,7 @@ class ChampionSpec(component_spec.ComponentSpec):
 
 
 def _inputs(candidates: Mapping[str, Candidate]) -> dict[str, channel.BaseChannel]:
-    """Three or four a candidate."""
+    """Three to five a candidate."""
     inputs = {}
     for name, candidate in candidates.items():
         inputs[input_key(MODEL, name)] = candidate.model
@@ -55,6 +58,8 @@ def _inputs(candidates: Mapping[str, Candidate]) -> dict[str, channel.BaseChanne
         inputs[input_key(BLESSING, name)] = candidate.blessing
         if candidate.infra_blessing is not None:
             inputs[input_key(INFRA_BLESSING, name)] = candidate.infra_blessing
+        if candidate.card is not None:
+            inputs[input_key(CARD, name)] = candidate.card
     return inputs
 
 
@@ -73,7 +78,8 @@ class Champion(base_component.BaseComponent):
     pushed model is. The maximum of several test accuracies is an optimistic estimate of
     the winner's, the more so the smaller the split (129 images, and a standard error of
     two points, in the paper's case); choosing by validation leaves the champion's test
-    accuracy honest. The gate has looked at the test split too, but only for yes or no.
+    accuracy honest. The gate has looked at the test split too, but only for yes or no; a
+    candidate's card holds test results, and is copied unread.
     """
 
     SPEC_CLASS = ChampionSpec

@@ -16,6 +16,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.infra_check.note import precision_of, write_note
+from components.model_card.beside import put_beside
 from models.choice import Score, choose
 from schema import contract
 
@@ -23,6 +24,7 @@ MODEL: Final = "model"
 RUN: Final = "run"
 BLESSING: Final = "blessing"
 INFRA_BLESSING: Final = "infra"
+CARD: Final = "card"
 # The champion's name among the candidates (also an ensemble's), on the model artifact.
 BACKBONE_PROPERTY: Final = "backbone"
 
@@ -62,6 +64,7 @@ class Executor(base_executor.BaseExecutor):
         )
         if precision := precision_of(input_dict.get(input_key(INFRA_BLESSING, winner))):
             write_note(path_utils.serving_model_dir(model.uri), precision)
+        put_beside(input_dict.get(input_key(CARD, winner)), path_utils.serving_model_dir(model.uri))
         model.set_string_custom_property(BACKBONE_PROPERTY, winner)
         _write_verdict(blessing, constants.BLESSED_FILE_NAME, blessed=True)
         logging.info("Champion: %s of %s", winner, scores)

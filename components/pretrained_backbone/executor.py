@@ -35,4 +35,6 @@ class Executor(base_executor.BaseExecutor):
             sha256=exec_properties["weights_sha256"],
         )
         model.set_string_custom_property("weights", exec_properties["weights_label"])
+        if exec_properties["weights_sha256"]:
+            model.set_string_custom_property("weights_sha256", exec_properties["weights_sha256"])
         model.set_string_custom_property("backbone", exec_properties["backbone"])

@@ -53,6 +53,8 @@ class Summary:
         patients: split → distinct patient ids.
         images_without_patient: chosen images that could not be kept with others.
         patients_in_two_splits: counted on the finished split.
+        sources: class → the metadata's `source` → chosen images; "unknown" where it is silent.
+        licences: class → licence → chosen images, likewise.
         deviations: counts that could not be met, with the reason.
         digest: sha256 over the sorted (sha256, class, split), so independent of names.
     """
@@ -70,6 +72,8 @@ class Summary:
     images_without_patient: int
     patients_in_two_splits: int
     digest: str
+    sources: dict[str, dict[str, int]]
+    licences: dict[str, dict[str, int]]
     deviations: tuple[dict[str, Any], ...] = field(default=())
 
     @property
@@ -133,6 +137,8 @@ def read_left_out(uri: str) -> list[LeftOut]:
 
 def read_summary(uri: str) -> dict[str, Any]:
     """The content of summary.json in the folder `uri`; keys as in `Summary`.
+
+    Manifests from before they were counted have no `sources` and no `licences`.
 
     Raises:
         tf.errors.NotFoundError: there is none.

@@ -18,6 +18,7 @@ from schema.errors import InputError
 FILE_COLUMN = "file"
 LABEL_COLUMN = "label"
 PATIENT_COLUMN = "patient_id"
+SOURCE_COLUMN = "source"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Row:
         label: the class it claims, "" where there is none.
         text: column → value for `contract.METADATA_TEXT_COLUMNS`; UNKNOWN where empty.
         numbers: column → value for `contract.METADATA_NUMBER_COLUMNS`, where known.
+        licence: the first of `contract.LICENCE_COLUMNS` that is filled in; else UNKNOWN.
     """
 
     line: int
@@ -37,6 +39,7 @@ class Row:
     label: str = ""
     text: Mapping[str, str] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
+    licence: str = contract.UNKNOWN
 
     @property
     def patient(self) -> str:
@@ -46,8 +49,10 @@ class Row:
 
     def agrees_with(self, other: Row) -> bool:
         """Whether both say the same of an image."""
-        mine = (self.label.casefold(), dict(self.text), dict(self.numbers))
-        return mine == (other.label.casefold(), dict(other.text), dict(other.numbers))
+        return self._says() == other._says()
+
+    def _says(self) -> tuple[object, ...]:
+        return self.label.casefold(), dict(self.text), dict(self.numbers), self.licence
 
 
 @dataclass(frozen=True)
@@ -172,10 +177,7 @@ def _parse_row(line: int, cells: Mapping[str, str]) -> tuple[Row, list[LeftOut]]
     file = posixpath.normpath(file) if file else ""
     text = {}
     for column in contract.METADATA_TEXT_COLUMNS:
-        value = cells.get(column, "")
-        # Spelled-out "Unknown" must not become one patient with thousands of images.
-        known = value and value.casefold() != contract.UNKNOWN
-        text[column] = value if known else contract.UNKNOWN
+        text[column] = _known(cells.get(column, ""))
     numbers = {}
     problems = []
     for column in contract.METADATA_NUMBER_COLUMNS:
@@ -186,7 +188,14 @@ def _parse_row(line: int, cells: Mapping[str, str]) -> tuple[Row, list[LeftOut]]
         elif value and value.casefold() != contract.UNKNOWN:
             reason = f"line {line}: {column} {value!r} is not a number ≥ 0; treated as unknown"
             problems.append(LeftOut(file, Kind.METADATA, reason))
-    return Row(line, file, cells.get(LABEL_COLUMN, ""), text, numbers), problems
+    stated = (cells.get(column, "") for column in contract.LICENCE_COLUMNS)
+    licence = _known(next(filter(None, stated), ""))
+    return Row(line, file, cells.get(LABEL_COLUMN, ""), text, numbers, licence), problems
+
+
+def _known(value: str) -> str:
+    # Spelled-out "Unknown" must not become one patient with thousands of images.
+    return value if value and value.casefold() != contract.UNKNOWN else contract.UNKNOWN
 
 
 def _parse_number(text: str) -> float | None:

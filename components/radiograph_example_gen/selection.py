@@ -7,7 +7,7 @@ once, and decides once a seed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from absl import logging
@@ -28,7 +28,9 @@ from components.radiograph_example_gen.discovery import (
 from components.radiograph_example_gen.inspection import Inspection
 from components.radiograph_example_gen.manifest import Entry, Summary, digest
 from components.radiograph_example_gen.metadata import (
+    SOURCE_COLUMN,
     Matched,
+    Row,
     match_rows,
     parse_metadata,
     read_metadata_file,
@@ -190,8 +192,31 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
         ),
         patients_in_two_splits=len(shared_between_splits(decision.split.assignment, owners)),
         digest=digest(decision.entries()),
+        sources=_counted(settings, chosen, _source_of),
+        licences=_counted(settings, chosen, _licence_of),
         deviations=tuple(asdict(item) for item in decision.split.deviations),
     )
+
+
+def _counted(
+    settings: Settings,
+    chosen: Mapping[str, Sequence[CleanImage]],
+    value_of: Callable[[Row | None], str],
+) -> dict[str, dict[str, int]]:
+    """Class → value → images of all splits."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in settings.class_names}
+    for members in chosen.values():
+        for image in members:
+            counts[image.inspection.class_name][value_of(image.row)] += 1
+    return {name: dict(sorted(values.items())) for name, values in counts.items()}
+
+
+def _source_of(row: Row | None) -> str:
+    return row.text[SOURCE_COLUMN] if row else contract.UNKNOWN
+
+
+def _licence_of(row: Row | None) -> str:
+    return row.licence if row else contract.UNKNOWN
 
 
 def _match(found: Discovery, content: bytes | None, name: str) -> Matched:

@@ -4,19 +4,64 @@ from __future__ import annotations
 
 from tfx.components import Pusher
 from tfx.dsl.components.base import executor_spec
+from tfx.proto import pusher_pb2
+from tfx.types import channel, component_spec, standard_artifacts, standard_component_specs
+from tfx.utils import json_utils
 
+from components.model_card.artifact import ModelCardFiles
 from components.serving_pusher.driver import ServingPusherDriver
-from components.serving_pusher.executor import Executor
+from components.serving_pusher.executor import MODEL_CARD, Executor
+
+
+class ServingPusherSpec(standard_component_specs.PusherSpec):
+    """Pusher's, and a model card."""
+
+    INPUTS = {
+        **standard_component_specs.PusherSpec.INPUTS,
+        MODEL_CARD: component_spec.ChannelParameter(type=ModelCardFiles, optional=True),
+    }
 
 
 class ServingPusher(Pusher):
-    """Like Pusher, with the same arguments, inputs and outputs.
+    """Like Pusher, with the same inputs and outputs, and one input more: a model card.
 
     The stock Pusher's cache knows nothing of the folder it pushed to: it says "pushed"
     after that was deleted, and after a return to an earlier model, while a later one is
-    what TensorFlow Serving serves. And where InfraCheck found that a model must be served in
-    one precision, the pushed version says so.
+    what TensorFlow Serving serves. And what belongs beside a model is pushed with it: its
+    card, and, where InfraCheck found that it must be served in one precision, a note of that.
     """
 
+    SPEC_CLASS = ServingPusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
     DRIVER_CLASS = ServingPusherDriver
+
+    def __init__(
+        self,
+        *,
+        model: channel.BaseChannel,
+        push_destination: pusher_pb2.PushDestination,
+        model_blessing: channel.BaseChannel | None = None,
+        infra_blessing: channel.BaseChannel | None = None,
+        model_card: channel.BaseChannel | None = None,
+    ) -> None:
+        """Constructs the node.
+
+        Args:
+            model: to push.
+            push_destination: a folder; in it a version's folder a push.
+            model_blessing: Evaluator's or Champion's; without one the model is pushed unasked.
+            infra_blessing: of the node that had the model served.
+            model_card: ModelCard's; it goes into the version's `assets.extra`.
+        """
+        # Past Pusher's own, which makes a spec that knows no further input.
+        super(Pusher, self).__init__(
+            spec=ServingPusherSpec(
+                model=model,
+                model_blessing=model_blessing,
+                infra_blessing=infra_blessing,
+                model_card=model_card,
+                push_destination=push_destination,
+                custom_config=json_utils.dumps(None),
+                pushed_model=channel.Channel(type=standard_artifacts.PushedModel),
+            )
+        )

@@ -1,8 +1,9 @@
-"""Pushes what InfraCheck found out along with the model."""
+"""Pushes along with the model what belongs beside it."""
 
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from tfx import types
 from tfx.components.pusher import executor
@@ -10,21 +11,27 @@ from tfx.types import standard_component_specs
 from tfx.utils import io_utils
 
 from components.infra_check.note import precision_of, write_note
+from components.model_card.beside import put_beside
+
+MODEL_CARD: Final = "model_card"
 
 
 class Executor(executor.Executor):
-    """TFX's Pusher; a model that must be served in one precision is pushed with a note of it."""
+    """TFX's Pusher; a model card and a note of the precision go into `assets.extra`."""
 
     def GetModelPath(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]
     ) -> str:
-        """The folder that is copied: the model's, or a copy of it with the note."""
+        """The folder that is copied: the model's, or a copy with what belongs beside it."""
         model: str = super().GetModelPath(input_dict)
         precision = precision_of(input_dict.get(standard_component_specs.INFRA_BLESSING_KEY))
-        if precision is None:
+        card = input_dict.get(MODEL_CARD)
+        if precision is None and not card:
             return model
         # An artifact is never written to by who reads it.
-        noted = os.path.join(self._get_tmp_dir(), "noted_model")
-        io_utils.copy_dir(model, noted)
-        write_note(noted, precision)
-        return noted
+        copied = os.path.join(self._get_tmp_dir(), "model")
+        io_utils.copy_dir(model, copied)
+        if precision is not None:
+            write_note(copied, precision)
+        put_beside(card, copied)
+        return copied

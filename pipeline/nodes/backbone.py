@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from tfx import v1 as tfx
 
-from components.champion.component import Candidate
 from components.featurizer import Featurizer
 from components.pretrained_backbone import PretrainedBackbone
 from components.radiograph_example_gen import RadiographExampleGen
@@ -18,7 +17,7 @@ from pipeline.config import PipelineConfig
 from pipeline.engine_resolution import ResolvedEngine
 from pipeline.layout import OutputLayout
 from pipeline.nodes.sources import BACKBONE_CODE, FEATURE_CODE, PREPROCESSING_CODE
-from pipeline.nodes.verdict import verdict_branch
+from pipeline.nodes.verdict import Judged, verdict_branch
 from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id
 from schema import contract
 
@@ -31,7 +30,7 @@ def backbone_branch(
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
     layout: OutputLayout,
-) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
+) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """The nodes of one backbone, from its weights to its pusher."""
     params = config.training_for(name)
     boundaries, taps = _cached(name, config, params)
@@ -78,8 +77,10 @@ def backbone_branch(
             "code_digest": code_digest("models", "schema/contract.py"),
         },
     ).with_id(f"Trainer.{name}")
-    behind, candidate = verdict_branch(name, config, example_gen, trainer, layout)
-    return [backbone, featurizer, *tuning, trainer, *behind], candidate
+    behind, judged = verdict_branch(
+        name, config, example_gen, trainer, layout, backbone.outputs["model"]
+    )
+    return [backbone, featurizer, *tuning, trainer, *behind], judged
 
 
 def _cached(

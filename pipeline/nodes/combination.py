@@ -6,33 +6,32 @@ from collections.abc import Mapping
 
 from tfx import v1 as tfx
 
-from components.champion.component import Candidate
 from components.model_combiner import ModelCombiner
 from components.radiograph_example_gen import RadiographExampleGen
 from pipeline.code_digest import code_digest
 from pipeline.config import Combining, PipelineConfig
 from pipeline.layout import OutputLayout
 from pipeline.nodes.sources import COMBINATION_CODE
-from pipeline.nodes.verdict import verdict_branch
+from pipeline.nodes.verdict import Judged, verdict_branch
 
 
 def combination_branch(
     kind: Combining,
     config: PipelineConfig,
-    backbones: Mapping[str, Candidate],
+    backbones: Mapping[str, Judged],
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
     layout: OutputLayout,
-) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
+) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """The nodes of an ensemble or a cascade of the backbones' models."""
     combiner = ModelCombiner(
         kind=kind,
-        models={name: backbone.model for name, backbone in backbones.items()},
-        runs={name: backbone.model_run for name, backbone in backbones.items()},
+        models={name: backbone.candidate.model for name, backbone in backbones.items()},
+        runs={name: backbone.candidate.model_run for name, backbone in backbones.items()},
         transform_graph=transform.outputs["transform_graph"],
         classes=[c.name for c in config.data.classes],
         abstain_accuracy=config.abstain_accuracy,
         code_digest=code_digest(*COMBINATION_CODE),
     ).with_id(f"Combiner.{kind}")
-    behind, candidate = verdict_branch(kind, config, example_gen, combiner, layout)
-    return [combiner, *behind], candidate
+    behind, judged = verdict_branch(kind, config, example_gen, combiner, layout)
+    return [combiner, *behind], judged

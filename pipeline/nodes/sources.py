@@ -20,7 +20,15 @@ FEATURE_CODE: Final = (
 CHAMPION_CODE: Final = (
     "components/champion",
     "components/infra_check/note.py",
+    "components/model_card/beside.py",
     "models/choice.py",
+    "schema/contract.py",
+)
+MODEL_CARD_CODE: Final = (
+    "components/evaluation_results.py",
+    "components/model_card",
+    "components/radiograph_example_gen/manifest.py",
+    "models/intervals.py",
     "schema/contract.py",
 )
 COMBINATION_CODE: Final = (
@@ -31,5 +39,14 @@ COMBINATION_CODE: Final = (
     "models/explanation.py",
     "models/predictions.py",
     "models/signatures.py",
+    "schema/contract.py",
+)
+REPORT_CODE: Final = (
+    "components/evaluation_results.py",
+    "components/report",
+    "models/backbones.py",
+    "models/calibration.py",
+    "models/intervals.py",
+    "serving/explained.py",
     "schema/contract.py",
 )

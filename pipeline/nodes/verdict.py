@@ -1,18 +1,37 @@
-"""What stands behind every model: baseline, evaluation, pusher."""
+"""What stands behind every model: baseline, evaluation, card, pusher."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from tfx import v1 as tfx
 
 from components.baseline_resolver import LatestOtherBlessedStrategy
 from components.champion.component import Candidate
+from components.model_card import ModelCard
 from components.radiograph_example_gen import RadiographExampleGen
 from components.serving_pusher import ServingPusher
+from components.versions import versions
+from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.infra_validation import infra_validation
 from pipeline.layout import OutputLayout
+from pipeline.nodes.sources import MODEL_CARD_CODE
 from schema import contract
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model with its verdict.
+
+    Attributes:
+        candidate: what Champion chooses from.
+        evaluation: Evaluator's `evaluation`.
+    """
+
+    candidate: Candidate
+    evaluation: tfx.types.BaseChannel
 
 
 def verdict_branch(
@@ -21,19 +40,47 @@ def verdict_branch(
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
-) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
-    """What stands behind every model: baseline, evaluation, pusher."""
+    pretrained: tfx.types.BaseChannel | None = None,
+) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
+    """What stands behind every model: baseline, evaluation, card, pusher.
+
+    Args:
+        name: of the model.
+        config: of the run.
+        example_gen: whose test split judges.
+        model_from: Trainer or ModelCombiner.
+        layout: of the output folder.
+        pretrained: PretrainedBackbone's `model`; a combination has none.
+    """
     evaluator, resolver = _evaluation(name, config, example_gen, model_from)
     infra = infra_validation(name, config.infra_validation, example_gen, model_from)
     infra_blessing = infra.outputs["blessing"] if infra else None
-    pusher = build_pusher(name, model_from, evaluator, layout, infra_blessing)
+    card = ModelCard(
+        name=name,
+        classes=[c.name for c in config.data.classes],
+        seed=config.seed,
+        preset=config.preset,
+        gate=config.gate.model_dump(mode="json"),
+        versions=versions(),
+        code_digest=code_digest(*MODEL_CARD_CODE),
+        model_run=model_from.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        blessing=evaluator.outputs["blessing"],
+        manifest=example_gen.outputs["manifest"],
+        pretrained=pretrained,
+        infra_blessing=infra_blessing,
+    ).with_id(f"ModelCard.{name}")
+    model_card = card.outputs["model_card"]
+    pusher = build_pusher(name, model_from, evaluator, layout, infra_blessing, model_card)
     candidate = Candidate(
         model=model_from.outputs["model"],
         model_run=model_from.outputs["model_run"],
         blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_blessing,
+        card=model_card,
     )
-    return [resolver, evaluator, *([infra] if infra else []), pusher], candidate
+    judged = Judged(candidate, evaluator.outputs["evaluation"])
+    return [resolver, evaluator, *([infra] if infra else []), card, pusher], judged
 
 
 def _evaluation(
@@ -80,12 +127,17 @@ def build_pusher(
     blessing_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
     infra_blessing: tfx.types.BaseChannel | None = None,
+    model_card: tfx.types.BaseChannel | None = None,
 ) -> ServingPusher:
-    """The node that pushes a blessed model into the serving folder, under its name."""
+    """The node that pushes a blessed model into the serving folder, under its name.
+
+    Champion's model has its card and its note beside it already.
+    """
     return ServingPusher(
         model=model_from.outputs["model"],
         model_blessing=blessing_from.outputs["blessing"],
         infra_blessing=infra_blessing,
+        model_card=model_card,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
                 base_directory=str(layout.serving / name)

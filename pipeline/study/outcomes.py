@@ -10,10 +10,10 @@ import numpy as np
 
 from models.choice import Score, choose
 from models.combination import combine, fit_combination, is_passed_on
+from models.intervals import wilson95
 from models.predictions import aligned
 from pipeline.config import Combining, PipelineConfig
 from pipeline.gate_config import GateConfig
-from pipeline.intervals import wilson95
 from pipeline.study.results import SeedResult
 from schema import contract
 

@@ -35,6 +35,14 @@ def test_an_edit_or_a_new_file_changes_it_and_a_note_does_not(root: Path) -> Non
     assert _digest("pkg") != added
 
 
+@pytest.mark.parametrize("name", ["page.html.j2", "style.css"])
+def test_templates_are_code(root: Path, name: str) -> None:
+    before = _digest("pkg")
+    (root / "pkg" / "templates").mkdir()
+    (root / "pkg" / "templates" / name).write_text("")
+    assert _digest("pkg") != before
+
+
 def test_the_order_of_the_paths_does_not_matter(root: Path) -> None:
     (root / "c.py").write_text("")
     assert _digest("pkg", "c.py") == _digest("c.py", "pkg")

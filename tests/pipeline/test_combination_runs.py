@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,48 +24,15 @@ CHEAP = "tinier"
 MODELS = {"tiny", CHEAP, "ensemble", "cascade"}
 
 
-def _tinier_application(include_top: bool, weights: str | None, input_tensor: Any, **_: Any) -> Any:
-    """One strided convolution, with the signature of a `keras.applications` class."""
-    import keras
-
-    assert not include_top
-    if weights is not None:
-        raise OSError(f"no {weights} weights: nobody trained this backbone")
-    layer = keras.layers.Conv2D(10, 5, strides=8, activation="relu", name="block1_conv")
-    return keras.Model(keras.utils.get_source_inputs(input_tensor), layer(input_tensor))
-
-
-@pytest.fixture(scope="module")
-def backbones(tiny_backbone: str) -> Iterator[list[str]]:
-    """The tiny backbone, and a cheaper one beside it."""
-    import keras
-
-    from models import backbones
-
-    row = dataclasses.replace(
-        backbones.get_backbone(tiny_backbone),
-        name=CHEAP,
-        application="Tinier",
-        imagenet_file="tinier_imagenet_notop.h5",
-        blocks={},
-        taps={},
-        head_taps=(backbones.TAP_LAST,),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.applications, "Tinier", _tinier_application, raising=False)
-        patch.setitem(backbones._TABLE, CHEAP, row)
-        yield [tiny_backbone, CHEAP]
-
-
 @pytest.fixture(scope="module")
 def two_runs(
-    run: Run, backbones: list[str], tmp_path_factory: pytest.TempPathFactory
+    run: Run, two_backbones: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Outcome, Outcome]:
     """The same run twice in one output folder."""
     output = tmp_path_factory.mktemp("combined") / "output"
     # What is combined needn't be good.
     config = {
-        "backbones": backbones,
+        "backbones": two_backbones,
         "gate": {"min_accuracy": 0.0},
         "training": {"learning_rate": 0.01, "epochs": 10},
     }
@@ -137,6 +102,76 @@ def test_a_combinations_lineage_leads_to_the_one_split(two_runs: tuple[Outcome, 
     )
     assert len(of_member.held_out.hashes) == 18
     assert of_member == of_ensemble == of_cascade
+
+
+def _cards(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Model -> its card, from beside the pushed version."""
+    pushed = {name: model["pushed_to"] for name, model in outcome.summary["models"].items()}
+    pushed[contract.CHAMPION] = outcome.summary["champion_pushed_to"]
+    return {
+        name: json.loads(
+            Path(folder, contract.EXTRA_ASSETS, contract.MODEL_CARD_DATA_FILE).read_text()
+        )
+        for name, folder in pushed.items()
+    }
+
+
+def test_every_pushed_model_has_its_card_beside_it(two_runs: tuple[Outcome, Outcome]) -> None:
+    first, _ = two_runs
+    summary, cards = first.summary, _cards(first)
+    assert set(cards) == {*MODELS, contract.CHAMPION}
+    assert cards[contract.CHAMPION] == cards[summary["champion"]]
+    for name in MODELS:
+        card, model = cards[name], summary["models"][name]
+        assert card["notice"] == "Not for diagnosis."
+        assert card["model"]["name"] == name
+        assert card["model"]["classes"] == summary["data"]["classes"]
+        assert card["model"]["seed"] == summary["seed"]
+        assert card["model"]["preset"] == summary["preset"]
+        assert card["model"]["versions"]["tfx"] == summary["tfx_version"]
+        assert card["recipe"]["weights"] == model["weights"]
+        assert card["recipe"]["members"] == model["members"]
+        assert card["recipe"]["training"] == model["training"]
+        assert card["data"]["manifest_digest"] == summary["data"]["digest"]
+        for one in card["data"]["classes"]:
+            counts = {split: row[one["name"]] for split, row in summary["data"]["counts"].items()}
+            assert one["splits"] == counts
+            assert one["sources"] == {"phantom": sum(counts.values())}
+        results = card["results"]
+        assert results["accuracy"] == {
+            "count": model["correct"],
+            "total": model["total"],
+            "value": model["accuracy"],
+            "wilson95": model["wilson95"],
+        }
+        assert results["confusion"] == model["confusion"]
+        assert results["abstaining"]["threshold"] == model["abstain"]["threshold"]
+        assert results["abstaining"]["judged_at"] == model["abstain"]["judged_at"]
+        assert results["abstaining"]["answered"]["value"] == model["abstain"]["coverage"]
+        assert results["abstaining"]["right"]["value"] == model["abstain"]["accuracy"]
+        assert card["gate"]["figures"] == model["gate"]
+        assert card["gate"]["blessed"] == model["blessed"]
+        assert card["gate"]["refused_because"] is None
+        sizes = {part["value"]: part["accuracy"] for part in results["slices"]}
+        for index, class_name in enumerate(card["model"]["classes"]):
+            row = model["confusion"][index]
+            assert (sizes[class_name]["count"], sizes[class_name]["total"]) == (row[index], 6)
+
+
+def test_the_page_beside_the_model_is_the_nodes_and_the_artifact_is_untouched(
+    two_runs: tuple[Outcome, Outcome],
+) -> None:
+    first, _ = two_runs
+    artifacts = OutputLayout(first.output).artifacts
+    for name in MODELS:
+        (card,) = (artifacts / f"ModelCard.{name}" / "model_card").iterdir()
+        page = (card / contract.MODEL_CARD_FILE).read_text()
+        assert page.startswith(f"# Model card: {name}\n")
+        beside = Path(first.summary["models"][name]["pushed_to"], contract.EXTRA_ASSETS)
+        assert (beside / contract.MODEL_CARD_FILE).read_text() == page
+        node = f"Combiner.{name}" if name in ("ensemble", "cascade") else f"Trainer.{name}"
+        assert (artifacts / node / "model").is_dir()
+        assert not list((artifacts / node / "model").rglob(contract.EXTRA_ASSETS))
 
 
 def test_a_second_run_computes_nothing(two_runs: tuple[Outcome, Outcome]) -> None:

@@ -27,7 +27,7 @@ from pipeline.evaluation import eval_config  # noqa: E402
 from pipeline.layout import PIPELINE_NAME  # noqa: E402
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract  # noqa: E402
 
-PER_COMBINATION = ("Combiner", "Baseline", "Evaluator", "Pusher")
+PER_COMBINATION = ("Combiner", "Baseline", "Evaluator", "ModelCard", "Pusher")
 WEIGHTS = {name: WeightsSource(RANDOM) for name in BACKBONES}
 ENGINE = ResolvedEngine(OPENVINO_F32, "2026.4")
 
@@ -56,7 +56,8 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
         "Transform",
         "Champion",
         "Pusher.champion",
-        *(f"{node}.{name}" for node in (*per_backbone, "Pusher") for name in BACKBONES),
+        "Report",
+        *(f"{n}.{name}" for n in (*per_backbone, "ModelCard", "Pusher") for name in BACKBONES),
         *(f"{node}.{kind}" for node in PER_COMBINATION for kind in ("ensemble", "cascade")),
     }
     assert set(_nodes(_config(tmp_path))) == expected
@@ -73,6 +74,7 @@ def test_infra_validation_stands_before_every_pusher(mode: str, node: str, tmp_p
     for name in models:
         assert f"{node}.{name}" in nodes[f"Pusher.{name}"].upstream_nodes
         assert f"{node}.{name}" in nodes["Champion"].upstream_nodes
+        assert f"{node}.{name}" in nodes[f"ModelCard.{name}"].upstream_nodes
     # The champion is one of them, and has been looked at as such.
     assert nodes["Pusher.champion"].upstream_nodes == before["Pusher.champion"].upstream_nodes
 
@@ -105,7 +107,8 @@ def test_two_backbones_or_more_are_combined_as_configured(
         assert found & {"ensemble", "cascade"} == set(kinds)
     candidates = [*fields.get("backbones", BACKBONES), *kinds]
     inputs = set(nodes["Champion"].inputs.inputs)
-    assert inputs == {f"{k}_{name}" for k in ("model", "run", "blessing") for name in candidates}
+    per_candidate = ("model", "run", "blessing", "card")
+    assert inputs == {f"{key}_{name}" for key in per_candidate for name in candidates}
 
 
 def test_a_combination_is_made_of_all_backbones_and_is_judged_like_one(tmp_path: Path) -> None:
@@ -128,6 +131,22 @@ def test_a_combination_is_made_of_all_backbones_and_is_judged_like_one(tmp_path:
             if query.type.name == "node"
         }
         assert producers == {f"{PIPELINE_NAME}.{node}.{kind}" for node in ("Combiner", "Evaluator")}
+
+
+def test_a_card_stands_before_its_pusher_and_the_champion(tmp_path: Path) -> None:
+    nodes = _nodes(_config(tmp_path))
+    for name in (*BACKBONES, "ensemble", "cascade"):
+        card = nodes[f"ModelCard.{name}"]
+        trained = name in BACKBONES
+        made_by = {f"Trainer.{name}", f"PretrainedBackbone.{name}"} if trained else set()
+        made_by = made_by or {f"Combiner.{name}"}
+        assert set(card.upstream_nodes) == made_by | {f"Evaluator.{name}", "RadiographExampleGen"}
+        assert f"ModelCard.{name}" in nodes[f"Pusher.{name}"].upstream_nodes
+        assert f"ModelCard.{name}" in nodes["Champion"].upstream_nodes
+        programs = {"cxr-tfx", "tfx", "tensorflow", "keras", "python"}
+        assert set(_parameter(card, "versions")) == programs
+    # The champion's lies beside the model already.
+    assert set(nodes["Pusher.champion"].inputs.inputs) == {"model", "model_blessing"}
 
 
 def test_nothing_is_transformed_or_trained_before_the_schema_gate(tmp_path: Path) -> None:
@@ -171,9 +190,9 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"training": {"head": {"kind": "paper"}}}, {"Trainer"}),
         ({"training": {"boundary": "input"}}, {"Trainer", "Featurizer"}),
         ({"training": {"views": ["identity"]}}, {"Trainer", "Featurizer"}),
-        ({"gate": {"min_accuracy": 0.5}}, {"Evaluator"}),
+        ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
         ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
-        ({"seed": 5}, {"RadiographExampleGen", "PretrainedBackbone", "Trainer"}),
+        ({"seed": 5}, {"RadiographExampleGen", "PretrainedBackbone", "Trainer", "ModelCard"}),
         ({"enable_cache": False}, set()),
     ],
 )
@@ -236,7 +255,7 @@ def test_reusing_computes_the_same_features_and_takes_the_latest_result(tmp_path
         ({"tuning": {"trials": 5}}, {"Tuner"}),
         ({"tuning": {"boundaries": ["head"]}}, {"Tuner", "Featurizer"}),
         ({"training": {"epochs": 5}}, {"Tuner", "Trainer"}),
-        ({"gate": {"min_accuracy": 0.5}}, {"Evaluator"}),
+        ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
     ],
 )
 def test_a_search_runs_again_only_for_what_it_depends_on(

@@ -139,7 +139,7 @@ def test_an_accuracy_that_18_images_cannot_vouch_for_is_refused(judged: Judged) 
 
 
 def test_the_confidence_curve_begins_with_all_images(judged: Judged) -> None:
-    from pipeline.evaluation_results import confidence_curve
+    from components.evaluation_results import confidence_curve
     from pipeline.layout import OutputLayout
     from pipeline.summary import read_run
 

@@ -172,7 +172,8 @@ def test_the_evaluation_is_that_of_the_pushed_model_on_raw_bytes(
 
 
 def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(first: Outcome) -> None:
-    from pipeline.summary import candidate_result, read_run
+    from components.evaluation_results import candidate_result
+    from pipeline.summary import read_run
 
     outputs = read_run(OutputLayout(first.output))
     result = candidate_result(outputs.uri("Evaluator.tiny", "evaluation"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-JUDGED = {"Evaluator.tiny", "Pusher.tiny", "Champion", "Pusher.champion"}
+JUDGED = {"Evaluator.tiny", "ModelCard.tiny", "Pusher.tiny", "Champion", "Pusher.champion"}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,11 @@ import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.evaluators import metrics_validator  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 
+from components.evaluation_results import candidate_result, refusal  # noqa: E402
+from models.intervals import wilson  # noqa: E402
 from pipeline import tfma_metrics  # noqa: E402
 from pipeline.evaluation import eval_config  # noqa: E402
-from pipeline.evaluation_results import candidate_result, refusal  # noqa: E402
-from pipeline.gate_config import SLICE_FEATURES, SliceGateConfig  # noqa: E402
-from pipeline.intervals import wilson  # noqa: E402
+from pipeline.gate_config import SliceFeature, SliceGateConfig  # noqa: E402
 from schema import contract  # noqa: E402
 
 # (sex, view, right answers, images)
@@ -46,6 +46,8 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
                 contract.OUTPUT_PROBABILITIES: [0.8, 0.2] if number < right else [0.2, 0.8],
                 contract.SEX: sex,
                 contract.VIEW: view,
+                # Of one image only, as it is of a file.
+                contract.SHA256: f"{sex}{view}{number}".encode(),
             }
             for sex, view, right, images in groups
             for number in range(images)
@@ -188,6 +190,7 @@ def test_fewer_than_one_image_is_no_slice(metric: str) -> None:
 
 
 def test_the_short_names_are_those_of_what_tfma_slices_by() -> None:
-    assert tuple(SLICE_FEATURES.values()) == contract.SLICE_FEATURES
-    columns = {name: long for name, long in SLICE_FEATURES.items() if name != "class"}
+    assert tuple(contract.SLICE_NAMES) == get_args(SliceFeature)
+    assert tuple(contract.SLICE_NAMES.values()) == contract.SLICE_FEATURES
+    columns = {name: long for name, long in contract.SLICE_NAMES.items() if name != "class"}
     assert columns.items() <= contract.METADATA_TEXT_COLUMNS.items()

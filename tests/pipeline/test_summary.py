@@ -1,4 +1,4 @@
-"""The numbers of a run's summary."""
+"""The numbers of a run's summary and of a model card."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pipeline.runtime import prepare_environment
 
 prepare_environment()
 
-from pipeline.summary import abstaining, wilson95  # noqa: E402
+from components.evaluation_results import abstaining  # noqa: E402
+from models.intervals import wilson95  # noqa: E402
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +22,17 @@ import tensorflow as tf  # noqa: E402
 import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 
-from pipeline import tfma_metrics  # noqa: E402
-from pipeline.evaluation import eval_config  # noqa: E402
-from pipeline.evaluation_results import (  # noqa: E402
+from components.evaluation_results import (  # noqa: E402
+    SliceCount,
     candidate_result,
     confidence_curve,
     gate_figures,
     refusal,
+    slice_counts,
 )
+from components.report.answers import read_answers  # noqa: E402
+from pipeline import tfma_metrics  # noqa: E402
+from pipeline.evaluation import eval_config  # noqa: E402
 from pipeline.gate_config import SliceGateConfig  # noqa: E402
 from schema import contract  # noqa: E402
 
@@ -84,9 +88,15 @@ class _Oracle(tf.Module):
         return {contract.OUTPUT_PROBABILITIES: parsed[self._feature]}
 
 
-def _serialized(image: Image) -> bytes:
+def digest_of(index: int) -> str:
+    """The digest that stands for the test split's image of that index; not sorted by it."""
+    return hashlib.sha256(str(index).encode()).hexdigest()
+
+
+def _serialized(index: int, image: Image) -> bytes:
     example = tf.train.Example()
     feature = example.features.feature
+    feature[contract.SHA256].bytes_list.value.append(digest_of(index).encode())
     feature[contract.LABEL].int64_list.value.append(image.label)
     feature[SLICE].bytes_list.value.append(image.group.encode())
     feature[CANDIDATE].float_list.value.extend(image.candidate)
@@ -110,8 +120,8 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
         )
         work = tmp_path_factory.mktemp("evaluation")
         with tf.io.TFRecordWriter(str(work / "test.tfrecord")) as writer:
-            for image in test_split:
-                writer.write(_serialized(image))
+            for index, image in enumerate(test_split):
+                writer.write(_serialized(index, image))
         models = [
             tfma.default_eval_shared_model(
                 str(folder / (spec.name or CANDIDATE)), model_name=spec.name, eval_config=config
@@ -181,9 +191,19 @@ def test_the_metrics_are_those_of_the_raw_predictions(
 ) -> None:
     evaluation = evaluate(test_split)
     _check(evaluation, test_split)
-    for group in {image.group for image in test_split}:
+    kept = read_answers(evaluation)
+    answered = zip(kept.sha256, kept.labels, kept.probabilities.tolist(), strict=True)
+    assert list(answered) == sorted(
+        (digest_of(index), image.label, np.array(image.candidate, np.float32).tolist())
+        for index, image in enumerate(test_split)
+    )
+    counted = []
+    for group in sorted({image.group for image in test_split}):
         part = [image for image in test_split if image.group == group]
         _check(evaluation, part, **{SLICE: group})
+        right = sum(_right(image, image.candidate) for image in part)
+        counted.append(SliceCount(SLICE, group, right, len(part)))
+    assert slice_counts(evaluation) == counted
 
 
 def test_the_metrics_of_a_test_split_as_large_as_the_papers(evaluate: Evaluate) -> None:

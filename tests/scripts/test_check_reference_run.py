@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scripts.check_reference_run import COUNTS, MODELS, WEIGHTS, main, problems
+from scripts.check_reference_run import COUNTS, MODELS, WEIGHTS, main, problems, report_problems
 
 CLASSES = ("COVID-19", "Normal", "Viral Pneumonia")
 
@@ -30,21 +30,58 @@ def good(tmp_path: Path) -> dict[str, Any]:
             name: {
                 "weights": WEIGHTS.get(name),
                 "accuracy": 0.95,
+                "correct": 122,
                 "total": 129,
                 "blessed": True,
                 "pushed_to": str(tmp_path / name),
             }
             for name in MODELS
         },
+        "champion": "vgg16",
         "champion_pushed_to": str(tmp_path / "champion"),
     }
 
 
+@pytest.fixture
+def report(good: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The report's numbers, which agree; written, with figures."""
+    numbers = {
+        "champion": "vgg16",
+        "models": {
+            name: {"accuracy": {"count": model["correct"], "total": model["total"]}}
+            for name, model in good["models"].items()
+        },
+    }
+    figures = tmp_path / "report" / "figures"
+    figures.mkdir(parents=True)
+    for name in MODELS:
+        (figures / f"{name}-confusion.png").touch()
+        (figures / f"{name}-curves.png").touch()
+    (tmp_path / "report" / "report.json").write_text(json.dumps(numbers))
+    return numbers
+
+
+def test_a_report_of_another_run_is_noticed(
+    good: dict[str, Any], report: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    assert list(report_problems(good, folder)) == []
+    report["models"]["vgg16"]["accuracy"]["count"] = 121
+    report["champion"] = "cascade"
+    (folder / "report.json").write_text(json.dumps(report))
+    (folder / "figures" / "xception-curves.png").unlink()
+    said = list(report_problems(good, folder))
+    assert len(said) == 3
+    assert "vgg16" in said[0] and "cascade" in said[1] and "xception-curves" in said[2]
+
+
+@pytest.mark.usefixtures("report")
 def test_a_good_run_passes(good: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(good))
     assert main(str(tmp_path)) == 0
 
 
+@pytest.mark.usefixtures("report")
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

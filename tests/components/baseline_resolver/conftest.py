@@ -40,6 +40,8 @@ def _write_split(folder: Path, splits: Splits, classes: Sequence[str] = CLASSES)
         images_without_patient=0,
         patients_in_two_splits=0,
         digest=digest(entries),
+        sources={},
+        licences={},
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(str(folder), entries, [], summary)

@@ -17,6 +17,7 @@ from tfx.types import standard_artifacts
 from components.champion import Champion
 from components.champion.component import Candidate
 from components.champion.executor import Executor, input_key
+from components.model_card.artifact import ModelCardFiles
 from models.choice import Score, choose
 from schema import contract
 
@@ -148,6 +149,31 @@ def test_the_copy_says_in_which_precision_it_is_served_well(tmp_path: Path) -> N
     Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, {"code_digest": ""})
     note = tmp_path / "model" / "Format-Serving" / contract.SERVING_NOTE_FILE
     assert json.loads(note.read_text()) == {"precision": "f32"}
+
+
+def test_the_winners_card_lies_beside_its_copy_and_says_nothing_in_the_choice(
+    tmp_path: Path,
+) -> None:
+    inputs: dict[str, list[Any]] = {}
+    for name, accuracy, tested in (("a", 0.8, 1.0), ("b", 0.9, 0.1)):
+        folders = _write(tmp_path / "candidates", name, Result(accuracy))
+        folders["card"] = tmp_path / "candidates" / "card" / name
+        folders["card"].mkdir(parents=True)
+        (folders["card"] / contract.MODEL_CARD_FILE).write_text(f"# {name}")
+        card = {"name": name, "results": {"accuracy": {"value": tested}}}
+        (folders["card"] / contract.MODEL_CARD_DATA_FILE).write_text(json.dumps(card))
+        for kind, folder in folders.items():
+            artifact = (KINDS | {"card": ModelCardFiles})[kind]()
+            artifact.uri = str(folder)
+            inputs[input_key(kind, name)] = [artifact]
+    model, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
+    model.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "blessing")
+    Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, {"code_digest": ""})
+    assert model.get_string_custom_property("backbone") == "b"
+    beside = tmp_path / "model" / "Format-Serving" / contract.EXTRA_ASSETS
+    assert _tree(beside) == _tree(tmp_path / "candidates" / "card" / "b")
+    source = tmp_path / "candidates" / "model" / "b" / "Format-Serving"
+    assert not (source / contract.EXTRA_ASSETS).exists()
 
 
 def test_none_blessed_none_chosen(decide: Decide) -> None:

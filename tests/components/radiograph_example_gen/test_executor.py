@@ -76,6 +76,28 @@ def test_artifacts(tree: Any, run_executor: RunExecutor) -> None:
     ]  # fmt: skip
 
 
+def test_sources_and_licences_are_counted_and_change_nothing_else(
+    tree: Any, run_executor: RunExecutor
+) -> None:
+    # One more than the other classes have: what is down-sampled isn't counted.
+    tree.fill("Normal", 9, 100)
+    rows = [(f"Normal/{index}.png", "here", "CC0" if index else "") for index in range(9)]
+    tree.metadata([row[:2] for row in rows], "file,source")
+    plain = run_executor(tree.root)
+    tree.metadata(rows, "file,source,licence")
+    run = run_executor(tree.root)
+    summary, before = read_summary(run.manifest.uri), read_summary(plain.manifest.uri)
+    used = {entry.file for entry in read_manifest(run.manifest.uri)}
+    unlicensed = int("Normal/0.png" in used)
+    rest = {name: {contract.UNKNOWN: 8} for name in ("COVID-19", "Viral Pneumonia")}
+    licences = {"CC0": 8 - unlicensed} | ({contract.UNKNOWN: 1} if unlicensed else {})
+    assert summary["sources"] == rest | {"Normal": {"here": 8}}
+    assert summary["licences"] == rest | {"Normal": licences}
+    assert before == summary | {"licences": rest | {"Normal": {contract.UNKNOWN: 8}}}
+    for split in contract.SPLITS:
+        assert records(run, split) == records(plain, split)
+
+
 def test_same_input_gives_the_same_bytes(tree: Any, run_executor: RunExecutor) -> None:
     runs = [run_executor(tree.root) for _ in range(2)]
     for name in ("examples", "manifest"):

@@ -62,6 +62,26 @@ def test_unknown_patient_is_no_patient() -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "cells", "licence"),
+    [
+        ("licence", " CC0 ", "CC0"),
+        ("License", "CC BY 4.0", "CC BY 4.0"),
+        ("license,licence", "other,CC0", "CC0"),
+        ("license,licence", "other,", "other"),
+        ("licence", "", contract.UNKNOWN),
+        ("licence", "Unknown", contract.UNKNOWN),
+        ("sex", "F", contract.UNKNOWN),
+    ],
+)
+def test_a_licence_by_either_spelling_and_in_no_feature(
+    header: str, cells: str, licence: str
+) -> None:
+    (row,) = parse_metadata(f"file,{header}\na.png,{cells}\n".encode()).rows
+    assert row.licence == licence
+    assert set(row.text) == set(COLUMNS)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "no column 'file'"),
@@ -109,7 +129,8 @@ def test_same_row_twice_is_used_once_and_listed() -> None:
     assert "same as line 2" in matched.left_out[0].reason
 
 
-def test_contradicting_rows_name_both_lines() -> None:
-    rows = parse_metadata(b"file,sex\n3.png,F\nNormal/images/3.png,M\n").rows
+@pytest.mark.parametrize("column", ["sex", "licence"])
+def test_contradicting_rows_name_both_lines(column: str) -> None:
+    rows = parse_metadata(f"file,{column}\n3.png,F\nNormal/images/3.png,M\n".encode()).rows
     with pytest.raises(InputError, match="lines 2 and 3 contradict"):
         match_rows(rows, PATHS)

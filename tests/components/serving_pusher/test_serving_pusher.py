@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from tfx import v1 as tfx
 from tfx.dsl.compiler import compiler
 from tfx.types import standard_artifacts
 
+from components.model_card.artifact import ModelCardFiles
 from components.serving_pusher import ServingPusher, driver
 from components.serving_pusher.driver import Push, choose_attempt, highest_version
+from components.serving_pusher.executor import Executor
+from schema import contract
 from schema.errors import InputError
 
 
@@ -84,6 +88,51 @@ def test_a_version_of_the_far_future_is_an_error(tmp_path: Path) -> None:
     highest = str(int(time.time()) + 3600)
     with pytest.raises(InputError, match=str(tmp_path / highest)):
         driver._wait_for_a_higher_version(str(tmp_path), highest)
+
+
+def _artifact(kind: type[Any], folder: Path, files: dict[str, str]) -> Any:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    artifact = kind()
+    artifact.uri = str(folder)
+    return artifact
+
+
+@pytest.mark.parametrize("precision", [None, "f32"])
+@pytest.mark.parametrize("has_card", [False, True])
+def test_card_and_note_are_pushed_beside_the_model_and_not_into_its_artifact(
+    tmp_path: Path, precision: str | None, has_card: bool
+) -> None:
+    model_file, note = "Format-Serving/saved_model.pb", contract.SERVING_NOTE_FILE
+    inputs = {"model": [_artifact(standard_artifacts.Model, tmp_path / "m", {model_file: "x"})]}
+    expected = {contract.SAVED_MODEL_FILE: "x"}
+    infra = standard_artifacts.InfraBlessing()
+    infra.set_int_custom_property("blessed", 1)
+    inputs["infra_blessing"] = [infra]
+    if precision:
+        infra.set_string_custom_property("precision", precision)
+        expected[note] = json.dumps({"precision": precision})
+    if has_card:
+        files = {"model_card.md": "# Card", "model_card.json": "{}"}
+        inputs["model_card"] = [_artifact(ModelCardFiles, tmp_path / "c", files)]
+        expected |= {f"assets.extra/{name}": text for name, text in files.items()}
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    destination = {"filesystem": {"base_directory": str(tmp_path / "serving")}}
+    Executor(Executor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")).Do(
+        inputs, {"pushed_model": [pushed]}, {"push_destination": json.dumps(destination)}
+    )
+    (version,) = (tmp_path / "serving").iterdir()
+    for folder in (version, tmp_path / "pushed"):
+        assert {
+            path.relative_to(folder).as_posix(): path.read_text()
+            for path in folder.rglob("*")
+            if path.is_file()
+        } == expected
+    assert [path.name for path in (tmp_path / "m" / "Format-Serving").iterdir()] == [
+        "saved_model.pb"
+    ]
 
 
 def test_the_compiled_node_is_a_pusher_with_this_driver(tmp_path: Path) -> None:

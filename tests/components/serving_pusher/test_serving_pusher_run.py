@@ -15,7 +15,9 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 
+from components.model_card.artifact import ModelCardFiles
 from components.serving_pusher import ServingPusher
+from schema import contract
 from schema.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -42,6 +44,18 @@ def Evaluate(  # noqa: N802
     """Stands in for Evaluator: the gate is passed unless it is 0."""
     blessing.set_int_custom_property("current_model_id", model.id)
     blessing.set_int_custom_property("blessed", int(gate > 0))
+
+
+@tfx.dsl.components.component
+def WriteCard(  # noqa: N802
+    model: tfx.dsl.components.InputArtifact[standard_artifacts.Model],
+    model_card: tfx.dsl.components.OutputArtifact[ModelCardFiles],
+    text: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Stands in for ModelCard."""
+    Path(model_card.uri).mkdir(parents=True, exist_ok=True)
+    for name in (contract.MODEL_CARD_FILE, contract.MODEL_CARD_DATA_FILE):
+        Path(model_card.uri, name).write_text(text)
 
 
 @dataclass
@@ -74,17 +88,21 @@ def serving(tmp_path: Path) -> Path:
 def push(launch: Callable[..., Any], serving: Path) -> Push:
     """One run."""
 
-    def run(recipe: str, *, gate: int = 1, base: Path = serving) -> Outcome:
+    def run(
+        recipe: str, *, gate: int = 1, base: Path = serving, card: str | None = None
+    ) -> Outcome:
         trainer = Train(recipe=recipe)
         evaluator = Evaluate(model=trainer.outputs["model"], gate=gate)
+        cards = [] if card is None else [WriteCard(model=trainer.outputs["model"], text=card)]
         pusher = ServingPusher(
             model=trainer.outputs["model"],
             model_blessing=evaluator.outputs["blessing"],
+            model_card=cards[0].outputs["model_card"] if cards else None,
             push_destination=tfx.proto.PushDestination(
                 filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(base))
             ),
         ).with_id("Pusher.tiny")
-        store = mlmd.MetadataStore(launch(trainer, evaluator, pusher, enable_cache=True))
+        store = mlmd.MetadataStore(launch(trainer, evaluator, *cards, pusher, enable_cache=True))
         execution = max(
             (e for e in store.get_executions() if e.type.endswith(".ServingPusher")),
             key=lambda e: e.id,
@@ -172,6 +190,23 @@ def test_another_blessing_pushes_once(push: Push, serving: Path) -> None:
     assert back.recipe == "A"
     assert push("A", gate=1) == Outcome(True, back.pushed_to)
     assert set(_versions(serving)) == {"A"}
+
+
+def test_a_card_is_pushed_along_and_another_one_pushes_once(push: Push, serving: Path) -> None:
+    def beside(outcome: Outcome) -> str:
+        return Path(outcome.pushed_to, "assets.extra", "model_card.md").read_text()
+
+    first = push("A", card="one")
+    assert (first.cached, first.recipe, beside(first)) == (False, "A", "one")
+    assert push("A", card="one") == Outcome(True, first.pushed_to)
+    second = push("A", card="two")
+    assert (second.cached, second.recipe, beside(second)) == (False, "A", "two")
+    assert push("A", card="two") == Outcome(True, second.pushed_to)
+    assert push("B", card="two", gate=0) == Outcome(False, "")
+    shutil.rmtree(second.pushed_to)
+    again = push("A", card="two")
+    assert (again.cached, beside(again)) == (False, "two")
+    assert _versions(serving) == ["A", "A"]
 
 
 def test_a_lost_result_pushes_once(push: Push, serving: Path, tmp_path: Path) -> None:

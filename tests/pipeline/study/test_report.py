@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import (  # type: ignore[import-untyped]
+from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
 )
@@ -27,7 +27,7 @@ from pipeline.runtime import prepare_environment
 
 prepare_environment()
 
-from pipeline.intervals import wilson95  # noqa: E402
+from models.intervals import wilson95  # noqa: E402
 from pipeline.study.images import ImagePool  # noqa: E402
 from pipeline.study.outcomes import Outcome  # noqa: E402
 from pipeline.study.report import GOALS, model_report, study_report  # noqa: E402
@@ -209,6 +209,8 @@ def _summary(seed: int) -> Summary:
         images_without_patient=0,
         patients_in_two_splits=0,
         digest="d",
+        sources={},
+        licences={},
         deviations=(
             {
                 "class_name": "Normal",

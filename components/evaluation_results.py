@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import validation_result_pb2
 from tensorflow_model_analysis.slicer import slicer_lib
 
-from pipeline.evaluation import ACCURACY, SLICES
-from pipeline.gate_config import SLICE_FEATURES
-from pipeline.tfma_metrics import (
+from schema.contract import (
+    ACCURACY,
     CONFIDENCE_CURVE,
+    EXAMPLE_COUNT,
+    GATE_SLICES,
     MCNEMAR_P,
     ONLY_BASELINE_RIGHT,
     ONLY_CANDIDATE_RIGHT,
+    SLICE_FEATURES,
+    SLICE_NAMES,
     WILSON_LOWER,
 )
 
 BASELINE_ACCURACY = "baseline_accuracy"
-EXAMPLE_COUNT: Final = "example_count"
 
 # ((feature, value),), as TFMA writes it; empty for the whole test split.
 SliceKey = tuple[tuple[str, Any], ...]
@@ -125,6 +129,89 @@ def refusal(evaluation_uri: str) -> str | None:
     return "; ".join(reasons)
 
 
+def abstaining(
+    threshold: float, curve: Sequence[tuple[float, int, int]]
+) -> dict[str, float | None]:
+    """How a model fares on the test split when it abstains as it was told to.
+
+    Args:
+        threshold: chosen on the validation split; answers that are less sure are withheld.
+        curve: `confidence_curve` of the test split.
+
+    Returns:
+        `threshold`; `coverage`, the share of images that are answered, and `accuracy` of
+        those (None where there are none), both at `judged_at`: the curve's first threshold
+        that isn't lower (None above 1, where nothing is answered).
+    """
+    total = curve[0][1]
+    at_or_above = (row for row in curve if row[0] >= threshold)
+    judged_at, answered, right = next(at_or_above, (None, 0, 0))
+    return {
+        "threshold": threshold,
+        "judged_at": judged_at,
+        "coverage": answered / total,
+        "accuracy": right / answered if answered else None,
+    }
+
+
+def confusion_matrix(evaluation_uri: str, n_classes: int) -> list[list[int]]:
+    """The counts that TFMA wrote for the whole test split.
+
+    Args:
+        evaluation_uri: of Evaluator's `evaluation`.
+        n_classes: rows and columns.
+
+    Returns:
+        Rows true class, columns predicted class.
+    """
+    overall = next(plots for key, plots in candidate_result(evaluation_uri).plots if not key)
+    matrices = overall[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"]
+    counts = [[0] * n_classes for _ in range(n_classes)]
+    for entry in matrices[0]["entries"]:
+        row = int(entry.get("actualClassId", 0))
+        column = int(entry.get("predictedClassId", 0))
+        counts[row][column] = round(float(entry["numWeightedExamples"]))
+    return counts
+
+
+@dataclass(frozen=True)
+class SliceCount:
+    """The candidate's answers to a part of the test split.
+
+    Attributes:
+        feature: by which it was cut, a name of `contract.SLICE_FEATURES`.
+        value: of that feature.
+        correct: images that the candidate gets right.
+        total: images, at least 1.
+    """
+
+    feature: str
+    value: str
+    correct: int
+    total: int
+
+
+def slice_counts(evaluation_uri: str) -> list[SliceCount]:
+    """How the candidate does on each slice by one feature.
+
+    Args:
+        evaluation_uri: of Evaluator's `evaluation`.
+
+    Returns:
+        In the order of `contract.SLICE_FEATURES`, then by value.
+    """
+    found = []
+    for key, by_output in candidate_result(evaluation_uri).slicing_metrics:
+        if len(key) == 1:
+            ((feature, value),) = key
+            metrics = by_output[""][""]
+            total = round(_number(metrics, EXAMPLE_COUNT))
+            # TFMA's accuracy is a float32, which tells counts below 2²⁴ apart.
+            correct = round(_number(metrics, ACCURACY) * total)
+            found.append(SliceCount(feature, str(value), correct, total))
+    return sorted(found, key=lambda item: (SLICE_FEATURES.index(item.feature), item.value))
+
+
 def _reason(failure: validation_result_pb2.ValidationFailure, figures: dict[str, float]) -> str:
     name, threshold = failure.metric_key.name, failure.metric_threshold
     bound = _bound(failure)
@@ -156,7 +243,7 @@ def _reason_of_slice(
 ) -> str:
     # The metric is named as the field of the configuration that asks for it.
     field = failure.metric_key.name
-    if not field.startswith(f"{SLICES}."):
+    if not field.startswith(f"{GATE_SLICES}."):
         return _other(failure)
     images = round(_number(metrics, EXAMPLE_COUNT))
     where = " and ".join(f"{_short(name)} {value!r}" for name, value in key)
@@ -181,12 +268,12 @@ def _missing(spec: tfma.SlicingSpec, config: tfma.EvalConfig) -> str:
         for metrics_spec in config.metrics_specs
         for metric in metrics_spec.metrics
         for threshold in metric.per_slice_thresholds
-        if spec in threshold.slicing_specs and f'"{SLICES}.' in metric.config
+        if spec in threshold.slicing_specs and f'"{GATE_SLICES}.' in metric.config
     ]
     asked_by = ", ".join(f"{field}.value" for field in dict.fromkeys(fields))
     values = [f"{_short(name)} {value!r}" for name, value in sorted(spec.feature_values.items())]
     values += [f"any {_short(name)}" for name in spec.feature_keys]
-    return f"no test image has {' and '.join(values)} ({asked_by or SLICES})"
+    return f"no test image has {' and '.join(values)} ({asked_by or GATE_SLICES})"
 
 
 def _bound(failure: validation_result_pb2.ValidationFailure) -> str:
@@ -206,7 +293,7 @@ def _item(failure: validation_result_pb2.ValidationFailure) -> int:
 
 def _short(feature: str) -> str:
     """The configuration's name of what TFMA slices by."""
-    return next((name for name, long in SLICE_FEATURES.items() if long == feature), feature)
+    return next((name for name, long in SLICE_NAMES.items() if long == feature), feature)
 
 
 def _slice_key(of_slice: validation_result_pb2.MetricsValidationForSlice) -> SliceKey:

@@ -1,0 +1,15 @@
+"""The artifact type of the model card."""
+
+from __future__ import annotations
+
+from tfx.types.artifact import Artifact
+
+
+class ModelCardFiles(Artifact):
+    """The folder holds `model_card.md` for people and `model_card.json` for programs.
+
+    The second has every number of the first; its keys are the fields of
+    `components.model_card.content.Card`.
+    """
+
+    TYPE_NAME = "ModelCardFiles"

@@ -1,0 +1,94 @@
+"""Reads what other nodes wrote of a model, and writes its card."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Final
+
+from tfx import types
+from tfx.components.util import model_utils
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+from schema import contract
+
+RUN: Final = "model_run"
+EVALUATION: Final = "evaluation"
+BLESSING: Final = "blessing"
+MANIFEST: Final = "manifest"
+PRETRAINED: Final = "pretrained"
+INFRA_BLESSING: Final = "infra_blessing"
+MODEL_CARD: Final = "model_card"
+
+Artifacts = dict[str, list[types.Artifact]]
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes the card of one model."""
+
+    def Do(
+        self,
+        input_dict: Artifacts,
+        output_dict: Artifacts,
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Gathers, and writes both files."""
+        # TFMA and Jinja: who only builds the DAG doesn't wait for them.
+        from components.model_card.content import Evidence, Origin, gather
+        from components.model_card.rendering import to_json, to_markdown
+        from components.radiograph_example_gen.manifest import read_summary
+
+        run = artifact_utils.get_single_uri(input_dict[RUN])
+        training = os.path.join(run, contract.TRAINING_FILE)
+        blessing = artifact_utils.get_single_instance(input_dict[BLESSING])
+        card = gather(
+            Origin(
+                name=exec_properties["name"],
+                classes=json.loads(exec_properties["classes"]),
+                seed=exec_properties["seed"],
+                preset=exec_properties["preset"],
+                versions=json.loads(exec_properties["versions"]),
+            ),
+            Evidence(
+                weights=_property(input_dict, PRETRAINED, "weights"),
+                weights_sha256=_property(input_dict, PRETRAINED, "weights_sha256"),
+                # A combination isn't trained.
+                training=_read_json(training) if fileio.exists(training) else None,
+                validation=_read_json(os.path.join(run, contract.VALIDATION_FILE)),
+                manifest=read_summary(artifact_utils.get_single_uri(input_dict[MANIFEST])),
+                evaluation_uri=artifact_utils.get_single_uri(input_dict[EVALUATION]),
+                thresholds=json.loads(exec_properties["gate"]),
+                blessed=model_utils.is_model_blessed(blessing),
+                served=_served(input_dict),
+            ),
+        )
+        folder = artifact_utils.get_single_uri(output_dict[MODEL_CARD])
+        for name, text in (
+            (contract.MODEL_CARD_FILE, to_markdown(card)),
+            (contract.MODEL_CARD_DATA_FILE, to_json(card)),
+        ):
+            io_utils.write_string_file(os.path.join(folder, name), text)
+
+
+def _served(inputs: Artifacts) -> bool | None:
+    """Whether the model could be served; None where nobody looked."""
+    if not inputs.get(INFRA_BLESSING):
+        return None
+    artifact = artifact_utils.get_single_instance(inputs[INFRA_BLESSING])
+    return bool(model_utils.is_infra_validated(artifact))
+
+
+def _property(inputs: Artifacts, key: str, name: str) -> str | None:
+    if not inputs.get(key):
+        return None
+    artifact = artifact_utils.get_single_instance(inputs[key])
+    return artifact.get_string_custom_property(name) or None
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    with fileio.open(path) as file:
+        content: dict[str, Any] = json.load(file)
+    return content

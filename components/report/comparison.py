@@ -1,0 +1,93 @@
+"""One model against another on the same images, and against the paper on others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, Final
+
+from scipy.stats import binomtest, fisher_exact
+
+from components.report.answers import TestAnswers
+from components.report.judgement import share
+from models.backbones import BACKBONES
+
+# The usual one; what is above it is called chance.
+SIGNIFICANT: Final = 0.05
+
+
+def mcnemar_two_sided(only_first: int, only_second: int) -> float:
+    """Two-sided exact McNemar test: do two models differ on the same images?
+
+    McNemar 1947, with the binomial distribution instead of its approximation. By convention
+    1.0 where no image tells them apart.
+
+    Args:
+        only_first: images that the first model alone gets right.
+        only_second: images that the second model alone gets right.
+    """
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def pairs(answers: Mapping[str, TestAnswers]) -> list[dict[str, Any]]:
+    """Each two models on the images that both were tested on, which are all.
+
+    Args:
+        answers: model -> its answers.
+
+    Returns:
+        `first` and `second`, `only_first_right`, `only_second_right`, `p`, and whether that
+        is `significant`.
+
+    Raises:
+        ValueError: two models were not asked the same images.
+    """
+    return [_pair(a, b, answers[a], answers[b]) for a, b in combinations(answers, 2)]
+
+
+def _pair(first: str, second: str, one: TestAnswers, other: TestAnswers) -> dict[str, Any]:
+    if one.sha256 != other.sha256:
+        raise ValueError(f"{first} and {second} were not tested on the same images")
+    only_first = int((one.right & ~other.right).sum())
+    only_second = int((other.right & ~one.right).sum())
+    p = mcnemar_two_sided(only_first, only_second)
+    return {
+        "first": first,
+        "second": second,
+        "only_first_right": only_first,
+        "only_second_right": only_second,
+        "p": p,
+        "significant": p < SIGNIFICANT,
+    }
+
+
+def against_paper(name: str, correct: int, total: int) -> dict[str, Any] | None:
+    """A backbone's test accuracy beside the paper's, which is of other images.
+
+    Fisher's exact test (R. A. Fisher, "On the interpretation of chi-squared from contingency
+    tables, and the calculation of P", J. R. Stat. Soc. 85 (1922), 87–94), two-sided.
+
+    Args:
+        name: of the model.
+        correct: test images that it gets right.
+        total: test images.
+
+    Returns:
+        `accuracy` (the paper's, a `share`), its `confusion`, `p`, and whether the difference is
+        `significant`; None for what the paper doesn't know.
+    """
+    result = BACKBONES[name].paper_result if name in BACKBONES else None
+    if result is None:
+        return None
+    table = [
+        [correct, total - correct],
+        [result.correct, result.total - result.correct],
+    ]
+    p = float(fisher_exact(table)[1])
+    return {
+        "accuracy": share(result.correct, result.total),
+        "confusion": [list(row) for row in result.confusion],
+        "p": p,
+        "significant": p < SIGNIFICANT,
+    }

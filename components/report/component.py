@@ -1,0 +1,151 @@
+"""Report: everything that a run made -> one page that says what it is worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import artifact, channel, component_spec
+
+from components.report.executor import (
+    AUDIT,
+    BLESSING,
+    CARD,
+    CHAMPION,
+    EVALUATION,
+    EXAMPLES,
+    MANIFEST,
+    MODEL,
+    NAMES,
+    PREVIOUS_STATISTICS,
+    REPORT,
+    RUN,
+    SCHEMA,
+    STATISTICS,
+    Executor,
+    input_key,
+)
+from components.report.sources import in_order
+
+
+class ReportArtifact(artifact.Artifact):
+    """A folder with index.html, report.json, answers.json and figures/."""
+
+    TYPE_NAME = "Report"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The channels of one backbone, or of a combination of them.
+
+    Attributes:
+        model: Trainer's or ModelCombiner's `model`.
+        model_run: its `model_run`.
+        evaluation: Evaluator's `evaluation`.
+        blessing: its `blessing`.
+        card: ModelCard's `model_card`; None where there is none.
+    """
+
+    model: channel.BaseChannel
+    model_run: channel.BaseChannel
+    evaluation: channel.BaseChannel
+    blessing: channel.BaseChannel
+    card: channel.BaseChannel | None = None
+
+
+class ReportSpec(component_spec.ComponentSpec):
+    """Parameters and outputs; `_spec_for` adds the inputs."""
+
+    PARAMETERS = {
+        NAMES: component_spec.ExecutionParameter(type=str),
+        "versions": component_spec.ExecutionParameter(type=str),
+        "code_digest": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: dict[str, component_spec.ChannelParameter] = {}
+    OUTPUTS = {REPORT: component_spec.ChannelParameter(type=ReportArtifact)}
+
+
+def _spec_for(
+    inputs: Mapping[str, channel.BaseChannel], optional: frozenset[str]
+) -> type[ReportSpec]:
+    """A spec with those inputs: TFX wants the keys on the class."""
+    parameters = {
+        key: component_spec.ChannelParameter(type=given.type, optional=key in optional)
+        for key, given in inputs.items()
+    }
+    return type("ReportSpecForModels", (ReportSpec,), {"INPUTS": parameters})
+
+
+def _inputs(models: Mapping[str, Reported]) -> dict[str, channel.BaseChannel]:
+    inputs = {}
+    for name, model in models.items():
+        inputs[input_key(MODEL, name)] = model.model
+        inputs[input_key(RUN, name)] = model.model_run
+        inputs[input_key(EVALUATION, name)] = model.evaluation
+        inputs[input_key(BLESSING, name)] = model.blessing
+        if model.card is not None:
+            inputs[input_key(CARD, name)] = model.card
+    return inputs
+
+
+class Report(base_component.BaseComponent):
+    """Writes the report of a run.
+
+    It stands at the end of the DAG and reads what others computed: their artifacts decide
+    whether it runs again, no clock and no folder do.
+    """
+
+    SPEC_CLASS = ReportSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        models: Mapping[str, Reported],
+        *,
+        champion: channel.BaseChannel,
+        examples: channel.BaseChannel,
+        manifest: channel.BaseChannel,
+        statistics: channel.BaseChannel,
+        schema: channel.BaseChannel,
+        previous_statistics: channel.BaseChannel | None = None,
+        audit: channel.BaseChannel | None = None,
+        versions: str,
+        code_digest: str,
+    ) -> None:
+        """Constructs the node.
+
+        Args:
+            models: name -> its channels.
+            champion: Champion's `model`; without a winner it names none.
+            examples: RadiographExampleGen's `examples`.
+            manifest: its `manifest`.
+            statistics: StatisticsGen's `statistics`.
+            schema: the curated `schema`.
+            previous_statistics: StatisticsGen's of an earlier run with other images; the
+                channel may be empty.
+            audit: ShortcutAudit's `audit`.
+            versions: of the packages that compute it, as one text.
+            code_digest: of the code that computes it.
+        """
+        inputs = _inputs(models) | {
+            CHAMPION: champion,
+            EXAMPLES: examples,
+            MANIFEST: manifest,
+            STATISTICS: statistics,
+            SCHEMA: schema,
+        }
+        if previous_statistics is not None:
+            inputs[PREVIOUS_STATISTICS] = previous_statistics
+        if audit is not None:
+            inputs[AUDIT] = audit
+        super().__init__(
+            spec=_spec_for(inputs, frozenset({PREVIOUS_STATISTICS}))(
+                **inputs,
+                **{NAMES: json.dumps(in_order(models))},
+                versions=versions,
+                code_digest=code_digest,
+                report=channel.Channel(type=ReportArtifact),
+            )
+        )

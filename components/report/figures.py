@@ -1,0 +1,213 @@
+"""The figures of the models: what the paper shows of each, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from components.report.drawing import COLOURS, INK, Picture, picture
+from components.report.words import percent
+
+
+def accuracies(models: Mapping[str, Mapping[str, Any]]) -> Picture:
+    """Each model's test accuracy with its 95 % interval, and the paper's."""
+    figure, axes = plt.subplots(figsize=(7.2, 0.6 + 0.62 * len(models)))
+    labels = []
+    for row, (name, model) in enumerate(models.items()):
+        _with_interval(axes, row - 0.12, model["accuracy"], COLOURS[0], "o")
+        if model["paper"]:
+            _with_interval(axes, row + 0.18, model["paper"]["accuracy"], COLOURS[1], "s")
+        labels.append(name)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("accuracy on the test split (bar: 95 % Wilson interval)")
+    axes.xaxis.set_major_formatter(_percent)
+    handles = [
+        axes.plot([], [], marker, color=colour)[0]
+        for marker, colour in (("o", COLOURS[0]), ("s", COLOURS[1]))
+    ]
+    figure.legend(handles, ["this run", "the paper"], loc="outside upper right", ncols=2)
+    spoken = "; ".join(
+        f"{name} {percent(model['accuracy']['value'])}"
+        + (f", the paper {percent(model['paper']['accuracy']['value'])}" if model["paper"] else "")
+        for name, model in models.items()
+    )
+    return picture(
+        figure,
+        "accuracies",
+        caption="Test accuracy beside the paper's. Where bars overlap widely, the order of the "
+        "dots says little.",
+        alt=f"Accuracies with intervals: {spoken}.",
+    )
+
+
+def confusion(name: str, matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Picture:
+    """The confusion matrix as a heat map, rows true, columns predicted."""
+    counts = np.asarray(matrix)
+    rows = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axes = plt.subplots(figsize=(4.4, 3.7))
+    axes.imshow(counts / rows, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.grid(visible=False)
+    for (row, column), count in np.ndenumerate(counts):
+        dark = count / rows[row, 0] > 0.5
+        axes.text(
+            column, row, str(count), ha="center", va="center", color="white" if dark else "#202020"
+        )
+    axes.set_xticks(range(len(classes)), classes, fontsize=9)
+    axes.set_yticks(range(len(classes)), classes, fontsize=9, rotation=90, va="center")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    spoken = "; ".join(
+        f"of {counts[i].sum()} {classes[i]}, "
+        + ", ".join(f"{counts[i, j]} read as {classes[j]}" for j in range(len(classes)))
+        for i in range(len(classes))
+    )
+    return picture(
+        figure,
+        f"{name}-confusion",
+        caption="Confusion matrix: rows true, columns predicted; coloured by share of the row.",
+        alt=f"Confusion matrix of {name}: {spoken}.",
+    )
+
+
+def history(name: str, epochs: Mapping[str, Sequence[float]]) -> Picture:
+    """Loss and accuracy on train and validation split, epoch by epoch."""
+    figure, both = plt.subplots(1, 2, figsize=(7.6, 3.4))
+    for axes, metric in zip(both, ("loss", "accuracy"), strict=True):
+        for key, label, colour in (
+            (metric, "train", COLOURS[0]),
+            (f"val_{metric}", "validation", COLOURS[1]),
+        ):
+            if key in epochs:
+                values = epochs[key]
+                axes.plot(range(1, len(values) + 1), values, label=label, color=colour)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(metric)
+        axes.legend()
+    lowest = int(np.argmin(epochs["val_loss"])) if epochs.get("val_loss") else None
+    kept = (
+        "" if lowest is None else f" Lowest validation loss in epoch {lowest + 1}, which is kept."
+    )
+    return picture(
+        figure,
+        f"{name}-history",
+        caption=f"Training: loss and accuracy on train and validation split.{kept}",
+        alt=f"Training curves of {name} over {len(next(iter(epochs.values())))} epochs.{kept}",
+    )
+
+
+def curves(name: str, of_classes: Mapping[str, Mapping[str, Any]]) -> Picture:
+    """ROC and precision-recall curves, each class against the rest."""
+    figure, (roc, pr) = plt.subplots(1, 2, figsize=(7.6, 3.7))
+    for label, one in of_classes.items():
+        if one["roc"] is None:
+            continue
+        roc.plot(
+            one["roc"]["false_positive_rate"],
+            one["roc"]["true_positive_rate"],
+            label=f"{label} ({one['auc']:.3f})",
+        )
+        pr.plot(
+            one["pr"]["recall"],
+            one["pr"]["precision"],
+            label=f"{label} ({one['average_precision']:.3f})",
+        )
+    roc.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
+    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (AUC)")
+    pr.set(xlabel="recall", ylabel="precision", title="precision-recall (AP)")
+    for axes in (roc, pr):
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.legend(loc="best")
+    spoken = ", ".join(
+        f"{label} {one['auc']:.3f}" for label, one in of_classes.items() if one["auc"] is not None
+    )
+    return picture(
+        figure,
+        f"{name}-curves",
+        caption="Each class against the rest: ROC with its area, precision-recall with average "
+        "precision.",
+        alt=f"ROC and precision-recall curves of {name}; areas under the ROC: {spoken}.",
+    )
+
+
+def calibration(
+    name: str, figures: Mapping[str, Any], coverage: Sequence[Mapping[str, float]]
+) -> Picture:
+    """Reliability diagram, and accuracy against coverage."""
+    figure, (reliability, answered) = plt.subplots(1, 2, figsize=(7.6, 3.5))
+    reliability.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
+    for one in figures["bins"]:
+        _with_interval(
+            reliability, one["confidence"], one["accuracy"], COLOURS[0], "o", upright=True
+        )
+    reliability.set(xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
+    answered.plot([row["coverage"] for row in coverage], [row["accuracy"] for row in coverage])
+    answered.set(xlabel="share of images answered, the surest first", ylabel="accuracy of those")
+    answered.set_xlim(0, 1.03)
+    return picture(
+        figure,
+        f"{name}-calibration",
+        caption="Left: is a confidence of 90 % right nine times in ten? Bars: 95 % intervals. "
+        "Right: what abstaining from unsure answers would buy.",
+        alt=f"Reliability diagram of {name}, expected calibration error {figures['ece']:.3f}, "
+        "and its accuracy by coverage.",
+    )
+
+
+def slice_accuracies(rows: Sequence[Mapping[str, Any]], name: str) -> Picture:
+    """Accuracy of one model by group; what is too small to judge is hollow."""
+    figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.32 * len(rows)))
+    for place, row in enumerate(rows):
+        colour = "#808080" if row["too_small"] else COLOURS[0]
+        _with_interval(axes, place, row["accuracy"], colour, "o", hollow=row["too_small"])
+    labels = [f"{row['feature']}: {row['value']} ({row['images']})" for row in rows]
+    axes.set_yticks(range(len(rows)), labels, fontsize=9)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(_percent)
+    axes.set_xlabel("accuracy (grey: too few images to judge)")
+    spoken = "; ".join(
+        f"{row['feature']} {row['value']} {row['accuracy']['count']} of {row['images']}"
+        for row in rows
+    )
+    return picture(
+        figure,
+        "slices",
+        caption=f"Accuracy of {name} by group, with the number of test images; bars: 95 % "
+        "Wilson intervals.",
+        alt=f"Accuracy by group: {spoken}.",
+    )
+
+
+def _percent(value: float, _: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _with_interval(
+    axes: Axes,
+    place: float,
+    share: Mapping[str, Any],
+    colour: str,
+    marker: str,
+    *,
+    upright: bool = False,
+    hollow: bool = False,
+) -> None:
+    """A share with its interval; lying, unless `upright`."""
+    value, (low, high) = share["value"], share["wilson95"]
+    # Rounding may put an end a hair on the wrong side of the share.
+    ends = [[max(value - low, 0)], [max(high - value, 0)]]
+    axes.errorbar(
+        place if upright else value,
+        value if upright else place,
+        xerr=None if upright else ends,
+        yerr=ends if upright else None,
+        fmt=marker,
+        color=colour,
+        markerfacecolor="none" if hollow else colour,
+        capsize=3,
+        linewidth=1.2,
+    )

@@ -1,0 +1,172 @@
+"""Test images with what the models made of them: every error, and some that were read rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tfx.utils import path_utils
+
+from components.report.answers import TestAnswers
+from components.report.images import ImageFacts, read_files
+from components.report.sources import ReportSources
+from models.backbones import BACKBONES
+from schema import contract
+from serving.explained import overlay
+
+# The explained signature holds feature maps of all taps in float32.
+_BATCH: Final = 8
+# More would make the page too heavy to open; the JSON lists all.
+SHOWN_ERRORS: Final = 150
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A test image on the page.
+
+    Attributes:
+        facts: what is known of it.
+        content: the image file.
+        overlays: model -> the image with the heat map of that model's answer.
+    """
+
+    facts: ImageFacts
+    content: bytes
+    overlays: dict[str, Image.Image]
+
+
+def errors(
+    answers: Mapping[str, TestAnswers], facts: Sequence[ImageFacts], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Every test image that at least one model reads wrongly.
+
+    Args:
+        answers: model -> its answers, all to the same images.
+        facts: of all images.
+        classes: names in label order.
+
+    Returns:
+        `path`, `sha256`, `label`, `columns`, and `answers`: model -> `predicted`,
+        `probabilities` (by class) and whether that is `right`; what most models read wrongly
+        comes first.
+    """
+    known = {f.sha256: f for f in facts}
+    rows = []
+    for index, digest in enumerate(next(iter(answers.values())).sha256):
+        if all(model.right[index] for model in answers.values()):
+            continue
+        rows.append(_row(known[digest], index, answers, classes))
+    return sorted(rows, key=lambda row: (-_wrong(row), row["path"]))
+
+
+def examples_read_rightly(
+    answers: TestAnswers, model: str, facts: Sequence[ImageFacts], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Of each class the image of which one model is surest, and the one of which it is least.
+
+    Args:
+        answers: of the model.
+        model: its name.
+        facts: of all images.
+        classes: names in label order.
+
+    Returns:
+        Rows as those of `errors`.
+    """
+    known = {f.sha256: f for f in facts}
+    confidence = answers.probabilities.max(axis=1)
+    rows = []
+    for label in range(len(classes)):
+        right = np.flatnonzero(answers.right & (answers.labels == label))
+        ordered = right[np.argsort(-confidence[right], kind="stable")]
+        for index in dict.fromkeys((*ordered[:1].tolist(), *ordered[-1:].tolist())):
+            facts_of = known[answers.sha256[index]]
+            rows.append(_row(facts_of, index, {model: answers}, classes))
+    return rows
+
+
+def _row(
+    facts: ImageFacts, index: int, answers: Mapping[str, TestAnswers], classes: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "path": facts.path,
+        "sha256": facts.sha256,
+        "label": classes[facts.label],
+        "columns": facts.columns,
+        "answers": {
+            name: {
+                "predicted": classes[int(model.predicted[index])],
+                "probabilities": dict(
+                    zip(classes, model.probabilities[index].tolist(), strict=True)
+                ),
+                "right": bool(model.right[index]),
+            }
+            for name, model in answers.items()
+        },
+    }
+
+
+def _wrong(row: Mapping[str, Any]) -> int:
+    return sum(not answer["right"] for answer in row["answers"].values())
+
+
+def show(
+    sources: ReportSources,
+    wrong: Sequence[Mapping[str, Any]],
+    right: Sequence[Mapping[str, Any]],
+    facts: Sequence[ImageFacts],
+) -> dict[str, Shown]:
+    """The images of the rows, each with heat maps.
+
+    Args:
+        sources: the models and the images.
+        wrong: rows of `errors`: explained by each backbone that is wrong, and by the champion.
+            An ensemble's map is the mean of its members', so other combinations have none.
+        right: rows of `examples_read_rightly`: explained by the model that answered.
+        facts: of all images.
+
+    Returns:
+        Digest -> what is shown.
+    """
+    shown = [*wrong[:SHOWN_ERRORS], *right]
+    files = read_files(sources.examples, contract.SPLIT_TEST, {row["sha256"] for row in shown})
+    known = {f.sha256: f for f in facts}
+    gallery = {digest: Shown(known[digest], content, {}) for digest, content in files.items()}
+    for model in sources.models:
+        explained = _explained_by(model.name, sources.champion, wrong[:SHOWN_ERRORS], right)
+        if not explained:
+            continue
+        maps = _heat_maps(model.model, [files[digest] for digest in explained])
+        for digest, heat in zip(explained, maps, strict=True):
+            gallery[digest].overlays[model.name] = overlay(files[digest], heat)
+    return gallery
+
+
+def _explained_by(
+    model: str,
+    champion: str | None,
+    wrong: Sequence[Mapping[str, Any]],
+    right: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """The digests of the images that one model explains, each once."""
+    rows = [row for row in right if model in row["answers"]]
+    if model == champion or model in BACKBONES:
+        rows += [row for row in wrong if model == champion or not row["answers"][model]["right"]]
+    return list(dict.fromkeys(row["sha256"] for row in rows))
+
+
+def _heat_maps(model_uri: str, files: Sequence[bytes]) -> np.ndarray:
+    """float32 [images, 256, 256], 0..1, of the predicted classes."""
+    loaded = tf.saved_model.load(path_utils.serving_model_path(model_uri))
+    explain = loaded.signatures[contract.SIGNATURE_EXPLAIN]
+    maps = [
+        explain(**{contract.INPUT_IMAGES: tf.constant(files[start : start + _BATCH])})[
+            contract.OUTPUT_HEAT_MAP
+        ].numpy()
+        for start in range(0, len(files), _BATCH)
+    ]
+    return np.concatenate(maps)

@@ -1,0 +1,82 @@
+"""From figures and words to one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+import jinja2
+import markdown
+from markupsafe import Markup
+from PIL import Image
+
+from components.report.content import Content
+from components.report.data import SHOWN_LEFT_OUT
+from components.report.data_figures import thumbnail
+from components.report.drawing import Picture
+from components.report.gallery import SHOWN_ERRORS, Shown
+from components.report.words import interval, number, percent
+from schema import contract
+
+_TEMPLATE: Final = "index.html.j2"
+_SHOWN_SIDE: Final = 256
+_JPEG_QUALITY: Final = 82
+
+
+def render(
+    content: Content,
+    pictures: Mapping[str, Picture],
+    gallery: Mapping[str, Shown],
+    card: str | None,
+) -> str:
+    """The page.
+
+    Args:
+        content: figures and words.
+        pictures: by name.
+        gallery: digest -> image and overlays.
+        card: the main model's card, Markdown; None where there is none.
+
+    Returns:
+        HTML that needs no other file and no network.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("components.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "interval": interval, "number": number}
+    numbers = content.numbers
+    return environment.get_template(_TEMPLATE).render(
+        **numbers,
+        main=content.main,
+        splits=contract.SPLITS,
+        shown_errors=SHOWN_ERRORS,
+        shown_left_out=SHOWN_LEFT_OUT,
+        pictures=pictures,
+        gallery={digest: _embedded(shown) for digest, shown in gallery.items()},
+        card=Markup(markdown.markdown(card, extensions=["tables"])) if card else None,
+        css=Markup(files("components.report").joinpath("templates/style.css").read_text("utf-8")),
+    )
+
+
+def _embedded(shown: Shown) -> dict[str, Any]:
+    """The image and its overlays as data URLs."""
+    return {
+        "image": _data_url(Image.fromarray(thumbnail(shown.content, _SHOWN_SIDE))),
+        "overlays": {
+            name: _data_url(image.resize((_SHOWN_SIDE, _SHOWN_SIDE)))
+            for name, image in shown.overlays.items()
+        },
+    }
+
+
+def _data_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

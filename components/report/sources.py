@@ -1,0 +1,71 @@
+"""What a report is made from: folders that other nodes wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from models.backbones import BACKBONES
+from schema import contract
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Models as the page shows them: backbones as in the table, then what is made of them."""
+    combinations = (contract.ENSEMBLE, contract.CASCADE)
+    order = {name: place for place, name in enumerate((*BACKBONES, "", *combinations))}
+    # A backbone whose row is gone since comes last of its kind.
+    return sorted(names, key=lambda name: (order.get(name, order[""]), name))
+
+
+@dataclass(frozen=True)
+class ModelSources:
+    """The artifacts of one backbone, or of a combination of them.
+
+    Attributes:
+        name: of the backbone or combination.
+        model: folder of the exported SavedModel itself.
+        run: Trainer's or ModelCombiner's `model_run`.
+        evaluation: Evaluator's `evaluation`.
+        blessed: whether the gate let it pass.
+        card: ModelCard's `model_card`; None where there is none.
+    """
+
+    name: str
+    model: str
+    run: str
+    evaluation: str
+    blessed: bool
+    card: str | None = None
+
+
+@dataclass(frozen=True)
+class ReportSources:
+    """All of it.
+
+    Attributes:
+        models: in the order in which they are shown.
+        champion: name of the chosen one; None where none was blessed.
+        examples: RadiographExampleGen's `examples`.
+        manifest: its `manifest`.
+        statistics: StatisticsGen's `statistics`.
+        schema: the curated `schema`.
+        previous_statistics: of the last run with other images; None in a first run.
+        audit: ShortcutAudit's `audit`; None where there is none.
+    """
+
+    models: tuple[ModelSources, ...]
+    champion: str | None
+    examples: str
+    manifest: str
+    statistics: str
+    schema: str
+    previous_statistics: str | None = None
+    audit: str | None = None
+
+    def model(self, name: str) -> ModelSources:
+        """One of the models.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        return {m.name: m for m in self.models}[name]

@@ -1,0 +1,113 @@
+"""Writes the report's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+import tensorflow as tf
+
+from components.report import data_figures, figures
+from components.report.content import Content, gather
+from components.report.drawing import Picture, style
+from components.report.gallery import show
+from components.report.images import read_files
+from components.report.page import render
+from components.report.sources import ReportSources
+from schema import contract
+
+PAGE_FILE: Final = "index.html"
+NUMBERS_FILE: Final = "report.json"
+ANSWERS_FILE: Final = "answers.json"
+FIGURES_FOLDER: Final = "figures"
+
+
+def write_report(sources: ReportSources, folder: str) -> Content:
+    """Computes and writes the whole report.
+
+    Args:
+        sources: the artifacts of a run.
+        folder: of the report, local or remote; made where it isn't there. In it: PAGE_FILE,
+            NUMBERS_FILE (every number of the page), ANSWERS_FILE (model -> digests, labels
+            and probabilities of the test images), and FIGURES_FOLDER with PNGs.
+
+    Returns:
+        What was written.
+
+    Raises:
+        KeyError: an evaluation from before answers were kept.
+    """
+    content = gather(sources)
+    numbers = content.numbers
+    with style():
+        pictures = {one.name: one for one in _pictures(sources, content)}
+    gallery = show(sources, numbers["errors"], numbers["read_rightly"], content.facts)
+    card = _card(sources, content.main)
+    _write(folder, PAGE_FILE, render(content, pictures, gallery, card).encode("utf-8"))
+    _write(folder, NUMBERS_FILE, _json(numbers))
+    _write(folder, ANSWERS_FILE, _json(_raw(content)))
+    for one in pictures.values():
+        _write(f"{folder}/{FIGURES_FOLDER}", f"{one.name}.png", one.png)
+    return content
+
+
+def _pictures(sources: ReportSources, content: Content) -> Iterator[Picture]:
+    numbers, classes = content.numbers, content.numbers["classes"]
+    yield figures.accuracies(numbers["models"])
+    for name, model in numbers["models"].items():
+        yield figures.confusion(name, model["confusion"], classes)
+        yield figures.curves(name, model["classes"])
+        yield figures.calibration(name, model["calibration"], model["coverage"])
+        if model["history"]:
+            yield figures.history(name, model["history"])
+    yield figures.slice_accuracies(numbers["models"][content.main]["slices"], content.main)
+    yield data_figures.image_statistics(content.facts, classes)
+    yield data_figures.columns(numbers["data"]["columns"], classes)
+    yield data_figures.contact_sheet(_sheet(sources, content))
+    if numbers["audit"]:
+        yield data_figures.shortcuts(numbers["audit"]["shortcuts"], 1 / len(classes))
+
+
+def _sheet(sources: ReportSources, content: Content) -> dict[str, list[bytes]]:
+    """Class -> some test images; which, their digests decide."""
+    chosen = {
+        name: sorted(
+            f.sha256 for f in content.facts if f.label == label and f.split == contract.SPLIT_TEST
+        )[: data_figures.SHEET_COLUMNS]
+        for label, name in enumerate(content.numbers["classes"])
+    }
+    wanted = {digest for digests in chosen.values() for digest in digests}
+    found = read_files(sources.examples, contract.SPLIT_TEST, wanted)
+    return {name: [found[digest] for digest in digests] for name, digests in chosen.items()}
+
+
+def _card(sources: ReportSources, model: str) -> str | None:
+    uri = sources.model(model).card
+    if uri is None:
+        return None
+    with tf.io.gfile.GFile(os.path.join(uri, contract.MODEL_CARD_FILE)) as file:
+        text: str = file.read()
+    return text
+
+
+def _raw(content: Content) -> dict[str, Any]:
+    return {
+        name: {
+            "sha256": list(answers.sha256),
+            "labels": answers.labels.tolist(),
+            "probabilities": answers.probabilities.tolist(),
+        }
+        for name, answers in content.answers.items()
+    }
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode("utf-8")
+
+
+def _write(folder: str, name: str, content: bytes) -> None:
+    tf.io.gfile.makedirs(folder)
+    with tf.io.gfile.GFile(os.path.join(folder, name), "wb") as file:
+        file.write(content)

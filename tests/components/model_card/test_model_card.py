@@ -1,0 +1,333 @@
+"""What stands in a card, against counts by hand and the page as Markdown shows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import markdown
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from components.model_card.content import BySource, ClassData, Share, _by_source, class_results
+from components.model_card.rendering import as_text, flat, interval, percent
+from tests.components.model_card.conftest import (
+    CLASSES,
+    CONFUSION,
+    SOURCES,
+    VALIDATION,
+    Written,
+)
+
+WriteCard = Callable[..., Written]
+TRAINING = {"learning_rate": 0.001, "head": {"kind": "regularised", "taps": ["a", "b"]}}
+WEIGHTS = {"weights": "imagenet_v1", "weights_sha256": "ab12"}
+
+
+def _python_markdown(page: str) -> str:
+    return markdown.markdown(page, extensions=["tables"])
+
+
+def _commonmark(page: str) -> str:
+    # As GitHub does, HTML and tables included.
+    return str(MarkdownIt("commonmark").enable("table").render(page))
+
+
+RENDERERS = [_python_markdown, _commonmark]
+
+
+class _Tables(HTMLParser):
+    """Tables as rows of cells of text, and the names of all tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.tags: set[str] = set()
+        self._in_cell = False
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.tables[-1][-1][-1] += data
+
+
+def _parse(html: str) -> _Tables:
+    parser = _Tables()
+    parser.feed(html)
+    parser.close()
+    return parser
+
+
+@pytest.fixture(params=RENDERERS)
+def tables(request: pytest.FixtureRequest) -> Callable[[str], _Tables]:
+    """Markdown -> its tables, by either dialect."""
+    return lambda page: _parse(request.param(page))
+
+
+def _rows(table: list[list[str]]) -> Iterator[list[str]]:
+    """Without the header; each as wide as that."""
+    for row in table[1:]:
+        assert len(row) == len(table[0])
+        yield row
+
+
+def test_the_numbers_are_the_ones_counted_by_hand(write_card: WriteCard) -> None:
+    card = write_card(training=TRAINING, weights=WEIGHTS).data
+    results = card["results"]
+    assert results["confusion"] == CONFUSION
+    assert (results["accuracy"]["count"], results["accuracy"]["total"]) == (7, 12)
+    assert results["accuracy"]["value"] == 7 / 12
+    # Wilson's interval of 7 of 12, written out with z = 1.959964.
+    assert results["accuracy"]["wilson95"] == pytest.approx([0.319511, 0.806740], abs=1e-6)
+    by_class = {one["name"]: one for one in results["classes"]}
+    counted = {
+        name: [
+            (one[key]["count"], one[key]["total"])
+            for key in ("sensitivity", "specificity", "precision")
+        ]
+        for name, one in by_class.items()
+    }
+    assert counted == {
+        CLASSES[0]: [(3, 4), (6, 8), (3, 5)],
+        CLASSES[1]: [(4, 4), (5, 8), (4, 7)],
+        CLASSES[2]: [(0, 4), (8, 8), (0, 0)],
+    }
+    slices = {
+        (part["feature"], part["value"]): (part["accuracy"]["count"], part["accuracy"]["total"])
+        for part in results["slices"]
+    }
+    assert slices == {
+        ("class", CLASSES[0]): (3, 4),
+        ("class", CLASSES[1]): (4, 4),
+        ("class", CLASSES[2]): (0, 4),
+        ("source", SOURCES[0]): (3, 4),
+        ("source", SOURCES[1]): (4, 4),
+        ("source", SOURCES[2]): (0, 4),
+        ("view", "PA"): (7, 12),
+        ("sex", "F"): (0, 1),
+        ("sex", "M"): (0, 2),
+        ("sex", "unknown"): (7, 9),
+        ("age group", "unknown"): (7, 12),
+    }
+    # One image is less sure than 0.65, and wrong.
+    abstain = results["abstaining"]
+    assert (abstain["threshold"], abstain["target"], abstain["judged_at"]) == (0.65, 0.9, 0.65)
+    assert (abstain["answered"]["count"], abstain["answered"]["total"]) == (11, 12)
+    assert (abstain["right"]["count"], abstain["right"]["total"]) == (7, 11)
+    assert (results["validation"]["count"], results["validation"]["total"]) == (3, 4)
+
+
+def test_gate_data_and_origin(write_card: WriteCard) -> None:
+    card = write_card(training=TRAINING, weights=WEIGHTS, served=False).data
+    assert card["notice"] == "Not for diagnosis."
+    assert card["model"]["classes"] == CLASSES
+    assert card["model"]["versions"] == {"tfx": "1.16.0", "python": "3.10.1"}
+    assert card["recipe"]["training"] == TRAINING
+    assert (card["recipe"]["weights"], card["recipe"]["weights_sha256"]) == ("imagenet_v1", "ab12")
+    gate = card["gate"]
+    assert (gate["blessed"], gate["served"]) == (False, False)
+    assert gate["refused_because"] == "accuracy 0.5833 is below 0.9 (gate.min_accuracy)"
+    assert gate["thresholds"] == {"min_accuracy": 0.9, "min_wilson_lower": None}
+    assert gate["figures"]["accuracy"] == pytest.approx(7 / 12)
+    data = card["data"]
+    assert (data["manifest_digest"], data["duplicates_dropped"]) == ("d1", 4)
+    assert data["classes"][2] == {
+        "name": CLASSES[2],
+        "found": 32,
+        "clean": 30,
+        "splits": {"train": 11, "eval": 5, "test": 4},
+        "sources": {SOURCES[1]: 5, SOURCES[2]: 15},
+        "licences": {"CC BY-NC-SA": 19, "unknown": 1},
+    }
+    limits = card["limits"]
+    assert limits["test_images"] == 12
+    assert limits["populations"] == [
+        {"feature": "view", "values": ["PA"], "unknown": 0},
+        {"feature": "sex", "values": ["F", "M"], "unknown": 9},
+        {"feature": "age group", "values": [], "unknown": 12},
+    ]
+    # The second source has 20 of one class and 5 of another.
+    assert limits["by_source"] == {"right": 55, "chance": 20, "total": 60}
+
+
+def test_the_page_is_tables_that_show_what_the_file_says(
+    write_card: WriteCard, tables: Callable[[str], _Tables]
+) -> None:
+    written = write_card(training=TRAINING, weights=WEIGHTS)
+    card, shown = written.data, tables(written.page)
+    assert shown.tags == {
+        *("h1", "h2", "h3", "p", "strong", "ul", "li"),
+        *("table", "thead", "tbody", "tr", "th", "td"),
+    }
+    (
+        overview,
+        classes,
+        confusion,
+        slices,
+        asked,
+        found,
+        data,
+        sources,
+        licences,
+        recipe,
+        versions,
+    ) = (list(_rows(table)) for table in shown.tables)
+    assert ["classes", ", ".join(CLASSES)] in overview
+    assert ["verdict of the gate", "refused"] in overview
+    assert [row[0] for row in classes] == CLASSES
+    assert classes[0][1:3] == ["75.0 % (3 of 4)", "30.1–95.4 %"]
+    assert classes[2][5:] == ["– (0 of 0)", "–"]
+    assert [[int(cell) for cell in row[1:]] for row in confusion] == CONFUSION
+    assert shown.tables[2][0] == ["true class", *(f"as {name}" for name in CLASSES)]
+    assert [row[:3] for row in slices] == [
+        [part["feature"], part["value"], str(part["accuracy"]["total"])]
+        for part in card["results"]["slices"]
+    ]
+    assert asked == [["min_accuracy", "0.9"], ["min_wilson_lower", "–"]]
+    assert ["accuracy", "0.583333"] in found
+    assert data[0] == [CLASSES[0], "30", "28", "11", "5", "4"]
+    assert sources == [
+        [one["name"], source, str(count)]
+        for one in card["data"]["classes"]
+        for source, count in sorted(one["sources"].items())
+    ]
+    assert licences[:2] == [[CLASSES[0], "CC BY-NC-SA", "19"], [CLASSES[0], "unknown", "1"]]
+    assert recipe == [
+        ["temperature", "0.8"],
+        ["learning_rate", "0.001"],
+        ["head.kind", "regularised"],
+        ["head.taps", "a, b"],
+    ]
+    assert versions == [["tfx", "1.16.0"], ["python", "3.10.1"]]
+
+
+def test_the_page_says_first_that_it_is_not_for_diagnosis_and_last_what_limits_it(
+    write_card: WriteCard,
+) -> None:
+    page = write_card(training=TRAINING, weights=WEIGHTS, served=False).page
+    assert page.splitlines()[2].startswith("**Not for diagnosis.**")
+    assert "refused: accuracy 0.5833 is below 0.9 (gate.min_accuracy)." in page
+    assert "could not be served" in page
+    limits = page.partition("## Limits\n")[2]
+    assert "no estimate of clinical accuracy" in limits
+    assert "The test split has 12 images" in limits
+    assert "By sex, the test split covers F, M (unknown: 9 of 12 images)" in limits
+    assert "By age group, the test split covers nothing that is known (unknown: 12 of" in limits
+    assert "can name the class of 55 of 60 images" in limits
+    assert "imagenet_v1 (SHA-256 ab12)" in page
+    assert "None" not in page
+    assert not re.search(r"\n{3}", page)
+
+
+def test_a_combination_names_its_members_and_how_they_are_joined(write_card: WriteCard) -> None:
+    joined = {"members": ["vgg16", "xception"], "cascade": {"first": "vgg16", "threshold": 0.7}}
+    written = write_card(validation=VALIDATION | joined)
+    recipe = written.data["recipe"]
+    assert recipe["members"] == ["vgg16", "xception"]
+    assert recipe["training"] is recipe["weights"] is None
+    assert "Put together from vgg16, xception" in written.page
+    assert "| cascade.threshold | 0.7 |" in written.page
+    assert "Weights that training started from" not in written.page
+
+
+def test_a_model_that_always_abstains_answers_nothing(write_card: WriteCard) -> None:
+    never = {"abstain": VALIDATION["abstain"] | {"threshold": 2.0}}  # type: ignore[operator]
+    written = write_card(validation=VALIDATION | never)
+    abstain = written.data["results"]["abstaining"]
+    assert abstain["judged_at"] is None
+    assert abstain["answered"]["count"] == abstain["right"]["total"] == 0
+    assert abstain["right"]["value"] is None
+    assert "abstains from every image" in written.page
+
+
+def test_the_same_inputs_give_the_same_bytes(write_card: WriteCard) -> None:
+    first, second = (write_card(training=TRAINING, weights=WEIGHTS) for _ in range(2))
+    assert first == second
+    assert write_card(training=TRAINING, weights=WEIGHTS, digest="d2") != first
+
+
+def test_where_no_source_is_known_nothing_is_said_of_sources(write_card: WriteCard) -> None:
+    unknown = {name: {"unknown": 20} for name in CLASSES}
+    written = write_card(sources=unknown, licences={})
+    assert written.data["limits"]["by_source"] is None
+    assert "the source of no image is known" in written.page
+
+
+def test_what_sources_give_away() -> None:
+    one = ClassData("a", 0, 0, {}, {"x": 3, "unknown": 1}, {})
+    other = replace(one, name="b", sources={"x": 2})
+    # Of x the first class has more; of unknown it alone has any.
+    assert _by_source([one, other]) == BySource(right=4, chance=4, total=6)
+    # A manifest from before sources were counted.
+    assert _by_source([replace(one, sources={})]) is None
+
+
+def test_a_class_that_nothing_is_taken_for_has_no_precision() -> None:
+    never, always = class_results(["a", "b"], [[0, 2], [0, 3]])
+    assert never.precision == Share(0, 0, None, None)
+    assert percent(never.precision) == interval(never.precision) == "–"
+    assert (never.specificity.count, never.specificity.total) == (3, 3)
+    assert (always.precision.count, always.precision.total) == (3, 5)
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+@given(text=st.text(min_size=1))
+@example(text="a|b \\| `x|y` <b>&amp;</b> [l](u) ![i](u) *e* __s__ ~~d~~ $x$ {: .c}")
+@example(text="_a_ a_b_c a__b__ _x")
+@example(text="---")
+@example(text="line\nbreak\r\n\n# heading")
+@example(text="\x02amp\x03 \x00")
+def test_any_text_is_shown_as_it_is_and_stays_in_its_cell(
+    render: Callable[[str], str], text: str
+) -> None:
+    page = f"| head | other |\n|---|---|\n| {as_text(text)} | x{as_text(text)} |\n"
+    shown = _parse(render(page))
+    visible = " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "–"
+    assert shown.tables == [[["head", "other"], [visible, f"x{visible}"]]]
+    assert shown.tags == {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+def test_an_item_of_a_list_goes_by_its_number() -> None:
+    slices = [{"feature": "sex", "value": None}, {"feature": "view"}]
+    assert list(flat({"gate": {"slices": slices}, "none": [], "taps": [1, 2]})) == [
+        ("gate.slices.0.feature", "sex"),
+        ("gate.slices.0.value", None),
+        ("gate.slices.1.feature", "view"),
+        ("none", []),
+        ("taps", [1, 2]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        ("", "–"),
+        ([], "–"),
+        (True, "yes"),
+        (3, "3"),
+        (0.1 + 0.2, "0.3"),
+        (["a*", 1.0], "a&#42;, 1"),
+        ("min_accuracy", "min_accuracy"),
+    ],
+)
+def test_values_as_text(value: Any, shown: str) -> None:
+    assert as_text(value) == shown
