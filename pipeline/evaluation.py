@@ -13,7 +13,7 @@ from schema import contract
 
 ACCURACY: Final = "accuracy"
 
-_METRICS_CODE = ("pipeline/tfma_metrics.py", "pipeline/intervals.py")
+_METRICS_CODE = ("pipeline/tfma_metrics.py", "models/intervals.py")
 # The floor of "not worse": a candidate with the baseline's own accuracy passes.
 _NOT_WORSE = 0.0
 

@@ -15,6 +15,7 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
 from components.radiograph_example_gen.manifest import read_summary
+from models.intervals import wilson95
 from pipeline.config import PipelineConfig
 from pipeline.evaluation_results import (
     candidate_result,
@@ -22,7 +23,6 @@ from pipeline.evaluation_results import (
     gate_figures,
     refusal,
 )
-from pipeline.intervals import wilson95
 from pipeline.layout import PIPELINE_NAME, OutputLayout
 from pipeline.metadata_store import open_store
 from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id

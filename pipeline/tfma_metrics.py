@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.utils import model_util
 
-from pipeline.intervals import wilson
+from models.intervals import wilson
 
 WILSON_LOWER: Final = "accuracy_wilson_lower"
 MCNEMAR_P: Final = "mcnemar_p"

@@ -10,9 +10,9 @@ import numpy as np
 
 from models.choice import Score, choose
 from models.combination import combine, fit_combination, is_passed_on
+from models.intervals import wilson95
 from models.predictions import aligned
 from pipeline.config import Combining, GateConfig, PipelineConfig
-from pipeline.intervals import wilson95
 from pipeline.study.results import SeedResult
 from schema import contract
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from components.radiograph_example_gen.manifest import Summary
 from models.backbones import BACKBONES
-from pipeline.intervals import wilson95
+from models.intervals import wilson95
 from pipeline.study.images import ImagePool
 from pipeline.study.outcomes import Outcome
 from schema import contract

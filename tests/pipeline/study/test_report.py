@@ -27,7 +27,7 @@ from pipeline.runtime import prepare_environment
 
 prepare_environment()
 
-from pipeline.intervals import wilson95  # noqa: E402
+from models.intervals import wilson95  # noqa: E402
 from pipeline.study.images import ImagePool  # noqa: E402
 from pipeline.study.outcomes import Outcome  # noqa: E402
 from pipeline.study.report import GOALS, model_report, study_report  # noqa: E402
