@@ -55,7 +55,7 @@ class Executor(base_executor.BaseExecutor):
             "limits": dataclasses.asdict(limits),
             "duplicates": alike,
             "patients": torn,
-            "shortcuts": [dataclasses.asdict(shortcut) for shortcut in shortcuts],
+            "shortcuts": [{"name": s.name} | dataclasses.asdict(s) for s in shortcuts],
         }
         write_audit(audit.uri, content)
         audit.set_int_custom_property(PASSED, int(not failed))

@@ -16,13 +16,19 @@ from components.shortcut_audit.shortcuts import (
 )
 
 _SEEN: Final = {
-    METADATA: "All metadata together",
-    STATISTICS: "The image's size, file size, mean, deviation and entropy alone",
+    METADATA: "The row of metadata as a whole",
+    STATISTICS: "The set of image statistics (size, file size, mean, deviation, entropy) alone",
     BORDERS: "The border with its corners alone",
     MASKED: "The image with the lungs blanked out",
 }
+_WORDS: Final = {
+    METADATA: "metadata",
+    STATISTICS: "image statistics",
+    BORDERS: "the border",
+    MASKED: "what surrounds the lungs",
+}
 _MEANING: Final = (
-    "A model can be accurate on this test split without looking at the lungs. Its accuracy says "
+    "a model can be accurate on this test split without looking at the lungs. Its accuracy says "
     "how well it tells these groups of images apart; it is no estimate of clinical accuracy."
 )
 _NAMED: Final = 3
@@ -105,7 +111,21 @@ def _shortcuts(shortcuts: Sequence[Shortcut]) -> Iterator[str]:
     for shortcut in all_classes:
         if shortcut.seen == WHOLE:
             yield f"For comparison, from the whole image at the same size: {_figures(shortcut)}."
-    yield _MEANING
+    yield _meaning(telling)
+
+
+def _meaning(telling: Sequence[Shortcut]) -> str:
+    """What it comes to, with the name of each that predicts the class, the best column first."""
+    best_first = sorted(telling, key=lambda shortcut: -shortcut.correct)
+    columns = [column for shortcut in best_first if (column := column_of(shortcut.seen))]
+    rest = [shortcut.seen for shortcut in telling if not column_of(shortcut.seen)]
+    # The columns say more than that metadata do.
+    names = columns + [_WORDS[seen] for seen in rest if seen != METADATA or not columns]
+    if not names:
+        return _MEANING[0].upper() + _MEANING[1:]
+    *first, last = names
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"On this data {listed} predict{'' if first else 's'} the class, so {_MEANING}"
 
 
 def _most_telling_columns(shortcuts: Sequence[Shortcut]) -> Iterator[Shortcut]:

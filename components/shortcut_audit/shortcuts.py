@@ -25,6 +25,13 @@ BORDERS: Final = "borders_and_corners"
 MASKED: Final = "lungs_masked"
 WHOLE: Final = "whole_image"
 _COLUMN: Final = "column:"
+_NAMES: Final = {
+    METADATA: "metadata: all columns",
+    STATISTICS: "image statistics",
+    BORDERS: "border and corners",
+    MASKED: "image without its lungs",
+    WHOLE: "whole image, for comparison",
+}
 # Hundreds of pixels and hundreds of images: without it, every image is fitted by heart. From
 # 0.01 to 0.1 the figures on the reference radiographs' validation split are the same.
 _PIXEL_STRENGTH: Final = 0.01
@@ -56,6 +63,13 @@ class Shortcut:
     wilson95: tuple[float, float]
     chance: float
     above_chance: bool
+
+    @property
+    def name(self) -> str:
+        """For people; no two that are measured have the same."""
+        column = column_of(self.seen)
+        name = f"metadata: {column}" if column else _NAMES[self.seen]
+        return f"{name}, {self.against_rest} or not" if self.against_rest else name
 
 
 def column_shortcut(column: str) -> str:
