@@ -1,8 +1,9 @@
-"""Pushes what InfraCheck found out along with the model."""
+"""Asks the audit, and pushes what InfraCheck found out along with the model."""
 
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from tfx import types
 from tfx.components.pusher import executor
@@ -10,10 +11,19 @@ from tfx.types import standard_component_specs
 from tfx.utils import io_utils
 
 from components.infra_check.note import precision_of, write_note
+from components.shortcut_audit.artifact import lets_push
+
+AUDIT: Final = "audit"
 
 
 class Executor(executor.Executor):
     """TFX's Pusher; a model that must be served in one precision is pushed with a note of it."""
+
+    def CheckBlessing(  # noqa: N802 (TFX's name)
+        self, input_dict: dict[str, list[types.Artifact]]
+    ) -> bool:
+        """Whether the model is blessed and, where the audit is asked, that lets it pass."""
+        return super().CheckBlessing(input_dict) and lets_push(input_dict.get(AUDIT))
 
     def GetModelPath(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]

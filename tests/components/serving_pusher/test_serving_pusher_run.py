@@ -16,6 +16,7 @@ from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 
 from components.serving_pusher import ServingPusher
+from components.shortcut_audit import AuditReport
 from schema.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,15 @@ def Evaluate(  # noqa: N802
     """Stands in for Evaluator: the gate is passed unless it is 0."""
     blessing.set_int_custom_property("current_model_id", model.id)
     blessing.set_int_custom_property("blessed", int(gate > 0))
+
+
+@tfx.dsl.components.component
+def Audit(  # noqa: N802
+    audit: tfx.dsl.components.OutputArtifact[AuditReport],
+    passed: tfx.dsl.components.Parameter[int],
+) -> None:
+    """Stands in for ShortcutAudit."""
+    audit.set_int_custom_property("passed", passed)
 
 
 @dataclass
@@ -74,17 +84,22 @@ def serving(tmp_path: Path) -> Path:
 def push(launch: Callable[..., Any], serving: Path) -> Push:
     """One run."""
 
-    def run(recipe: str, *, gate: int = 1, base: Path = serving) -> Outcome:
+    def run(
+        recipe: str, *, gate: int = 1, audit: int | None = None, base: Path = serving
+    ) -> Outcome:
         trainer = Train(recipe=recipe)
         evaluator = Evaluate(model=trainer.outputs["model"], gate=gate)
+        auditor = None if audit is None else Audit(passed=audit)
         pusher = ServingPusher(
             model=trainer.outputs["model"],
             model_blessing=evaluator.outputs["blessing"],
+            audit=auditor.outputs["audit"] if auditor else None,
             push_destination=tfx.proto.PushDestination(
                 filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(base))
             ),
         ).with_id("Pusher.tiny")
-        store = mlmd.MetadataStore(launch(trainer, evaluator, pusher, enable_cache=True))
+        nodes = (trainer, evaluator, *([auditor] if auditor else []), pusher)
+        store = mlmd.MetadataStore(launch(*nodes, enable_cache=True))
         execution = max(
             (e for e in store.get_executions() if e.type.endswith(".ServingPusher")),
             key=lambda e: e.id,
@@ -161,6 +176,23 @@ def test_what_is_not_blessed_is_not_pushed_and_cached(push: Push, serving: Path)
     assert _versions(serving) == ["A"]
 
 
+def test_what_the_audit_stops_is_not_pushed_and_cached(push: Push, serving: Path) -> None:
+    assert push("A", audit=0) == Outcome(False, "")
+    assert push("A", audit=0) == Outcome(True, "")
+    # Blessed or not: both are asked.
+    assert push("A", gate=0, audit=1) == Outcome(False, "")
+    assert not serving.exists()
+    pushed = push("A", audit=1)
+    assert pushed.recipe == "A"
+    assert push("A", audit=1) == Outcome(True, pushed.pushed_to)
+    assert push("B", audit=0) == Outcome(False, "")
+    assert push("A", audit=1) == Outcome(True, pushed.pushed_to)
+    shutil.rmtree(serving)
+    assert push("A", audit=0) == Outcome(True, "")
+    assert push("A", audit=1).recipe == "A"
+    assert _versions(serving) == ["A"]
+
+
 def test_another_blessing_pushes_once(push: Push, serving: Path) -> None:
     """As the stock Pusher does; every further run is cached."""
     push("A", gate=1)
@@ -210,6 +242,7 @@ def test_a_version_of_the_far_future_stops_a_push_and_nothing_else(
     future = serving / str(int(time.time()) + 10_000)
     future.mkdir()
     assert push("B", gate=0) == Outcome(False, "")
+    assert push("B", audit=0) == Outcome(False, "")
     with pytest.raises(InputError, match=future.name):
         push("B")
     future.rmdir()
