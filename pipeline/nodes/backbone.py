@@ -31,6 +31,7 @@ def backbone_branch(
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
     layout: OutputLayout,
+    audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
     """The nodes of one backbone, from its weights to its pusher."""
     params = config.training_for(name)
@@ -78,7 +79,7 @@ def backbone_branch(
             "code_digest": code_digest("models", "schema/contract.py"),
         },
     ).with_id(f"Trainer.{name}")
-    behind, candidate = verdict_branch(name, config, example_gen, trainer, layout)
+    behind, candidate = verdict_branch(name, config, example_gen, trainer, layout, audit)
     return [backbone, featurizer, *tuning, trainer, *behind], candidate
 
 

@@ -23,6 +23,7 @@ def combination_branch(
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
     layout: OutputLayout,
+    audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
     """The nodes of an ensemble or a cascade of the backbones' models."""
     combiner = ModelCombiner(
@@ -34,5 +35,5 @@ def combination_branch(
         abstain_accuracy=config.abstain_accuracy,
         code_digest=code_digest(*COMBINATION_CODE),
     ).with_id(f"Combiner.{kind}")
-    behind, candidate = verdict_branch(kind, config, example_gen, combiner, layout)
+    behind, candidate = verdict_branch(kind, config, example_gen, combiner, layout, audit)
     return [combiner, *behind], candidate

@@ -33,3 +33,9 @@ COMBINATION_CODE: Final = (
     "models/signatures.py",
     "schema/contract.py",
 )
+AUDIT_CODE: Final = (
+    "components/radiograph_example_gen/manifest.py",
+    "components/shortcut_audit",
+    "models/intervals.py",
+    "schema/contract.py",
+)

@@ -21,12 +21,13 @@ def verdict_branch(
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
+    audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Candidate]:
     """What stands behind every model: baseline, evaluation, pusher."""
     evaluator, resolver = _evaluation(name, config, example_gen, model_from)
     infra = infra_validation(name, config.infra_validation, example_gen, model_from)
     infra_blessing = infra.outputs["blessing"] if infra else None
-    pusher = build_pusher(name, model_from, evaluator, layout, infra_blessing)
+    pusher = build_pusher(name, model_from, evaluator, layout, infra_blessing, audit)
     candidate = Candidate(
         model=model_from.outputs["model"],
         model_run=model_from.outputs["model_run"],
@@ -79,12 +80,14 @@ def build_pusher(
     blessing_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
     infra_blessing: tfx.types.BaseChannel | None = None,
+    audit: tfx.types.BaseChannel | None = None,
 ) -> ServingPusher:
     """The node that pushes a blessed model into the serving folder, under its name."""
     return ServingPusher(
         model=model_from.outputs["model"],
         model_blessing=blessing_from.outputs["blessing"],
         infra_blessing=infra_blessing,
+        audit=audit,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
                 base_directory=str(layout.serving / name)
