@@ -24,7 +24,7 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 HASH_BITS: Final = 64
-# Of 64 bits. With up to 5 % cut off at each side, 99 % of the reference radiographs stay within.
+# Of 64 bits. With up to 5 % cut off at each side, 98 % of the reference radiographs stay within.
 MAX_BITS: Final = 16
 # Correlation of textures, before one is laid on the other exactly. What was cropped by up to 5 %
 # a side, and no side as the other, still reaches it.
