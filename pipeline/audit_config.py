@@ -13,7 +13,8 @@ class AuditConfig(Strict):
 
     Attributes:
         enabled: whether there is the node.
-        min_correlation: of the fine structure of two images that count as near-duplicates.
+        min_correlation: of the fine structure of two images that count as near-duplicates; above
+            0.98 nobody looks for a better fit, so nothing higher can be asked for.
         max_duplicates_across_splits: more such pairs in two splits, and nothing is pushed.
         max_patients_across_splits: more patients in two splits, and nothing is pushed.
         max_shortcut_accuracy: a higher accuracy on the test split, from all metadata, from
@@ -21,7 +22,7 @@ class AuditConfig(Strict):
     """
 
     enabled: bool = True
-    min_correlation: float = Field(0.75, gt=0.0, le=1.0)
+    min_correlation: float = Field(0.75, gt=0.0, le=0.98)
     max_duplicates_across_splits: int | None = Field(None, ge=0)
     max_patients_across_splits: int | None = Field(None, ge=0)
     max_shortcut_accuracy: float | None = Field(None, ge=0.0, le=1.0)

@@ -111,6 +111,7 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         ({"audit": {"max_patients_across_splits": 0.5}}, "audit.max_patients_across_splits"),
         ({"audit": {"max_shortcut_accuracy": 1.1}}, "audit.max_shortcut_accuracy"),
         ({"audit": {"min_correlation": 0}}, "audit.min_correlation"),
+        ({"audit": {"min_correlation": 0.99}}, "audit.min_correlation"),
         (
             {"audit": {"enabled": False, "max_patients_across_splits": 0}},
             "audit: max_patients_across_splits",
