@@ -93,11 +93,11 @@ def test_the_pushers_ask_the_audit_where_a_limit_is_set(
 ) -> None:
     before, nodes = _nodes(_config(tmp_path)), _nodes(_config(tmp_path, audit=limit))
     assert before["ShortcutAudit"].upstream_nodes == ["RadiographExampleGen"]
-    # Nobody waits for it.
-    assert not before["ShortcutAudit"].downstream_nodes
+    # No model waits for it.
+    assert before["ShortcutAudit"].downstream_nodes == ["Report"]
     assert set(before["ShortcutAudit"].inputs.inputs) == {"examples", "manifest"}
     pushers = {f"Pusher.{name}" for name in (*BACKBONES, "ensemble", "cascade", "champion")}
-    assert set(nodes["ShortcutAudit"].downstream_nodes) == pushers
+    assert set(nodes["ShortcutAudit"].downstream_nodes) == pushers | {"Report"}
     for name in pushers:
         (channel,) = nodes[name].inputs.inputs["audit"].channels
         assert channel.producer_node_query.id == "ShortcutAudit"
