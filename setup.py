@@ -56,6 +56,7 @@ setup(
         "jinja2",
         "matplotlib",
         "scikit-learn",
+        "threadpoolctl",
         "markdown",
         "docker",
         # The `tfx` CLI runs `pip freeze --local` inside the environment.

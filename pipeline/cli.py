@@ -121,7 +121,12 @@ def run(
     console.result(summary, layout)
     pushed = [m["pushed_to"] for m in summary["models"].values() if m["pushed_to"]]
     if not pushed:
-        typer.echo("No model was blessed, so none was pushed.")
+        audit = summary["audit"]
+        blessed = any(model["blessed"] for model in summary["models"].values())
+        if blessed and audit and not audit["passed"]:
+            typer.echo("The audit's limits are exceeded, so no model was pushed.")
+        else:
+            typer.echo("No model was blessed, so none was pushed.")
         raise typer.Exit(EXIT_NONE_BLESSED)
 
 

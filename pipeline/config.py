@@ -24,6 +24,7 @@ from typing_extensions import Self
 
 from models.backbones import BACKBONES, get_backbone
 from models.hyperparameters import TrainingParams
+from pipeline.audit_config import AuditConfig
 from pipeline.data_config import DataConfig
 from pipeline.gate_config import GateConfig
 from pipeline.strict import Strict
@@ -92,6 +93,7 @@ class PipelineConfig(Strict):
         tuning: whether a search replaces fields of `training`.
         featurizer: what runs the frozen networks.
         gate: what a model must reach.
+        audit: what is looked for in the split, and what stops a push.
         infra_validation: whether and how it must have been served before it is pushed.
         schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
         beam_args: Beam's own pipeline options.
@@ -113,6 +115,7 @@ class PipelineConfig(Strict):
     tuning: TuningConfig = TuningConfig()
     featurizer: FeaturizerConfig = FeaturizerConfig()
     gate: GateConfig = GateConfig()
+    audit: AuditConfig = AuditConfig()
     infra_validation: InfraValidationConfig = InfraValidationConfig()
     schema_dir: Path | None = None
     beam_args: tuple[str, ...] = ("--direct_running_mode=in_memory", "--direct_num_workers=1")

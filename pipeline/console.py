@@ -90,6 +90,8 @@ class Console:
             self._console.print(line)
         for line in _refusal_lines(summary["models"]):
             self._console.print(line)
+        for line in _audit_lines(summary["audit"], layout):
+            self._console.print(line)
         pushed_to = _below(layout.root, summary["champion_pushed_to"])
         champion = (summary["champion"] or "none", "bold")
         self._console.print(Text.assemble("Champion: ", champion, f" → {pushed_to}"))
@@ -150,6 +152,13 @@ def _refusal_lines(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
             lines.append(f"{name} can't be served: {failures[0]}{more}.")
     return lines
+
+
+def _audit_lines(audit: Mapping[str, Any] | None, layout: OutputLayout) -> list[str]:
+    if audit is None:
+        return []
+    lines = [f"Nothing is pushed: {failure}." for failure in audit["failures"]]
+    return [*lines, f"Leaks and shortcuts: {_below(layout.root, audit['report'])}"]
 
 
 def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:

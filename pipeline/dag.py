@@ -16,6 +16,7 @@ from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.engine_resolution import ResolvedEngine
 from pipeline.layout import PIPELINE_NAME, OutputLayout
+from pipeline.nodes.audit import build_audit
 from pipeline.nodes.backbone import backbone_branch
 from pipeline.nodes.combination import combination_branch
 from pipeline.nodes.data import build_example_gen, statistics_options
@@ -48,6 +49,9 @@ def create_pipeline(
         anomalies=validator.outputs["anomalies"],
         code_digest=code_digest("components/schema_gate"),
     )
+    audit = build_audit(config, example_gen)
+    # Asked by the Pushers only where it may say no: else a finding is no reason to push again.
+    verdict = audit.outputs["audit"] if audit and config.audit.blocks else None
     transform = tfx.components.Transform(
         examples=example_gen.outputs["examples"],
         schema=schema.outputs["schema"],
@@ -60,25 +64,26 @@ def create_pipeline(
     )
     transform.add_upstream_node(schema_gate)
 
-    nodes = [example_gen, statistics_gen, schema, validator, schema_gate, transform]
+    nodes = [example_gen, statistics_gen, schema, validator, schema_gate]
+    nodes += [audit, transform] if audit else [transform]
     judged = {}
     for name in config.backbones:
         branch, judged[name] = backbone_branch(
-            name, config, weights[name], engine, example_gen, transform, layout
+            name, config, weights[name], engine, example_gen, transform, layout, verdict
         )
         nodes += branch
     backbones = dict(judged)
     for kind in config.combined:
         branch, judged[kind] = combination_branch(
-            kind, config, backbones, example_gen, transform, layout
+            kind, config, backbones, example_gen, transform, layout, verdict
         )
         nodes += branch
     champion = Champion(
         {name: model.candidate for name, model in judged.items()},
         code_digest=code_digest(*CHAMPION_CODE),
     )
-    nodes += [champion, build_pusher(contract.CHAMPION, champion, champion, layout)]
-    nodes += [build_report(judged, champion, example_gen, statistics_gen, schema)]
+    nodes += [champion, build_pusher(contract.CHAMPION, champion, champion, layout, audit=verdict)]
+    nodes += [build_report(judged, champion, example_gen, statistics_gen, schema, audit)]
     return tfx.dsl.Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=str(layout.artifacts),

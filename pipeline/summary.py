@@ -22,6 +22,7 @@ from components.evaluation_results import (
 )
 from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
 from components.radiograph_example_gen.manifest import read_summary
+from components.shortcut_audit.report import AUDIT_FILE, read_audit
 from models.intervals import wilson95
 from pipeline.config import PipelineConfig
 from pipeline.layout import PIPELINE_NAME, OutputLayout
@@ -125,6 +126,7 @@ def summarize(
             "digest": manifest["digest"],
             "manifest": manifest_folder,
         },
+        "audit": _audit(outputs),
         "models": {
             name: _model_summary(name, outputs, len(classes)) | _recipe(name, config, outputs)
             for name in (*config.backbones, *config.combined)
@@ -133,6 +135,16 @@ def summarize(
         "champion_pushed_to": _pushed_to(contract.CHAMPION, outputs),
         "seconds": {node: round(spent, 3) for node, spent in seconds.items()},
     }
+
+
+def _audit(outputs: RunOutputs) -> dict[str, Any] | None:
+    """What the audit says, and where all of it is; None where there was none."""
+    audit = outputs.get("ShortcutAudit", "audit")
+    if audit is None:
+        return None
+    content = read_audit(audit.uri)
+    kept = {key: content[key] for key in ("passed", "failures", "findings")}
+    return {**kept, "report": os.path.join(audit.uri, AUDIT_FILE)}
 
 
 def _per_split(per_class: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:

@@ -10,20 +10,22 @@ from tfx.utils import json_utils
 
 from components.model_card.artifact import ModelCardFiles
 from components.serving_pusher.driver import ServingPusherDriver
-from components.serving_pusher.executor import MODEL_CARD, Executor
+from components.serving_pusher.executor import AUDIT, MODEL_CARD, Executor
+from components.shortcut_audit.artifact import AuditReport
 
 
 class ServingPusherSpec(standard_component_specs.PusherSpec):
-    """Pusher's, and a model card."""
+    """Pusher's, a model card, and the audit."""
 
     INPUTS = {
         **standard_component_specs.PusherSpec.INPUTS,
         MODEL_CARD: component_spec.ChannelParameter(type=ModelCardFiles, optional=True),
+        AUDIT: component_spec.ChannelParameter(type=AuditReport, optional=True),
     }
 
 
 class ServingPusher(Pusher):
-    """Like Pusher, with the same inputs and outputs, and one input more: a model card.
+    """Like Pusher, into a folder, with a model card and an audit that may say no.
 
     The stock Pusher's cache knows nothing of the folder it pushed to: it says "pushed"
     after that was deleted, and after a return to an earlier model, while a later one is
@@ -43,6 +45,7 @@ class ServingPusher(Pusher):
         model_blessing: channel.BaseChannel | None = None,
         infra_blessing: channel.BaseChannel | None = None,
         model_card: channel.BaseChannel | None = None,
+        audit: channel.BaseChannel | None = None,
     ) -> None:
         """Constructs the node.
 
@@ -52,6 +55,7 @@ class ServingPusher(Pusher):
             model_blessing: Evaluator's or Champion's; without one the model is pushed unasked.
             infra_blessing: of the node that had the model served.
             model_card: ModelCard's; it goes into the version's `assets.extra`.
+            audit: ShortcutAudit's; where it did not pass, nothing is pushed.
         """
         # Past Pusher's own, which makes a spec that knows no further input.
         super(Pusher, self).__init__(
@@ -60,6 +64,7 @@ class ServingPusher(Pusher):
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,
                 model_card=model_card,
+                audit=audit,
                 push_destination=push_destination,
                 custom_config=json_utils.dumps(None),
                 pushed_model=channel.Channel(type=standard_artifacts.PushedModel),

@@ -12,7 +12,6 @@ import ml_metadata as mlmd
 from absl import logging
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
-from tfx.components.pusher import executor
 from tfx.dsl.compiler import compiler_utils, constants
 from tfx.dsl.components.base import base_driver
 from tfx.dsl.io import fileio
@@ -25,6 +24,7 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
+from components.serving_pusher.executor import Executor
 from schema import contract
 from schema.errors import InputError
 
@@ -67,8 +67,8 @@ class ServingPusherDriver(base_driver.BaseDriver, portable_base_driver.BaseDrive
         highest = highest_version(base)
         attempt = choose_attempt(pushes, None if highest is None else os.path.join(base, highest))
         is_new = attempt not in [push.attempt for push in pushes]
-        # Who is not blessed is not pushed, and has to wait for nothing.
-        if is_new and executor.Executor().CheckBlessing(execution_info.input_dict):
+        # Who is not blessed, or stopped by the audit, is not pushed and has to wait for nothing.
+        if is_new and Executor().CheckBlessing(execution_info.input_dict):
             logging.info("Push number %d of this model to %s.", attempt + 1, base)
             _wait_for_a_higher_version(base, highest)
         result = driver_output_pb2.DriverOutput()
@@ -77,9 +77,9 @@ class ServingPusherDriver(base_driver.BaseDriver, portable_base_driver.BaseDrive
 
 
 def find_pushes(store: mlmd.MetadataStore, node: str, inputs: set[tuple[str, int]]) -> list[Push]:
-    """The pushes by one node of one model with one blessing.
+    """The pushes by one node of one model with one blessing, and one audit where there is one.
 
-    A cached execution is no push, nor is one whose model wasn't blessed.
+    A cached execution is no push, nor is one whose model wasn't blessed, or that the audit stopped.
 
     Args:
         store: with the executions of all runs.

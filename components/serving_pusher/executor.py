@@ -1,4 +1,4 @@
-"""Pushes along with the model what belongs beside it."""
+"""Asks the audit, and pushes along with the model what belongs beside it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from tfx.utils import io_utils
 
 from components.infra_check.note import precision_of, write_note
 from components.model_card.beside import put_beside
+from components.shortcut_audit.artifact import lets_push
 
 MODEL_CARD: Final = "model_card"
+AUDIT: Final = "audit"
 
 
 class Executor(executor.Executor):
     """TFX's Pusher; a model card and a note of the precision go into `assets.extra`."""
+
+    def CheckBlessing(  # noqa: N802 (TFX's name)
+        self, input_dict: dict[str, list[types.Artifact]]
+    ) -> bool:
+        """Whether the model is blessed and, where the audit is asked, that lets it pass."""
+        return super().CheckBlessing(input_dict) and lets_push(input_dict.get(AUDIT))
 
     def GetModelPath(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]

@@ -30,6 +30,7 @@ def backbone_branch(
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
     layout: OutputLayout,
+    audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """The nodes of one backbone, from its weights to its pusher."""
     params = config.training_for(name)
@@ -78,7 +79,7 @@ def backbone_branch(
         },
     ).with_id(f"Trainer.{name}")
     behind, judged = verdict_branch(
-        name, config, example_gen, trainer, layout, backbone.outputs["model"]
+        name, config, example_gen, trainer, layout, audit, backbone.outputs["model"]
     )
     return [backbone, featurizer, *tuning, trainer, *behind], judged
 

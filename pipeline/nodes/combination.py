@@ -22,6 +22,7 @@ def combination_branch(
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
     layout: OutputLayout,
+    audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """The nodes of an ensemble or a cascade of the backbones' models."""
     combiner = ModelCombiner(
@@ -33,5 +34,5 @@ def combination_branch(
         abstain_accuracy=config.abstain_accuracy,
         code_digest=code_digest(*COMBINATION_CODE),
     ).with_id(f"Combiner.{kind}")
-    behind, judged = verdict_branch(kind, config, example_gen, combiner, layout)
+    behind, judged = verdict_branch(kind, config, example_gen, combiner, layout, audit)
     return [combiner, *behind], judged

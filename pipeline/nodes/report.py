@@ -12,6 +12,7 @@ from components.curated_schema_gen import CuratedSchemaGen
 from components.radiograph_example_gen import RadiographExampleGen
 from components.report import Report
 from components.report.component import Reported
+from components.shortcut_audit import ShortcutAudit
 from components.versions import versions
 from pipeline.code_digest import code_digest
 from pipeline.nodes.sources import REPORT_CODE
@@ -24,6 +25,7 @@ def build_report(
     example_gen: RadiographExampleGen,
     statistics_gen: tfx.components.StatisticsGen,
     schema: CuratedSchemaGen,
+    audit: ShortcutAudit | None,
 ) -> Report:
     """The node that writes the report of all models."""
     return Report(
@@ -42,6 +44,7 @@ def build_report(
         manifest=example_gen.outputs["manifest"],
         statistics=statistics_gen.outputs["statistics"],
         schema=schema.outputs["schema"],
+        audit=audit.outputs["audit"] if audit else None,
         versions=json.dumps(versions()),
         code_digest=code_digest(*REPORT_CODE),
     )

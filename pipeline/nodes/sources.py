@@ -50,3 +50,9 @@ REPORT_CODE: Final = (
     "serving/explained.py",
     "schema/contract.py",
 )
+AUDIT_CODE: Final = (
+    "components/radiograph_example_gen/manifest.py",
+    "components/shortcut_audit",
+    "models/intervals.py",
+    "schema/contract.py",
+)

@@ -40,6 +40,7 @@ def verdict_branch(
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
     layout: OutputLayout,
+    audit: tfx.types.BaseChannel | None,
     pretrained: tfx.types.BaseChannel | None = None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """What stands behind every model: baseline, evaluation, card, pusher.
@@ -50,6 +51,7 @@ def verdict_branch(
         example_gen: whose test split judges.
         model_from: Trainer or ModelCombiner.
         layout: of the output folder.
+        audit: ShortcutAudit's `audit`, where it may say no.
         pretrained: PretrainedBackbone's `model`; a combination has none.
     """
     evaluator, resolver = _evaluation(name, config, example_gen, model_from)
@@ -71,7 +73,7 @@ def verdict_branch(
         infra_blessing=infra_blessing,
     ).with_id(f"ModelCard.{name}")
     model_card = card.outputs["model_card"]
-    pusher = build_pusher(name, model_from, evaluator, layout, infra_blessing, model_card)
+    pusher = build_pusher(name, model_from, evaluator, layout, infra_blessing, model_card, audit)
     candidate = Candidate(
         model=model_from.outputs["model"],
         model_run=model_from.outputs["model_run"],
@@ -128,6 +130,7 @@ def build_pusher(
     layout: OutputLayout,
     infra_blessing: tfx.types.BaseChannel | None = None,
     model_card: tfx.types.BaseChannel | None = None,
+    audit: tfx.types.BaseChannel | None = None,
 ) -> ServingPusher:
     """The node that pushes a blessed model into the serving folder, under its name.
 
@@ -138,6 +141,7 @@ def build_pusher(
         model_blessing=blessing_from.outputs["blessing"],
         infra_blessing=infra_blessing,
         model_card=model_card,
+        audit=audit,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
                 base_directory=str(layout.serving / name)

@@ -187,6 +187,12 @@ _SUMMARY: dict[str, Any] = {
         "digest": "ab",
         "manifest": "manifest/1",
     },
+    "audit": {
+        "passed": True,
+        "failures": [],
+        "findings": ["No patient is in two splits."],
+        "report": "artifacts/ShortcutAudit/audit/5/audit.json",
+    },
     "models": {
         "vgg16": {
             "weights": "imagenet",
@@ -239,6 +245,8 @@ def example_summary() -> Callable[[Path], dict[str, Any]]:
             *((model, "pushed_to") for model in summary["models"].values()),
         ):
             owner[key] = owner[key] and str(serving / owner[key])
+        audit = summary["audit"]
+        audit["report"] = str(OutputLayout(output).root.resolve() / audit["report"])
         return summary
 
     return call

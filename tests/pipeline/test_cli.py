@@ -227,6 +227,35 @@ def test_a_run_that_blesses_none_exits_with_3(
     assert "No model was blessed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("blessed", "said"),
+    [
+        (True, "The audit's limits are exceeded, so no model was pushed."),
+        # Without the audit, none would be pushed either.
+        (False, "No model was blessed, so none was pushed."),
+    ],
+)
+def test_a_run_that_the_audit_stops_exits_with_3(
+    blessed: bool,
+    said: str,
+    fake_run: FakeRun,
+    example_summary: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(config: PipelineConfig) -> dict[str, Any]:
+        summary = example_summary(config.output)
+        for model in summary["models"].values():
+            model.update(blessed=model["blessed"] and blessed, pushed_to=None)
+        audit = summary["audit"] | {"passed": False, "failures": ["a phrase (audit.a_field)"]}
+        return summary | {"champion_pushed_to": None, "audit": audit}
+
+    fake_run.answer = stopped
+    assert fake_run.cxr("--data", "images") == cli.EXIT_NONE_BLESSED
+    out = capsys.readouterr().out
+    assert said in out
+    assert "Nothing is pushed: a phrase (audit.a_field)." in out
+
+
 def test_phantoms_are_made_and_labelled(tmp_path: Path) -> None:
     out = tmp_path / "phantoms"
     ran = _cxr("phantoms", "--out", str(out), "--per-class", "2,3,1", "--size", "64")

@@ -108,6 +108,15 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         ({"backbones": ["vgg16", "vgg16"]}, "backbones"),
         ({"combinations": ["mean"]}, "combinations"),
         ({"combinations": ["cascade", "cascade"]}, "combinations"),
+        ({"audit": {"max_duplicates_across_splits": -1}}, "audit.max_duplicates_across_splits"),
+        ({"audit": {"max_patients_across_splits": 0.5}}, "audit.max_patients_across_splits"),
+        ({"audit": {"max_shortcut_accuracy": 1.1}}, "audit.max_shortcut_accuracy"),
+        ({"audit": {"min_correlation": 0}}, "audit.min_correlation"),
+        ({"audit": {"min_correlation": 0.99}}, "audit.min_correlation"),
+        (
+            {"audit": {"enabled": False, "max_patients_across_splits": 0}},
+            "audit: max_patients_across_splits",
+        ),
         ({"gate": {"min_accuracy": 1.5}}, "gate.min_accuracy"),
         ({"gate": {"min_wilson_lower": -0.1}}, "gate.min_wilson_lower"),
         # No interval begins at 1: nothing would ever be blessed.

@@ -133,6 +133,27 @@ def test_a_refused_model_has_a_sentence_that_says_why(show: Callable[..., Page])
     )
 
 
+def test_the_audit_has_a_line_that_says_where_it_is_and_one_for_each_limit(
+    page: Page, output: Path, example_summary: ExampleSummary
+) -> None:
+    summary = example_summary(output)
+    place = "Leaks and shortcuts: out/artifacts/ShortcutAudit/audit/5/audit.json"
+    page.console.result(summary, OutputLayout(output))
+    assert page.lines.count(place) == 1
+    assert "Nothing is pushed" not in page.text
+    failure = "2 patients in two splits, more than 0 (audit.max_patients_across_splits)"
+    summary["audit"] |= {"passed": False, "failures": [failure]}
+    page.console.result(summary, OutputLayout(output))
+    assert page.lines.count(f"Nothing is pushed: {failure}.") == 1
+
+
+def test_without_an_audit_nothing_is_said_of_it(
+    page: Page, output: Path, example_summary: ExampleSummary
+) -> None:
+    page.console.result(example_summary(output) | {"audit": None}, OutputLayout(output))
+    assert "shortcuts" not in page.text
+
+
 @pytest.mark.parametrize(("failed", "trials"), [(0, "30 trials"), (2, "28 trials (2 more failed)")])
 def test_a_tuned_model_has_a_line_that_says_what_was_found(
     failed: int, trials: str, page: Page, output: Path, example_summary: ExampleSummary

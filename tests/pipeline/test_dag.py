@@ -53,6 +53,7 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
         "CuratedSchemaGen",
         "ExampleValidator",
         "SchemaGate",
+        "ShortcutAudit",
         "Transform",
         "Champion",
         "Pusher.champion",
@@ -77,6 +78,42 @@ def test_infra_validation_stands_before_every_pusher(mode: str, node: str, tmp_p
         assert f"{node}.{name}" in nodes[f"ModelCard.{name}"].upstream_nodes
     # The champion is one of them, and has been looked at as such.
     assert nodes["Pusher.champion"].upstream_nodes == before["Pusher.champion"].upstream_nodes
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max_duplicates_across_splits": 0},
+        {"max_patients_across_splits": 0},
+        {"max_shortcut_accuracy": 0.5},
+    ],
+)
+def test_the_pushers_ask_the_audit_where_a_limit_is_set(
+    limit: dict[str, float], tmp_path: Path
+) -> None:
+    before, nodes = _nodes(_config(tmp_path)), _nodes(_config(tmp_path, audit=limit))
+    assert before["ShortcutAudit"].upstream_nodes == ["RadiographExampleGen"]
+    # No model waits for it.
+    assert before["ShortcutAudit"].downstream_nodes == ["Report"]
+    assert set(before["ShortcutAudit"].inputs.inputs) == {"examples", "manifest"}
+    pushers = {f"Pusher.{name}" for name in (*BACKBONES, "ensemble", "cascade", "champion")}
+    assert set(nodes["ShortcutAudit"].downstream_nodes) == pushers | {"Report"}
+    for name in pushers:
+        (channel,) = nodes[name].inputs.inputs["audit"].channels
+        assert channel.producer_node_query.id == "ShortcutAudit"
+        assert "audit" not in before[name].inputs.inputs
+    assert _changed(before, nodes) == {"ShortcutAudit"}
+    ((field, value),) = limit.items()
+    given = nodes["ShortcutAudit"].parameters.parameters[field].field_value
+    assert getattr(given, given.WhichOneof("value")) == value
+
+
+def test_without_an_audit_there_is_no_node(tmp_path: Path) -> None:
+    with_it, without = (
+        _nodes(_config(tmp_path)),
+        _nodes(_config(tmp_path, audit={"enabled": False})),
+    )
+    assert set(with_it) - set(without) == {"ShortcutAudit"}
 
 
 def test_infra_validator_asks_the_daemon_that_the_environment_names(
@@ -192,7 +229,17 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"training": {"views": ["identity"]}}, {"Trainer", "Featurizer"}),
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
         ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
-        ({"seed": 5}, {"RadiographExampleGen", "PretrainedBackbone", "Trainer", "ModelCard"}),
+        ({"audit": {"min_correlation": 0.5}}, {"ShortcutAudit"}),
+        (
+            {"seed": 5},
+            {
+                "RadiographExampleGen",
+                "ShortcutAudit",
+                "PretrainedBackbone",
+                "Trainer",
+                "ModelCard",
+            },
+        ),
         ({"enable_cache": False}, set()),
     ],
 )

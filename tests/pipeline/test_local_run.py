@@ -84,8 +84,9 @@ def test_the_summary_has_the_keys_of_its_specification(first: Outcome) -> None:
     summary = first.summary
     beyond = {"champion_pushed_to"}
     assert set(summary) == beyond | {
-        *("tfx_version", "preset", "seed", "data", "models", "champion", "seconds")
+        *("tfx_version", "preset", "seed", "data", "audit", "models", "champion", "seconds")
     }
+    assert set(summary["audit"]) == {"passed", "failures", "findings", "report"}
     beyond = {"bad", "left_out", "deviations", "digest", "manifest"}
     assert set(summary["data"]) == beyond | {
         *("classes", "counts", "duplicates_dropped", "patients_in_two_splits")

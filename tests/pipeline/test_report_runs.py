@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -174,6 +175,15 @@ def test_the_main_models_card_is_on_it(outcome: Outcome, numbers: dict[str, Any]
     page = _report(outcome, "index.html").read_text()
     assert f"Model card of {numbers['champion']}" in page
     assert page.count(numbers["digest"]) >= 1
+
+
+def test_what_the_audit_found_is_on_it(outcome: Outcome, numbers: dict[str, Any]) -> None:
+    page = html.unescape(_report(outcome, "index.html").read_text())
+    assert numbers["audit"]["findings"]
+    for finding in numbers["audit"]["findings"]:
+        # At the top and in the section of its own.
+        assert page.count(finding) == 2
+    assert _report(outcome, "figures/shortcuts.png").is_file()
 
 
 def test_it_is_built_again_without_the_pipeline(

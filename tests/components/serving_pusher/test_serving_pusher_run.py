@@ -17,6 +17,7 @@ from tfx.types import standard_artifacts
 
 from components.model_card.artifact import ModelCardFiles
 from components.serving_pusher import ServingPusher
+from components.shortcut_audit import AuditReport
 from schema import contract
 from schema.errors import InputError
 
@@ -58,6 +59,15 @@ def WriteCard(  # noqa: N802
         Path(model_card.uri, name).write_text(text)
 
 
+@tfx.dsl.components.component
+def Audit(  # noqa: N802
+    audit: tfx.dsl.components.OutputArtifact[AuditReport],
+    passed: tfx.dsl.components.Parameter[int],
+) -> None:
+    """Stands in for ShortcutAudit."""
+    audit.set_int_custom_property("passed", passed)
+
+
 @dataclass
 class Outcome:
     """What one run's Pusher did.
@@ -89,20 +99,28 @@ def push(launch: Callable[..., Any], serving: Path) -> Push:
     """One run."""
 
     def run(
-        recipe: str, *, gate: int = 1, base: Path = serving, card: str | None = None
+        recipe: str,
+        *,
+        gate: int = 1,
+        base: Path = serving,
+        card: str | None = None,
+        audit: int | None = None,
     ) -> Outcome:
         trainer = Train(recipe=recipe)
         evaluator = Evaluate(model=trainer.outputs["model"], gate=gate)
         cards = [] if card is None else [WriteCard(model=trainer.outputs["model"], text=card)]
+        audits = [] if audit is None else [Audit(passed=audit)]
         pusher = ServingPusher(
             model=trainer.outputs["model"],
             model_blessing=evaluator.outputs["blessing"],
             model_card=cards[0].outputs["model_card"] if cards else None,
+            audit=audits[0].outputs["audit"] if audits else None,
             push_destination=tfx.proto.PushDestination(
                 filesystem=tfx.proto.PushDestination.Filesystem(base_directory=str(base))
             ),
         ).with_id("Pusher.tiny")
-        store = mlmd.MetadataStore(launch(trainer, evaluator, *cards, pusher, enable_cache=True))
+        nodes = (trainer, evaluator, *cards, *audits, pusher)
+        store = mlmd.MetadataStore(launch(*nodes, enable_cache=True))
         execution = max(
             (e for e in store.get_executions() if e.type.endswith(".ServingPusher")),
             key=lambda e: e.id,
@@ -179,6 +197,23 @@ def test_what_is_not_blessed_is_not_pushed_and_cached(push: Push, serving: Path)
     assert _versions(serving) == ["A"]
 
 
+def test_what_the_audit_stops_is_not_pushed_and_cached(push: Push, serving: Path) -> None:
+    assert push("A", audit=0) == Outcome(False, "")
+    assert push("A", audit=0) == Outcome(True, "")
+    # Blessed or not: both are asked.
+    assert push("A", gate=0, audit=1) == Outcome(False, "")
+    assert not serving.exists()
+    pushed = push("A", audit=1)
+    assert pushed.recipe == "A"
+    assert push("A", audit=1) == Outcome(True, pushed.pushed_to)
+    assert push("B", audit=0) == Outcome(False, "")
+    assert push("A", audit=1) == Outcome(True, pushed.pushed_to)
+    shutil.rmtree(serving)
+    assert push("A", audit=0) == Outcome(True, "")
+    assert push("A", audit=1).recipe == "A"
+    assert _versions(serving) == ["A"]
+
+
 def test_another_blessing_pushes_once(push: Push, serving: Path) -> None:
     """As the stock Pusher does; every further run is cached."""
     push("A", gate=1)
@@ -245,6 +280,7 @@ def test_a_version_of_the_far_future_stops_a_push_and_nothing_else(
     future = serving / str(int(time.time()) + 10_000)
     future.mkdir()
     assert push("B", gate=0) == Outcome(False, "")
+    assert push("B", audit=0) == Outcome(False, "")
     with pytest.raises(InputError, match=future.name):
         push("B")
     future.rmdir()

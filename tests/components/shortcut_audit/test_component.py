@@ -1,0 +1,133 @@
+"""The node on folders of phantoms, from RadiographExampleGen's output to audit.json."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageEnhance
+
+from pipeline.runtime import prepare_environment
+
+prepare_environment()
+
+from components.radiograph_example_gen.manifest import read_manifest  # noqa: E402
+from components.shortcut_audit.report import AUDIT_FILE  # noqa: E402
+
+Audited = Callable[..., tuple[Any, dict[str, Any]]]
+Generated = Callable[..., dict[str, list[Any]]]
+PLANTED = 6
+PAIRS = [
+    (f"COVID-19/COVID-19 ({number + 1}).png", f"COVID-19/copy {number}.png")
+    for number in range(PLANTED)
+]
+
+
+@pytest.fixture(scope="module")
+def clean(
+    generated: Generated, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[Any]]:
+    return generated(phantom_folder, tmp_path_factory.mktemp("clean"))
+
+
+@pytest.fixture(scope="module")
+def planted(
+    generated: Generated, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[Any]]:
+    """Near-duplicates under patient ids of their own, a mark in the corner, and a source."""
+    folder = tmp_path_factory.mktemp("planted") / "images"
+    shutil.copytree(phantom_folder, folder)
+    with (folder / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    by_file = {row["file"]: row for row in rows}
+    for number, (original, copy) in enumerate(PAIRS):
+        image = Image.open(folder / original).convert("L")
+        ImageEnhance.Brightness(image).enhance(1.1).resize((150, 150)).save(folder / copy)
+        rows.append(by_file[original] | {"file": copy, "patient_id": f"other-{number}"})
+    corners = {"COVID-19": (0, 0), "NORMAL": (112, 0), "Viral Pneumonia": (0, 112)}
+    for row in rows:
+        name = row["file"].split("/")[0]
+        row["source"] = f"hospital of {name}"
+        image = Image.open(folder / row["file"]).convert("L")
+        left, top = corners[name]
+        image.paste(255, (left, top, left + 16, top + 16))
+        image.save(folder / row["file"])
+    with (folder / "metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return generated(folder, tmp_path_factory.mktemp("planted examples"))
+
+
+def _accuracy(content: dict[str, Any], seen: str) -> float:
+    (found,) = (s for s in content["shortcuts"] if s["seen"] == seen and not s["against_rest"])
+    return float(found["accuracy"])
+
+
+def test_a_folder_without_faults_passes(
+    clean: dict[str, list[Any]], audited: Audited, tmp_path: Path
+) -> None:
+    audit, content = audited(clean, tmp_path / "audit", max_duplicates_across_splits=0)
+    assert set(content) == {
+        *("passed", "failures", "findings", "limits", "duplicates", "patients", "shortcuts")
+    }
+    assert content["passed"] is True
+    assert content["failures"] == []
+    assert audit.get_int_custom_property("passed") == 1
+    assert content["duplicates"]["across_splits"] == 0
+    assert content["duplicates"]["within_a_split"] == 0
+    assert content["patients"]["across_splits"] == 0
+    # What the report of a run reads of them.
+    names = [shortcut["name"] for shortcut in content["shortcuts"]]
+    assert len(set(names)) == len(names) > 0
+    for shortcut in content["shortcuts"]:
+        low, high = shortcut["wilson95"]
+        assert 0 <= low <= shortcut["accuracy"] <= high <= 1
+        assert shortcut["accuracy"] == shortcut["correct"] / shortcut["total"]
+    assert content["limits"] == {
+        "max_duplicates_across_splits": 0,
+        "max_patients_across_splits": None,
+        "max_shortcut_accuracy": None,
+    }
+
+
+def test_what_was_planted_is_found_and_fails_the_limits(
+    planted: dict[str, list[Any]], audited: Audited, tmp_path: Path
+) -> None:
+    limits = {"max_duplicates_across_splits": 0, "max_shortcut_accuracy": 0.9}
+    audit, content = audited(planted, tmp_path / "audit", **limits)
+    duplicates = content["duplicates"]
+    pairs = duplicates["pairs_across_splits"] + duplicates["pairs_within_a_split"]
+    found = {tuple(sorted(image["path"] for image in pair["images"])) for pair in pairs}
+    # 33 of the 36 phantoms of this class are chosen, so a pair can miss one of its two.
+    chosen = {entry.file for entry in read_manifest(planted["manifest"][0].uri)}
+    assert found == {pair for pair in PAIRS if chosen.issuperset(pair)}
+    assert len(found) >= PLANTED // 2
+    assert duplicates["across_splits"] > 0
+    assert duplicates["probably_wrong_patient_ids"] == len(pairs)
+    for pair in duplicates["pairs_across_splits"]:
+        assert pair["patients_differ"]
+        assert len({image["split"] for image in pair["images"]}) == 2
+        assert {image["class"] for image in pair["images"]} == {"COVID-19"}
+        assert all(len(image["sha256"]) == 64 for image in pair["images"])
+    assert _accuracy(content, "column:source") == 1
+    assert _accuracy(content, "metadata") == 1
+    assert _accuracy(content, "borders_and_corners") > 0.9
+    assert content["passed"] is False
+    assert audit.get_int_custom_property("passed") == 0
+    assert audit.get_int_custom_property("duplicates_across_splits") == duplicates["across_splits"]
+    fields = [failure.split("(")[-1].rstrip(")") for failure in content["failures"]]
+    assert set(fields) == {f"audit.{name}" for name in limits}
+
+
+def test_twice_the_same_comes_out(
+    planted: dict[str, list[Any]], audited: Audited, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        audited(planted, tmp_path / name)
+    one, two = ((tmp_path / name / AUDIT_FILE).read_bytes() for name in ("one", "two"))
+    assert one == two
