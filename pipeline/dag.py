@@ -83,7 +83,7 @@ def create_pipeline(
         code_digest=code_digest(*CHAMPION_CODE),
     )
     nodes += [champion, build_pusher(contract.CHAMPION, champion, champion, layout, audit=verdict)]
-    nodes += [build_report(judged, champion, example_gen, statistics_gen, schema, audit)]
+    nodes += build_report(judged, champion, example_gen, statistics_gen, schema, audit)
     return tfx.dsl.Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=str(layout.artifacts),

@@ -9,6 +9,7 @@ from tfx import v1 as tfx
 
 from components.champion import Champion
 from components.curated_schema_gen import CuratedSchemaGen
+from components.previous_statistics import LatestOtherStatisticsStrategy
 from components.radiograph_example_gen import RadiographExampleGen
 from components.report import Report
 from components.report.component import Reported
@@ -26,9 +27,18 @@ def build_report(
     statistics_gen: tfx.components.StatisticsGen,
     schema: CuratedSchemaGen,
     audit: ShortcutAudit | None,
-) -> Report:
-    """The node that writes the report of all models."""
-    return Report(
+) -> list[tfx.dsl.components.BaseNode]:
+    """The node that writes the report of all models, and the one that finds older statistics."""
+    previous = tfx.dsl.Resolver(
+        strategy_class=LatestOtherStatisticsStrategy,
+        current=statistics_gen.outputs["statistics"],
+        # Of every run. No output_key: with one it gets the same key as `current` when compiled.
+        statistics=tfx.dsl.Channel(
+            type=tfx.types.standard_artifacts.ExampleStatistics,
+            producer_component_id=statistics_gen.id,
+        ),
+    ).with_id("PreviousStatistics")
+    report = Report(
         {
             name: Reported(
                 model=model.candidate.model,
@@ -44,7 +54,9 @@ def build_report(
         manifest=example_gen.outputs["manifest"],
         statistics=statistics_gen.outputs["statistics"],
         schema=schema.outputs["schema"],
+        previous_statistics=previous.outputs["statistics"],
         audit=audit.outputs["audit"] if audit else None,
         versions=json.dumps(versions()),
         code_digest=code_digest(*REPORT_CODE),
     )
+    return [previous, report]

@@ -57,6 +57,7 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
         "Transform",
         "Champion",
         "Pusher.champion",
+        "PreviousStatistics",
         "Report",
         *(f"{n}.{name}" for n in (*per_backbone, "ModelCard", "Pusher") for name in BACKBONES),
         *(f"{node}.{kind}" for node in PER_COMBINATION for kind in ("ensemble", "cascade")),
