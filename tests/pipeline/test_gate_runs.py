@@ -19,8 +19,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 UNTRAINED: dict[str, Any] = {
     "training": {"learning_rate": 1e-9, "epochs": 1, "head": {"kind": "paper"}}
 }
-# Stopped early: some images worse than the default, by less than chance may make.
-HASTY: dict[str, Any] = {"training": {"learning_rate": 0.003, "epochs": 15}}
+# Stopped early, the first the earliest: one of them is some images worse than the default, by less
+# than chance may make. Which one depends on the CPU, whose rounding 18 images don't average out.
+HASTY: list[dict[str, Any]] = [
+    {"training": {"learning_rate": 0.003, "epochs": epochs}} for epochs in (15, 25, 20, 35, 45)
+]
 LEVEL = 0.05
 # Who guesses doesn't get nine of ten right of each of three classes.
 EACH_CLASS: dict[str, Any] = {"feature": "class", "min_accuracy": 0.9, "min_images": 1}
@@ -52,15 +55,23 @@ def judged(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     lax: dict[str, Any] = {"min_accuracy": 0.0}
     alone = lax | {"against_baseline": False}
     tolerant = lax | {"baseline_significance": LEVEL}
-    # The same number for both: an accuracy of 0.7 is not yet an interval from 0.7 on.
-    strict = {"min_accuracy": 0.7, "min_wilson_lower": 0.7}
+    # The interval of 18 right of 18 begins at 0.824.
+    strict = {"min_accuracy": 0.7, "min_wilson_lower": 0.83}
+    hopeless = run(output, config=UNTRAINED | {"gate": {"min_accuracy": 0.99}})
+    good = run(output)
+    worse = run(output, config=UNTRAINED | {"gate": lax})
+    far_worse = run(output, config=UNTRAINED | {"gate": tolerant})
+    for hasty in HASTY:
+        slightly_worse = run(output, config=hasty | {"gate": lax})
+        if _is_slightly_worse(slightly_worse):
+            break
     return Judged(
-        hopeless=run(output, config=UNTRAINED | {"gate": {"min_accuracy": 0.99}}),
-        good=run(output),
-        worse=run(output, config=UNTRAINED | {"gate": lax}),
-        far_worse=run(output, config=UNTRAINED | {"gate": tolerant}),
-        slightly_worse=run(output, config=HASTY | {"gate": lax}),
-        tolerated=run(output, config=HASTY | {"gate": tolerant}),
+        hopeless=hopeless,
+        good=good,
+        worse=worse,
+        far_worse=far_worse,
+        slightly_worse=slightly_worse,
+        tolerated=run(output, config=hasty | {"gate": tolerant}),
         uncertain=run(output, config={"gate": strict}),
         alone=run(output, config=UNTRAINED | {"gate": alone}),
         unfair=run(output, config=UNTRAINED | {"gate": alone | {"slices": [EACH_CLASS]}}),
@@ -69,6 +80,11 @@ def judged(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Judged:
             config=UNTRAINED | {"gate": alone | {"slices": [EACH_CLASS | {"min_images": 19}]}},
         ),
     )
+
+
+def _is_slightly_worse(outcome: Outcome) -> bool:
+    gate = outcome.summary["models"]["tiny"]["gate"]
+    return bool(gate["accuracy"] < gate["baseline_accuracy"] and gate["mcnemar_p"] > LEVEL)
 
 
 def test_an_unreached_gate_pushes_nothing_and_exits_with_3(judged: Judged) -> None:
@@ -130,11 +146,11 @@ def test_slightly_worse_is_refused_by_the_bare_comparison_alone(judged: Judged) 
 def test_an_accuracy_that_18_images_cannot_vouch_for_is_refused(judged: Judged) -> None:
     model = judged.uncertain.summary["models"]["tiny"]
     assert model["accuracy"] == judged.good.summary["models"]["tiny"]["accuracy"] >= 0.7
-    assert model["gate"]["accuracy_wilson_lower"] == model["wilson95"][0] < 0.7
+    assert model["gate"]["accuracy_wilson_lower"] == model["wilson95"][0] < 0.83
     assert model["blessed"] is False
     assert model["refused_because"] == (
         f"the 95 % Wilson interval of accuracy {model['accuracy']:.4f} begins at "
-        f"{model['wilson95'][0]:.4f}, below 0.7 (gate.min_wilson_lower)"
+        f"{model['wilson95'][0]:.4f}, below 0.83 (gate.min_wilson_lower)"
     )
 
 

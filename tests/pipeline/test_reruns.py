@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-JUDGED = {"Evaluator.tiny", "ModelCard.tiny", "Pusher.tiny", "Champion", "Pusher.champion"}
+JUDGED = {
+    "Evaluator.tiny",
+    "ModelCard.tiny",
+    "Pusher.tiny",
+    "Champion",
+    "Pusher.champion",
+    "Report",
+}
 
 
 @pytest.fixture(scope="module")
