@@ -21,6 +21,13 @@ from schema.errors import InputError
 # Vertex AI's and BigQuery's components, which `tfx.v1` imports and nothing here uses: with
 # Google's client libraries beneath them they are 40 % of what importing TFX costs.
 _UNUSED: Final = "tfx.v1.extensions"
+# What imports Matplotlib with Keras, in case somebody asks Keras for a picture: half a second,
+# and folders in the user's home.
+_PICTURES: Final = (
+    "keras.src.visualization",
+    "keras.visualization",
+    "keras._tf_keras.keras.visualization",
+)
 
 
 def prepare_environment() -> None:
@@ -32,6 +39,8 @@ def prepare_environment() -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "0"
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in _PICTURES:
+        defer_import(name)
     # Google's libraries announce the end of Python 3.10, once each, at every start.
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
+
+# Matplotlib keeps a list of fonts in the user's home, unless told another place.
+if "MPLCONFIGDIR" not in os.environ:
+    os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="matplotlib-")
+    atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt

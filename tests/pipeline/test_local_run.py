@@ -75,6 +75,7 @@ def test_the_output_folder_holds_what_is_documented_and_nothing_temporary(first:
         "artifacts",
         "logs",
         "metadata.sqlite",
+        "report",
         "serving",
         contract.SUMMARY_FILE,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,24 @@ def test_a_run_imports_none_of_googles_clients_for_vertex_ai() -> None:
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert done.stdout.split() == ["False", "Trainer", "True"]
+
+
+def test_matplotlib_waits_until_somebody_draws(tmp_path: Path) -> None:
+    code = (
+        "from pipeline.runtime import prepare_environment; prepare_environment()\n"
+        "import sys, keras\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "import components.report.drawing\n"
+        "assert callable(keras.visualization.plot_image_gallery)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"HOME": str(tmp_path), "KERAS_HOME": str(tmp_path / "keras")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    # Nor does a drawing leave anything in the user's home.
+    assert {path.name for path in tmp_path.iterdir()} <= {"keras"}
