@@ -58,8 +58,8 @@ endif
 study: setup ## train and test over ten seeds, against the paper: DATA=folder WEIGHTS=folder
 	$(BIN)/cxr study --data "$$DATA" $(GIVEN_OUTPUT) $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## run the tests, two files at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: setup ## check style, types, the tree's contents and the environment; changes nothing
 	$(BIN)/ruff check .
