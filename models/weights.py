@@ -24,12 +24,12 @@ class WeightsSource:
 
     Attributes:
         label: "imagenet", "random", or the file's name for other pre-training.
-        path: the file; None for random weights.
+        path: the file, or a URI as a step elsewhere sees it; None for random weights.
         sha256: hex digest of the file; empty for random weights.
     """
 
     label: str
-    path: Path | None = None
+    path: Path | str | None = None
     sha256: str = ""
 
 

@@ -15,7 +15,7 @@ from pipeline.beam_options import beam_pipeline_args
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.engine_resolution import ResolvedEngine
-from pipeline.layout import PIPELINE_NAME, OutputLayout
+from pipeline.layout import PIPELINE_NAME
 from pipeline.nodes.audit import build_audit
 from pipeline.nodes.backbone import backbone_branch
 from pipeline.nodes.combination import combination_branch
@@ -23,11 +23,15 @@ from pipeline.nodes.data import build_example_gen, statistics_options
 from pipeline.nodes.report import build_report
 from pipeline.nodes.sources import CHAMPION_CODE, PREPROCESSING_CODE
 from pipeline.nodes.verdict import build_pusher
+from pipeline.platforms import Platform, local_platform
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
 
 
 def create_pipeline(
-    config: PipelineConfig, weights: Mapping[str, WeightsSource], engine: ResolvedEngine
+    config: PipelineConfig,
+    weights: Mapping[str, WeightsSource],
+    engine: ResolvedEngine,
+    platform: Platform | None = None,
 ) -> tfx.dsl.Pipeline:
     """Builds the whole DAG; reads the code (for its digest) and the schema, no data.
 
@@ -35,8 +39,9 @@ def create_pipeline(
         config: the checked configuration.
         weights: backbone -> where its weights come from (`pipeline.weights_resolution`).
         engine: what runs the frozen networks (`pipeline.engine_resolution`).
+        platform: where it will run; on this machine, below `config.output`, where None.
     """
-    layout = OutputLayout(config.output)
+    platform = platform or local_platform(config)
     example_gen = build_example_gen(config)
     statistics_gen = tfx.components.StatisticsGen(
         examples=example_gen.outputs["examples"], stats_options=statistics_options()
@@ -69,28 +74,29 @@ def create_pipeline(
     judged = {}
     for name in config.backbones:
         branch, judged[name] = backbone_branch(
-            name, config, weights[name], engine, example_gen, transform, layout, verdict
+            name, config, weights[name], engine, example_gen, transform, platform, verdict
         )
         nodes += branch
     backbones = dict(judged)
     for kind in config.combined:
         branch, judged[kind] = combination_branch(
-            kind, config, backbones, example_gen, transform, layout, verdict
+            kind, config, backbones, example_gen, transform, platform, verdict
         )
         nodes += branch
     champion = Champion(
         {name: model.candidate for name, model in judged.items()},
         code_digest=code_digest(*CHAMPION_CODE),
     )
-    nodes += [champion, build_pusher(contract.CHAMPION, champion, champion, layout, audit=verdict)]
-    nodes += build_report(judged, champion, example_gen, statistics_gen, schema, audit)
+    nodes += [
+        champion,
+        build_pusher(contract.CHAMPION, champion, champion, platform, audit=verdict),
+        *build_report(judged, champion, example_gen, statistics_gen, schema, audit, platform),
+    ]
     return tfx.dsl.Pipeline(
         pipeline_name=PIPELINE_NAME,
-        pipeline_root=str(layout.artifacts),
+        pipeline_root=platform.root,
         components=nodes,
         enable_cache=config.enable_cache,
-        metadata_connection_config=(
-            tfx.orchestration.metadata.sqlite_metadata_connection_config(str(layout.metadata))
-        ),
+        metadata_connection_config=platform.metadata,
         beam_pipeline_args=beam_pipeline_args(config),
     )

@@ -24,7 +24,7 @@ _METRICS_CODE: Final = (
 _NOT_WORSE = 0.0
 
 
-def _reached(min_accuracy: float) -> float:
+def reached(min_accuracy: float) -> float:
     """The bound that TFMA's accuracy has to be at or above.
 
     TFMA hands over a float32: 0.9 of the images reads 0.89999998, which is below 0.9. The
@@ -65,7 +65,7 @@ def _gated(
 
 
 def _accuracy(min_accuracy: float, not_below_baseline: bool) -> tfma.MetricConfig:
-    threshold = _at_least(_reached(min_accuracy))
+    threshold = _at_least(reached(min_accuracy))
     if not_below_baseline:
         threshold.change_threshold.CopyFrom(
             tfma.GenericChangeThreshold(

@@ -64,7 +64,18 @@ def training_data(store: mlmd.MetadataStore, model: types.Artifact) -> TrainingD
     if len(manifests) != 1:
         count = len(manifests) or "no"
         raise NotComparableError(f"its lineage leads to {count} split manifests instead of one")
-    uri = manifests[0].uri
+    return training_data_from(manifests[0].uri)
+
+
+def training_data_from(uri: str) -> TrainingData:
+    """Reads a split manifest.
+
+    Args:
+        uri: of the SplitManifest artifact.
+
+    Raises:
+        NotComparableError: it can't be read.
+    """
     try:
         entries = read_manifest(uri)
         classes = tuple(str(name) for name in read_summary(uri)["classes"])

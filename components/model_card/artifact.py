@@ -12,4 +12,5 @@ class ModelCardFiles(Artifact):
     `components.model_card.content.Card`.
     """
 
-    TYPE_NAME = "ModelCardFiles"
+    # As `components` has it: TFX finds the class by this name in a step on Kubeflow.
+    TYPE_NAME = "components.ModelCardFiles"

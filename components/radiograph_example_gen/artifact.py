@@ -14,4 +14,5 @@ class SplitManifest(Artifact):
     `patients_in_two_splits` (int) and `digest` (hex).
     """
 
-    TYPE_NAME = "SplitManifest"
+    # As `components` has it: TFX finds the class by this name in a step on Kubeflow.
+    TYPE_NAME = "components.SplitManifest"

@@ -33,7 +33,8 @@ from components.report.sources import in_order
 class ReportArtifact(artifact.Artifact):
     """A folder with index.html, report.json, answers.json and figures/."""
 
-    TYPE_NAME = "Report"
+    # As `components` has it: TFX finds the class by this name in a step on Kubeflow.
+    TYPE_NAME = "components.ReportArtifact"
 
 
 @dataclass(frozen=True)

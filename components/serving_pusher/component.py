@@ -9,18 +9,24 @@ from tfx.types import channel, component_spec, standard_artifacts, standard_comp
 from tfx.utils import json_utils
 
 from components.model_card.artifact import ModelCardFiles
+from components.radiograph_example_gen.artifact import SplitManifest
 from components.serving_pusher.driver import ServingPusherDriver
-from components.serving_pusher.executor import AUDIT, MODEL_CARD, Executor
+from components.serving_pusher.executor import AUDIT, HISTORY, MANIFEST, MODEL_CARD, Executor
 from components.shortcut_audit.artifact import AuditReport
 
 
 class ServingPusherSpec(standard_component_specs.PusherSpec):
-    """Pusher's, a model card, and the audit."""
+    """Pusher's, a model card, the audit, and what is kept of a version."""
 
+    PARAMETERS = {
+        **standard_component_specs.PusherSpec.PARAMETERS,
+        HISTORY: component_spec.ExecutionParameter(type=str, optional=True),
+    }
     INPUTS = {
         **standard_component_specs.PusherSpec.INPUTS,
         MODEL_CARD: component_spec.ChannelParameter(type=ModelCardFiles, optional=True),
         AUDIT: component_spec.ChannelParameter(type=AuditReport, optional=True),
+        MANIFEST: component_spec.ChannelParameter(type=SplitManifest, optional=True),
     }
 
 
@@ -46,6 +52,8 @@ class ServingPusher(Pusher):
         infra_blessing: channel.BaseChannel | None = None,
         model_card: channel.BaseChannel | None = None,
         audit: channel.BaseChannel | None = None,
+        manifest: channel.BaseChannel | None = None,
+        history: str | None = None,
     ) -> None:
         """Constructs the node.
 
@@ -56,6 +64,8 @@ class ServingPusher(Pusher):
             infra_blessing: of the node that had the model served.
             model_card: ModelCard's; it goes into the version's `assets.extra`.
             audit: ShortcutAudit's; where it did not pass, nothing is pushed.
+            manifest: of the images; with `history`, kept there under the version's name.
+            history: folder, outside what is served, since the manifest names patients.
         """
         # Past Pusher's own, which makes a spec that knows no further input.
         super(Pusher, self).__init__(
@@ -65,6 +75,8 @@ class ServingPusher(Pusher):
                 infra_blessing=infra_blessing,
                 model_card=model_card,
                 audit=audit,
+                manifest=manifest,
+                history=history,
                 push_destination=push_destination,
                 custom_config=json_utils.dumps(None),
                 pushed_model=channel.Channel(type=standard_artifacts.PushedModel),

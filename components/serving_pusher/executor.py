@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Any, Final
 
 from tfx import types
 from tfx.components.pusher import executor
-from tfx.types import standard_component_specs
+from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
 from components.infra_check.note import precision_of, write_note
@@ -16,10 +16,29 @@ from components.shortcut_audit.artifact import lets_push
 
 MODEL_CARD: Final = "model_card"
 AUDIT: Final = "audit"
+MANIFEST: Final = "manifest"
+HISTORY: Final = "history"
 
 
 class Executor(executor.Executor):
     """TFX's Pusher; a model card and a note of the precision go into `assets.extra`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Pushes, and keeps the manifest of what was pushed where that is asked for."""
+        super().Do(input_dict, output_dict, exec_properties)
+        pushed = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.PUSHED_MODEL_KEY]
+        )
+        history = exec_properties.get(HISTORY)
+        if history and input_dict.get(MANIFEST) and pushed.get_int_custom_property("pushed") == 1:
+            version = pushed.get_string_custom_property("pushed_version")
+            manifest = artifact_utils.get_single_uri(input_dict[MANIFEST])
+            io_utils.copy_dir(manifest, os.path.join(history, version))
 
     def CheckBlessing(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]

@@ -19,7 +19,8 @@ class AuditReport(Artifact):
     `passed`, `duplicates_across_splits` and `patients_across_splits` (int).
     """
 
-    TYPE_NAME = "AuditReport"
+    # As `components` has it: TFX finds the class by this name in a step on Kubeflow.
+    TYPE_NAME = "components.AuditReport"
 
 
 def lets_push(audit: Sequence[Artifact] | None) -> bool:

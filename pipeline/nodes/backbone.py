@@ -15,9 +15,9 @@ from models.weights import WeightsSource
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.engine_resolution import ResolvedEngine
-from pipeline.layout import OutputLayout
 from pipeline.nodes.sources import BACKBONE_CODE, FEATURE_CODE, PREPROCESSING_CODE
 from pipeline.nodes.verdict import Judged, verdict_branch
+from pipeline.platforms import Platform
 from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id
 from schema import contract
 
@@ -29,7 +29,7 @@ def backbone_branch(
     engine: ResolvedEngine,
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
-    layout: OutputLayout,
+    platform: Platform,
     audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """The nodes of one backbone, from its weights to its pusher."""
@@ -79,7 +79,7 @@ def backbone_branch(
         },
     ).with_id(f"Trainer.{name}")
     behind, judged = verdict_branch(
-        name, config, example_gen, trainer, layout, audit, backbone.outputs["model"]
+        name, config, example_gen, trainer, platform, audit, backbone.outputs["model"]
     )
     return [backbone, featurizer, *tuning, trainer, *behind], judged
 

@@ -10,9 +10,9 @@ from components.model_combiner import ModelCombiner
 from components.radiograph_example_gen import RadiographExampleGen
 from pipeline.code_digest import code_digest
 from pipeline.config import Combining, PipelineConfig
-from pipeline.layout import OutputLayout
 from pipeline.nodes.sources import COMBINATION_CODE
 from pipeline.nodes.verdict import Judged, verdict_branch
+from pipeline.platforms import Platform
 
 
 def combination_branch(
@@ -21,7 +21,7 @@ def combination_branch(
     backbones: Mapping[str, Judged],
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
-    layout: OutputLayout,
+    platform: Platform,
     audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
     """The nodes of an ensemble or a cascade of the backbones' models."""
@@ -34,5 +34,5 @@ def combination_branch(
         abstain_accuracy=config.abstain_accuracy,
         code_digest=code_digest(*COMBINATION_CODE),
     ).with_id(f"Combiner.{kind}")
-    behind, judged = verdict_branch(kind, config, example_gen, combiner, layout, audit)
+    behind, judged = verdict_branch(kind, config, example_gen, combiner, platform, audit)
     return [combiner, *behind], judged

@@ -18,6 +18,7 @@ from components.versions import versions
 from pipeline.code_digest import code_digest
 from pipeline.nodes.sources import REPORT_CODE
 from pipeline.nodes.verdict import Judged
+from pipeline.platforms import Platform
 
 
 def build_report(
@@ -27,17 +28,10 @@ def build_report(
     statistics_gen: tfx.components.StatisticsGen,
     schema: CuratedSchemaGen,
     audit: ShortcutAudit | None,
+    platform: Platform,
 ) -> list[tfx.dsl.components.BaseNode]:
     """The node that writes the report of all models, and the one that finds older statistics."""
-    previous = tfx.dsl.Resolver(
-        strategy_class=LatestOtherStatisticsStrategy,
-        current=statistics_gen.outputs["statistics"],
-        # Of every run. No output_key: with one it gets the same key as `current` when compiled.
-        statistics=tfx.dsl.Channel(
-            type=tfx.types.standard_artifacts.ExampleStatistics,
-            producer_component_id=statistics_gen.id,
-        ),
-    ).with_id("PreviousStatistics")
+    previous = _previous_statistics(statistics_gen) if platform.metadata else None
     report = Report(
         {
             name: Reported(
@@ -54,9 +48,21 @@ def build_report(
         manifest=example_gen.outputs["manifest"],
         statistics=statistics_gen.outputs["statistics"],
         schema=schema.outputs["schema"],
-        previous_statistics=previous.outputs["statistics"],
+        previous_statistics=previous.outputs["statistics"] if previous else None,
         audit=audit.outputs["audit"] if audit else None,
         versions=json.dumps(versions()),
         code_digest=code_digest(*REPORT_CODE),
     )
-    return [previous, report]
+    return [previous, report] if previous else [report]
+
+
+def _previous_statistics(statistics_gen: tfx.components.StatisticsGen) -> tfx.dsl.Resolver:
+    return tfx.dsl.Resolver(
+        strategy_class=LatestOtherStatisticsStrategy,
+        current=statistics_gen.outputs["statistics"],
+        # Of every run. No output_key: with one it gets the same key as `current` when compiled.
+        statistics=tfx.dsl.Channel(
+            type=tfx.types.standard_artifacts.ExampleStatistics,
+            producer_component_id=statistics_gen.id,
+        ),
+    ).with_id("PreviousStatistics")

@@ -8,7 +8,9 @@ from tfx import v1 as tfx
 
 from components.baseline_resolver import LatestOtherBlessedStrategy
 from components.champion.component import Candidate
+from components.evaluator import Evaluator
 from components.model_card import ModelCard
+from components.pushed_baseline import PushedBaseline
 from components.radiograph_example_gen import RadiographExampleGen
 from components.serving_pusher import ServingPusher
 from components.versions import versions
@@ -16,8 +18,8 @@ from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.infra_validation import infra_validation
-from pipeline.layout import OutputLayout
 from pipeline.nodes.sources import MODEL_CARD_CODE
+from pipeline.platforms import Platform
 from schema import contract
 
 
@@ -39,7 +41,7 @@ def verdict_branch(
     config: PipelineConfig,
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
-    layout: OutputLayout,
+    platform: Platform,
     audit: tfx.types.BaseChannel | None,
     pretrained: tfx.types.BaseChannel | None = None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
@@ -50,11 +52,12 @@ def verdict_branch(
         config: of the run.
         example_gen: whose test split judges.
         model_from: Trainer or ModelCombiner.
-        layout: of the output folder.
+        platform: where it will run.
         audit: ShortcutAudit's `audit`, where it may say no.
         pretrained: PretrainedBackbone's `model`; a combination has none.
     """
-    evaluator, resolver = _evaluation(name, config, example_gen, model_from)
+    baseline = _baseline(name, example_gen, model_from, platform)
+    evaluator = _evaluator(name, config, example_gen, model_from, baseline)
     infra = infra_validation(name, config.infra_validation, example_gen, model_from)
     infra_blessing = infra.outputs["blessing"] if infra else None
     card = ModelCard(
@@ -73,7 +76,9 @@ def verdict_branch(
         infra_blessing=infra_blessing,
     ).with_id(f"ModelCard.{name}")
     model_card = card.outputs["model_card"]
-    pusher = build_pusher(name, model_from, evaluator, layout, infra_blessing, model_card, audit)
+    pusher = build_pusher(
+        name, model_from, evaluator, platform, infra_blessing, model_card, audit, example_gen
+    )
     candidate = Candidate(
         model=model_from.outputs["model"],
         model_run=model_from.outputs["model_run"],
@@ -82,16 +87,24 @@ def verdict_branch(
         card=model_card,
     )
     judged = Judged(candidate, evaluator.outputs["evaluation"])
-    return [resolver, evaluator, *([infra] if infra else []), card, pusher], judged
+    return [baseline, evaluator, *([infra] if infra else []), card, pusher], judged
 
 
-def _evaluation(
+def _baseline(
     name: str,
-    config: PipelineConfig,
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
-) -> tuple[tfx.components.Evaluator, tfx.dsl.Resolver]:
-    resolver = tfx.dsl.Resolver(
+    platform: Platform,
+) -> tfx.dsl.components.BaseNode:
+    """The node whose `model` is the earlier model to compare with, if there is one."""
+    history = platform.history_of(name)
+    if history is not None:
+        return PushedBaseline(
+            manifest=example_gen.outputs["manifest"],
+            serving=platform.serving_of(name),
+            history=history,
+        ).with_id(f"Baseline.{name}")
+    return tfx.dsl.Resolver(
         strategy_class=LatestOtherBlessedStrategy,
         candidate=model_from.outputs["model"],
         # Channels without a run: every run's artifacts of these two nodes. No output_key:
@@ -105,12 +118,21 @@ def _evaluation(
             producer_component_id=f"Evaluator.{name}",
         ),
     ).with_id(f"Baseline.{name}")
+
+
+def _evaluator(
+    name: str,
+    config: PipelineConfig,
+    example_gen: RadiographExampleGen,
+    model_from: tfx.dsl.components.BaseNode,
+    baseline: tfx.dsl.components.BaseNode,
+) -> Evaluator:
     gate = config.gate
-    evaluator = tfx.components.Evaluator(
+    evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         example_splits=[contract.SPLIT_TEST],
         model=model_from.outputs["model"],
-        baseline_model=resolver.outputs["model"] if gate.against_baseline else None,
+        baseline_model=baseline.outputs["model"] if gate.against_baseline else None,
         eval_config=eval_config(
             n_classes=len(config.data.classes),
             min_accuracy=gate.min_accuracy,
@@ -120,31 +142,35 @@ def _evaluation(
             slices=gate.slices,
         ),
     ).with_id(f"Evaluator.{name}")
-    return evaluator, resolver
+    return evaluator
 
 
 def build_pusher(
     name: str,
     model_from: tfx.dsl.components.BaseNode,
     blessing_from: tfx.dsl.components.BaseNode,
-    layout: OutputLayout,
+    platform: Platform,
     infra_blessing: tfx.types.BaseChannel | None = None,
     model_card: tfx.types.BaseChannel | None = None,
     audit: tfx.types.BaseChannel | None = None,
+    example_gen: RadiographExampleGen | None = None,
 ) -> ServingPusher:
     """The node that pushes a blessed model into the serving folder, under its name.
 
-    Champion's model has its card and its note beside it already.
+    Champion's model has its card and its note beside it already, and is nobody's baseline.
     """
+    history = platform.history_of(name) if example_gen else None
     return ServingPusher(
         model=model_from.outputs["model"],
         model_blessing=blessing_from.outputs["blessing"],
         infra_blessing=infra_blessing,
         model_card=model_card,
         audit=audit,
+        manifest=example_gen.outputs["manifest"] if example_gen and history else None,
+        history=history,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
-                base_directory=str(layout.serving / name)
+                base_directory=platform.serving_of(name)
             )
         ),
     ).with_id(f"Pusher.{name}")

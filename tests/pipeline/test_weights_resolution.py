@@ -93,7 +93,7 @@ def test_a_download_into_a_runs_scratch_folder_is_kept(
     monkeypatch.setattr(keras.applications, "VGG16", download)
     with scratch_below(tmp_path):
         source = resolve_weights(_config("fast"), lambda _: None)["vgg16"]
-    assert source.path is not None
+    assert isinstance(source.path, Path)
     assert source.path.parent == tmp_path / "keras" / "models"
     assert source.path.is_file()
 

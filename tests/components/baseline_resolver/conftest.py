@@ -12,6 +12,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
+from components.radiograph_example_gen.artifact import SplitManifest
 from components.radiograph_example_gen.manifest import Entry, Summary, digest, write_manifest
 from schema import contract
 
@@ -105,7 +106,7 @@ class Lineage:
 
     def split(self, splits: Splits, classes: Sequence[str] = CLASSES) -> tuple[Any, Any]:
         """RadiographExampleGen's two artifacts: the examples, and the manifest beside them."""
-        examples, manifest = self.artifact("Examples"), self.artifact("SplitManifest")
+        examples, manifest = self.artifact("Examples"), self.artifact(SplitManifest.TYPE_NAME)
         _write_split(Path(manifest.uri), splits, classes)
         self.execution([], [examples, manifest])
         return examples, manifest

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from components.baseline_resolver.lineage import upstream_artifacts
+from components.radiograph_example_gen.artifact import SplitManifest
 
 
-def _found(lineage: Any, artifact: Any, type_name: str = "SplitManifest") -> list[int]:
+def _found(lineage: Any, artifact: Any, type_name: str = SplitManifest.TYPE_NAME) -> list[int]:
     found = upstream_artifacts(lineage.store, artifact.id, type_name)
     assert all(a.uri for a in found)
     return [a.id for a in found]
@@ -23,7 +24,7 @@ def test_what_lies_beside_an_ancestor(lineage: Any) -> None:
 
 def test_neither_the_start_nor_what_lies_downstream(lineage: Any) -> None:
     model = lineage.train(lineage.split({})[0])
-    lineage.execution([model], [lineage.artifact("SplitManifest")])
+    lineage.execution([model], [lineage.artifact(SplitManifest.TYPE_NAME)])
     assert model.id not in _found(lineage, model, "Model")
     assert len(_found(lineage, model)) == 1
 

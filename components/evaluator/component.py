@@ -1,0 +1,19 @@
+"""Evaluator: the stock one, but for its executor."""
+
+from __future__ import annotations
+
+from tfx.components import Evaluator as StockEvaluator
+from tfx.dsl.components.base import executor_spec
+
+from components.evaluator.executor import Executor
+
+
+class Evaluator(StockEvaluator):
+    """Like TFX's, whose `baseline_model` may be an artifact without a model in it.
+
+    A resolver that finds no baseline hands on nothing, and TFX's Evaluator knows what that
+    means. A step that looks for one outside the metadata store (PushedBaseline) has to hand
+    on an artifact, whatever it finds.
+    """
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
