@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from pipeline.kubeflow.cli import kubeflow_app
+from pipeline.overrides import comma_separated, without_none
 from pipeline.runs.cli import runs_app
 from schema.errors import InputError
 from serving.cli import export_openvino, predict, serve
@@ -24,16 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-def _comma_separated(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, {})}
 
 
 def _tuning_mode(*, tune: bool, tuned: bool) -> dict[str, str]:
@@ -95,14 +87,14 @@ def run(
     from pipeline.layout import OutputLayout
     from pipeline.runtime import logs_to
 
-    overrides = _without_none(
+    overrides = without_none(
         {
-            "data": _without_none({"dir": data, "metadata": metadata}),
+            "data": without_none({"dir": data, "metadata": metadata}),
             "output": output,
             "weights_dir": weights_dir,
-            "backbones": _comma_separated(backbones),
+            "backbones": comma_separated(backbones),
             "seed": seed,
-            "gate": _without_none({"min_accuracy": min_accuracy}),
+            "gate": without_none({"min_accuracy": min_accuracy}),
             "tuning": _tuning_mode(tune=tune, tuned=tuned),
         }
     )
@@ -163,12 +155,12 @@ def study(
     from pipeline.study.command import TABLE_FILE, run_study, seeds_from
     from pipeline.study.screen import StudyScreen
 
-    overrides = _without_none(
+    overrides = without_none(
         {
-            "data": _without_none({"dir": data, "metadata": metadata}),
+            "data": without_none({"dir": data, "metadata": metadata}),
             "output": output,
             "weights_dir": weights_dir,
-            "backbones": _comma_separated(backbones),
+            "backbones": comma_separated(backbones),
         }
     )
     settings = load_config(config, preset=preset, overrides=overrides)
@@ -224,6 +216,7 @@ def phantoms(
 
 
 app.add_typer(runs_app, name="runs")
+app.add_typer(kubeflow_app, name="kubeflow")
 app.command()(predict)
 app.command()(serve)
 app.command()(export_openvino)

@@ -27,6 +27,7 @@ from models.hyperparameters import TrainingParams
 from pipeline.audit_config import AuditConfig
 from pipeline.data_config import DataConfig
 from pipeline.gate_config import GateConfig
+from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.strict import Strict
 from pipeline.tuning import TuningConfig
 from schema import SCHEMA_FILE
@@ -95,6 +96,7 @@ class PipelineConfig(Strict):
         gate: what a model must reach.
         audit: what is looked for in the split, and what stops a push.
         infra_validation: whether and how it must have been served before it is pushed.
+        kubeflow: what a run on Kubeflow needs on top.
         schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
         beam_args: Beam's own pipeline options.
         enable_cache: reuse what an earlier run in `output` computed from the same inputs.
@@ -117,6 +119,7 @@ class PipelineConfig(Strict):
     gate: GateConfig = GateConfig()
     audit: AuditConfig = AuditConfig()
     infra_validation: InfraValidationConfig = InfraValidationConfig()
+    kubeflow: KubeflowConfig = KubeflowConfig()
     schema_dir: Path | None = None
     beam_args: tuple[str, ...] = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
     enable_cache: bool = True

@@ -1,0 +1,280 @@
+"""Configuration -> KFP v2 IR: the same DAG, with what Kubernetes has to know of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from models.backbones import get_backbone
+from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
+from models.weights import RANDOM, WeightsSource, find_weights, missing_weights_error
+from pipeline.config import FeaturizerConfig, PipelineConfig
+from pipeline.engine_resolution import ResolvedEngine
+from pipeline.kubeflow import names
+from pipeline.kubeflow.edits import EDITS, takes
+from schema.errors import InputError
+
+# Where no root is given, KFP takes its installation's; TFX wants one to compile.
+_NO_ROOT: Final = "minio://mlpipeline/v2/artifacts"
+_RETRY_SECONDS: Final = "30s"
+# They look at what changes without their inputs changing: images, the serving folder.
+_NEVER_CACHED: Final = ("Baseline", "Pusher")
+_EXAMPLE_GEN: Final = "RadiographExampleGen"
+_NO_METADATA: Final = "Kubeflow has no metadata store that a step could ask"
+
+
+def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
+    """Compiles the DAG.
+
+    Args:
+        config: the checked configuration; `kubeflow` says where the steps find things.
+
+    Returns:
+        The documents of the IR: the pipeline, and, where there are volumes or secrets, what
+        is Kubernetes' of it.
+
+    Raises:
+        InputError: something in the configuration can't run on Kubeflow.
+    """
+    _check(config)
+    weights = {name: _weights(name, config) for name in config.backbones}
+    engine = _engine(config)
+
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+    from pipeline.dag import create_pipeline
+    from pipeline.platforms import Platform
+
+    settings = config.kubeflow
+    platform = Platform(
+        root=settings.root or _NO_ROOT, serving=settings.serving, history=settings.history
+    )
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image=settings.image,
+            default_commands=list(names.STEP_COMMAND),
+            use_pipeline_spec_2_1=True,
+        )
+    )
+    job = runner.run(create_pipeline(config, weights, engine, platform), write_out=False)
+    spec: dict[str, Any] = job["pipelineSpec"]
+    if settings.root:
+        spec["defaultPipelineRoot"] = settings.root
+    _add_parameters(spec, config)
+    _configure_steps(spec, config)
+    spec = _with_kubernetes_names(spec)
+    return [spec, *_kubernetes(spec, config)]
+
+
+def to_yaml(documents: list[dict[str, Any]]) -> str:
+    """The IR as KFP reads it: the same configuration gives the same text."""
+    return yaml.safe_dump_all(documents, sort_keys=True, width=100)
+
+
+def _check(config: PipelineConfig) -> None:
+    problems = []
+    if config.kubeflow.data is None:
+        problems.append("kubeflow.data: say where the steps find the images (--data)")
+    if config.tuning.mode == "reuse":
+        problems.append(
+            f"tuning.mode: {_NO_METADATA}, so none finds an earlier search's result; search, or "
+            "write what `cxr run --tune` found into training_overrides"
+        )
+    if config.infra_validation.mode == "docker":
+        problems.append(
+            "infra_validation.mode: TFX has no InfraValidator on Kubeflow; `embedded` works there"
+        )
+    if problems:
+        raise InputError("configuration can't run on Kubeflow:\n  " + "\n  ".join(problems))
+
+
+def _weights(name: str, config: PipelineConfig) -> WeightsSource:
+    """The file's digest from here, its place as the steps see it."""
+    backbone = get_backbone(name)
+    source = find_weights(backbone, config.weights_dir)
+    if source is None or not isinstance(source.path, Path):
+        if config.allow_random_weights:
+            return WeightsSource(RANDOM)
+        raise missing_weights_error(
+            backbone, config.weights_dir, "compiling takes the file's digest"
+        )
+    if config.kubeflow.weights is None:
+        raise InputError(
+            f"kubeflow.weights: say where the steps find {source.path.name}, as a folder on a "
+            "volume or a URI (--weights); the image holds no weights."
+        )
+    # No Path: that would make one slash of a URI's two.
+    there = f"{config.kubeflow.weights.rstrip('/')}/{source.path.name}"
+    return dataclasses.replace(source, path=there)
+
+
+def _engine(config: PipelineConfig) -> ResolvedEngine:
+    """What runs the frozen networks there; this machine's CPU and GPU don't matter."""
+    featurizer: FeaturizerConfig = config.featurizer
+    on_gpu = config.kubeflow.resources_of("Featurizer").accelerator is not None
+    if featurizer.engine == "tensorflow" or (on_gpu and featurizer.engine == "auto"):
+        return ResolvedEngine(TENSORFLOW, importlib.metadata.version("tensorflow"))
+    engine = OPENVINO_BF16 if featurizer.precision == "bf16" else OPENVINO_F32
+    return ResolvedEngine(engine, importlib.metadata.version("openvino"))
+
+
+def _add_parameters(spec: dict[str, Any], config: PipelineConfig) -> None:
+    """Makes parameters of the pipeline out of properties of the nodes."""
+    settings = config.kubeflow
+    parameters: dict[str, tuple[str, Any]] = {
+        names.DATA: ("STRING", settings.data),
+        names.DATA_VERSION: ("STRING", settings.data_version),
+        names.SEED: ("NUMBER_INTEGER", config.seed),
+        names.MIN_ACCURACY: ("NUMBER_DOUBLE", config.gate.min_accuracy),
+    }
+    if settings.metadata:
+        parameters[names.METADATA] = ("STRING", settings.metadata)
+    spec["root"]["inputDefinitions"] = {
+        "parameters": {
+            name: {"parameterType": kind, "defaultValue": default, "isOptional": True}
+            for name, (kind, default) in parameters.items()
+        }
+    }
+    for task_name, task in spec["root"]["dag"]["tasks"].items():
+        component = spec["components"][task["componentRef"]["name"]]
+        inputs = task.setdefault("inputs", {}).setdefault("parameters", {})
+        wanted: dict[str, str] = {}
+        if names.SEED in inputs:
+            wanted[names.SEED] = names.SEED
+        if task_name == _EXAMPLE_GEN:
+            wanted |= {names.DATA_DIR: names.DATA, names.DATA_VERSION: names.DATA_VERSION}
+            if settings.metadata:
+                wanted[names.METADATA_CSV] = names.METADATA
+        for parameter in EDITS:
+            values = {n: i["runtimeValue"]["constant"] for n, i in inputs.items()}
+            if any(takes(parameter, name, value) for name, value in values.items()):
+                wanted[names.EDIT + parameter] = parameter
+        definitions = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
+        for name, parameter in wanted.items():
+            inputs[name] = {"componentInputParameter": parameter}
+            definitions[name] = {"parameterType": parameters[parameter][0]}
+
+
+def _configure_steps(spec: dict[str, Any], config: PipelineConfig) -> None:
+    """Resources, retries and caching, and what a step is told of its inputs."""
+    settings = config.kubeflow
+    for task_name, task in spec["root"]["dag"]["tasks"].items():
+        component = spec["components"][task["componentRef"]["name"]]
+        container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        _tell_inputs(container["args"], component.get("inputDefinitions", {}))
+        resources = _resources(config, task_name)
+        if resources:
+            container["resources"] = resources
+        if settings.retries:
+            task["retryPolicy"] = {
+                "maxRetryCount": settings.retries,
+                "backoffDuration": _RETRY_SECONDS,
+                "backoffFactor": 2.0,
+            }
+        cached = config.enable_cache and not task_name.startswith(_NEVER_CACHED)
+        if task_name == _EXAMPLE_GEN:
+            cached = cached and bool(settings.data_version)
+        task["cachingOptions"] = {"enableCache": True} if cached else {}
+
+
+def _tell_inputs(arguments: list[str], definitions: Mapping[str, Any]) -> None:
+    """Writes the definitions anew into TFX's argument that holds them."""
+    place = arguments.index("--json_serialized_inputs_spec_args") + 1
+    arguments[place] = json.dumps(definitions, sort_keys=True)
+
+
+def _resources(config: PipelineConfig, task_name: str) -> dict[str, Any]:
+    wanted = config.kubeflow.resources_of(task_name)
+    found: dict[str, Any] = {}
+    if wanted.cpu is not None:
+        found |= {"cpuRequest": wanted.cpu, "cpuLimit": wanted.cpu}
+    if wanted.memory_gigabytes is not None:
+        found |= {
+            "memoryRequest": wanted.memory_gigabytes,
+            "memoryLimit": wanted.memory_gigabytes,
+        }
+    if wanted.accelerator:
+        # int64 is text in protocol buffers' JSON.
+        found["accelerator"] = {"type": wanted.accelerator, "count": str(wanted.accelerators)}
+    return found
+
+
+def kubernetes_name(node_id: str) -> str:
+    """The name of a step: KFP makes Kubernetes objects of it, which know no capitals and dots."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", node_id)
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def _with_kubernetes_names(spec: dict[str, Any]) -> dict[str, Any]:
+    """Names tasks, components and executors anew, as kfp's own compiler names them."""
+    tasks = spec["root"]["dag"]["tasks"]
+    new = {name: kubernetes_name(name) for name in tasks}
+    if len(set(new.values())) != len(new):
+        raise ValueError(f"two nodes get one name on Kubernetes: {sorted(new)}")
+    executors = spec["deploymentSpec"]["executors"]
+    renamed: dict[str, Any] = {"components": {}, "executors": {}, "tasks": {}}
+    for name, task in tasks.items():
+        component = spec["components"][name]
+        renamed["executors"][f"exec-{new[name]}"] = executors[component["executorLabel"]]
+        renamed["components"][f"comp-{new[name]}"] = {
+            **component,
+            "executorLabel": f"exec-{new[name]}",
+        }
+        task["componentRef"] = {"name": f"comp-{new[name]}"}
+        task["taskInfo"] = {"name": new[name]}
+        task["dependentTasks"] = sorted(new[name] for name in task.get("dependentTasks", []))
+        for artifact in task["inputs"].get("artifacts", {}).values():
+            source = artifact["taskOutputArtifact"]
+            source["producerTask"] = new[source["producerTask"]]
+        renamed["tasks"][new[name]] = task
+    return {
+        **spec,
+        "components": renamed["components"],
+        "deploymentSpec": {"executors": renamed["executors"]},
+        "root": {**spec["root"], "dag": {"tasks": renamed["tasks"]}},
+    }
+
+
+def _kubernetes(spec: Mapping[str, Any], config: PipelineConfig) -> list[dict[str, Any]]:
+    """KFP's platform document: volumes, and secrets by name."""
+    settings = config.kubeflow
+    step: dict[str, Any] = {}
+    if settings.volumes:
+        step["pvcMount"] = [
+            {"constant": volume.claim, "mountPath": volume.mount_path}
+            for volume in settings.volumes
+        ]
+    if settings.secrets:
+        step["secretAsEnv"] = [
+            {
+                "secretName": secret.secret,
+                "keyToEnv": [{"secretKey": secret.key, "envVar": secret.variable}],
+            }
+            for secret in settings.secrets
+        ]
+    if not step:
+        return []
+    executors = spec["deploymentSpec"]["executors"]
+    steps = {label: step for label in executors}
+    return [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": steps}}}}]
+
+
+def write_ir(config: PipelineConfig, output: Path) -> None:
+    """Compiles into a file.
+
+    Raises:
+        InputError: the file can't be written, or see `compile_pipeline`.
+    """
+    text = to_yaml(compile_pipeline(config))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"output: {output} can't be written: {error.strerror}.") from error

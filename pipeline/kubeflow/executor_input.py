@@ -1,0 +1,140 @@
+"""What a step is told and what it leaves: KFP's ExecutorInput and ExecutorOutput."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.kubeflow.ir import Task
+
+_WHOLE: Final = "{{$}}"
+_PLACEHOLDER: Final = re.compile(
+    r"\{\{\$\.(inputs|outputs)\.(parameters|artifacts)\['([^']+)'\]"
+    r"(?:\.(uri|value|path|output_file))?\}\}"
+)
+# An artifact as KFP hands it on: name, type, uri, metadata.
+Artifact = dict[str, Any]
+
+
+def executor_input(
+    task: Task,
+    parameters: Mapping[str, Any],
+    produced: Mapping[str, Mapping[str, Artifact]],
+    folder: Path,
+    run: str,
+) -> dict[str, Any]:
+    """Builds what the step's command gets.
+
+    Args:
+        task: the step.
+        parameters: of the run.
+        produced: task -> output -> artifact, of those that have succeeded.
+        folder: of this step's outputs.
+        run: the run's id, part of the artifacts' names.
+
+    Returns:
+        KFP's ExecutorInput as JSON.
+    """
+    artifacts = {
+        name: {"artifacts": [_input_artifact(source, produced)]}
+        for name, source in task.inputs.get("artifacts", {}).items()
+        if _is_there(source, produced)
+    }
+    outputs = {
+        name: {
+            "artifacts": [
+                {
+                    "name": f"{run}/{task.name}/{name}",
+                    "type": definition["artifactType"],
+                    "uri": str(folder / name),
+                }
+            ]
+        }
+        for name, definition in _outputs(task).items()
+    }
+    return {
+        "inputs": {
+            "parameterValues": _parameter_values(task, parameters),
+            "artifacts": artifacts,
+        },
+        "outputs": {"artifacts": outputs, "outputFile": str(folder / "executor_output.json")},
+    }
+
+
+def _outputs(task: Task) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = task.component.get("outputDefinitions", {}).get("artifacts", {})
+    return found
+
+
+def _is_there(source: Mapping[str, Any], produced: Mapping[str, Mapping[str, Artifact]]) -> bool:
+    output = source["taskOutputArtifact"]
+    return output["outputArtifactKey"] in produced.get(output["producerTask"], {})
+
+
+def _input_artifact(
+    source: Mapping[str, Any], produced: Mapping[str, Mapping[str, Artifact]]
+) -> Artifact:
+    output = source["taskOutputArtifact"]
+    return produced[output["producerTask"]][output["outputArtifactKey"]]
+
+
+def _parameter_values(task: Task, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    values = {}
+    for name, source in task.inputs.get("parameters", {}).items():
+        if "componentInputParameter" in source:
+            values[name] = parameters[source["componentInputParameter"]]
+        else:
+            values[name] = source["runtimeValue"]["constant"]
+    return values
+
+
+def output_artifacts(task: Task, told: Mapping[str, Any]) -> dict[str, Artifact]:
+    """The artifacts of a step that has ended well.
+
+    Args:
+        task: the step.
+        told: its ExecutorInput.
+
+    Returns:
+        Output -> artifact. The step leaves each one's type out, and may have added metadata.
+    """
+    file = Path(told["outputs"]["outputFile"])
+    left = json.loads(file.read_text()).get("artifacts", {}) if file.exists() else {}
+    found = {}
+    for name, listed in told["outputs"]["artifacts"].items():
+        (artifact,) = listed["artifacts"]
+        changed = (left.get(name, {}).get("artifacts") or [{}])[0]
+        found[name] = {
+            **artifact,
+            "uri": changed.get("uri") or artifact["uri"],
+            "metadata": {**artifact.get("metadata", {}), **changed.get("metadata", {})},
+        }
+    return found
+
+
+def filled_in(argument: str, told: Mapping[str, Any]) -> str:
+    """An argument of the command, with KFP's placeholders replaced.
+
+    Args:
+        argument: as the IR has it.
+        told: the step's ExecutorInput.
+
+    Raises:
+        KeyError: a placeholder for an input or output that the step doesn't have.
+    """
+    if argument == _WHOLE:
+        return json.dumps(told)
+
+    def replace(match: re.Match[str]) -> str:
+        side, kind, name, attribute = match.groups()
+        if kind == "parameters":
+            return str(told[side]["parameterValues"][name])
+        (artifact,) = told[side]["artifacts"][name]["artifacts"]
+        if attribute == "value":
+            return Path(artifact["uri"]).read_text()
+        return str(artifact["uri"])
+
+    return _PLACEHOLDER.sub(replace, argument)

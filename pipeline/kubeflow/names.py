@@ -1,0 +1,24 @@
+"""The names that the IR and the steps agree on. Imports nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# The pipeline's parameters, which a run may set anew.
+DATA: Final = "data"
+METADATA: Final = "metadata"
+DATA_VERSION: Final = "data_version"
+SEED: Final = "seed"
+MIN_ACCURACY: Final = "min_accuracy"
+
+# RadiographExampleGen's and PretrainedBackbone's properties that name a file or folder.
+DATA_DIR: Final = "data_dir"
+METADATA_CSV: Final = "metadata_csv"
+WEIGHTS_PATH: Final = "weights_path"
+PLACES: Final = (DATA_DIR, METADATA_CSV, WEIGHTS_PATH)
+
+# A parameter that a step gets only to edit another one with it (pipeline.kubeflow.edits).
+EDIT: Final = "edit_"
+
+# What a step's container runs, instead of TFX's own entry point.
+STEP_COMMAND: Final = ("python", "-m", "pipeline.kubeflow.step")

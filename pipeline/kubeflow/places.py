@@ -1,0 +1,158 @@
+"""Where a step finds its files: object stores, as seen from inside a container."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from pipeline.kubeflow.names import PLACES
+from schema.errors import InputError
+
+# KFP's launcher copies a step's input artifacts to these folders before it starts and its
+# outputs from there afterwards; so says kfp's own SDK (kfp/dsl/types/artifact_types.py).
+LAUNCHER_FOLDERS: Final = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
+# Artifacts that are a file and no folder.
+_FILES: Final = ("tfx.String", "tfx.Integer", "tfx.Float", "tfx.Boolean", "tfx.JsonValue")
+
+
+def is_remote(place: str) -> bool:
+    """Whether it is a URI, and no path."""
+    return "://" in place
+
+
+def local_path(uri: str) -> str:
+    """Where the launcher puts an artifact; a path stays what it is."""
+    for scheme, folder in LAUNCHER_FOLDERS.items():
+        if uri.startswith(scheme):
+            return folder + uri.removeprefix(scheme)
+    return uri
+
+
+def with_local_artifacts(invocation: dict[str, Any]) -> dict[str, str]:
+    """Replaces the artifacts' URIs by where the launcher put them, in place.
+
+    Args:
+        invocation: KFP's ExecutorInput as JSON.
+
+    Returns:
+        Path -> URI of each one replaced.
+    """
+    moved = {}
+    for side in ("inputs", "outputs"):
+        for artifacts in invocation.get(side, {}).get("artifacts", {}).values():
+            for artifact in artifacts.get("artifacts", []):
+                uri = artifact.get("uri", "")
+                path = local_path(uri)
+                if path != uri:
+                    artifact["uri"] = path
+                    moved[path] = uri
+    return moved
+
+
+def make_output_folders(invocation: Mapping[str, Any]) -> None:
+    """Makes the folders of a step's outputs, as TFX's local launcher does.
+
+    KFP makes the folder above each; TFX's entry point for KFP makes none.
+
+    Args:
+        invocation: KFP's ExecutorInput as JSON, with paths.
+    """
+    for artifacts in invocation.get("outputs", {}).get("artifacts", {}).values():
+        for artifact in artifacts.get("artifacts", []):
+            schema = yaml.safe_load(artifact["type"].get("instanceSchema", "")) or {}
+            path = Path(artifact["uri"])
+            folder = path.parent if schema.get("title") in _FILES else path
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def to_remote(output: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, Any]:
+    """KFP's ExecutorOutput with the URIs that the backend knows."""
+    result = copy.deepcopy(dict(output))
+    for artifacts in result.get("artifacts", {}).values():
+        for artifact in artifacts.get("artifacts", []):
+            artifact["uri"] = moved.get(artifact.get("uri", ""), artifact.get("uri", ""))
+    return result
+
+
+def fetch_places(values: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+    """The properties, with files and folders that are URIs copied to this machine.
+
+    Args:
+        values: a step's properties; those of PLACES name a file or folder.
+        scratch: empty folder for the copies.
+
+    Raises:
+        InputError: nothing is there, or it can't be read; names the property and the URI.
+    """
+    fetched = dict(values)
+    for name in PLACES:
+        place = values.get(name)
+        if isinstance(place, str) and is_remote(place):
+            fetched[name] = str(fetch(place, scratch / name, name))
+    return fetched
+
+
+def fetch(uri: str, folder: Path, name: str) -> Path:
+    """Copies a file or folder from an object store.
+
+    TensorFlow reads gs://; fsspec all that a package is installed for, such as s3fs for s3://.
+
+    Args:
+        uri: of a file, or of a folder with all below it.
+        folder: to copy into; must not exist.
+        name: how messages call the URI.
+
+    Returns:
+        The copy.
+
+    Raises:
+        InputError: nothing is there, or no library reaches it.
+    """
+    target = folder / uri.rstrip("/").rpartition("/")[2]
+    folder.mkdir(parents=True)
+    try:
+        found = _copy_by_gfile(uri, target) if uri.startswith("gs://") else _copy(uri, target)
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"{name}: {uri} can't be reached ({error}); the image needs the fsspec package of "
+            "this scheme, or mount the folder as a volume."
+        ) from error
+    except OSError as error:
+        raise InputError(f"{name}: {uri} can't be read: {error}.") from error
+    if not found:
+        raise InputError(f"{name}: there is nothing at {uri}.")
+    return target
+
+
+def _copy(uri: str, target: Path) -> bool:
+    """Returns whether there was something to copy."""
+    import fsspec
+
+    system, path = fsspec.core.url_to_fs(uri)
+    if system.isdir(path):
+        system.get(path.rstrip("/") + "/", f"{target}/", recursive=True)
+        return True
+    if system.exists(path):
+        system.get_file(path, str(target))
+        return True
+    return False
+
+
+def _copy_by_gfile(uri: str, target: Path) -> bool:
+    import tensorflow as tf
+    from tfx.utils import io_utils
+
+    try:
+        if tf.io.gfile.isdir(uri):
+            io_utils.copy_dir(uri, str(target))
+            return True
+        if tf.io.gfile.exists(uri):
+            io_utils.copy_file(uri, str(target))
+            return True
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+    return False
