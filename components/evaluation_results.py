@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import tensorflow_model_analysis as tfma
@@ -14,6 +14,7 @@ from tensorflow_model_analysis.slicer import slicer_lib
 
 from schema.contract import (
     ACCURACY,
+    COLUMN_PREFIX,
     CONFIDENCE_CURVE,
     EXAMPLE_COUNT,
     GATE_SLICES,
@@ -26,6 +27,7 @@ from schema.contract import (
 )
 
 BASELINE_ACCURACY = "baseline_accuracy"
+_NAMES: Final = {feature: name.replace("_", " ") for name, feature in SLICE_NAMES.items()}
 
 # ((feature, value),), as TFMA writes it; empty for the whole test split.
 SliceKey = tuple[tuple[str, Any], ...]
@@ -179,7 +181,7 @@ class SliceCount:
     """The candidate's answers to a part of the test split.
 
     Attributes:
-        feature: by which it was cut, a name of `contract.SLICE_FEATURES`.
+        feature: by which it was cut: one of `contract.SLICE_FEATURES`, or a further column's.
         value: of that feature.
         correct: images that the candidate gets right.
         total: images, at least 1.
@@ -198,7 +200,8 @@ def slice_counts(evaluation_uri: str) -> list[SliceCount]:
         evaluation_uri: of Evaluator's `evaluation`.
 
     Returns:
-        In the order of `contract.SLICE_FEATURES`, then by value.
+        In the order of `contract.SLICE_FEATURES`, further columns by name behind them, then by
+        value.
     """
     found = []
     for key, by_output in candidate_result(evaluation_uri).slicing_metrics:
@@ -209,7 +212,21 @@ def slice_counts(evaluation_uri: str) -> list[SliceCount]:
             # TFMA's accuracy is a float32, which tells counts below 2²⁴ apart.
             correct = round(_number(metrics, ACCURACY) * total)
             found.append(SliceCount(feature, str(value), correct, total))
-    return sorted(found, key=lambda item: (SLICE_FEATURES.index(item.feature), item.value))
+    return sorted(found, key=lambda item: (*place(item.feature, SLICE_FEATURES), item.value))
+
+
+def place(feature: str, order: Sequence[str]) -> tuple[int, str]:
+    """Sorts features in an order, and those that are not in it behind it, by name."""
+    return (order.index(feature), "") if feature in order else (len(order), feature)
+
+
+def slice_name(feature: str) -> str:
+    """What people call a feature that TFMA slices by: "age group" for `patient/age_group`."""
+    if feature in _NAMES:
+        return _NAMES[feature]
+    column = feature.removeprefix(COLUMN_PREFIX)
+    # Two features must not go by one name.
+    return feature if column in _NAMES.values() else column
 
 
 def _reason(failure: validation_result_pb2.ValidationFailure, figures: dict[str, float]) -> str:
@@ -293,7 +310,8 @@ def _item(failure: validation_result_pb2.ValidationFailure) -> int:
 
 def _short(feature: str) -> str:
     """The configuration's name of what TFMA slices by."""
-    return next((name for name, long in SLICE_NAMES.items() if long == feature), feature)
+    column = feature.removeprefix(COLUMN_PREFIX)
+    return next((name for name, long in SLICE_NAMES.items() if long == feature), column)
 
 
 def _slice_key(of_slice: validation_result_pb2.MetricsValidationForSlice) -> SliceKey:

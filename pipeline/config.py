@@ -185,6 +185,9 @@ class PipelineConfig(Strict):
             for index, part in enumerate(self.gate.slices)
             if part.feature == "class" and part.value not in (None, *names)
         ]
+        # Else the columns are known when the metadata are read: pipeline.columns_resolution.
+        if self.data.slice_columns is not None:
+            problems += self.gate.unknown_features(self.data.slice_columns)
         if problems:
             raise ValueError("; ".join(problems))
         return self

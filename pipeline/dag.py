@@ -36,7 +36,8 @@ def create_pipeline(
     """Builds the whole DAG; reads the code (for its digest) and the schema, no data.
 
     Args:
-        config: the checked configuration.
+        config: the checked configuration; without `data.slice_columns`
+            (`pipeline.columns_resolution`) nothing is sliced by further columns.
         weights: backbone -> where its weights come from (`pipeline.weights_resolution`).
         engine: what runs the frozen networks (`pipeline.engine_resolution`).
         platform: where it will run; on this machine, below `config.output`, where None.

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from pipeline.strict import Strict
+from schema import contract
 
 
 class ClassConfig(Strict):
@@ -52,6 +53,8 @@ class DataConfig(Strict):
     Attributes:
         dir: the folder with one folder a class.
         metadata: CSV with a line an image; `metadata.csv` in `dir` where null.
+        slice_columns: further columns of it to slice by, in lower case; where null, each that
+            has from 2 to 20 different values (`pipeline.columns_resolution` looks).
         classes: in the order of the class index.
         healthy: the name of the class that is no illness, which the cascade asks for
             first; null where there is none.
@@ -64,6 +67,7 @@ class DataConfig(Strict):
 
     dir: Path
     metadata: Path | None = None
+    slice_columns: tuple[str, ...] | None = None
     classes: tuple[ClassConfig, ...] = _PAPER_CLASSES
     healthy: str | None = "Normal"
     test_fraction: Decimal = Field(Decimal("0.2"), gt=0, lt=1)
@@ -84,6 +88,25 @@ class DataConfig(Strict):
             if twice:
                 raise ValueError(f"{what} given twice: {', '.join(twice)}")
         return classes
+
+    @field_validator("slice_columns")
+    @classmethod
+    def _check_slice_columns(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if given is None:
+            return None
+        # As the header is read.
+        columns = tuple(name.strip().casefold() for name in given)
+        for column in columns:
+            if not column:
+                raise ValueError("a column's name is blank")
+            if column in contract.OWN_COLUMNS:
+                raise ValueError(
+                    f"{column!r} is none of the further columns: beside these, "
+                    f"{', '.join(contract.SLICE_NAMES)} are always sliced by"
+                )
+            if columns.count(column) > 1:
+                raise ValueError(f"{column!r} is given twice")
+        return columns
 
     @model_validator(mode="after")
     def _check_healthy(self) -> Self:

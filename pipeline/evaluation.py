@@ -108,6 +108,10 @@ def _small_sample_metrics(
     return metrics
 
 
+def _column(name: str) -> str:
+    return f"{contract.COLUMN_PREFIX}{name}"
+
+
 def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[tfma.MetricsSpec]:
     """An item's metrics, each named as the field that asks for it, whose bound it carries.
 
@@ -115,7 +119,7 @@ def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[tfma.MetricsSpec]:
     the quotient of two counts is the double that the same share is in the configuration.
     """
     for index, part in enumerate(slices):
-        feature = contract.SLICE_NAMES[part.feature]
+        feature = contract.SLICE_NAMES.get(part.feature, _column(part.feature))
         on = (
             tfma.SlicingSpec(feature_keys=[feature])
             if part.value is None
@@ -168,6 +172,7 @@ def eval_config(
     min_wilson_lower: float | None = None,
     baseline_significance: float | None = None,
     slices: Sequence[SliceGateConfig] = (),
+    columns: Sequence[str] = (),
 ) -> tfma.EvalConfig:
     """TFMA's configuration, with the gate in it.
 
@@ -181,6 +186,7 @@ def eval_config(
             test. Where None: any lower accuracy.
         slices: and reaching what is asked for on these parts of the test split. TFMA refuses
             a model, too, if a part that is named by its value has no image at all.
+        columns: of the metadata, beyond the contract's, to slice by as well.
     """
     return tfma.EvalConfig(
         model_specs=[
@@ -193,7 +199,10 @@ def eval_config(
         ],
         slicing_specs=[
             tfma.SlicingSpec(),
-            *(tfma.SlicingSpec(feature_keys=[name]) for name in contract.SLICE_FEATURES),
+            *(
+                tfma.SlicingSpec(feature_keys=[name])
+                for name in (*contract.SLICE_FEATURES, *map(_column, columns))
+            ),
         ],
         metrics_specs=[
             tfma.MetricsSpec(

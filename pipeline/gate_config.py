@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
@@ -10,26 +10,35 @@ from typing_extensions import Self
 from pipeline.strict import Strict
 from schema import contract
 
-# The keys of contract.SLICE_NAMES.
-SliceFeature = Literal["class", "source", "view", "sex", "age_group"]
-
 
 class SliceGateConfig(Strict):
     """What a model must reach on the test images of a slice.
 
     Attributes:
-        feature: by which the images are told apart.
+        feature: by which the images are told apart: a name of `contract.SLICE_NAMES`, or a
+            further column in lower case (`GateConfig.unknown_features` says which aren't there).
         value: of the feature; each of its values is a slice of its own where null.
         min_accuracy: on each such slice.
         min_wilson_lower: of the lower end of that accuracy's 95 % Wilson interval.
         min_images: a slice with fewer test images isn't judged.
     """
 
-    feature: SliceFeature
+    feature: str
     value: str | None = None
     min_accuracy: float | None = Field(None, ge=0.0, le=1.0)
     min_wilson_lower: float | None = Field(None, ge=0.0, lt=1.0)
     min_images: int = Field(10, ge=1)
+
+    @field_validator("feature")
+    @classmethod
+    def _check_feature(cls, feature: str) -> str:
+        feature = feature.strip().casefold()
+        if not feature or (feature in contract.OWN_COLUMNS and feature not in contract.SLICE_NAMES):
+            raise ValueError(
+                f"{feature!r} is none of {', '.join(contract.SLICE_NAMES)}, and no further "
+                "column of metadata.csv"
+            )
+        return feature
 
     @field_validator("value")
     @classmethod
@@ -73,3 +82,20 @@ class GateConfig(Strict):
         if level is not None and info.data.get("against_baseline") is False:
             raise ValueError("there is no comparison with against_baseline: false")
         return level
+
+    def unknown_features(self, columns: Collection[str]) -> list[str]:
+        """What is wrong with the items whose feature is not sliced by.
+
+        Args:
+            columns: the further columns that are sliced by, in lower case.
+
+        Returns:
+            A sentence an item: its field, and the choices.
+        """
+        known = (*contract.SLICE_NAMES, *columns)
+        return [
+            f"gate.slices.{index}.feature: {part.feature!r} is none of {', '.join(known)}; "
+            "data.slice_columns names further columns"
+            for index, part in enumerate(self.slices)
+            if part.feature not in known
+        ]

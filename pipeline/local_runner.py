@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.columns_resolution import resolve_columns
 from pipeline.config import PipelineConfig, check_inputs, load_config
 from pipeline.docker_resolution import require_images
 from pipeline.engine_resolution import resolve_engine
@@ -64,7 +65,8 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
         from pipeline.tuning_results import check_reusable
 
         check_reusable(config, layout)
-    # Before TFX is imported, which takes seconds: missing weights are said at once.
+    # Before TFX is imported, which takes seconds: missing columns and weights are said at once.
+    config = resolve_columns(config)
     weights = resolve_weights(config, listener.warn)
     require_images(config.infra_validation)
 

@@ -34,8 +34,11 @@ SOURCE: Final = "image/source"  # bytes
 
 UNKNOWN: Final = "unknown"  # an empty cell of metadata.csv
 
-# metadata.csv column -> feature. `file` (relative path) is the key and `label`,
-# where present, must agree with the class folder. Other columns are ignored.
+# The key of metadata.csv (relative path), and what, where present, must agree with the class
+# folder.
+FILE_COLUMN: Final = "file"
+LABEL_COLUMN: Final = "label"
+# metadata.csv column -> feature.
 METADATA_TEXT_COLUMNS: Final = {
     "patient_id": PATIENT,
     "sex": SEX,
@@ -44,13 +47,19 @@ METADATA_TEXT_COLUMNS: Final = {
     "source": SOURCE,
 }
 METADATA_NUMBER_COLUMNS: Final = {"age": AGE}
+OWN_COLUMNS: Final = (
+    FILE_COLUMN, LABEL_COLUMN, *METADATA_TEXT_COLUMNS, *METADATA_NUMBER_COLUMNS
+)  # fmt: skip
+# + a further column's name in lower case: bytes, UNKNOWN where empty. Only the columns that a run
+# slices by are features, and neither statistics nor schema nor any model knows them.
+COLUMN_PREFIX: Final = "metadata/"
 # The terms under which an image may be used, by either name, the first that is filled in. They
-# are counted in the manifest, and are no feature: no model is to learn from them.
+# are counted in the manifest. A run may slice by them as by any further column.
 LICENCE_COLUMNS: Final = ("licence", "license")
 
 # Features that are not fit for statistics: the pixels.
 PIXEL_FEATURES: Final = (IMAGE,)
-# What TFMA slices by, besides the whole test split.
+# What TFMA slices by, besides the whole test split and further columns.
 SLICE_FEATURES: Final = (LABEL_TEXT, SOURCE, VIEW, SEX, AGE_GROUP)
 # The configuration's names of these: as in metadata.csv, but for the class, which the folder says.
 SLICE_NAMES: Final = {

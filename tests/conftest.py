@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from models.boundary import CutNetwork
 
 TINY = "tiny"
+SCANNERS = ("CR 30", "DX-100", "")
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.
 hypothesis.settings.register_profile(
@@ -80,12 +81,20 @@ def tiny_backbone() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30, 36 and 33 phantoms of 128 pixels, with metadata.csv."""
+    """30, 36 and 33 phantoms of 128 pixels, with metadata.csv.
+
+    To it are added a column to slice by, and one with a value of its own for each image.
+    """
     from pipeline.phantoms import write_phantoms
 
-    return write_phantoms(
+    folder = write_phantoms(
         tmp_path_factory.mktemp("images") / "phantoms", (30, 36, 33), size=128, seed=7
     )
+    table = folder / "metadata.csv"
+    header, *lines = table.read_text().splitlines()
+    rows = [f"{line},{SCANNERS[n % 3]},{n}" for n, line in enumerate(lines)]
+    table.write_text("\n".join([f"{header},Scanner,number", *rows]) + "\n")
+    return folder
 
 
 @pytest.fixture(scope="module")

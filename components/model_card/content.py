@@ -14,19 +14,12 @@ from components.evaluation_results import (
     gate_figures,
     refusal,
     slice_counts,
+    slice_name,
 )
 from models.intervals import wilson95
 from schema import contract
 
 NOTICE: Final = "Not for diagnosis."
-# How people call what TFMA slices by.
-FEATURES: Final = {
-    contract.LABEL_TEXT: "class",
-    contract.SOURCE: "source",
-    contract.VIEW: "view",
-    contract.SEX: "sex",
-    contract.AGE_GROUP: "age group",
-}
 # Whose values say which people the test split stands for.
 _POPULATION: Final = (contract.VIEW, contract.SEX, contract.AGE_GROUP)
 
@@ -369,12 +362,12 @@ def _abstaining(chosen: Mapping[str, Any], curve: Sequence[tuple[float, int, int
 
 def _slice(counted: SliceCount) -> Slice:
     accuracy = Share.of(counted.correct, counted.total)
-    return Slice(FEATURES[counted.feature], counted.value, accuracy)
+    return Slice(slice_name(counted.feature), counted.value, accuracy)
 
 
 def _populations(slices: Sequence[Slice]) -> list[Population]:
     found = []
-    for name in (FEATURES[feature] for feature in _POPULATION):
+    for name in map(slice_name, _POPULATION):
         images = {item.value: item.accuracy.total for item in slices if item.feature == name}
         unknown = images.pop(contract.UNKNOWN, 0)
         found.append(Population(name, list(images), unknown))

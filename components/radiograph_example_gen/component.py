@@ -38,6 +38,7 @@ class RadiographExampleGenSpec(ComponentSpec):
         "limits": ExecutionParameter(type=str),
         "test_fraction": ExecutionParameter(type=str),
         "eval_fraction": ExecutionParameter(type=str),
+        "columns": ExecutionParameter(type=str, optional=True),
         "code_digest": ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, ChannelParameter] = {}
@@ -68,6 +69,7 @@ class RadiographExampleGen(BaseBeamComponent):
         limits: Mapping[str, float] | None = None,
         test_fraction: str = DEFAULT_TEST_FRACTION,
         eval_fraction: str = DEFAULT_EVAL_FRACTION,
+        columns: Sequence[str] = (),
         code_digest: str | None = None,
     ) -> None:
         """Serialize the settings and check them.
@@ -83,6 +85,8 @@ class RadiographExampleGen(BaseBeamComponent):
                 (pixels); what is absent has the default of `settings.Limits`.
             test_fraction: decimal string, share of a class that is tested on.
             eval_fraction: decimal string, share of the rest that is validated on.
+            columns: of the metadata, beyond the contract's, that become features
+                (`contract.COLUMN_PREFIX`); upper and lower case don't matter.
             code_digest: anything that changes with the code; it is part of the cache
                 key and otherwise unused.
 
@@ -99,6 +103,7 @@ class RadiographExampleGen(BaseBeamComponent):
             "limits": limits_to_json(limits),
             "test_fraction": str(test_fraction),
             "eval_fraction": str(eval_fraction),
+            "columns": to_json(list(columns)),
             "code_digest": code_digest,
         }
         parse_settings(properties)

@@ -135,7 +135,12 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
             folder = artifact_utils.get_split_uri([examples], split)
             tf.io.gfile.makedirs(folder)
             records = [
-                make_record(image.inspection, image.row, labels[image.inspection.class_name])
+                make_record(
+                    image.inspection,
+                    image.row,
+                    labels[image.inspection.class_name],
+                    settings.columns,
+                )
                 for image in decision.chosen(split)
             ]
             shards.extend(plan_shards(records, folder, scratch))

@@ -15,8 +15,6 @@ from components.radiograph_example_gen.discovery import IMAGES_FOLDER, Kind, Lef
 from schema import contract
 from schema.errors import InputError
 
-FILE_COLUMN = "file"
-LABEL_COLUMN = "label"
 PATIENT_COLUMN = "patient_id"
 SOURCE_COLUMN = "source"
 
@@ -32,6 +30,7 @@ class Row:
         text: column → value for `contract.METADATA_TEXT_COLUMNS`; UNKNOWN where empty.
         numbers: column → value for `contract.METADATA_NUMBER_COLUMNS`, where known.
         licence: the first of `contract.LICENCE_COLUMNS` that is filled in; else UNKNOWN.
+        further: column → value for those that were asked for; UNKNOWN where empty.
     """
 
     line: int
@@ -40,6 +39,7 @@ class Row:
     text: Mapping[str, str] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
     licence: str = contract.UNKNOWN
+    further: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def patient(self) -> str:
@@ -52,7 +52,8 @@ class Row:
         return self._says() == other._says()
 
     def _says(self) -> tuple[object, ...]:
-        return self.label.casefold(), dict(self.text), dict(self.numbers), self.licence
+        says = self.label.casefold(), dict(self.text), dict(self.numbers), self.licence
+        return *says, dict(self.further)
 
 
 @dataclass(frozen=True)
@@ -83,41 +84,58 @@ def read_metadata_file(path: Path) -> bytes:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from error
 
 
-def parse_metadata(content: bytes, name: str = "metadata.csv") -> Metadata:
+def parse_metadata(
+    content: bytes, name: str = "metadata.csv", further: Sequence[str] = ()
+) -> Metadata:
     """Parse the bytes of a CSV file with a header line.
 
-    Cells are stripped; columns beyond the contract's are ignored.
+    Cells are stripped; columns beyond the contract's and `further` are ignored.
 
     Args:
         content: UTF-8, with or without a byte order mark.
         name: how messages call the file.
+        further: columns to read beside the contract's, in lower case.
 
     Raises:
-        InputError: not UTF-8, not CSV, no `file` column, or a record that has more
-            cells than the header.
+        InputError: not UTF-8, not CSV, no `file` column, none of those in `further`, or a
+            record that has more cells than the header.
     """
-    lines = _read_csv(content, name)
-    header = [cell.casefold() for cell in lines[0][1]] if lines else []
-    if FILE_COLUMN not in header:
-        raise InputError(
-            f"{name} has no column {FILE_COLUMN!r}: its first line must name the columns, "
-            f"and {FILE_COLUMN!r} must hold the image's path relative to the data folder."
-        )
-    twice = sorted({column for column in header if column and header.count(column) > 1})
-    if twice:
-        raise InputError(f"{name}: the column {twice[0]!r} is there twice; remove one.")
+    header, records = _read_table(content, name)
+    for column in further:
+        if column not in header:
+            raise InputError(
+                f"{name} has no column {column!r} (data.slice_columns); it has "
+                f"{', '.join(filter(None, header))}."
+            )
     rows = []
     problems: list[LeftOut] = []
-    for line, cells in lines[1:]:
-        if any(cells[len(header) :]):
-            raise InputError(
-                f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)} "
-                f"columns; quote a cell that contains a comma."
-            )
-        row, problem = _parse_row(line, dict(zip(header, cells, strict=False)))
+    for line, cells in records:
+        row, problem = _parse_row(line, cells, further)
         rows.append(row)
         problems.extend(problem)
     return Metadata(tuple(rows), tuple(problems))
+
+
+def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, frozenset[str]]:
+    """The columns that the contract doesn't know, with the values of each.
+
+    Args:
+        content: as `parse_metadata` takes it.
+        name: how messages call the file.
+
+    Returns:
+        Column in lower case → its different values, UNKNOWN for empty cells among them; in the
+        order of the file.
+
+    Raises:
+        InputError: as `parse_metadata` does of the file itself.
+    """
+    header, records = _read_table(content, name)
+    return {
+        column: frozenset(_known(cells.get(column, "")) for _, cells in records)
+        for column in header
+        if column and column not in contract.OWN_COLUMNS
+    }
 
 
 def match_rows(rows: Sequence[Row], paths: Iterable[str], name: str = "metadata.csv") -> Matched:
@@ -151,6 +169,30 @@ def match_rows(rows: Sequence[Row], paths: Iterable[str], name: str = "metadata.
     return Matched(by_path, tuple(sorted(left_out)))
 
 
+def _read_table(content: bytes, name: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns in lower case; and each record's line and cells by column."""
+    lines = _read_csv(content, name)
+    header = [cell.casefold() for cell in lines[0][1]] if lines else []
+    if contract.FILE_COLUMN not in header:
+        raise InputError(
+            f"{name} has no column {contract.FILE_COLUMN!r}: its first line must name the "
+            f"columns, and {contract.FILE_COLUMN!r} must hold the image's path relative to the "
+            "data folder."
+        )
+    twice = sorted({column for column in header if column and header.count(column) > 1})
+    if twice:
+        raise InputError(f"{name}: the column {twice[0]!r} is there twice; remove one.")
+    records = []
+    for line, cells in lines[1:]:
+        if any(cells[len(header) :]):
+            raise InputError(
+                f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)} "
+                f"columns; quote a cell that contains a comma."
+            )
+        records.append((line, dict(zip(header, cells, strict=False))))
+    return header, records
+
+
 def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
     try:
         text = content.decode("utf-8-sig")
@@ -172,8 +214,10 @@ def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
     return records
 
 
-def _parse_row(line: int, cells: Mapping[str, str]) -> tuple[Row, list[LeftOut]]:
-    file = cells[FILE_COLUMN].replace("\\", "/")
+def _parse_row(
+    line: int, cells: Mapping[str, str], further: Sequence[str]
+) -> tuple[Row, list[LeftOut]]:
+    file = cells[contract.FILE_COLUMN].replace("\\", "/")
     file = posixpath.normpath(file) if file else ""
     text = {}
     for column in contract.METADATA_TEXT_COLUMNS:
@@ -190,7 +234,16 @@ def _parse_row(line: int, cells: Mapping[str, str]) -> tuple[Row, list[LeftOut]]
             problems.append(LeftOut(file, Kind.METADATA, reason))
     stated = (cells.get(column, "") for column in contract.LICENCE_COLUMNS)
     licence = _known(next(filter(None, stated), ""))
-    return Row(line, file, cells.get(LABEL_COLUMN, ""), text, numbers, licence), problems
+    row = Row(
+        line=line,
+        file=file,
+        label=cells.get(contract.LABEL_COLUMN, ""),
+        text=text,
+        numbers=numbers,
+        licence=licence,
+        further={column: _known(cells.get(column, "")) for column in further},
+    )
+    return row, problems
 
 
 def _known(value: str) -> str:

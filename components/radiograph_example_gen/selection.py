@@ -121,7 +121,7 @@ def look(settings: Settings) -> Folder:
     found = discover(settings.data_dir, settings.classes)
     table = find_metadata(settings.data_dir, settings.metadata_csv)
     content = None if table is None else read_metadata_file(table)
-    return Folder(found, content, _match(found, content, str(table)))
+    return Folder(found, content, _match(settings, found, content, str(table)))
 
 
 def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) -> Usable:
@@ -219,10 +219,10 @@ def _licence_of(row: Row | None) -> str:
     return row.licence if row else contract.UNKNOWN
 
 
-def _match(found: Discovery, content: bytes | None, name: str) -> Matched:
+def _match(settings: Settings, found: Discovery, content: bytes | None, name: str) -> Matched:
     if content is None:
         return Matched({}, ())
-    table = parse_metadata(content, name)
+    table = parse_metadata(content, name, settings.columns)
     paths = [candidate.path for candidate in found.candidates]
     paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
     matched = match_rows(table.rows, paths, name)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, TypedDict
 
+from schema import contract
 from schema.errors import InputError
 
 INPUT_FINGERPRINT = "input_fingerprint"
@@ -64,6 +65,7 @@ class Settings:
     limits: Limits
     test_fraction: Fraction
     eval_fraction: Fraction
+    columns: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
         limits=_parse_limits(_load("limits", properties.get("limits"))),
         test_fraction=test_fraction,
         eval_fraction=eval_fraction,
+        columns=_parse_columns(_load("columns", properties.get("columns") or "[]")),
     )
 
 
@@ -144,6 +147,18 @@ def _parse_classes(raw: object) -> tuple[ClassFolders, ...]:
                 )
         classes.append(parsed)
     return tuple(classes)
+
+
+def _parse_columns(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(name, str) for name in raw):
+        raise InputError("columns must be a list of names.")
+    columns = tuple(name.strip().casefold() for name in raw)
+    for column in columns:
+        if not column or column in contract.OWN_COLUMNS:
+            raise InputError(f"data.slice_columns: {column!r} is not the name of a further column.")
+        if columns.count(column) > 1:
+            raise InputError(f"data.slice_columns: {column!r} is given twice.")
+    return columns
 
 
 def _parse_class(entry: object) -> ClassFolders:

@@ -21,12 +21,13 @@ SHARD_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Record:
-    """One image to write, without its bytes."""
+    """One image to write, without its bytes; `further` holds each further column."""
 
     inspection: Inspection
     label: int
     text: Mapping[str, str]
     numbers: Mapping[str, float]
+    further: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ class Shard:
         return cls(raw["path"], raw["scratch"], records)
 
 
-def make_record(inspection: Inspection, row: Row | None, label: int) -> Record:
-    """Join an image with its metadata."""
+def make_record(
+    inspection: Inspection, row: Row | None, label: int, columns: Sequence[str] = ()
+) -> Record:
+    """Join an image with its metadata; without any, it is unknown in all `columns`."""
     if row is None:
-        return Record(inspection, label, {}, {})
-    return Record(inspection, label, row.text, row.numbers)
+        return Record(inspection, label, {}, {}, dict.fromkeys(columns, contract.UNKNOWN))
+    return Record(inspection, label, row.text, row.numbers, row.further)
 
 
 def plan_shards(
@@ -127,6 +130,8 @@ def make_example(record: Record, content: bytes) -> tf.train.Example:
     for column, name in contract.METADATA_NUMBER_COLUMNS.items():
         if column in record.numbers:
             features[name] = _float(record.numbers[column])
+    for column, value in record.further.items():
+        features[f"{contract.COLUMN_PREFIX}{column}"] = _text(value)
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 

@@ -46,7 +46,10 @@ def data_figures(manifest_uri: str, facts: Sequence[ImageFacts]) -> dict[str, An
             }
             for label, name in enumerate(classes)
         },
-        "columns": {column: _by_class(facts, column, classes) for column in COLUMNS},
+        "columns": {
+            column: _by_class(facts, column, classes)
+            for column in dict.fromkeys((*COLUMNS, *(name for f in facts for name in f.columns)))
+        },
         "paper_split": PAPER_SPLIT,
     }
 

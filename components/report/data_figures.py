@@ -8,7 +8,7 @@ from typing import Any, Final
 import matplotlib.pyplot as plt
 import numpy as np
 
-from components.report.drawing import COLOURS, INK, Picture, picture
+from components.report.drawing import COLOURS, INK, MOST_VALUES, Picture, picture
 from components.report.images import NUMBERS, ImageFacts
 from components.report.words import percent
 from serving.explained import grey
@@ -46,8 +46,10 @@ def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Pic
 def columns(
     counts: Mapping[str, Mapping[str, Mapping[str, int]]], classes: Sequence[str]
 ) -> Picture:
-    """Which values of the metadata go with which class."""
-    shown = {column: values for column, values in counts.items() if len(values) > 1}
+    """Which values of the metadata go with which class; MOST_VALUES at most of a column."""
+    shown = {column: values for column, values in counts.items() if 1 < len(values) <= MOST_VALUES}
+    crowded = [column for column, values in counts.items() if len(values) > MOST_VALUES]
+    left_out = f" Not drawn, for its many values: {', '.join(crowded)}." if crowded else ""
     heights = [len(values) for values in shown.values()] or [1]
     figure, grid = plt.subplots(
         len(heights), 1, figsize=(7.2, 0.8 + 0.42 * sum(heights) + 0.5 * len(heights)),
@@ -67,7 +69,7 @@ def columns(
         figure,
         "metadata",
         caption="Images by metadata and class, all splits. A value that goes with one class alone "
-        "gives the class away.",
+        f"gives the class away.{left_out}",
         alt="Bar charts of images by " + ", ".join(shown) + ", coloured by class.",
     )
 

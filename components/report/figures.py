@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from components.report.drawing import COLOURS, INK, Picture, picture
+from components.report.drawing import COLOURS, INK, MOST_VALUES, Picture, picture
 from components.report.words import percent
 
 
@@ -159,7 +160,12 @@ def calibration(
 
 
 def slice_accuracies(rows: Sequence[Mapping[str, Any]], name: str) -> Picture:
-    """Accuracy of one model by group; what is too small to judge is hollow."""
+    """Accuracy of one model by group; what is too small to judge is hollow.
+
+    It isn't drawn at all where there are more than MOST_VALUES groups of a kind.
+    """
+    groups = Counter(row["feature"] for row in rows)
+    rows = [row for row in rows if not row["too_small"] or groups[row["feature"]] <= MOST_VALUES]
     figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.32 * len(rows)))
     for place, row in enumerate(rows):
         colour = "#808080" if row["too_small"] else COLOURS[0]

@@ -18,7 +18,7 @@ NUMBERS = {
     "std": contract.STD,
     "entropy": contract.ENTROPY,
 }
-# Columns of metadata.csv; a patient's id tells no groups apart.
+# Columns of metadata.csv that are always there; a patient's id tells no groups apart.
 COLUMNS = {
     column: feature
     for column, feature in contract.METADATA_TEXT_COLUMNS.items()
@@ -36,7 +36,7 @@ class ImageFacts:
         split: train, eval or test.
         label: index of the class.
         numbers: name in NUMBERS -> value.
-        columns: name in COLUMNS -> value, "unknown" where there is none.
+        columns: name in COLUMNS, or of a further column -> value, "unknown" where there is none.
     """
 
     sha256: str
@@ -98,8 +98,16 @@ def _facts(example: tf.train.Example, split: str) -> ImageFacts:
         split=split,
         label=int(example.features.feature[contract.LABEL].int64_list.value[0]),
         numbers={name: _number(example, feature) for name, feature in NUMBERS.items()},
-        columns={name: _text(example, feature) for name, feature in COLUMNS.items()},
+        columns={name: _text(example, feature) for name, feature in _columns(example).items()},
     )
+
+
+def _columns(example: tf.train.Example) -> dict[str, str]:
+    """Column -> feature, further ones by name behind those that are always there."""
+    further = sorted(
+        name for name in example.features.feature if name.startswith(contract.COLUMN_PREFIX)
+    )
+    return COLUMNS | {name.removeprefix(contract.COLUMN_PREFIX): name for name in further}
 
 
 def _text(example: tf.train.Example, feature: str) -> str:

@@ -9,16 +9,15 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from scipy.stats import fisher_exact
 
+from components.evaluation_results import place, slice_name
 from components.report.comparison import SIGNIFICANT
 from components.report.images import COLUMNS
 from components.report.judgement import rates, share
 from schema import contract
 
-_CLASS: Final = "class"
-# Feature -> what people call it.
-SLICES: Final = {contract.LABEL_TEXT: _CLASS} | {
-    feature: column.replace("_", " ") for column, feature in COLUMNS.items()
-}
+_CLASS: Final = slice_name(contract.LABEL_TEXT)
+# Further columns stand behind these.
+_ORDER: Final = (contract.LABEL_TEXT, *COLUMNS.values())
 # Below it, one image is more than five points.
 TOO_SMALL: Final = 20
 
@@ -31,22 +30,21 @@ def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, An
         classes: names in label order.
 
     Returns:
-        In the order of SLICES and values: `feature` (as people call it), `value`, `images`,
-        `accuracy` (a `share`), `classes` (name -> both `rates` of what was predicted, and
-        what TFMA says of the class against the rest), `too_small` to judge.
+        By feature and value, the class first and further columns last: `feature` (as people
+        call it), `value`, `images`, `accuracy` (a `share`), `classes` (name -> both `rates` of
+        what was predicted, and what TFMA says of the class against the rest), `too_small` to
+        judge.
     """
     plots = dict(result.plots)
     rows = []
-    for key, by_output in result.slicing_metrics:
-        if not key:
-            continue
-        ((feature, value),) = key
-        metrics = by_output[""]
-        confusion = confusion_of(plots[key], len(classes))
+    found = {key[0]: by_output[""] for key, by_output in result.slicing_metrics if key}
+    for feature, value in sorted(found, key=lambda part: (*place(part[0], _ORDER), part[1])):
+        metrics = found[feature, value]
+        confusion = confusion_of(plots[((feature, value),)], len(classes))
         images = int(confusion.sum())
         rows.append(
             {
-                "feature": SLICES[feature],
+                "feature": slice_name(feature),
                 "value": value,
                 "images": images,
                 "accuracy": share(int(np.trace(confusion)), images),
@@ -57,8 +55,7 @@ def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, An
                 "too_small": images < TOO_SMALL,
             }
         )
-    order = list(SLICES.values())
-    return sorted(rows, key=lambda row: (order.index(row["feature"]), row["value"]))
+    return rows
 
 
 def confusion_of(plots: dict[str, Any], n_classes: int) -> np.ndarray:
@@ -95,7 +92,8 @@ def largest_gap(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         that are large enough.
     """
     found = []
-    for feature in [name for name in SLICES.values() if name != _CLASS]:
+    kinds = dict.fromkeys(row["feature"] for row in rows)
+    for feature in [name for name in kinds if name != _CLASS]:
         judged = [
             row
             for row in rows

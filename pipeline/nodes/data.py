@@ -24,12 +24,13 @@ def build_example_gen(config: PipelineConfig) -> RadiographExampleGen:
         },
         test_fraction=str(data.test_fraction),
         eval_fraction=str(data.eval_fraction),
+        columns=data.slice_columns or (),
         code_digest=code_digest("components/radiograph_example_gen", "schema/contract.py"),
     )
 
 
 def statistics_options() -> tfdv.StatsOptions:
-    """Statistics over everything but the pixels, in memory that doesn't grow with the data.
+    """Statistics over what the schema knows but the pixels, in memory that doesn't grow with data.
 
     TFDV collects record batches until it has `desired_batch_size` images (1,000 by
     default), in each of 128 accumulators. The batches lack the pixels by then but keep them
@@ -40,7 +41,7 @@ def statistics_options() -> tfdv.StatsOptions:
 
 
 def _statistics_features() -> list[str]:
-    """Everything but the pixels."""
+    """Everything but the pixels, and but further columns, which the schema doesn't know."""
     return [
         contract.LABEL,
         contract.LABEL_TEXT,

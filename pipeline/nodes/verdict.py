@@ -140,6 +140,7 @@ def _evaluator(
             min_wilson_lower=gate.min_wilson_lower,
             baseline_significance=gate.baseline_significance,
             slices=gate.slices,
+            columns=config.data.slice_columns or (),
         ),
     ).with_id(f"Evaluator.{name}")
     return evaluator

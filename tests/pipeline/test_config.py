@@ -131,7 +131,8 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         *(
             ({"gate": {"slices": [SEX, wrong]}}, f"gate.slices.1{field}")
             for wrong, field in (
-                ({"feature": "patient/sex", "min_accuracy": 0.5}, ".feature"),
+                ({"feature": "patient_id", "min_accuracy": 0.5}, ".feature"),
+                ({"feature": " ", "min_accuracy": 0.5}, ".feature"),
                 ({"min_accuracy": 0.5}, ".feature"),
                 ({"feature": "sex", "value": "F"}, ": asks for nothing"),
                 (SEX | {"value": " "}, ".value"),
@@ -147,6 +148,14 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         ({"featurizer": {"engine": "openvno"}}, "featurizer.engine"),
         ({"featurizer": {"precision": "f16"}}, "featurizer.precision"),
         ({"featurizer": {"engine": "tensorflow", "precision": "bf16"}}, "featurizer.precision"),
+        *(
+            ({"data": {"slice_columns": columns}}, "data.slice_columns")
+            for columns in ([""], [" "], ["unit", "Unit "], ["FILE"], ["label"], ["sex"], ["age"])
+        ),
+        (
+            {"data": {"slice_columns": []}, "gate": {"slices": [SEX | {"feature": "unit"}]}},
+            "gate.slices.0.feature",
+        ),
         ({"data": {"test_fraction": 1}}, "data.test_fraction"),
         ({"data": {"eval_fraction": "much"}}, "data.eval_fraction"),
         ({"data": {"dir": None}}, "data.dir"),
@@ -256,6 +265,15 @@ def test_slices_of_the_gate_have_defaults() -> None:
     assert (one.value, one.min_accuracy, one.min_wilson_lower) == ("Normal", None, 0.5)
     assert one.min_images == every.min_images == 10
     assert (every.value, every.min_accuracy, every.min_wilson_lower) == (None, 0.8, None)
+
+
+def test_further_columns_are_written_as_the_header_is_read() -> None:
+    slices = [SEX | {"feature": "Unit"}, SEX | {"feature": "class"}]
+    for columns in (None, [" UNIT", "licence"]):
+        fields = {"data": {"slice_columns": columns}, "gate": {"slices": slices}}
+        config = load_config(overrides=merge(DATA, fields))
+        assert config.gate.slices[0].feature == "unit"
+        assert config.data.slice_columns == (columns and ("unit", "licence"))
 
 
 def test_fractions_stay_exact() -> None:

@@ -33,7 +33,8 @@ ENGINE = ResolvedEngine(OPENVINO_F32, "2026.4")
 
 
 def _config(tmp_path: Path, **fields: Any) -> PipelineConfig:
-    return load_config(overrides={"data": {"dir": tmp_path}, "output": tmp_path / "o", **fields})
+    data = {"dir": tmp_path} | fields.pop("data", {})
+    return load_config(overrides={"data": data, "output": tmp_path / "o", **fields})
 
 
 def _nodes(
@@ -231,6 +232,9 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
         ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
         ({"audit": {"min_correlation": 0.5}}, {"ShortcutAudit"}),
+        # No statistics and no schema know of them.
+        ({"data": {"slice_columns": ["unit"]}}, {"RadiographExampleGen", "Evaluator"}),
+        ({"data": {"slice_columns": []}}, set()),
         (
             {"seed": 5},
             {

@@ -14,6 +14,7 @@ from tensorflow_model_analysis.evaluators import metrics_validator  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 
 from pipeline.evaluation import eval_config  # noqa: E402
+from schema import contract  # noqa: E402
 
 
 def _blessed(accuracy: np.float32, min_accuracy: float, baseline: np.float32 | None = None) -> bool:
@@ -47,3 +48,13 @@ def test_as_good_as_the_baseline_is_good_enough_and_one_image_worse_is_not() -> 
     assert _blessed(accuracy, 0.5, baseline=accuracy)
     assert _blessed(accuracy, 0.5, baseline=one_worse)
     assert not _blessed(one_worse, 0.5, baseline=accuracy)
+
+
+def test_further_columns_are_sliced_by_behind_the_contracts() -> None:
+    config = eval_config(
+        n_classes=3, min_accuracy=0.5, against_baseline=False, columns=["unit", "licence"]
+    )
+    whole, *by = [list(spec.feature_keys) for spec in config.slicing_specs]
+    assert whole == []
+    further = ("metadata/unit", "metadata/licence")
+    assert by == [[name] for name in (*contract.SLICE_FEATURES, *further)]

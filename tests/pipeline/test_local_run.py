@@ -180,7 +180,10 @@ def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(first: Ou
     outputs = read_run(OutputLayout(first.output))
     result = candidate_result(outputs.uri("Evaluator.tiny", "evaluation"))
     slices = dict(result.slicing_metrics)
-    assert {key[0][0] for key in slices if key} == set(contract.SLICE_FEATURES)
+    further = "metadata/scanner"
+    assert {key[0][0] for key in slices if key} == {*contract.SLICE_FEATURES, further}
+    scanners = {key[0][1] for key in slices if key and key[0][0] == further}
+    assert scanners == {"CR 30", "DX-100", contract.UNKNOWN}
     overall = slices[()][""]
     assert {"accuracy", "example_count"} <= set(overall[""])
     for index in range(3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,16 +19,26 @@ import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.evaluators import metrics_validator  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 
-from components.evaluation_results import candidate_result, refusal  # noqa: E402
+from components.evaluation_results import (  # noqa: E402
+    SliceCount,
+    candidate_result,
+    refusal,
+    slice_counts,
+    slice_name,
+)
+from components.report.judgement import share  # noqa: E402
+from components.report.slices import slices  # noqa: E402
 from models.intervals import wilson  # noqa: E402
 from pipeline import tfma_metrics  # noqa: E402
 from pipeline.evaluation import eval_config  # noqa: E402
-from pipeline.gate_config import SliceFeature, SliceGateConfig  # noqa: E402
+from pipeline.gate_config import SliceGateConfig  # noqa: E402
 from schema import contract  # noqa: E402
 
 # (sex, view, right answers, images)
 Group = tuple[str, str, int, int]
 Judge = Callable[..., str]
+# Blanks and dots are nothing special in a column's name.
+COLUMN = "x-ray unit no."
 
 
 def _slice(**fields: Any) -> SliceGateConfig:
@@ -46,13 +56,20 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
                 contract.OUTPUT_PROBABILITIES: [0.8, 0.2] if number < right else [0.2, 0.8],
                 contract.SEX: sex,
                 contract.VIEW: view,
+                f"{contract.COLUMN_PREFIX}{COLUMN}": f"unit {view}",
                 # Of one image only, as it is of a file.
                 contract.SHA256: f"{sex}{view}{number}".encode(),
             }
             for sex, view, right, images in groups
             for number in range(images)
         ]
-        config = eval_config(n_classes=2, min_accuracy=0.0, against_baseline=False, slices=slices)
+        config = eval_config(
+            n_classes=2,
+            min_accuracy=0.0,
+            against_baseline=False,
+            slices=slices,
+            columns=[COLUMN],
+        )
         folder = str(tmp_path_factory.mktemp("evaluation"))
         tfma.analyze_raw_data(pd.DataFrame(rows), config, output_path=folder)
         return folder
@@ -68,6 +85,37 @@ def test_the_slice_that_is_too_bad_is_named(judge: Judge) -> None:
         "(gate.slices.0.min_accuracy)"
     )
     assert refusal(judge(groups, _slice(feature="sex", value="F", min_accuracy=0.9))) is None
+
+
+def test_a_further_column_is_sliced_by_and_judged_like_the_others(judge: Judge) -> None:
+    groups = [("F", "PA", 18, 20), ("M", "AP", 13, 20)]
+    evaluation = judge(groups, _slice(feature=COLUMN.upper(), min_accuracy=0.9))
+    assert refusal(evaluation) == (
+        f"accuracy 0.6500 on the 20 test images with {COLUMN} 'unit AP' is below 0.9 "
+        "(gate.slices.0.min_accuracy)"
+    )
+    feature = f"{contract.COLUMN_PREFIX}{COLUMN}"
+    assert slice_counts(evaluation)[-2:] == [
+        SliceCount(feature, "unit AP", 13, 20),
+        SliceCount(feature, "unit PA", 18, 20),
+    ]
+    assert slices(candidate_result(evaluation), ["a", "b"])[-1] | {"classes": None} == {
+        "feature": COLUMN,
+        "value": "unit PA",
+        "images": 20,
+        "accuracy": share(18, 20),
+        "classes": None,
+        "too_small": False,
+    }
+    said = refusal(judge(groups, _slice(feature=COLUMN, value="unit LL", min_accuracy=0.1)))
+    assert said == f"no test image has {COLUMN} 'unit LL' (gate.slices.0.value)"
+
+
+def test_no_two_features_go_by_one_name() -> None:
+    assert slice_name(contract.AGE_GROUP) == "age group"
+    assert slice_name("metadata/age group") == "metadata/age group"
+    assert slice_name("metadata/class") == "metadata/class"
+    assert slice_name("metadata/age_groups") == "age_groups"
 
 
 def test_each_criterion_of_each_item_is_judged_by_itself(judge: Judge) -> None:
@@ -190,7 +238,6 @@ def test_fewer_than_one_image_is_no_slice(metric: str) -> None:
 
 
 def test_the_short_names_are_those_of_what_tfma_slices_by() -> None:
-    assert tuple(contract.SLICE_NAMES) == get_args(SliceFeature)
     assert tuple(contract.SLICE_NAMES.values()) == contract.SLICE_FEATURES
     columns = {name: long for name, long in contract.SLICE_NAMES.items() if name != "class"}
     assert columns.items() <= contract.METADATA_TEXT_COLUMNS.items()

@@ -110,6 +110,10 @@ def test_equal_settings_serialize_equally(classes: Any) -> None:
     ("settings", "message"),
     [
         ({"data_dir": ""}, r"data\.dir is empty"),
+        ({"columns": [" "]}, r"data\.slice_columns: '' is not the name"),
+        ({"columns": ["Sex"]}, r"data\.slice_columns: 'sex' is not the name"),
+        ({"columns": ["a", "A "]}, r"data\.slice_columns: 'a' is given twice"),
+        ({"columns": [1]}, "columns must be a list of names"),
         ({"test_fraction": "1"}, r"data\.test_fraction is 1"),
         ({"eval_fraction": "a third"}, r"data\.eval_fraction is 'a third'"),
         ({"limits": {"max_size": 3}}, "unknown key 'max_size'"),

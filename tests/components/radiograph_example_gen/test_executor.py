@@ -56,6 +56,30 @@ def test_records_hold_exactly_the_contract(tree: Any, run_executor: RunExecutor)
     assert found["Normal/1.png"][contract.BYTES].int64_list.value == [len(content)]
 
 
+def test_further_columns_are_features_and_the_others_are_not(
+    tree: Any, run_executor: RunExecutor
+) -> None:
+    tree.metadata(
+        [("Normal/0.png", " A ", "CC0", "Jo"), ("Normal/1.png", "", "", "")],
+        "file,Scanner,licence,nurse",
+    )
+    run = run_executor(tree.root, columns=["SCANNER", "licence"])
+    found = {
+        example.features.feature[contract.PATH].bytes_list.value[0].decode(): {
+            name: value.bytes_list.value[0].decode()
+            for name, value in example.features.feature.items()
+            if name.startswith(contract.COLUMN_PREFIX)
+        }
+        for split in contract.SPLITS
+        for example in records(run, split)
+    }
+    nothing = {"metadata/scanner": contract.UNKNOWN, "metadata/licence": contract.UNKNOWN}
+    assert found.pop("Normal/0.png") == {"metadata/scanner": "A", "metadata/licence": "CC0"}
+    assert len(found) == 23
+    # With a row, and without one.
+    assert all(features == nothing for features in found.values())
+
+
 def test_artifacts(tree: Any, run_executor: RunExecutor) -> None:
     run = run_executor(tree.root)
     assert run.examples.split_names == '["train", "eval", "test"]'

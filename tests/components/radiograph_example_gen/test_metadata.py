@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.radiograph_example_gen.discovery import Kind
-from components.radiograph_example_gen.metadata import Row, match_rows, parse_metadata
+from components.radiograph_example_gen.metadata import (
+    Row,
+    further_columns,
+    match_rows,
+    parse_metadata,
+)
 from schema import contract
 from schema.errors import InputError
 
@@ -33,6 +38,36 @@ def test_any_cell_survives(rows: list[tuple[str, ...]]) -> None:
             kept = value.strip()
             unknown = not kept or kept.casefold() == contract.UNKNOWN
             assert found.text[column] == (contract.UNKNOWN if unknown else kept)
+
+
+@given(st.lists(st.tuples(cells, cells), max_size=5))
+def test_further_columns_hold_what_was_asked_for_and_all_their_values(
+    rows: list[tuple[str, str]],
+) -> None:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(["file", " Scanner", "Note", ""])
+    for index, row in enumerate(rows):
+        writer.writerow([f"c/{index}.png", *row])
+    content = buffer.getvalue().encode()
+    found = [dict(row.further) for row in parse_metadata(content, further=["scanner"]).rows]
+    assert [set(further) for further in found] == [{"scanner"}] * len(rows)
+    kept = [[cell.strip() for cell in row] for row in rows]
+    known = [
+        [c if c and c.casefold() != contract.UNKNOWN else contract.UNKNOWN for c in row]
+        for row in kept
+    ]
+    assert [further["scanner"] for further in found] == [row[0] for row in known]
+    values = further_columns(content)
+    assert list(values) == ["scanner", "note"]
+    assert list(values.values()) == [{row[i] for row in known} for i in (0, 1)]
+    assert all(not row.further for row in parse_metadata(content).rows)
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
+    message = r"m\.csv has no column 'scaner' \(data\.slice_columns\); it has file, sex, scanner\."
+    with pytest.raises(InputError, match=message):
+        parse_metadata(b"file,Sex,Scanner\n", "m.csv", ["scanner", "scaner"])
 
 
 @given(st.binary(max_size=300))
@@ -73,12 +108,13 @@ def test_unknown_patient_is_no_patient() -> None:
         ("sex", "F", contract.UNKNOWN),
     ],
 )
-def test_a_licence_by_either_spelling_and_in_no_feature(
+def test_a_licence_by_either_spelling_and_in_no_feature_unless_asked_for(
     header: str, cells: str, licence: str
 ) -> None:
     (row,) = parse_metadata(f"file,{header}\na.png,{cells}\n".encode()).rows
     assert row.licence == licence
     assert set(row.text) == set(COLUMNS)
+    assert row.further == {}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +163,13 @@ def test_same_row_twice_is_used_once_and_listed() -> None:
     matched = match_rows(rows, PATHS)
     assert matched.by_path["COVID/2.png"].line == 2
     assert "same as line 2" in matched.left_out[0].reason
+
+
+def test_a_contradiction_counts_in_the_columns_that_are_read() -> None:
+    content = b"file,scanner\n3.png,A\nNormal/images/3.png,B\n"
+    assert match_rows(parse_metadata(content).rows, PATHS).by_path
+    with pytest.raises(InputError, match="lines 2 and 3 contradict"):
+        match_rows(parse_metadata(content, further=["scanner"]).rows, PATHS)
 
 
 @pytest.mark.parametrize("column", ["sex", "licence"])
