@@ -23,7 +23,7 @@ def holds(condition: str, told: Mapping[str, Any]) -> bool:
     """
     import celpy
 
-    inputs = dict(told["inputs"])
+    inputs = _floats(told["inputs"])
     for spelling, name in _SPELLINGS.items():
         inputs[spelling] = inputs.get(name, {})
     environment = celpy.Environment()
@@ -35,6 +35,16 @@ def holds(condition: str, told: Mapping[str, Any]) -> bool:
     return bool(outcome)
 
 
+def _floats(value: Any) -> Any:
+    """All numbers are doubles to KFP, and CEL compares none of them with an int."""
+    if isinstance(value, Mapping):
+        return {key: _floats(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_floats(each) for each in value]
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_int else value
+
+
 def _plain(condition: str) -> str:
-    """kfp's own compiler writes 1 for 1.0, and CEL compares no int with a double."""
+    """The condition with doubles alone."""
     return re.sub(r"(?<![\w.'\[])(\d+)(?![\w.'\]])", r"\1.0", condition)
