@@ -1,4 +1,4 @@
-"""`cxr kubeflow compile` and `cxr kubeflow run-local`."""
+"""`cxr kubeflow`: compile, run-local, submit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.kubeflow.submit_command import submit
 from schema.errors import InputError
 
 kubeflow_app = typer.Typer(
@@ -132,3 +133,6 @@ def run_local(
         retries=not no_retries,
     ):
         raise typer.Exit(1)
+
+
+kubeflow_app.command()(submit)

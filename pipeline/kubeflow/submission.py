@@ -1,0 +1,150 @@
+"""From an IR file to a run on the server: pipeline, version, experiment, run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pipeline.kubeflow.api_errors import ApiError
+from pipeline.kubeflow.package import Package, ParameterValue
+from schema.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.kubeflow.api_client import Api
+
+_CONFLICT = 409
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is to run, and under which names.
+
+    Attributes:
+        package: the IR.
+        pipeline_name: of the pipeline on the server.
+        version_name: of its version; None for one from the IR's digest.
+        experiment: its name; made where there is none.
+        run_name: None for the pipeline's name and the time.
+        pipeline_root: URI for the run's artifacts; None for the IR's own.
+        parameters: of the run, typed as the IR declares them.
+    """
+
+    package: Package
+    pipeline_name: str
+    version_name: str | None
+    experiment: str
+    run_name: str | None
+    pipeline_root: str | None
+    parameters: Mapping[str, ParameterValue]
+
+    @property
+    def description(self) -> str:
+        """What a version's description says, so that the same IR is found again."""
+        return f"IR {self.package.digest}"
+
+
+def start(server: Api, wanted: Submission, say: Callable[[str], None]) -> str:
+    """Uploads what isn't there yet, and starts a run.
+
+    Args:
+        server: the API server.
+        wanted: what is to run.
+        say: takes a line for the user.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        InputError: the version's name is taken by another IR, or a namespace is missing.
+        ApiError: a call failed.
+    """
+    if server.needs_namespace:
+        raise InputError("namespace: the server is for many users; give yours with --namespace.")
+    pipeline_id, version_id = _version(server, wanted, say)
+    return server.start(
+        experiment_id=_experiment(server, wanted.experiment),
+        name=wanted.run_name or f"{wanted.pipeline_name} {datetime.now():%Y-%m-%d %H:%M:%S}",
+        pipeline_id=pipeline_id,
+        version_id=version_id,
+        parameters=wanted.parameters,
+        pipeline_root=wanted.pipeline_root,
+    )
+
+
+def _experiment(server: Api, name: str) -> str:
+    try:
+        return server.experiment_id(name)
+    except ApiError as error:
+        if error.status != _CONFLICT:
+            raise
+        # Somebody made it between the look-up and the making.
+        return server.experiment_id(name)
+
+
+def _version(server: Api, wanted: Submission, say: Callable[[str], None]) -> tuple[str, str]:
+    """The ids of the pipeline and of its version with this IR."""
+    there = server.pipeline_id(wanted.pipeline_name)
+    pipeline_id = there or _new_pipeline(server, wanted, say)
+    if found := _reusable(server.versions(pipeline_id), wanted):
+        if there:
+            say(f"Version {found.display_name} of {wanted.pipeline_name} holds this IR already.")
+        return pipeline_id, found.pipeline_version_id
+    name = wanted.version_name or wanted.package.version_name
+    try:
+        version_id = server.upload_version(
+            wanted.package.content, pipeline_id, name, wanted.description
+        )
+    except ApiError as error:
+        if error.status != _CONFLICT:
+            raise
+        # Somebody uploaded it between the look-up and the upload.
+        if found := _reusable(server.versions(pipeline_id), wanted):
+            return pipeline_id, found.pipeline_version_id
+        raise
+    say(f"Uploaded version {name} of the pipeline {wanted.pipeline_name}.")
+    return pipeline_id, version_id
+
+
+def _new_pipeline(server: Api, wanted: Submission, say: Callable[[str], None]) -> str:
+    try:
+        made = server.upload(wanted.package.content, wanted.pipeline_name, wanted.description)
+    except ApiError as error:
+        if error.status != _CONFLICT:
+            raise
+        # Somebody made it between the look-up and the upload.
+        there = server.pipeline_id(wanted.pipeline_name)
+        if there is None:
+            raise ApiError(
+                f"{error} A pipeline of that name exists where this account can't see it; give "
+                "another --pipeline-name.",
+                status=_CONFLICT,
+                passing=False,
+            ) from error
+        return there
+    say(f"Uploaded the pipeline {wanted.pipeline_name}.")
+    return made
+
+
+def _reusable(versions: Sequence[Any], wanted: Submission) -> Any | None:
+    """The version to run, if it's there.
+
+    A pipeline's first version is named by the server; where the user names none, the digest in
+    its description is enough.
+    """
+    name = wanted.version_name or wanted.package.version_name
+    for version in versions:
+        if version.display_name == name:
+            if wanted.package.digest not in (version.description or ""):
+                raise InputError(
+                    f"version-name: {name} of {wanted.pipeline_name} exists and doesn't hold this "
+                    f"IR ({wanted.package.digest}) by its description; give another "
+                    "--version-name."
+                )
+            return version
+    if wanted.version_name is None:
+        for version in versions:
+            if wanted.package.digest in (version.description or ""):
+                return version
+    return None

@@ -1,0 +1,292 @@
+"""What goes wrong between `cxr kubeflow submit` and the API server, over real HTTP."""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.kubeflow.access import TOKEN_VARIABLE
+from tests.pipeline.kubeflow.api_stand_in import Fault, StandIn, snapshot, task
+from tests.pipeline.kubeflow.submit_runs import TOKEN, Here, Ran, program, serving, write_ir
+
+LOOK = "GET /runs/{}"
+UPLOAD = "POST /pipelines/upload"
+UPLOAD_VERSION = "POST /pipelines/upload_version"
+
+FAILED_RUN = [
+    snapshot("RUNNING", task("CsvExampleGen", "RUNNING")),
+    snapshot(
+        "FAILED",
+        task("root", "FAILED"),
+        task("CsvExampleGen", "SUCCEEDED"),
+        task("Trainer.vgg16", "FAILED", pod="chest-x7-trainer"),
+        task("executor", "FAILED", error="OOMKilled (exit\n\x1bcode 137)", pod="chest-x7-impl"),
+        error="the workflow failed",
+    ),
+]
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def ir(tmp_path: Path) -> Path:
+    return write_ir(tmp_path)
+
+
+@pytest.fixture
+def submit(
+    stand_in: StandIn, ir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ran]:
+    here = Here(monkeypatch, capsys)
+    return lambda *options: here(ir, "--endpoint", stand_in.url, *options)
+
+
+def test_without_a_token_where_one_is_wanted(stand_in: StandIn, submit: Callable[..., Ran]) -> None:
+    stand_in.token = TOKEN
+    ran = submit()
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
+    assert f"wants a token (401). Set {TOKEN_VARIABLE} or give --token-file." in ran.err
+    assert stand_in.calls() == ["GET /healthz"]
+
+
+def test_with_a_wrong_token(
+    stand_in: StandIn, submit: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.token = TOKEN
+    monkeypatch.setenv(TOKEN_VARIABLE, "a-wrong-one")
+    ran = submit()
+    assert ran.code == 1
+    assert f"does not accept the token from the environment variable {TOKEN_VARIABLE}" in ran.err
+    assert "a-wrong-one" not in ran.out + ran.err
+
+
+def test_a_server_that_repeats_the_token_does_not_bring_it_into_the_message(
+    stand_in: StandIn, submit: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    stand_in.faults["POST /runs"] = [Fault(500, f"header was Bearer {TOKEN}")]
+    ran = submit()
+    assert ran.code == 1
+    assert "header was Bearer [token]" in ran.err
+    assert TOKEN not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("holds_this_ir", [False, True])
+def test_a_pipeline_made_by_another_since_the_look_up_gets_a_version_or_gives_its_own(
+    holds_this_ir: bool, stand_in: StandIn, submit: Callable[..., Ran], ir: Path
+) -> None:
+    if holds_this_ir:
+        # What the other one's description will say.
+        assert submit("--pipeline-name", "other").code == 0
+    description = stand_in.of(UPLOAD)[0].query["description"] if holds_this_ir else ""
+    stand_in.before[UPLOAD] = functools.partial(
+        stand_in.add_pipeline, "chest", ir.read_bytes(), description
+    )
+    ran = submit()
+    assert ran.code == 0
+    assert len(stand_in.of(UPLOAD_VERSION)) == (0 if holds_this_ir else 1)
+    assert stand_in.calls().count("GET /pipelines") == (3 if holds_this_ir else 2)
+
+
+def test_a_version_made_by_another_since_the_look_up_is_taken(
+    stand_in: StandIn, submit: Callable[..., Ran], ir: Path
+) -> None:
+    made = stand_in.add_pipeline("chest", b"pipelineInfo: {name: chest}")
+
+    def another() -> None:
+        query = stand_in.requests[-1].query
+        stand_in.add_version(
+            made["pipeline_id"], query["name"], ir.read_bytes(), query["description"]
+        )
+
+    stand_in.before[UPLOAD_VERSION] = another
+    assert submit().code == 0
+    assert len(stand_in.versions) == 2
+
+
+def test_a_name_that_is_taken_where_it_cannot_be_seen(
+    stand_in: StandIn, submit: Callable[..., Ran]
+) -> None:
+    stand_in.faults[UPLOAD] = [Fault(409, '{"error_message": "Already exist error"}')]
+    ran = submit()
+    assert ran.code == 1
+    assert "Already exist error" in ran.err
+    assert "another --pipeline-name" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        ("GET /healthz", "ask the API server for its health"),
+        ("GET /pipelines", "look up the pipeline 'chest'"),
+        (UPLOAD, "upload the pipeline 'chest'"),
+        ("GET /pipelines/{}/versions", "list the pipeline's versions"),
+        ("GET /experiments", "look up or make the experiment 'cxr-tfx'"),
+        ("POST /experiments", "look up or make the experiment 'cxr-tfx'"),
+        ("POST /runs", "start the run 'first'"),
+    ],
+)
+@pytest.mark.parametrize("fault", [500, 403, 404, 302, "cut", "half", "html", "empty"])
+def test_an_error_before_the_run_names_the_call_and_is_not_tried_again(
+    call: str, what: str, fault: int | str, stand_in: StandIn, submit: Callable[..., Ran]
+) -> None:
+    faults = {
+        "cut": Fault(),
+        "half": Fault(cut_after=10),
+        "html": Fault(200, "<html>Sign in</html>", {"Content-Type": "text/html"}),
+        "empty": Fault(200, ""),
+        302: Fault(302, "", {"Location": "http://127.0.0.1:9/login"}),
+        403: Fault(403, '{"error_message": "no rights", "error_details": "in kubeflow"}'),
+    }
+    body = '{"error": "disk full", "message": "disk full", "code": 13}'
+    shown = faults[fault] if fault in faults else Fault(int(fault), body)
+    stand_in.faults[call] = [shown]
+    ran = submit("--run-name", "first")
+    assert ran.code == 1
+    assert ran.err.startswith(f"cxr: Could not {what}: ")
+    assert ran.err.count("\n") == 1
+    assert stand_in.calls().count(call) == 1
+    expected = {
+        500: "the API server answered 500: disk full.",
+        403: "does not allow it (403): no rights: in kubeflow. ",
+        404: "Check --endpoint",
+        302: "sends elsewhere (302)",
+        "cut": "gave no answer",
+        "half": "IncompleteRead",
+        "html": "sign-in page",
+        "empty": "no JSON",
+    }
+    assert expected[fault] in ran.err
+
+
+def test_version_upload_that_fails(stand_in: StandIn, submit: Callable[..., Ran]) -> None:
+    stand_in.add_pipeline("chest", b"pipelineInfo: {name: chest}")
+    stand_in.faults[UPLOAD_VERSION] = [Fault(500, '{"error_message": "no space"}')]
+    ran = submit("--version-name", "v2")
+    assert ran.code == 1
+    assert "Could not upload the version 'v2': the API server answered 500: no space." in ran.err
+
+
+def test_an_answer_without_ids_is_no_success(stand_in: StandIn, submit: Callable[..., Ran]) -> None:
+    stand_in.faults["POST /runs"] = [Fault(200, "{}")]
+    ran = submit()
+    assert ran.code == 1
+    assert "has no id" in ran.err
+
+
+def test_nobody_listens(
+    ir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ran = Here(monkeypatch, capsys)(ir, "--endpoint", f"http://127.0.0.1:{port}")
+    assert ran.code == 1
+    assert "Connection refused" in ran.err
+    assert "object at 0x" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(), Fault(503, "upstream"), Fault(429), Fault(502, "\udcff"), Fault(cut_after=9)]
+)
+def test_an_outage_while_waiting_passes(
+    fault: Fault, stand_in: StandIn, submit: Callable[..., Ran]
+) -> None:
+    stand_in.faults[LOOK] = [fault] * 3
+    ran = submit()
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.count("Trying again for up to 5 minutes.") == 1
+    assert ran.out.count("The API server answers again.") == 1
+    # Half an answer is lost, and the script goes on.
+    assert stand_in.calls().count(LOOK) == (4 if fault.cut_after else 7)
+    # Nothing was started twice.
+    assert stand_in.calls().count("POST /runs") == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (Fault(401), "may have expired"),
+        (Fault(403, '{"message": "not yours"}'), "not yours"),
+        (Fault(404, '{"message": "Run not found"}'), "Run not found"),
+        (Fault(400, '{"message": "odd"}'), "answered 400: odd"),
+    ],
+)
+def test_an_error_while_waiting_that_does_not_pass(
+    fault: Fault,
+    advice: str,
+    stand_in: StandIn,
+    submit: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    stand_in.faults[LOOK] = [fault]
+    ran = submit()
+    assert ran.code == 1
+    assert stand_in.calls().count(LOOK) == 1
+    (run_id,) = stand_in.runs
+    assert advice in ran.err
+    assert f"The run {run_id} goes on: {stand_in.url}/#/runs/details/{run_id}" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_run_that_is_gone(stand_in: StandIn, submit: Callable[..., Ran]) -> None:
+    stand_in.before[LOOK] = stand_in.runs.clear
+    ran = submit()
+    assert ran.code == 1
+    assert "not found (404): Run " in ran.err
+
+
+def test_a_run_that_does_not_end_in_time(stand_in: StandIn, submit: Callable[..., Ran]) -> None:
+    stand_in.script = [snapshot("RUNNING", task("CsvExampleGen", "RUNNING"))]
+    ran = submit("--timeout-seconds", "0.05")
+    assert ran.code == 1
+    assert "has not ended within 0.05 s. The run " in ran.err
+
+
+@pytest.mark.parametrize("as_program", [False, True])
+def test_a_run_that_fails(
+    as_program: bool, stand_in: StandIn, submit: Callable[..., Ran], ir: Path, tmp_path: Path
+) -> None:
+    stand_in.script = FAILED_RUN
+    if as_program:
+        started = program(ir, "--endpoint", stand_in.url, home=tmp_path)
+        out, err = started.communicate(timeout=100)
+        ran = Ran(started.returncode, out, err)
+    else:
+        ran = submit("--namespace", "team-a")
+    assert ran.code == 1
+    assert ran.err == ""
+    lines = ran.out.splitlines()
+    (run_id,) = stand_in.runs
+    end = lines[lines.index("The run ended as FAILED.") :]
+    namespace = "kubeflow" if as_program else "team-a"
+    assert end[1:] == [
+        "The run: the workflow failed",
+        "executor: OOMKilled (exit code 137)",
+        "root: the server gives no message",
+        "Trainer.vgg16: the server gives no message",
+        f"Look at the failed step's log: {stand_in.url}/#/runs/details/{run_id}",
+        f"  kubectl logs -n {namespace} chest-x7-impl --all-containers",
+        f"  kubectl logs -n {namespace} chest-x7-trainer --all-containers",
+    ]
+    assert any(line.split() == ["Trainer.vgg16", "FAILED", "12.5", "s"] for line in lines)
+
+
+@pytest.mark.parametrize("state", ["CANCELED", "SKIPPED"])
+def test_a_run_that_is_stopped_by_somebody_is_no_success(
+    state: str, stand_in: StandIn, submit: Callable[..., Ran]
+) -> None:
+    stand_in.script = [snapshot("CANCELING"), snapshot(state)]
+    ran = submit()
+    assert ran.code == 1
+    assert f"The run ended as {state}." in ran.out
