@@ -29,7 +29,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test lint format bench-ingest bench-featurizer bench-memory bench-recipes bench-serving bench-training conformance lock soak clean
+.PHONY: help setup run study test test-long lint format bench-ingest bench-featurizer bench-memory bench-recipes bench-serving bench-training conformance lock soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,7 +59,10 @@ study: setup ## train and test over ten seeds, against the paper: DATA=folder WE
 	$(BIN)/cxr study --data "$$DATA" $(GIVEN_OUTPUT) $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
 test: setup ## run the tests, two files at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not long' $(ARGS)
+
+test-long: setup ## run the tests that take minutes each
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 lint: setup ## check style, types, the tree's contents and the environment; changes nothing
 	$(BIN)/ruff check .

@@ -116,13 +116,15 @@ def run_local(
     ] = False,
 ) -> None:
     """Execute IR on this machine: each step its own command, in a fresh process or container."""
-    from pipeline.kubeflow.ir import read_ir
+    from pipeline.kubeflow.ir import pipeline_of
     from pipeline.kubeflow.local_run import run_ir
+    from pipeline.kubeflow.package import parameters_from, read_package
 
     if mount and not docker:
         raise InputError("mount: only containers need it; add --docker.")
-    pipeline = read_ir(ir)
-    values = pipeline.values(pipeline.parse(parameter or []))
+    package = read_package(ir)
+    pipeline = pipeline_of(package, ir)
+    values = pipeline.values(parameters_from(package, parameter or []))
     jobs = jobs or os.cpu_count() or 1
     if not run_ir(
         pipeline,

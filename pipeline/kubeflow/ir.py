@@ -1,4 +1,4 @@
-"""KFP v2 IR: read from YAML, checked as far as it is executed here."""
+"""KFP v2 IR as far as it is executed here: tasks, their order, their inputs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import yaml
-
+from pipeline.kubeflow.package import Package, ParameterValue
 from schema.errors import InputError
-
-# KFP's parameter types, and what Python has for them.
-PARAMETER_TYPES: Final[Mapping[str, type]] = {
-    "STRING": str,
-    "NUMBER_INTEGER": int,
-    "NUMBER_DOUBLE": float,
-    "BOOLEAN": bool,
-}
-_TRUE_FALSE: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -63,76 +53,28 @@ class Pipeline:
     tasks: tuple[Task, ...]
     parameters: Mapping[str, Mapping[str, Any]]
 
-    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters of a run.
+    def values(self, given: Mapping[str, ParameterValue]) -> dict[str, Any]:
+        """The parameters of a run: those given, else the IR's defaults.
 
         Args:
-            given: name -> value, of the type that the IR says.
-
-        Raises:
-            InputError: an unknown name, or one without value or default.
+            given: name -> value, as `package.parameters_from` returns them.
         """
-        unknown = sorted(given.keys() - self.parameters.keys())
-        if unknown:
-            known = ", ".join(sorted(self.parameters)) or "none"
-            raise InputError(f"parameter: {unknown[0]!r} is unknown; the IR has {known}.")
-        values = {n: d["defaultValue"] for n, d in self.parameters.items() if "defaultValue" in d}
-        values |= given
-        missing = sorted(self.parameters.keys() - values.keys())
-        if missing:
-            raise InputError(
-                f"parameter: {missing[0]} has no default; give --parameter {missing[0]}=…"
-            )
-        return values
-
-    def parse(self, assignments: list[str]) -> dict[str, Any]:
-        """Reads `name=value` as the command line has it.
-
-        Raises:
-            InputError: no `=`, an unknown name, or a value of another type.
-        """
-        parsed = {}
-        for assignment in assignments:
-            name, equals, text = assignment.partition("=")
-            if not equals:
-                raise InputError(f"parameter: write name=value instead of {assignment!r}.")
-            if name not in self.parameters:
-                known = ", ".join(sorted(self.parameters)) or "none"
-                raise InputError(f"parameter: {name!r} is unknown; the IR has {known}.")
-            parsed[name] = _parse(name, text, str(self.parameters[name].get("parameterType")))
-        return parsed
+        defaults = {n: d["defaultValue"] for n, d in self.parameters.items() if "defaultValue" in d}
+        return defaults | dict(given)
 
 
-def _parse(name: str, text: str, kind: str) -> Any:
-    try:
-        if kind == "BOOLEAN":
-            return _TRUE_FALSE[text.lower()]
-        return PARAMETER_TYPES[kind](text)
-    except (ValueError, KeyError) as error:
-        raise InputError(f"parameter: {name}={text!r} is no {kind}.") from error
+def pipeline_of(package: Package, file: Path) -> Pipeline:
+    """What is to be executed of a compiled pipeline.
 
-
-def read_ir(file: Path) -> Pipeline:
-    """Reads a compiled pipeline.
+    Args:
+        package: the checked file.
+        file: its name, for messages.
 
     Raises:
-        InputError: the file can't be read, is no IR, or has what can't be executed here;
-            names the file and the place in it.
+        InputError: it lacks something, or has what can't be executed here; names the place.
     """
     try:
-        documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{file} can't be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is no YAML: {error}") from error
-    spec = documents[0] if documents else None
-    if not isinstance(spec, dict) or not {"pipelineInfo", "root", "components"} <= spec.keys():
-        raise InputError(
-            f"{file} is no KFP pipeline: it lacks pipelineInfo, root or components. "
-            "`cxr kubeflow compile` writes one."
-        )
-    try:
-        return _pipeline(spec)
+        return _pipeline(package.spec)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: the IR lacks {error}.") from error
     except ValueError as error:

@@ -10,7 +10,7 @@ from benchmarks.training import paper
 from benchmarks.training.stock import pipeline as stock
 from pipeline.runtime import scratch_below
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_the_papers_recipe_is_timed_epoch_by_epoch(

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipeline.kubeflow.ir import Pipeline, read_ir
+from pipeline.kubeflow.ir import Pipeline, pipeline_of
+from pipeline.kubeflow.package import read_package
 from schema.errors import InputError
 
 ECHO = {"container": {"image": "none", "command": ["true"], "args": []}}
@@ -45,7 +44,7 @@ def read(tmp_path: Path) -> Callable[[Any], Pipeline]:
     def call(content: Any) -> Pipeline:
         file = tmp_path / "ir.yaml"
         file.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
-        return read_ir(file)
+        return pipeline_of(read_package(file), file)
 
     return call
 
@@ -60,8 +59,6 @@ def test_the_order_is_one_in_which_the_tasks_can_run(read: Callable[[Any], Pipel
     ("content", "words"),
     [
         ("a: [", "no YAML"),
-        ("- 1\n", "no KFP pipeline"),
-        ("", "no KFP pipeline"),
         (spec({"a": ["b"]}), r"wait for \['b'\]"),
         (spec({"a": ["b"], "b": ["a"]}), "wait for each other"),
         (spec({"a": []}, a={"parameterIterator": {}}), "task a is a loop"),
@@ -80,45 +77,10 @@ def test_what_is_refused_is_named(
         read(content)
 
 
-def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.yaml can't be read"):
-        read_ir(tmp_path / "gone.yaml")
-
-
-def _with_parameters(**definitions: dict[str, Any]) -> Pipeline:
-    return Pipeline("phantom", (), definitions)
-
-
-def test_parameters_have_defaults_and_types() -> None:
-    pipeline = _with_parameters(
-        seed={"parameterType": "NUMBER_INTEGER", "defaultValue": 0},
-        data={"parameterType": "STRING"},
-        wet={"parameterType": "BOOLEAN", "defaultValue": False},
-    )
-    given = pipeline.parse(["data=a=b", "seed=-3", "wet=True"])
-    assert pipeline.values(given) == {"data": "a=b", "seed": -3, "wet": True}
-    assert pipeline.values({"data": ""}) == {"data": "", "seed": 0, "wet": False}
-    with pytest.raises(InputError, match="data has no default"):
-        pipeline.values({})
-
-
-@pytest.mark.parametrize(
-    ("assignment", "words"),
-    [
-        ("seed", "write name=value"),
-        ("sed=1", "'sed' is unknown; the IR has seed"),
-        ("seed=1.5", "no NUMBER_INTEGER"),
-        ("seed=", "no NUMBER_INTEGER"),
-    ],
-)
-def test_an_assignment_that_is_wrong_is_named(assignment: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        _with_parameters(seed={"parameterType": "NUMBER_INTEGER"}).parse([assignment])
-
-
-@given(st.integers() | st.floats(allow_nan=False) | st.text())
-def test_a_value_comes_back_as_it_was(value: int | float | str) -> None:
-    kind = {int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", str: "STRING"}[type(value)]
-    pipeline = _with_parameters(x={"parameterType": kind})
-    text = value if isinstance(value, str) else repr(value)
-    assert pipeline.parse([f"x={text}"]) == {"x": value}
+def test_a_value_that_is_given_wins_over_the_default() -> None:
+    definitions: dict[str, dict[str, Any]] = {
+        "seed": {"defaultValue": 0.0},
+        "data": {"defaultValue": "here"},
+    }
+    pipeline = Pipeline("phantom", (), definitions)
+    assert pipeline.values({"seed": 3}) == {"seed": 3, "data": "here"}

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kubeflow.ir import Pipeline, Task, read_ir
+from pipeline.kubeflow.ir import Pipeline, Task, pipeline_of
+from pipeline.kubeflow.package import read_package
 from pipeline.kubeflow.walk import Outcome, State, Step, Walk
 
 MODEL = {"artifactType": {"instanceSchema": "title: tfx.Model\ntype: object\n"}}
@@ -205,7 +206,7 @@ def test_tfxs_own_conditions_are_understood(passed: float, tmp_path: Path) -> No
         return 0
 
     runner = Pretender(act)
-    pipeline = read_ir(tmp_path / "ir.yaml")
+    pipeline = pipeline_of(read_package(tmp_path / "ir.yaml"), tmp_path)
     assert Walk(pipeline, {}, tmp_path, "run", runner, Deaf()).execute(1)
     assert runner.order == (["first", "second"] if passed else ["first"])
 

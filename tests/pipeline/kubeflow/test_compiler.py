@@ -1,0 +1,257 @@
+"""The IR: what it asks Kubernetes for, what may be set at run time, what it must not hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from models.backbones import BACKBONES, get_backbone
+from pipeline.config import PipelineConfig, load_config
+from pipeline.kubeflow.compiler import compile_pipeline, kubernetes_name, to_yaml
+from pipeline.kubeflow.edits import edited
+from pipeline.runtime import prepare_environment
+from schema.errors import InputError
+
+prepare_environment()
+
+DATA = "gs://bucket/radiographs"
+
+
+def _config(preset: str = "demo", **fields: Any) -> PipelineConfig:
+    kubeflow = {"data": DATA, **fields.pop("kubeflow", {})}
+    overrides = {"data": {"dir": Path("elsewhere")}, "kubeflow": kubeflow, **fields}
+    return load_config(preset=preset, overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file for each backbone."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in BACKBONES:
+        (folder / get_backbone(name).imagenet_file).write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compiled(weights: Path) -> list[dict[str, Any]]:
+    """All backbones, with resources, a volume and a secret."""
+    return compile_pipeline(
+        _config(
+            "fast",
+            weights_dir=weights,
+            seed=5,
+            kubeflow={
+                "weights": "s3://bucket/weights/",
+                "root": "gs://bucket/artifacts",
+                "serving": "gs://bucket/serving",
+                "history": "/mnt/history",
+                "retries": 2,
+                "resources": {
+                    "default": {"cpu": 1, "memory": "4Gi"},
+                    "Featurizer": {"memory": "8G", "accelerator": "nvidia.com/gpu"},
+                    "Trainer.xception": {"cpu": 4},
+                },
+                "volumes": [{"claim": "models", "mount_path": "/mnt"}],
+                "secrets": [{"secret": "s3", "key": "id", "variable": "AWS_ACCESS_KEY_ID"}],
+            },
+        )
+    )
+
+
+def _task(documents: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    task: dict[str, Any] = documents[0]["root"]["dag"]["tasks"][name]
+    return task
+
+
+def _container(documents: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    container: dict[str, Any] = documents[0]["deploymentSpec"]["executors"][f"exec-{name}"][
+        "container"
+    ]
+    return container
+
+
+def test_it_is_what_kfp_reads(compiled: list[dict[str, Any]]) -> None:
+    spec = json_format.ParseDict(compiled[0], pipeline_spec_pb2.PipelineSpec())
+    config = pipeline_spec_pb2.PipelineDeploymentConfig()
+    json_format.ParseDict(json_format.MessageToDict(spec.deployment_spec), config)
+    assert spec.schema_version == "2.1.0"
+    assert spec.default_pipeline_root == "gs://bucket/artifacts"
+    assert config.executors.keys() == {f"exec-{name}" for name in spec.root.dag.tasks}
+    assert list(yaml.safe_load_all(to_yaml(compiled))) == compiled
+
+
+def test_the_nodes_are_the_local_dags_but_for_the_ones_that_ask_the_store(
+    compiled: list[dict[str, Any]],
+) -> None:
+    per_model = ("baseline", "evaluator", "model-card", "pusher")
+    per_backbone = ("pretrained-backbone", "featurizer", "trainer", *per_model)
+    expected = {
+        "radiograph-example-gen", "statistics-gen", "curated-schema-gen", "example-validator",
+        "schema-gate", "shortcut-audit", "transform", "champion", "pusher-champion", "report",
+        *(f"{node}-{name}" for node in per_backbone for name in BACKBONES),
+        *(f"{node}-ensemble" for node in ("combiner", *per_model)),
+        *(f"{node}-cascade" for node in ("combiner", *per_model)),
+    }  # fmt: skip
+    assert compiled[0]["root"]["dag"]["tasks"].keys() == expected
+
+
+def test_names_are_fit_for_kubernetes(compiled: list[dict[str, Any]]) -> None:
+    spec = compiled[0]
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+        assert len(name) <= 63
+        assert task["taskInfo"]["name"] == name
+        assert set(task["dependentTasks"]) <= spec["root"]["dag"]["tasks"].keys()
+    assert kubernetes_name("PretrainedBackbone.vgg16") == "pretrained-backbone-vgg16"
+
+
+def test_no_path_of_this_machine_and_no_secret_is_in_it(
+    compiled: list[dict[str, Any]], weights: Path
+) -> None:
+    text = to_yaml(compiled)
+    assert str(Path(__file__).parents[3]) not in text
+    assert str(weights) not in text
+    assert f"{Path.home()}/" not in text
+    # Of the secret there is the name.
+    step = compiled[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-champion"]
+    assert step == {
+        "pvcMount": [{"constant": "models", "mountPath": "/mnt"}],
+        "secretAsEnv": [
+            {
+                "secretName": "s3",
+                "keyToEnv": [{"secretKey": "id", "envVar": "AWS_ACCESS_KEY_ID"}],
+            }
+        ],
+    }
+
+
+def test_steps_ask_for_what_the_configuration_says(compiled: list[dict[str, Any]]) -> None:
+    assert _container(compiled, "champion")["resources"] == {
+        "cpuRequest": 1.0, "cpuLimit": 1.0,
+        "memoryRequest": 4 * 1.073741824, "memoryLimit": 4 * 1.073741824,
+    }  # fmt: skip
+    assert _container(compiled, "featurizer-vgg16")["resources"] == {
+        "memoryRequest": 8.0, "memoryLimit": 8.0,
+        "accelerator": {"type": "nvidia.com/gpu", "count": "1"},
+    }  # fmt: skip
+    assert _container(compiled, "trainer-xception")["resources"]["cpuLimit"] == 4.0
+    assert _task(compiled, "champion")["retryPolicy"]["maxRetryCount"] == 2
+
+
+def test_a_featurizer_with_an_accelerator_computes_with_tensorflow(
+    compiled: list[dict[str, Any]],
+) -> None:
+    values = _task(compiled, "featurizer-vgg16")["inputs"]["parameters"]
+    assert values["engine"]["runtimeValue"]["constant"] == "tensorflow"
+    without = compile_pipeline(_config(backbones=("vgg16",)))
+    values = _task(without, "featurizer-vgg16")["inputs"]["parameters"]
+    # Not bf16, even where this machine has it: who knows what the cluster has.
+    assert values["engine"]["runtimeValue"]["constant"] == "openvino-f32"
+
+
+def test_weights_are_named_by_their_digest_and_the_place_of_the_steps(
+    compiled: list[dict[str, Any]],
+) -> None:
+    values = _task(compiled, "pretrained-backbone-xception")["inputs"]["parameters"]
+    file = get_backbone("xception").imagenet_file
+    assert values["weights_path"]["runtimeValue"]["constant"] == f"s3://bucket/weights/{file}"
+    digest = hashlib.sha256(b"xception").hexdigest()
+    assert values["weights_sha256"]["runtimeValue"]["constant"] == digest
+
+
+def test_parameters_of_a_run(compiled: list[dict[str, Any]]) -> None:
+    parameters = compiled[0]["root"]["inputDefinitions"]["parameters"]
+    assert {name: each["defaultValue"] for name, each in parameters.items()} == {
+        "data": DATA, "data_version": "", "seed": 5, "min_accuracy": 0.9,
+    }  # fmt: skip
+    given = _task(compiled, "radiograph-example-gen")["inputs"]["parameters"]
+    assert given["data_dir"] == {"componentInputParameter": "data"}
+    assert given["seed"] == {"componentInputParameter": "seed"}
+    for name in ("trainer-vgg16", "evaluator-cascade", "model-card-ensemble"):
+        definitions = compiled[0]["components"][f"comp-{name}"]["inputDefinitions"]["parameters"]
+        edits = {parameter for parameter in definitions if parameter.startswith("edit_")}
+        assert edits == ({"edit_seed"} if "trainer" in name else {"edit_min_accuracy"})
+        arguments = _container(compiled, name)["args"]
+        told = arguments[arguments.index("--json_serialized_inputs_spec_args") + 1]
+        assert json.loads(told)["parameters"] == definitions
+
+
+def test_a_seed_and_a_bound_of_the_run_give_what_compiling_with_them_gives() -> None:
+    here = compile_pipeline(_config(backbones=("vgg16",)))
+    there = compile_pipeline(_config(backbones=("vgg16",), seed=9, gate={"min_accuracy": 0.75}))
+    for name in ("trainer-vgg16", "evaluator-vgg16", "model-card-vgg16"):
+        values = [
+            {
+                key: source.get("runtimeValue", {}).get("constant")
+                for key, source in _task(documents, name)["inputs"]["parameters"].items()
+            }
+            for documents in (here, there)
+        ]
+        values[0] |= {key: 9.0 for key in values[0] if key == "edit_seed"}
+        values[0] |= {key: 0.75 for key in values[0] if key == "edit_min_accuracy"}
+        # Neither an edit nor another property is left behind.
+        expected = {key: v for key, v in values[1].items() if not key.startswith("edit_")}
+        found = edited(values[0])
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            same = found[key] == value
+            assert same or json.loads(found[key]) == json.loads(value), (name, key)
+
+
+def test_only_what_depends_on_nothing_else_is_taken_from_the_cache() -> None:
+    def cached(**fields: Any) -> set[str]:
+        tasks = compile_pipeline(_config(backbones=("vgg16",), **fields))[0]["root"]["dag"]["tasks"]
+        return {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+
+    never = {"baseline-vgg16", "pusher-vgg16", "pusher-champion"}
+    without = cached()
+    # Nobody looks at the images before the cache is asked.
+    assert not without & {*never, "radiograph-example-gen"}
+    assert cached(kubeflow={"data_version": "2024-06"}) == without | {"radiograph-example-gen"}
+    assert cached(enable_cache=False, kubeflow={"data_version": "2024-06"}) == set()
+
+
+def test_the_same_configuration_gives_the_same_text() -> None:
+    texts = [to_yaml(compile_pipeline(_config(backbones=("vgg16",)))) for _ in range(2)]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kubeflow": {"data": None}}, r"kubeflow\.data: say where"),
+        ({"tuning": {"mode": "reuse"}}, r"tuning\.mode: Kubeflow has no metadata store"),
+        ({"infra_validation": {"mode": "docker"}}, r"infra_validation\.mode"),
+    ],
+)
+def test_what_kubeflow_cannot_do_is_said(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        compile_pipeline(_config(**fields))
+
+
+def test_weights_that_the_steps_would_not_find_are_said(weights: Path) -> None:
+    with pytest.raises(InputError, match=r"kubeflow\.weights: say where the steps find vgg16"):
+        compile_pipeline(_config(weights_dir=weights))
+
+
+@pytest.mark.parametrize(
+    ("kubeflow", "words"),
+    [
+        ({"resources": {"default": {"memory": "8 GB"}}}, "no amount of memory"),
+        ({"resources": {"default": {"cpu": 0}}}, "greater than 0"),
+        ({"serving": "/a", "history": "/a/b"}, "history: must lie outside serving"),
+        ({"volumes": [{"claim": "c", "mount_path": "relative"}]}, "mount_path"),
+        ({"secrets": [{"secret": "s", "key": "k", "variable": "1A"}]}, "variable"),
+    ],
+)
+def test_a_wrong_field_is_named(kubeflow: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        _config(kubeflow=kubeflow)
