@@ -3,6 +3,7 @@
 #
 #   scripts/docker_stand_in.sh with COMMAND…  start a daemon of one's own, build the image, run
 #                                             COMMAND, remove both; root only
+#   scripts/docker_stand_in.sh daemon COMMAND…  the same without the image
 #   scripts/docker_stand_in.sh build          build the image with the daemon that the docker
 #                                             command finds
 #
@@ -88,6 +89,8 @@ END
 # In namespaces of its own: network (InfraValidator publishes ports on every address), mounts, and
 # processes, all of which end with the first one.
 with_daemon() {
+    local build=$1
+    shift
     [ $# -gt 0 ] || die 'with what command?'
     [ "$(id -u)" = 0 ] || die 'a daemon of its own needs root; with another, use `build`.'
     local program
@@ -97,12 +100,12 @@ with_daemon() {
     done
     WORK=$(mktemp -d)
     unshare --net --mount --pid --fork --kill-child --mount-proc -- \
-        "$BASH" "$SCRIPT" _inside "$WORK" "$@"
+        "$BASH" "$SCRIPT" _inside "$WORK" "$build" "$@"
 }
 
 inside() {
-    local work=$1 daemon status=0
-    shift
+    local work=$1 build=$2 daemon status=0
+    shift 2
     ip link set lo up
     export DOCKER_HOST=unix://$work/docker.sock
     # No container asks for anything outside: no rules of a firewall are needed.
@@ -116,7 +119,7 @@ inside() {
         sleep 0.5
     done
     # In a process of its own, where an error ends it.
-    "$BASH" "$SCRIPT" build && "$@" || status=$?
+    { [ -z "$build" ] || "$BASH" "$SCRIPT" build; } && "$@" || status=$?
     kill "$daemon" && wait "$daemon" || true
     # Docker leaves its control groups: one, or one a controller.
     find /sys/fs/cgroup -maxdepth 2 -type d -name "${work##*/}" -exec rmdir {} + || true
@@ -125,7 +128,8 @@ inside() {
 
 case ${1:-} in
     build) build ;;
-    with) with_daemon "${@:2}" ;;
+    with) with_daemon build "${@:2}" ;;
+    daemon) with_daemon '' "${@:2}" ;;
     _inside) inside "${@:2}" ;;
-    *) die 'usage: docker_stand_in.sh with COMMAND… | build' ;;
+    *) die 'usage: docker_stand_in.sh with COMMAND… | daemon COMMAND… | build' ;;
 esac

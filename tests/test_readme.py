@@ -45,6 +45,18 @@ RUN_BY = {
         'cxr("predict", files[0], "--explain"',
     ),
     ".venv/bin/cxr predict": (".ci/run", ".venv/bin/cxr predict output/phantoms/NORMAL/*.png"),
+    ".venv/bin/cxr kubeflow compile": (
+        "tests/pipeline/kubeflow/test_whole_pipeline.py",
+        '"kubeflow", "compile"',
+    ),
+    ".venv/bin/cxr kubeflow run-local": (
+        "tests/pipeline/kubeflow/test_whole_pipeline.py",
+        '"kubeflow", "run-local"',
+    ),
+    ".venv/bin/cxr kubeflow submit": (
+        "tests/pipeline/kubeflow/submit_runs.py",
+        "pipeline.kubeflow.submit_command import submit",
+    ),
     ".venv/bin/cxr doctor": (".ci/run", ".venv/bin/cxr doctor --weights-dir"),
 }
 
