@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import Any, Final
 
 from absl import logging
@@ -14,6 +15,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.baseline_resolver.comparison import (
     NotComparableError,
+    TrainingData,
     check_comparable,
     training_data_from,
 )
@@ -46,7 +48,7 @@ class Executor(base_executor.BaseExecutor):
         serving, history = exec_properties[SERVING], exec_properties[HISTORY]
         for version in _versions(serving):
             try:
-                check_comparable(wanted, training_data_from(os.path.join(history, version)))
+                check_comparable(wanted, _training_data(os.path.join(history, version)))
             except NotComparableError as reason:
                 logging.warning("Version %s in %s is no baseline: %s.", version, serving, reason)
                 continue
@@ -56,6 +58,15 @@ class Executor(base_executor.BaseExecutor):
             model.set_string_custom_property(VERSION, version)
             return
         logging.info("No version in %s can be the baseline.", serving)
+
+
+def _training_data(kept: str) -> TrainingData:
+    """Reads a manifest that was kept, perhaps in an object store."""
+    if not fileio.exists(kept):
+        raise NotComparableError("nobody kept what it was trained with")
+    with tempfile.TemporaryDirectory() as scratch:
+        io_utils.copy_dir(kept, scratch)
+        return training_data_from(scratch)
 
 
 def _versions(serving: str) -> list[str]:

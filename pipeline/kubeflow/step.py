@@ -71,6 +71,10 @@ def _run(
         from absl import flags
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+        from pipeline.kubeflow.object_stores import register_object_stores
+
+    register_object_stores()
+
     # Its `main` is run by absl otherwise, which reads the flags of the command line.
     flags.FLAGS(["step"])
     kubeflow_v2_run_executor.main(
