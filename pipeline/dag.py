@@ -24,6 +24,7 @@ from pipeline.nodes.report import build_report
 from pipeline.nodes.sources import CHAMPION_CODE, PREPROCESSING_CODE
 from pipeline.nodes.verdict import build_pusher
 from pipeline.platforms import Platform, local_platform
+from pipeline.spans_resolution import ResolvedSpans
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
 
 
@@ -32,6 +33,7 @@ def create_pipeline(
     weights: Mapping[str, WeightsSource],
     engine: ResolvedEngine,
     platform: Platform | None = None,
+    spans: ResolvedSpans | None = None,
 ) -> tfx.dsl.Pipeline:
     """Builds the whole DAG; reads the code (for its digest) and the schema, no data.
 
@@ -41,9 +43,10 @@ def create_pipeline(
         weights: backbone -> where its weights come from (`pipeline.weights_resolution`).
         engine: what runs the frozen networks (`pipeline.engine_resolution`).
         platform: where it will run; on this machine, below `config.output`, where None.
+        spans: where `data.dir` has `{SPAN}`, the folders (`pipeline.spans_resolution`).
     """
     platform = platform or local_platform(config)
-    example_gen = build_example_gen(config)
+    example_gen = build_example_gen(config, platform, spans)
     statistics_gen = tfx.components.StatisticsGen(
         examples=example_gen.outputs["examples"], stats_options=statistics_options()
     )

@@ -27,6 +27,7 @@ from pipeline.runtime import (
     quick_tfx_import,
     scratch_below,
 )
+from pipeline.spans_resolution import resolve_spans
 from pipeline.weights_resolution import resolve_weights
 from schema.errors import InputError
 
@@ -66,7 +67,8 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
         check_reusable(config, layout)
     # Before TFX is imported, which takes seconds: missing columns and weights are said at once.
-    config = resolve_columns(config)
+    spans = resolve_spans(config)
+    config = resolve_columns(config, spans)
     weights = resolve_weights(config, listener.warn)
     require_images(config.infra_validation)
 
@@ -80,7 +82,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
         from pipeline.report_folder import publish_report
         from pipeline.summary import latest_run, summarize, write_summary
 
-    pipeline = create_pipeline(config, weights, engine)
+    pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
     clock = NodeClock(listener)
     try:

@@ -125,6 +125,7 @@ def summarize(
             "deviations": manifest["deviations"],
             "digest": manifest["digest"],
             "manifest": manifest_folder,
+            **{key: manifest[key] for key in ("spans",) if key in manifest},
         },
         "audit": _audit(outputs),
         "models": {
