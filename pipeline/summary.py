@@ -23,6 +23,7 @@ from components.evaluation_results import (
 from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
 from components.radiograph_example_gen.manifest import read_summary
 from components.shortcut_audit.report import AUDIT_FILE, read_audit
+from components.span_drift.artifact import DRIFT_FILE
 from models.intervals import wilson95
 from pipeline.config import PipelineConfig
 from pipeline.layout import PIPELINE_NAME, OutputLayout
@@ -125,7 +126,7 @@ def summarize(
             "deviations": manifest["deviations"],
             "digest": manifest["digest"],
             "manifest": manifest_folder,
-            **{key: manifest[key] for key in ("spans",) if key in manifest},
+            **_spans(manifest, outputs),
         },
         "audit": _audit(outputs),
         "models": {
@@ -146,6 +147,14 @@ def _audit(outputs: RunOutputs) -> dict[str, Any] | None:
     content = read_audit(audit.uri)
     kept = {key: content[key] for key in ("passed", "failures", "findings")}
     return {**kept, "report": os.path.join(audit.uri, AUDIT_FILE)}
+
+
+def _spans(manifest: Mapping[str, Any], outputs: RunOutputs) -> dict[str, Any]:
+    """The spans, and how far the last is from the one before; nothing where there are none."""
+    drift = outputs.get("SpanDrift", "drift")
+    if drift is None:
+        return {}
+    return {"spans": manifest["spans"], "drift": _read_json(drift.uri, DRIFT_FILE)}
 
 
 def _per_split(per_class: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import tensorflow_data_validation as tfdv
 
 from components.radiograph_example_gen import RadiographExampleGen
+from components.span_drift import SpanDrift
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.data_config import SPAN
+from pipeline.nodes.sources import SPAN_DRIFT_CODE
 from pipeline.platforms import Platform
 from pipeline.spans_resolution import ResolvedSpans
 from schema import contract
@@ -42,6 +44,17 @@ def build_example_gen(
         spans=spans.folders if spans else (),
         splits_dir=platform.splits if spans else None,
         code_digest=code_digest("components/radiograph_example_gen", "schema/contract.py"),
+    )
+
+
+def build_span_drift(config: PipelineConfig, example_gen: RadiographExampleGen) -> SpanDrift | None:
+    """The node that compares the last two spans, where there are spans."""
+    if not config.data.in_spans:
+        return None
+    return SpanDrift(
+        manifest=example_gen.outputs["manifest"],
+        max_drift=config.data.max_drift,
+        code_digest=code_digest(*SPAN_DRIFT_CODE),
     )
 
 
