@@ -24,6 +24,7 @@ from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
 from components.radiograph_example_gen.manifest import read_summary
 from components.shortcut_audit.report import AUDIT_FILE, read_audit
 from components.span_drift.artifact import DRIFT_FILE
+from models.continuation import CONTINUED_FILE
 from models.intervals import wilson95
 from pipeline.config import PipelineConfig
 from pipeline.layout import PIPELINE_NAME, OutputLayout
@@ -232,7 +233,15 @@ def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str,
     return {
         "training": _read_json(run.uri, contract.TRAINING_FILE),
         "tuned": search_summary(store, best) if best else None,
+        **({"continued": _continued(run.uri)} if config.continues else {}),
     }
+
+
+def _continued(run_uri: str) -> dict[str, Any] | None:
+    """From which model a training started, or why it didn't; None where there was none."""
+    if not tf.io.gfile.exists(os.path.join(run_uri, CONTINUED_FILE)):
+        return None
+    return _read_json(run_uri, CONTINUED_FILE)
 
 
 def _validation(name: str, outputs: RunOutputs) -> dict[str, Any]:
