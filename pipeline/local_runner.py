@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from components.radiograph_example_gen.kept_splits import keep
 from pipeline.columns_resolution import resolve_columns
 from pipeline.config import PipelineConfig, check_inputs, load_config
 from pipeline.docker_resolution import require_images
@@ -80,7 +81,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
         from pipeline.dag import create_pipeline
         from pipeline.report_folder import publish_report
-        from pipeline.summary import latest_run, summarize, write_summary
+        from pipeline.summary import latest_run, read_run, summarize, write_summary
 
     pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
@@ -91,6 +92,10 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
         # It would tell of an earlier run.
         layout.summary.unlink(missing_ok=True)
         raise
+    finally:
+        # Before Transform nothing can have been trained, and the data may still be mended.
+        if spans and "Transform" in clock.how:
+            keep(read_run(layout).uri("RadiographExampleGen", "manifest"), layout.splits)
     if latest_run(layout) == before:
         return None
     seconds = {**clock.seconds, "total": time.monotonic() - started}

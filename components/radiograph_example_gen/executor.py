@@ -103,8 +103,6 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         finally:
             tf.io.gfile.rmtree(scratch)
         _write_manifest(settings, decision, manifest)
-        if decision.merged:
-            write_kept(settings, decision.merged.split.kept)
 
     def _decide(self, settings: Settings, expected: str | None, scratch: str) -> Decision:
         folder = look(settings)
@@ -184,6 +182,7 @@ def _write_manifest(settings: Settings, decision: Decision, manifest: types.Arti
         last_two = [span.number for span in settings.spans][-2:]
         facts = [(number, decision.merged.used(number)) for number in last_two]
         write_span_facts(manifest.uri, facts)
+        write_kept(manifest.uri, settings, decision.merged.split.kept)
     manifest.set_string_custom_property("counts", to_json(summary.counts))
     manifest.set_string_custom_property("digest", summary.digest)
     manifest.set_int_custom_property("duplicates_dropped", summary.duplicates_dropped)

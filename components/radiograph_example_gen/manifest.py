@@ -4,7 +4,7 @@
   sorted by class (in label order) and file. `patient` is empty where unknown.
 - `left_out.csv`: path, kind, reason; see `discovery.Kind`.
 - `summary.json`: see `Summary`.
-- `span_facts.csv`, where the images came in spans: see `span_facts`.
+- where the images came in spans, `span_facts.csv` and `splits/`: see `span_facts`, `kept_splits`.
 """
 
 from __future__ import annotations

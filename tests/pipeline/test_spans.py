@@ -75,6 +75,8 @@ def test_images_keep_their_split_and_patients_never_move(runs: Sequence[Outcome]
     for entry in itertools.chain.from_iterable(map(_entries, runs)):
         homes.setdefault(entry.patient, set()).add(entry.split)
     assert all(len(splits) == 1 for splits in homes.values())
+    (kept,) = OutputLayout(runs[0].output).splits.iterdir()
+    assert all(entry.sha256 in kept.read_text() for entry in _entries(runs[1]))
     # The ids repeat, so this says something.
     old, new = ({e.patient for e in _entries(run)} for run in (runs[0], runs[2]))
     assert old & new
@@ -123,7 +125,11 @@ def test_dark_images_stop_the_run_before_anything_is_trained(
     passed = _run(run, root, runs[0].output, span=3, **limits)
     assert passed.exit_code == cli.EXIT_PUSHED, passed.printed
     assert passed.executed <= {"SpanDrift", "Report"}
+    (kept,) = OutputLayout(runs[0].output).splits.iterdir()
+    before = kept.read_text()
     stopped = _run(run, root, runs[0].output, **limits)
+    # So the span can be mended.
+    assert kept.read_text() == before
     assert stopped.exit_code == cli.EXIT_INPUT
     said = " ".join(stopped.printed.split())
     assert "the images drift: span 4 is further from span 3 than data.max_drift = 0.7" in said

@@ -13,7 +13,7 @@ import pytest
 from components.radiograph_example_gen import RadiographExampleGen
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import inspect_file
-from components.radiograph_example_gen.kept_splits import read_kept, write_kept
+from components.radiograph_example_gen.kept_splits import keep, read_kept, write_kept
 from components.radiograph_example_gen.manifest import Entry, Summary, read_manifest
 from components.radiograph_example_gen.selection import decide, look, sift, summarize
 from components.radiograph_example_gen.settings import SpanFolder, parse_settings
@@ -40,7 +40,7 @@ class Selected:
 
 
 @pytest.fixture
-def select(classes: Any) -> Select:
+def select(classes: Any, tmp_path: Path) -> Select:
     """(data folder, settings…) → Selected, as the executor comes to it, without Beam."""
 
     def call(data_dir: Path, **arguments: Any) -> Selected:
@@ -54,8 +54,9 @@ def select(classes: Any) -> Select:
             for each in folder.found.candidates
         ]
         decision = decide(settings, sift(settings, folder, inspections), read_kept(settings))
-        if decision.merged:
-            write_kept(settings, decision.merged.split.kept)
+        if decision.merged and settings.splits_dir:
+            write_kept(str(tmp_path), settings, decision.merged.split.kept)
+            keep(str(tmp_path), Path(settings.splits_dir))
         return Selected(
             {entry.file: entry for entry in decision.entries()},
             {item.path: item for item in decision.left_out},
@@ -114,7 +115,7 @@ def test_the_first_span_is_split_as_the_same_folder_without_spans(
 def test_what_is_kept_holds_the_split_where_a_span_is_gone(
     root: Path, select: Select, tmp_path: Path
 ) -> None:
-    kept = {"splits_dir": str(tmp_path / "splits")}
+    kept = {"splits_dir": str(tmp_path / "kept")}
     before = select(root, spans=spans(1, 2), **kept).places
     assert select(root, spans=spans(1, 2), **kept).places == before
     shutil.rmtree(root / "span-1")
@@ -131,9 +132,9 @@ def test_what_is_kept_holds_the_split_where_a_span_is_gone(
 def test_a_kept_split_that_cannot_be_read_is_an_error(
     root: Path, select: Select, tmp_path: Path
 ) -> None:
-    kept = {"splits_dir": str(tmp_path / "splits")}
+    kept = {"splits_dir": str(tmp_path / "kept")}
     select(root, spans=spans(1), **kept)
-    (file,) = (tmp_path / "splits").iterdir()
+    (file,) = (tmp_path / "kept").iterdir()
     file.write_text("sha256\nx\n")
     with pytest.raises(InputError, match=r"keeps the split of earlier spans, can't be read"):
         select(root, spans=spans(1), **kept)
@@ -171,9 +172,13 @@ def test_one_table_may_describe_all_spans(root: Path, select: Select) -> None:
 def test_the_executor_keeps_the_split_and_writes_the_facts_of_the_last_two_spans(
     root: Path, run_executor: RunExecutor, tmp_path: Path
 ) -> None:
-    given = {"spans": spans(1, 2, 3, taken=[3]), "splits_dir": str(tmp_path / "splits")}
+    given = {"spans": spans(1, 2, 3, taken=[3]), "splits_dir": str(tmp_path / "kept")}
     run = run_executor(root, **given)
-    assert len(list((tmp_path / "splits").iterdir())) == 1
+    # What is kept is for the runner to say, once something may have been trained on it.
+    assert not (tmp_path / "kept").exists()
+    keep(run.manifest.uri, tmp_path / "kept")
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert len(kept.read_text().splitlines()) == 1 + 48
     assert {e.file.partition("/")[0] for e in read_manifest(run.manifest.uri)} == {"span-3"}
     facts = read_span_facts(run.manifest.uri)
     assert list(facts) == [2, 3]
@@ -195,3 +200,17 @@ def test_a_span_without_a_class_is_an_error_that_names_it(root: Path, select: Se
     shutil.rmtree(root / "span-2/Normal")
     with pytest.raises(InputError, match=r"class 'Normal': '.*span-2' has no sub-folder"):
         select(root, spans=spans(1, 2))
+
+
+def test_what_is_kept_only_grows(root: Path, select: Select, tmp_path: Path) -> None:
+    given = {"splits_dir": str(tmp_path / "kept")}
+    every = select(root, spans=spans(1, 2), **given).places
+    (file,) = (tmp_path / "kept").iterdir()
+    before = file.read_text()
+    # A run that goes back knows less, and a patient's id may come late.
+    (root / "span-1/metadata.csv").write_text("file,patient_id\nNormal/0.png,q\n")
+    select(root, spans=spans(1), **given)
+    after = file.read_text()
+    assert len(after.splitlines()) == len(before.splitlines())
+    assert '"[""p"", ""q""]"' in after
+    assert select(root, spans=spans(1, 2), **given).places == every
