@@ -22,8 +22,6 @@ from models.boundary import CutNetwork
 from models.hyperparameters import TrainingParams
 from schema import contract
 
-# In Trainer's `model_run`, where there was an earlier model.
-CONTINUED_FILE: Final = "continued.json"
 _VALUE: Final = "/.ATTRIBUTES/VARIABLE_VALUE"
 _WEIGHT: Final = "weights/"
 

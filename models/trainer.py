@@ -15,7 +15,6 @@ from models.backbones import get_backbone
 from models.boundary import CutNetwork, load_network
 from models.classifier import BackboneModel
 from models.continuation import (
-    CONTINUED_FILE,
     NotContinuableError,
     Start,
     read_earlier,
@@ -103,7 +102,7 @@ def _start(
             "Training starts anew and not from %s, because %s.", previous["model"], reason
         )
     note = {"model": previous["model"], "continued": start is not None, "why_not": why_not}
-    _write_json(fn_args.model_run_dir, CONTINUED_FILE, note)
+    _write_json(fn_args.model_run_dir, contract.CONTINUED_FILE, note)
     return start
 
 

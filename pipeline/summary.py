@@ -24,7 +24,6 @@ from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
 from components.radiograph_example_gen.manifest import read_summary
 from components.shortcut_audit.report import AUDIT_FILE, read_audit
 from components.span_drift.artifact import DRIFT_FILE
-from models.continuation import CONTINUED_FILE
 from models.intervals import wilson95
 from pipeline.config import PipelineConfig
 from pipeline.layout import PIPELINE_NAME, OutputLayout
@@ -239,9 +238,9 @@ def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str,
 
 def _continued(run_uri: str) -> dict[str, Any] | None:
     """From which model a training started, or why it didn't; None where there was none."""
-    if not tf.io.gfile.exists(os.path.join(run_uri, CONTINUED_FILE)):
+    if not tf.io.gfile.exists(os.path.join(run_uri, contract.CONTINUED_FILE)):
         return None
-    return _read_json(run_uri, CONTINUED_FILE)
+    return _read_json(run_uri, contract.CONTINUED_FILE)
 
 
 def _validation(name: str, outputs: RunOutputs) -> dict[str, Any]:
