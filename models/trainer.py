@@ -6,18 +6,28 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
+from absl import logging
 
 from models.backbones import get_backbone
-from models.boundary import load_network
+from models.boundary import CutNetwork, load_network
 from models.classifier import BackboneModel
+from models.continuation import (
+    NotContinuableError,
+    Start,
+    read_earlier,
+    start_from,
+)
 from models.hyperparameters import TrainingParams, apply_hyperparameters
 from models.predictions import write_predictions
 from models.signatures import export, load_transform
-from models.training import Task, train
+from models.training import Task, blank_heads, train
 from schema import contract
+
+# Of `custom_config`: where the earlier model lies.
+PREVIOUS: Final = "previous"
 
 if TYPE_CHECKING:
     from tfx.components import FnArgs
@@ -31,6 +41,8 @@ def run_fn(fn_args: FnArgs) -> None:
             None), `abstain_accuracy`, `seed` and `training` (fields of TrainingParams);
             `base_model` is the folder with the backbone's weights; `hyperparameters`, where
             there is a Tuner's result, hold values that replace those of `training`.
+            `custom_config` may also hold PREVIOUS: `model` and `run`, the folders of an
+            earlier SavedModel and of its `model_run`, from which training starts if they fit.
     """
     config = fn_args.custom_config
     classes = config["classes"]
@@ -39,24 +51,23 @@ def run_fn(fn_args: FnArgs) -> None:
     params = apply_hyperparameters(
         TrainingParams.model_validate(config["training"]), tuned, get_backbone(config["backbone"])
     )
+    network = load_network(
+        config["backbone"], params.scaling, params.boundary, fn_args.base_model, params.head.taps
+    )
+    task = Task(
+        len(classes),
+        None if healthy is None else classes.index(healthy),
+        config["abstain_accuracy"],
+    )
     trained = train(
-        load_network(
-            config["backbone"],
-            params.scaling,
-            params.boundary,
-            fn_args.base_model,
-            params.head.taps,
-        ),
+        network,
         params,
-        Task(
-            len(classes),
-            None if healthy is None else classes.index(healthy),
-            config["abstain_accuracy"],
-        ),
+        task,
         train_files=fn_args.train_files,
         eval_files=fn_args.eval_files,
         seed=config["seed"],
         log_dir=fn_args.model_run_dir,
+        start=_start(fn_args, network, params, task),
     )
     history = {name: [_or_null(v) for v in values] for name, values in trained.history.items()}
     _write_json(fn_args.model_run_dir, contract.HISTORY_FILE, history)
@@ -67,6 +78,32 @@ def run_fn(fn_args: FnArgs) -> None:
     abstain_below = trained.validation["abstain"]["threshold"]
     served = BackboneModel(transform, trained.classifier, classes, abstain_below)
     export(served, fn_args.serving_model_dir)
+
+
+def _start(
+    fn_args: FnArgs, network: CutNetwork, params: TrainingParams, task: Task
+) -> Start | None:
+    """The weights of the earlier model, where there is one and it fits; notes which, and why."""
+    previous = fn_args.custom_config.get(PREVIOUS)
+    if not previous:
+        return None
+    start, why_not = None, None
+    try:
+        start = start_from(
+            read_earlier(previous["model"], previous["run"]),
+            network,
+            blank_heads(network, params, task),
+            params,
+            fn_args.custom_config["classes"],
+        )
+    except NotContinuableError as reason:
+        why_not = str(reason)
+        logging.warning(
+            "Training starts anew and not from %s, because %s.", previous["model"], reason
+        )
+    note = {"model": previous["model"], "continued": start is not None, "why_not": why_not}
+    _write_json(fn_args.model_run_dir, contract.CONTINUED_FILE, note)
+    return start
 
 
 def _or_null(value: float) -> float | None:

@@ -20,6 +20,7 @@ from models.calibration import (
     validation_report,
 )
 from models.classifier import CalibratedHead, Classifier
+from models.continuation import Start
 from models.cost import multiply_adds
 from models.devices import keras_policy, plan_training
 from models.fitting import History, Taps, fit, fit_on_taps, head_alone
@@ -78,6 +79,7 @@ def train(
     eval_files: Sequence[str],
     seed: int,
     log_dir: str | None = None,
+    start: Start | None = None,
 ) -> Trained:
     """Fits suffix and heads on cached features, and calibrates the heads.
 
@@ -89,13 +91,16 @@ def train(
         eval_files: patterns of the validation features.
         seed: of initial weights, order, dropout and augmentation.
         log_dir: where TensorBoard logs go; none where None.
+        start: weights to start with, in place of pre-trained and random ones.
     """
     keras.utils.set_random_seed(seed)
+    if start:
+        start.put_into_suffix(network)
     data = read_data(network, params, train_files, eval_files, seed)
-    flat, history, taps = _fit_flat(network, params, task, data, seed, log_dir)
+    flat, history, taps = _fit_flat(network, params, task, data, seed, log_dir, start)
     heads = {contract.FLAT: flat}
     if task.hierarchical:
-        heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed)
+        heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed, start)
     features, labels = taps.validation
     raw = {name: _probabilities(head, features) for name, head in heads.items()}
     temperatures = {name: fit_temperature(p, labels) for name, p in raw.items()}
@@ -117,8 +122,26 @@ def train(
     )
 
 
+def blank_heads(network: CutNetwork, params: TrainingParams, task: Task) -> dict[str, keras.Model]:
+    """The heads that `train` fits, in its order, with meaningless weights."""
+    channels = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
+    moments = {name: (np.zeros(size), np.ones(size)) for name, size in channels.items()}
+    heads = {contract.FLAT: build_head(params.head, channels, task.n_classes, moments, 0)}
+    if task.hierarchical:
+        assert task.healthy is not None
+        heads[contract.HIERARCHICAL] = build_hierarchical_head(
+            params.head, channels, task.n_classes, task.healthy, moments, 0
+        )
+    return heads
+
+
 def fit_head(
-    params: TrainingParams, n_classes: int, taps: TapData, seed: int, log_dir: str | None = None
+    params: TrainingParams,
+    n_classes: int,
+    taps: TapData,
+    seed: int,
+    log_dir: str | None = None,
+    start: Start | None = None,
 ) -> tuple[keras.Model, History]:
     """Fits the flat head in front of a network that doesn't train.
 
@@ -128,11 +151,14 @@ def fit_head(
         taps: those of the recipe, and no other.
         seed: of initial weights, order and dropout.
         log_dir: where TensorBoard logs go; none where None.
+        start: weights to start with, in place of random ones.
 
     Raises:
         FloatingPointError: the training diverged.
     """
     head = build_head(params.head, taps.channels(), n_classes, taps.moments(), seed)
+    if start:
+        start.put_into_head(contract.FLAT, head)
     history = fit_on_taps(head, taps.training, taps.validation, params, seed=seed, log_dir=log_dir)
     return head, history
 
@@ -151,28 +177,37 @@ def _fit_flat(
     data: TrainingData,
     seed: int,
     log_dir: str | None,
+    start: Start | None,
 ) -> tuple[keras.Model, History, TapData]:
     """The head, its history, and the taps of the network as it is now."""
     if not network.suffix.trainable_variables:
         taps = taps_of(network, data)
-        return *fit_head(params, task.n_classes, taps, seed, log_dir), taps
-    head = _head_to_train(network, params, task, data, seed)
+        return *fit_head(params, task.n_classes, taps, seed, log_dir, start), taps
+    head = _head_to_train(network, params, task, data, seed, start)
     history = _fit_both(network, head, params, data, seed, log_dir)
     return head, history, taps_of(network, data)
 
 
 def _head_to_train(
-    network: CutNetwork, params: TrainingParams, task: Task, data: TrainingData, seed: int
+    network: CutNetwork,
+    params: TrainingParams,
+    task: Task,
+    data: TrainingData,
+    seed: int,
+    start: Start | None,
 ) -> keras.Model:
     """The flat head with which a suffix starts to train."""
     if params.head.kind == "paper":
         # It knows no moments, so the network needn't run before its training.
         channels = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
-        return build_head(params.head, channels, task.n_classes, {}, seed)
-    taps = taps_of(network, data)
-    head = build_head(params.head, taps.channels(), task.n_classes, taps.moments(), seed)
-    if params.warm_start:
-        fit_on_taps(head, taps.training, taps.validation, head_alone(params), seed=seed)
+        head = build_head(params.head, channels, task.n_classes, {}, seed)
+    else:
+        taps = taps_of(network, data)
+        head = build_head(params.head, taps.channels(), task.n_classes, taps.moments(), seed)
+        if params.warm_start and start is None:
+            fit_on_taps(head, taps.training, taps.validation, head_alone(params), seed=seed)
+    if start:
+        start.put_into_head(contract.FLAT, head)
     return head
 
 
@@ -196,11 +231,15 @@ def _fit_both(
     return history
 
 
-def _fit_hierarchical(params: TrainingParams, task: Task, taps: TapData, seed: int) -> keras.Model:
+def _fit_hierarchical(
+    params: TrainingParams, task: Task, taps: TapData, seed: int, start: Start | None
+) -> keras.Model:
     assert task.healthy is not None
     head = build_hierarchical_head(
         params.head, taps.channels(), task.n_classes, task.healthy, taps.moments(), seed
     )
+    if start:
+        start.put_into_head(contract.HIERARCHICAL, head)
     frozen = params.boundary == BOUNDARY_HEAD and params.head.kind == "regularised"
     recipe = params if frozen else head_alone(params)
     fit_on_taps(head, taps.training, taps.validation, recipe, seed=seed)

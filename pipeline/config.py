@@ -25,7 +25,7 @@ from typing_extensions import Self
 from models.backbones import BACKBONES, get_backbone
 from models.hyperparameters import TrainingParams
 from pipeline.audit_config import AuditConfig
-from pipeline.data_config import DataConfig
+from pipeline.data_config import SPAN, DataConfig
 from pipeline.gate_config import GateConfig
 from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.strict import Strict
@@ -89,6 +89,8 @@ class PipelineConfig(Strict):
         paper_recipe: take learning rate, batch size, epochs and callbacks from the table.
         training: for all backbones.
         training_overrides: backbone -> fields of `training` that differ for it.
+        continue_training: each backbone starts from its last blessed model on other images;
+            where null, it does where the images come in spans.
         abstain_accuracy: models abstain from their least certain answers, so that the rest
             is right this often on the validation split.
         tuning: whether a search replaces fields of `training`.
@@ -113,6 +115,7 @@ class PipelineConfig(Strict):
     paper_recipe: bool = False
     training: TrainingParams = TrainingParams()
     training_overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    continue_training: bool | None = None
     abstain_accuracy: float = Field(0.99, gt=0.0, le=1.0)
     tuning: TuningConfig = TuningConfig()
     featurizer: FeaturizerConfig = FeaturizerConfig()
@@ -155,6 +158,11 @@ class PipelineConfig(Strict):
     def combined(self) -> tuple[Combining, ...]:
         """`combinations`, where there are backbones to combine."""
         return self.combinations if len(self.backbones) > 1 else ()
+
+    @property
+    def continues(self) -> bool:
+        """Whether training starts from an earlier model."""
+        return self.data.in_spans if self.continue_training is None else self.continue_training
 
     @model_validator(mode="after")
     def _check_training(self) -> Self:
@@ -305,9 +313,10 @@ def check_inputs(config: PipelineConfig) -> None:
     """
     data = config.data
     problems = []
-    if not data.dir.is_dir():
+    # Which spans there are, `pipeline.spans_resolution` looks.
+    if not data.in_spans and not data.dir.is_dir():
         problems.append(f"data.dir: {data.dir} is no folder")
-    if data.metadata and not data.metadata.is_file():
+    if data.metadata and SPAN not in str(data.metadata) and not data.metadata.is_file():
         problems.append(f"data.metadata: {data.metadata} is no file")
     if config.weights_dir and not config.weights_dir.is_dir():
         problems.append(f"weights_dir: {config.weights_dir} is no folder")

@@ -19,11 +19,12 @@ from pipeline.layout import PIPELINE_NAME
 from pipeline.nodes.audit import build_audit
 from pipeline.nodes.backbone import backbone_branch
 from pipeline.nodes.combination import combination_branch
-from pipeline.nodes.data import build_example_gen, statistics_options
+from pipeline.nodes.data import build_example_gen, build_span_drift, statistics_options
 from pipeline.nodes.report import build_report
 from pipeline.nodes.sources import CHAMPION_CODE, PREPROCESSING_CODE
 from pipeline.nodes.verdict import build_pusher
 from pipeline.platforms import Platform, local_platform
+from pipeline.spans_resolution import ResolvedSpans
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
 
 
@@ -32,6 +33,7 @@ def create_pipeline(
     weights: Mapping[str, WeightsSource],
     engine: ResolvedEngine,
     platform: Platform | None = None,
+    spans: ResolvedSpans | None = None,
 ) -> tfx.dsl.Pipeline:
     """Builds the whole DAG; reads the code (for its digest) and the schema, no data.
 
@@ -41,9 +43,10 @@ def create_pipeline(
         weights: backbone -> where its weights come from (`pipeline.weights_resolution`).
         engine: what runs the frozen networks (`pipeline.engine_resolution`).
         platform: where it will run; on this machine, below `config.output`, where None.
+        spans: where `data.dir` has `{SPAN}`, the folders (`pipeline.spans_resolution`).
     """
     platform = platform or local_platform(config)
-    example_gen = build_example_gen(config)
+    example_gen = build_example_gen(config, platform, spans)
     statistics_gen = tfx.components.StatisticsGen(
         examples=example_gen.outputs["examples"], stats_options=statistics_options()
     )
@@ -69,9 +72,12 @@ def create_pipeline(
         custom_config={"code_digest": code_digest(*PREPROCESSING_CODE)},
     )
     transform.add_upstream_node(schema_gate)
+    span_drift = build_span_drift(config, example_gen)
+    if span_drift:
+        transform.add_upstream_node(span_drift)
 
     nodes = [example_gen, statistics_gen, schema, validator, schema_gate]
-    nodes += [audit, transform] if audit else [transform]
+    nodes += [node for node in (span_drift, audit, transform) if node]
     judged = {}
     for name in config.backbones:
         branch, judged[name] = backbone_branch(
@@ -91,7 +97,9 @@ def create_pipeline(
     nodes += [
         champion,
         build_pusher(contract.CHAMPION, champion, champion, platform, audit=verdict),
-        *build_report(judged, champion, example_gen, statistics_gen, schema, audit, platform),
+        *build_report(
+            judged, champion, example_gen, statistics_gen, schema, audit, platform, span_drift
+        ),
     ]
     return tfx.dsl.Pipeline(
         pipeline_name=PIPELINE_NAME,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from pipeline.strict import Strict
 from schema import contract
+
+# Stands for a span's number in `data.dir` and `data.metadata`.
+SPAN: Final = "{SPAN}"
 
 
 class ClassConfig(Strict):
@@ -51,8 +55,13 @@ class DataConfig(Strict):
     """Where the images are and how they are chosen.
 
     Attributes:
-        dir: the folder with one folder a class.
-        metadata: CSV with a line an image; `metadata.csv` in `dir` where null.
+        dir: the folder with one folder a class; with `{SPAN}` in it, one such folder a span.
+        metadata: CSV with a line an image; `metadata.csv` in `dir` where null. It may have
+            `{SPAN}` in it, too; one for all spans names images from the span's folder on.
+        window: how many of the latest spans a run takes; all where null.
+        span: the last span to take; the latest there is where null.
+        max_drift: TFDV's distance, 0..1, between the last span and the one before, beyond
+            which nothing is trained; null asks for nothing.
         slice_columns: further columns of it to slice by, in lower case; where null, each that
             has from 2 to 20 different values (`pipeline.columns_resolution` looks).
         classes: in the order of the class index.
@@ -67,6 +76,9 @@ class DataConfig(Strict):
 
     dir: Path
     metadata: Path | None = None
+    window: int | None = Field(None, ge=1)
+    span: int | None = Field(None, ge=0)
+    max_drift: float | None = Field(None, gt=0.0, le=1.0)
     slice_columns: tuple[str, ...] | None = None
     classes: tuple[ClassConfig, ...] = _PAPER_CLASSES
     healthy: str | None = "Normal"
@@ -108,6 +120,24 @@ class DataConfig(Strict):
                 raise ValueError(f"{column!r} is given twice")
         return columns
 
+    @field_validator("dir", "metadata")
+    @classmethod
+    def _check_span(cls, path: Path | None) -> Path | None:
+        if "{SPAN:" in str(path):
+            raise ValueError(f"write {SPAN}; any number of leading zeros is fine")
+        if str(path).count(SPAN) > 1:
+            raise ValueError(f"{SPAN} can stand once in a path")
+        return path
+
+    @model_validator(mode="after")
+    def _check_spans(self) -> Self:
+        if not self.in_spans:
+            given = [n for n in ("window", "span", "max_drift") if getattr(self, n) is not None]
+            given += ["metadata"] if SPAN in str(self.metadata) else []
+            if given:
+                raise ValueError(f"{given[0]}: needs {SPAN} in data.dir, and {self.dir} has none")
+        return self
+
     @model_validator(mode="after")
     def _check_healthy(self) -> Self:
         given = "healthy" in self.model_fields_set and self.healthy is not None
@@ -120,3 +150,8 @@ class DataConfig(Strict):
     def healthy_class(self) -> str | None:
         """`healthy`, where the classes hold it."""
         return self.healthy if self.healthy in [c.name for c in self.classes] else None
+
+    @property
+    def in_spans(self) -> bool:
+        """Whether the images come in spans, a folder each."""
+        return SPAN in str(self.dir)

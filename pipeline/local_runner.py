@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from components.radiograph_example_gen.kept_splits import keep
 from pipeline.columns_resolution import resolve_columns
 from pipeline.config import PipelineConfig, check_inputs, load_config
 from pipeline.docker_resolution import require_images
@@ -27,6 +28,7 @@ from pipeline.runtime import (
     quick_tfx_import,
     scratch_below,
 )
+from pipeline.spans_resolution import resolve_spans
 from pipeline.weights_resolution import resolve_weights
 from schema.errors import InputError
 
@@ -66,7 +68,8 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
         check_reusable(config, layout)
     # Before TFX is imported, which takes seconds: missing columns and weights are said at once.
-    config = resolve_columns(config)
+    spans = resolve_spans(config)
+    config = resolve_columns(config, spans)
     weights = resolve_weights(config, listener.warn)
     require_images(config.infra_validation)
 
@@ -78,9 +81,9 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
         from pipeline.dag import create_pipeline
         from pipeline.report_folder import publish_report
-        from pipeline.summary import latest_run, summarize, write_summary
+        from pipeline.summary import latest_run, read_run, summarize, write_summary
 
-    pipeline = create_pipeline(config, weights, engine)
+    pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
     clock = NodeClock(listener)
     try:
@@ -89,6 +92,10 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
         # It would tell of an earlier run.
         layout.summary.unlink(missing_ok=True)
         raise
+    finally:
+        # Before Transform nothing can have been trained, and the data may still be mended.
+        if spans and "Transform" in clock.how:
+            keep(read_run(layout).uri("RadiographExampleGen", "manifest"), layout.splits)
     if latest_run(layout) == before:
         return None
     seconds = {**clock.seconds, "total": time.monotonic() - started}

@@ -21,12 +21,14 @@ class Platform:
         serving: folder or URI with a folder a model name, in it one a pushed version.
         metadata: the store, which is asked for earlier runs; None where it can't be.
         history: folder or URI that says what was pushed, where no store can be asked.
+        splits: folder that keeps the split of spans from run to run; None where nothing does.
     """
 
     root: str
     serving: str
     metadata: metadata_store_pb2.ConnectionConfig | None = None
     history: str | None = None
+    splits: str | None = None
 
     def serving_of(self, name: str) -> str:
         """The folder of one model's versions."""
@@ -44,4 +46,5 @@ def local_platform(config: PipelineConfig) -> Platform:
         root=str(layout.artifacts),
         serving=str(layout.serving),
         metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(layout.metadata)),
+        splits=str(layout.splits),
     )

@@ -69,6 +69,7 @@ def _sources_of(run: RunOutputs, names: list[str]) -> ReportSources:
         schema=run.uri("CuratedSchemaGen", "schema"),
         previous_statistics=uri_if_any("PreviousStatistics", "statistics"),
         audit=uri_if_any("ShortcutAudit", "audit"),
+        span_drift=uri_if_any("SpanDrift", "drift"),
     )
 
 

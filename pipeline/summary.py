@@ -23,6 +23,7 @@ from components.evaluation_results import (
 from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
 from components.radiograph_example_gen.manifest import read_summary
 from components.shortcut_audit.report import AUDIT_FILE, read_audit
+from components.span_drift.artifact import DRIFT_FILE
 from models.intervals import wilson95
 from pipeline.config import PipelineConfig
 from pipeline.layout import PIPELINE_NAME, OutputLayout
@@ -125,6 +126,7 @@ def summarize(
             "deviations": manifest["deviations"],
             "digest": manifest["digest"],
             "manifest": manifest_folder,
+            **_spans(manifest, outputs),
         },
         "audit": _audit(outputs),
         "models": {
@@ -145,6 +147,14 @@ def _audit(outputs: RunOutputs) -> dict[str, Any] | None:
     content = read_audit(audit.uri)
     kept = {key: content[key] for key in ("passed", "failures", "findings")}
     return {**kept, "report": os.path.join(audit.uri, AUDIT_FILE)}
+
+
+def _spans(manifest: Mapping[str, Any], outputs: RunOutputs) -> dict[str, Any]:
+    """The spans, and how far the last is from the one before; nothing where there are none."""
+    drift = outputs.get("SpanDrift", "drift")
+    if drift is None:
+        return {}
+    return {"spans": manifest["spans"], "drift": _read_json(drift.uri, DRIFT_FILE)}
 
 
 def _per_split(per_class: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
@@ -222,7 +232,15 @@ def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str,
     return {
         "training": _read_json(run.uri, contract.TRAINING_FILE),
         "tuned": search_summary(store, best) if best else None,
+        **({"continued": _continued(run.uri)} if config.continues else {}),
     }
+
+
+def _continued(run_uri: str) -> dict[str, Any] | None:
+    """From which model a training started, or why it didn't; None where there was none."""
+    if not tf.io.gfile.exists(os.path.join(run_uri, contract.CONTINUED_FILE)):
+        return None
+    return _read_json(run_uri, contract.CONTINUED_FILE)
 
 
 def _validation(name: str, outputs: RunOutputs) -> dict[str, Any]:

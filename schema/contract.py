@@ -96,6 +96,7 @@ FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor byte
 BACKBONE_WEIGHTS_FILE: Final = "backbone.weights.h5"
 HISTORY_FILE: Final = "history.json"  # metric name -> value per epoch
 TRAINING_FILE: Final = "training.json"  # the TrainingParams that were used
+CONTINUED_FILE: Final = "continued.json"  # from which model it started, where there was one
 VALIDATION_FILE: Final = "validation.json"  # accuracy, loss, total, confusion, …
 PREDICTIONS_FILE: Final = "validation_predictions.json"  # see models/predictions.py
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import ml_metadata as mlmd
 import tensorflow as tf
+from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx.dsl.io import fileio
 from tfx.utils import path_utils
 
 from components.baseline_resolver.lineage import upstream_artifacts
+from components.continued_trainer.executor import PREVIOUS_MODEL, PREVIOUS_RUN
 from components.radiograph_example_gen.artifact import SplitManifest
 from components.radiograph_example_gen.manifest import Entry, read_manifest, read_summary
 from schema import contract
+
+# Gone, cut short, or written by another version of this program.
+_UNREADABLE: Final = (tf.errors.OpError, KeyError, TypeError, ValueError)
+_CONTINUED_FROM: Final = frozenset({PREVIOUS_MODEL, PREVIOUS_RUN})
 
 
 class NotComparableError(Exception):
@@ -53,6 +60,8 @@ class TrainingData:
 def training_data(store: mlmd.MetadataStore, model: types.Artifact) -> TrainingData:
     """Finds the split behind a model, by its lineage.
 
+    What a model was continued from is part of what it has seen.
+
     Args:
         store: with the events of all runs.
         model: any model of this pipeline.
@@ -60,11 +69,44 @@ def training_data(store: mlmd.MetadataStore, model: types.Artifact) -> TrainingD
     Raises:
         NotComparableError: no manifest, several, or one that can't be read.
     """
+    own = training_data_from(own_manifest(store, model).uri)
     manifests = upstream_artifacts(store, model.id, SplitManifest.TYPE_NAME)
+    seen = [training_data_from(manifest.uri).seen for manifest in manifests]
+    return replace(
+        own,
+        seen=Images(
+            frozenset().union(*(images.hashes for images in seen)),
+            frozenset().union(*(images.patients for images in seen)),
+        ),
+    )
+
+
+def own_manifest(store: mlmd.MetadataStore, model: types.Artifact) -> metadata_store_pb2.Artifact:
+    """The split that a model was trained on itself, whatever it was continued from.
+
+    Raises:
+        NotComparableError: no manifest, or several.
+    """
+    manifests = upstream_artifacts(store, model.id, SplitManifest.TYPE_NAME, _CONTINUED_FROM)
     if len(manifests) != 1:
         count = len(manifests) or "no"
         raise NotComparableError(f"its lineage leads to {count} split manifests instead of one")
-    return training_data_from(manifests[0].uri)
+    return manifests[0]
+
+
+def digest_of(uri: str) -> str:
+    """Says which images are in which split (see `Summary.digest`).
+
+    Args:
+        uri: of the SplitManifest artifact.
+
+    Raises:
+        NotComparableError: it can't be read.
+    """
+    try:
+        return str(read_summary(uri)["digest"])
+    except _UNREADABLE as error:
+        raise NotComparableError(f"its split manifest in {uri} can't be read") from error
 
 
 def training_data_from(uri: str) -> TrainingData:
@@ -79,8 +121,7 @@ def training_data_from(uri: str) -> TrainingData:
     try:
         entries = read_manifest(uri)
         classes = tuple(str(name) for name in read_summary(uri)["classes"])
-    # Gone, cut short, or written by another version of this program.
-    except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise NotComparableError(f"its split manifest in {uri} can't be read") from error
     return TrainingData(
         classes,

@@ -57,11 +57,7 @@ class LatestOtherBlessedStrategy(resolver.ResolverStrategy):
         """
         candidates = input_dict.get(CANDIDATE, [])
         candidate_ids = {artifact.id for artifact in candidates}
-        blessings = {
-            artifact.get_int_custom_property(_CURRENT_MODEL_ID): artifact
-            for artifact in input_dict.get(BLESSING, [])
-            if artifact.get_int_custom_property(_BLESSED) == 1
-        }
+        blessings = blessings_by_model(input_dict.get(BLESSING, []))
         others = [
             artifact
             for artifact in input_dict.get(MODEL, [])
@@ -73,6 +69,15 @@ class LatestOtherBlessedStrategy(resolver.ResolverStrategy):
             MODEL: [latest] if latest else [],
             BLESSING: [blessings[latest.id]] if latest else [],
         }
+
+
+def blessings_by_model(blessings: Iterable[types.Artifact]) -> dict[int, types.Artifact]:
+    """Id of each blessed model -> its blessing."""
+    return {
+        artifact.get_int_custom_property(_CURRENT_MODEL_ID): artifact
+        for artifact in blessings
+        if artifact.get_int_custom_property(_BLESSED) == 1
+    }
 
 
 def _latest_comparable(

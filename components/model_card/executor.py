@@ -42,7 +42,6 @@ class Executor(base_executor.BaseExecutor):
         from components.radiograph_example_gen.manifest import read_summary
 
         run = artifact_utils.get_single_uri(input_dict[RUN])
-        training = os.path.join(run, contract.TRAINING_FILE)
         blessing = artifact_utils.get_single_instance(input_dict[BLESSING])
         card = gather(
             Origin(
@@ -55,8 +54,7 @@ class Executor(base_executor.BaseExecutor):
             Evidence(
                 weights=_property(input_dict, PRETRAINED, "weights"),
                 weights_sha256=_property(input_dict, PRETRAINED, "weights_sha256"),
-                # A combination isn't trained.
-                training=_read_json(training) if fileio.exists(training) else None,
+                training=_training(run),
                 validation=_read_json(os.path.join(run, contract.VALIDATION_FILE)),
                 manifest=read_summary(artifact_utils.get_single_uri(input_dict[MANIFEST])),
                 evaluation_uri=artifact_utils.get_single_uri(input_dict[EVALUATION]),
@@ -71,6 +69,21 @@ class Executor(base_executor.BaseExecutor):
             (contract.MODEL_CARD_DATA_FILE, to_json(card)),
         ):
             io_utils.write_string_file(os.path.join(folder, name), text)
+
+
+def _training(run: str) -> dict[str, Any] | None:
+    """The recipe, and which model it started from, if any; a combination isn't trained."""
+    recipe = os.path.join(run, contract.TRAINING_FILE)
+    if not fileio.exists(recipe):
+        return None
+    note = os.path.join(run, contract.CONTINUED_FILE)
+    found = _read_json(note) if fileio.exists(note) else {}
+    if not found.get("continued"):
+        return _read_json(recipe)
+    # <execution>/Format-Serving: a path of this machine says nothing to who reads the card.
+    execution = os.path.basename(os.path.dirname(found["model"]))
+    said = f"an earlier model (execution {execution}), so it has learnt from that one's images, too"
+    return _read_json(recipe) | {"continued_from": said}
 
 
 def _served(inputs: Artifacts) -> bool | None:

@@ -21,8 +21,10 @@ from components.radiograph_example_gen.settings import (
     DEFAULT_EVAL_FRACTION,
     DEFAULT_TEST_FRACTION,
     ClassSpec,
+    SpanFolder,
     limits_to_json,
     parse_settings,
+    spans_to_json,
     to_json,
 )
 
@@ -39,6 +41,8 @@ class RadiographExampleGenSpec(ComponentSpec):
         "test_fraction": ExecutionParameter(type=str),
         "eval_fraction": ExecutionParameter(type=str),
         "columns": ExecutionParameter(type=str, optional=True),
+        "spans": ExecutionParameter(type=str, optional=True),
+        "splits_dir": ExecutionParameter(type=str, optional=True),
         "code_digest": ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, ChannelParameter] = {}
@@ -70,6 +74,8 @@ class RadiographExampleGen(BaseBeamComponent):
         test_fraction: str = DEFAULT_TEST_FRACTION,
         eval_fraction: str = DEFAULT_EVAL_FRACTION,
         columns: Sequence[str] = (),
+        spans: Sequence[SpanFolder] = (),
+        splits_dir: str | None = None,
         code_digest: str | None = None,
     ) -> None:
         """Serialize the settings and check them.
@@ -87,6 +93,10 @@ class RadiographExampleGen(BaseBeamComponent):
             eval_fraction: decimal string, share of the rest that is validated on.
             columns: of the metadata, beyond the contract's, that become features
                 (`contract.COLUMN_PREFIX`); upper and lower case don't matter.
+            spans: folders below `data_dir` with the class folders, in the order of their
+                numbers; none where `data_dir` itself has them.
+            splits_dir: local folder that keeps, from run to run, which split each image of a
+                span was given; without it the spans' folders alone say so.
             code_digest: anything that changes with the code; it is part of the cache
                 key and otherwise unused.
 
@@ -104,6 +114,8 @@ class RadiographExampleGen(BaseBeamComponent):
             "test_fraction": str(test_fraction),
             "eval_fraction": str(eval_fraction),
             "columns": to_json(list(columns)),
+            "spans": spans_to_json(spans),
+            "splits_dir": splits_dir,
             "code_digest": code_digest,
         }
         parse_settings(properties)

@@ -28,6 +28,7 @@ class Kind(str, Enum):
     METADATA = "metadata"
     ROW_WITHOUT_IMAGE = "metadata row without image"
     DOWN_SAMPLED = "down-sampled"
+    PATIENT = "patient in two splits"
 
 
 @dataclass(frozen=True, order=True)

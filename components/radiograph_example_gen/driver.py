@@ -9,9 +9,8 @@ from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 
-from components.radiograph_example_gen.discovery import discover, find_metadata
 from components.radiograph_example_gen.fingerprint import fingerprint_folder
-from components.radiograph_example_gen.metadata import read_metadata_file
+from components.radiograph_example_gen.listing import list_folder
 from components.radiograph_example_gen.settings import INPUT_FINGERPRINT, parse_settings
 
 
@@ -32,10 +31,11 @@ class RadiographDriver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         """
         properties = dict(execution_info.exec_properties)
         settings = parse_settings(properties)
-        found = discover(settings.data_dir, settings.classes)
-        table = find_metadata(settings.data_dir, settings.metadata_csv)
-        content = None if table is None else read_metadata_file(table)
-        properties[INPUT_FINGERPRINT] = fingerprint_folder(settings.data_dir, found, content)
+        listing = list_folder(settings)
+        found = listing.found
+        properties[INPUT_FINGERPRINT] = fingerprint_folder(
+            settings.data_dir, found, listing.metadata
+        )
         logging.info(
             "%d images in %s, fingerprint %s",
             len(found.candidates),

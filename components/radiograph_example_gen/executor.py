@@ -22,6 +22,7 @@ from components.radiograph_example_gen.artifact import SplitManifest  # noqa: F4
 from components.radiograph_example_gen.discovery import Candidate, Discovery
 from components.radiograph_example_gen.fingerprint import fingerprint
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
+from components.radiograph_example_gen.kept_splits import read_kept, write_kept
 from components.radiograph_example_gen.manifest import write_manifest
 from components.radiograph_example_gen.selection import Decision, decide, look, sift, summarize
 from components.radiograph_example_gen.settings import (
@@ -31,6 +32,7 @@ from components.radiograph_example_gen.settings import (
     parse_settings,
     to_json,
 )
+from components.radiograph_example_gen.span_facts import write_span_facts
 from components.radiograph_example_gen.writing import Shard, make_record, plan_shards, write_shard
 from schema import contract
 from schema.errors import InputError
@@ -108,7 +110,7 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         files = ((item.path, item.size, item.sha256) for item in inspections)
         if expected and fingerprint(files, folder.found, folder.metadata) != expected:
             raise InputError(f"{_CHANGED}: start it again when nothing writes to it.")
-        return decide(settings, sift(settings, folder, inspections))
+        return decide(settings, sift(settings, folder, inspections), read_kept(settings))
 
     def _inspect(self, settings: Settings, found: Discovery, scratch: str) -> list[Inspection]:
         elements = [(candidate.path, candidate.class_name) for candidate in found.candidates]
@@ -176,6 +178,11 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
 def _write_manifest(settings: Settings, decision: Decision, manifest: types.Artifact) -> None:
     summary = summarize(settings, decision)
     write_manifest(manifest.uri, decision.entries(), decision.left_out, summary)
+    if decision.merged:
+        last_two = [span.number for span in settings.spans][-2:]
+        facts = [(number, decision.merged.used(number)) for number in last_two]
+        write_span_facts(manifest.uri, facts)
+        write_kept(manifest.uri, settings, decision.merged.split.kept)
     manifest.set_string_custom_property("counts", to_json(summary.counts))
     manifest.set_string_custom_property("digest", summary.digest)
     manifest.set_int_custom_property("duplicates_dropped", summary.duplicates_dropped)

@@ -4,6 +4,7 @@
   sorted by class (in label order) and file. `patient` is empty where unknown.
 - `left_out.csv`: path, kind, reason; see `discovery.Kind`.
 - `summary.json`: see `Summary`.
+- where the images came in spans, `span_facts.csv` and `splits/`: see `span_facts`, `kept_splits`.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Summary:
         licences: class → licence → chosen images, likewise.
         deviations: counts that could not be met, with the reason.
         digest: sha256 over the sorted (sha256, class, split), so independent of names.
+        spans: of each span `number`, `folder`, whether it is `taken`, and `images`, split →
+            images; without spans there is no such key.
     """
 
     classes: tuple[str, ...]
@@ -75,6 +78,7 @@ class Summary:
     sources: dict[str, dict[str, int]]
     licences: dict[str, dict[str, int]]
     deviations: tuple[dict[str, Any], ...] = field(default=())
+    spans: tuple[dict[str, Any], ...] = field(default=())
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -94,6 +98,8 @@ class Summary:
         }
         bad = self.left_out.get(Kind.BAD.value, 0)
         content = {**asdict(self), "split_totals": totals, "bad": bad}
+        if not self.spans:
+            del content["spans"]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -111,8 +117,8 @@ def write_manifest(
     rows = sorted(entries, key=lambda entry: (order[entry.class_name], entry.file))
     manifest = [(row.file, row.class_name, row.patient, row.sha256, row.split) for row in rows]
     rest = [(item.path, item.kind.value, item.reason) for item in sorted(left_out)]
-    _write(f"{uri}/{MANIFEST_FILE}", _to_csv(_MANIFEST_COLUMNS, manifest))
-    _write(f"{uri}/{LEFT_OUT_FILE}", _to_csv(_LEFT_OUT_COLUMNS, rest))
+    write_csv(uri, MANIFEST_FILE, _MANIFEST_COLUMNS, manifest)
+    write_csv(uri, LEFT_OUT_FILE, _LEFT_OUT_COLUMNS, rest)
     _write(f"{uri}/{contract.SUMMARY_FILE}", summary.to_json())
 
 
@@ -122,7 +128,7 @@ def read_manifest(uri: str) -> list[Entry]:
     Raises:
         tf.errors.NotFoundError: there is none.
     """
-    return [Entry(*row) for row in _read_csv(uri, MANIFEST_FILE)]
+    return [Entry(*row) for row in read_csv(uri, MANIFEST_FILE)]
 
 
 def read_left_out(uri: str) -> list[LeftOut]:
@@ -131,7 +137,7 @@ def read_left_out(uri: str) -> list[LeftOut]:
     Raises:
         tf.errors.NotFoundError: there is none.
     """
-    rows = _read_csv(uri, LEFT_OUT_FILE)
+    rows = read_csv(uri, LEFT_OUT_FILE)
     return [LeftOut(path, Kind(kind), reason) for path, kind, reason in rows]
 
 
@@ -147,15 +153,21 @@ def read_summary(uri: str) -> dict[str, Any]:
     return content
 
 
-def _to_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def write_csv(uri: str, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes a file of cells into the folder `uri`, local or remote."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    return buffer.getvalue()
+    _write(f"{uri}/{name}", buffer.getvalue())
 
 
-def _read_csv(uri: str, name: str) -> list[list[str]]:
+def read_csv(uri: str, name: str) -> list[list[str]]:
+    """The rows of such a file, without its header.
+
+    Raises:
+        tf.errors.NotFoundError: there is none.
+    """
     text = _read(f"{uri}/{name}")
     return list(csv.reader(io.StringIO(text, newline="")))[1:]
 

@@ -7,8 +7,9 @@ once, and decides once a seed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from absl import logging
 
@@ -18,24 +19,14 @@ from components.radiograph_example_gen.cleaning import (
     check_bad_fraction,
     clean,
 )
-from components.radiograph_example_gen.discovery import (
-    Discovery,
-    Kind,
-    LeftOut,
-    discover,
-    find_metadata,
-)
+from components.radiograph_example_gen.discovery import Discovery, Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
+from components.radiograph_example_gen.listing import list_folder, match
 from components.radiograph_example_gen.manifest import Entry, Summary, digest
-from components.radiograph_example_gen.metadata import (
-    SOURCE_COLUMN,
-    Matched,
-    Row,
-    match_rows,
-    parse_metadata,
-    read_metadata_file,
-)
-from components.radiograph_example_gen.settings import Settings
+from components.radiograph_example_gen.metadata import SOURCE_COLUMN, Matched, Row
+from components.radiograph_example_gen.settings import Settings, SpanFolder
+from components.radiograph_example_gen.span_selection import Merged, merge_spans, split_result
+from components.radiograph_example_gen.span_split import Kept
 from components.radiograph_example_gen.split import (
     UNUSED,
     SplitImage,
@@ -64,11 +55,19 @@ class Folder:
 
 @dataclass(frozen=True)
 class Usable:
-    """The images that any split may use; the same for every seed."""
+    """The images that any split may use; the same for every seed.
+
+    Attributes:
+        found: the images' names.
+        cleaned: what is usable; where there are spans, `decide` puts it together.
+        left_out: what is not.
+        by_span: what is usable of each span, by itself.
+    """
 
     found: Discovery
     cleaned: Cleaned
     left_out: tuple[LeftOut, ...]
+    by_span: tuple[tuple[SpanFolder, Cleaned], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,14 @@ class Decision:
         split: which of them is where.
         left_out: what is not used, down-sampled images included.
         seed: of the split.
+        merged: all spans; None where there are none.
     """
 
     usable: Usable
     split: SplitResult
     left_out: tuple[LeftOut, ...]
     seed: int
+    merged: Merged | None = None
 
     def chosen(self, split: str) -> list[CleanImage]:
         """Images of a split in their seeded order."""
@@ -118,10 +119,8 @@ def look(settings: Settings) -> Folder:
     Raises:
         InputError: the data folder or its metadata are at fault.
     """
-    found = discover(settings.data_dir, settings.classes)
-    table = find_metadata(settings.data_dir, settings.metadata_csv)
-    content = None if table is None else read_metadata_file(table)
-    return Folder(found, content, _match(settings, found, content, str(table)))
+    listing = list_folder(settings)
+    return Folder(listing.found, listing.metadata, match(settings, listing))
 
 
 def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) -> Usable:
@@ -136,18 +135,32 @@ def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) 
         InputError: too many images are bad.
     """
     found = folder.found
-    cleaned = clean(inspections, folder.matched.by_path, settings.classes)
+    by_span = tuple(_clean_spans(settings, folder, inspections))
+    if by_span:
+        # A span's copies are found when it is known what came before it.
+        rejected = (item for span, part in by_span if span.taken for item in part.left_out)
+        copies = sum(part.duplicates_dropped for span, part in by_span if span.taken)
+        cleaned = Cleaned((), tuple(rejected), copies)
+    else:
+        cleaned = clean(inspections, folder.matched.by_path, settings.classes)
     left_out = (*found.left_out, *folder.matched.left_out, *cleaned.left_out)
     check_bad_fraction(left_out, sum(found.found.values()), settings.limits)
-    return Usable(found, cleaned, left_out)
+    return Usable(found, cleaned, left_out, by_span)
 
 
-def decide(settings: Settings, usable: Usable) -> Decision:
+def decide(settings: Settings, usable: Usable, known: Mapping[str, Kept] | None = None) -> Decision:
     """Splits the usable images with the settings' seed.
+
+    Args:
+        settings: of the node.
+        usable: what `sift` returned.
+        known: what images of spans were given by earlier runs.
 
     Raises:
         InputError: a class has too few images, or too few patients, for three splits.
     """
+    if usable.by_span:
+        return _decide_spans(settings, usable, known or {})
     split = split_images(
         [
             SplitImage(image.inspection.sha256, image.inspection.class_name, image.group)
@@ -158,10 +171,41 @@ def decide(settings: Settings, usable: Usable) -> Decision:
         settings.test_fraction,
         settings.eval_fraction,
     )
+    _log(split)
+    reason = f"not among the {split.per_class} drawn of its class"
+    left_out = (*usable.left_out, *_down_sampled(usable.cleaned, split, reason))
+    return Decision(usable, split, left_out, settings.seed)
+
+
+def _decide_spans(settings: Settings, usable: Usable, known: Mapping[str, Kept]) -> Decision:
+    merged = merge_spans(settings, usable.by_span, known)
+    split = split_result(settings, merged)
+    _log(split)
+    taken = [
+        image
+        for span in settings.spans
+        if span.taken
+        for image in merged.images[span.number]
+        if image.inspection.sha256 in split.assignment
+    ]
+    copies = usable.cleaned.duplicates_dropped + merged.duplicates_dropped
+    cleaned = Cleaned(tuple(taken), (), copies)
+    reason = "not among those drawn of its class in its span"
+    left_out = (*usable.left_out, *merged.left_out, *_down_sampled(cleaned, split, reason))
+    return Decision(replace(usable, cleaned=cleaned), split, left_out, settings.seed, merged)
+
+
+def _log(split: SplitResult) -> None:
     for deviation in split.deviations:
         logging.warning("Split: %s", deviation)
-    left_out = (*usable.left_out, *_down_sampled(usable.cleaned, split))
-    return Decision(usable, split, left_out, settings.seed)
+
+
+def _clean_spans(
+    settings: Settings, folder: Folder, inspections: Sequence[Inspection]
+) -> Iterator[tuple[SpanFolder, Cleaned]]:
+    for span in settings.spans:
+        own = [item for item in inspections if item.path.startswith(f"{span.folder}/")]
+        yield span, clean(own, folder.matched.by_path, settings.classes)
 
 
 def summarize(settings: Settings, decision: Decision) -> Summary:
@@ -195,7 +239,20 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
         sources=_counted(settings, chosen, _source_of),
         licences=_counted(settings, chosen, _licence_of),
         deviations=tuple(asdict(item) for item in decision.split.deviations),
+        spans=tuple(_span_counts(settings, decision.merged)) if decision.merged else (),
     )
+
+
+def _span_counts(settings: Settings, merged: Merged) -> Iterator[dict[str, Any]]:
+    assignment = merged.split.assignment()
+    for span in settings.spans:
+        counts = Counter(assignment[image.inspection.sha256] for image in merged.used(span.number))
+        yield {
+            "number": span.number,
+            "folder": span.folder,
+            "taken": span.taken,
+            "images": {name: counts[name] for name in contract.SPLITS},
+        }
 
 
 def _counted(
@@ -219,18 +276,7 @@ def _licence_of(row: Row | None) -> str:
     return row.licence if row else contract.UNKNOWN
 
 
-def _match(settings: Settings, found: Discovery, content: bytes | None, name: str) -> Matched:
-    if content is None:
-        return Matched({}, ())
-    table = parse_metadata(content, name, settings.columns)
-    paths = [candidate.path for candidate in found.candidates]
-    paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
-    matched = match_rows(table.rows, paths, name)
-    return Matched(matched.by_path, (*matched.left_out, *table.problems))
-
-
-def _down_sampled(cleaned: Cleaned, split: SplitResult) -> list[LeftOut]:
-    reason = f"not among the {split.per_class} drawn of its class"
+def _down_sampled(cleaned: Cleaned, split: SplitResult, reason: str) -> list[LeftOut]:
     return [
         LeftOut(image.inspection.path, Kind.DOWN_SAMPLED, reason)
         for image in cleaned.images

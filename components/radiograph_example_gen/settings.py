@@ -55,8 +55,31 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class SpanFolder:
+    """Where the images of one span are.
+
+    Attributes:
+        number: of the span.
+        folder: that holds its class folders, relative to the data folder, "/" separated; the
+            paths of its images start with it.
+        metadata_csv: path of its metadata; None reads metadata.csv in the folder if it is there.
+        taken: whether its images are used; those of the others only say who has which place.
+    """
+
+    number: int
+    folder: str
+    metadata_csv: str | None = None
+    taken: bool = True
+
+
+@dataclass(frozen=True)
 class Settings:
-    """Everything the driver and the executor need to know."""
+    """Everything the driver and the executor need to know.
+
+    Attributes:
+        spans: in the order of their numbers; none where `data_dir` itself has the class folders.
+        splits_dir: folder that keeps which place earlier runs gave; None where nothing does.
+    """
 
     data_dir: str
     metadata_csv: str | None
@@ -66,6 +89,8 @@ class Settings:
     test_fraction: Fraction
     eval_fraction: Fraction
     columns: tuple[str, ...] = ()
+    spans: tuple[SpanFolder, ...] = ()
+    splits_dir: str | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -107,7 +132,27 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
         test_fraction=test_fraction,
         eval_fraction=eval_fraction,
         columns=_parse_columns(_load("columns", properties.get("columns") or "[]")),
+        spans=_parse_spans(_load("spans", properties.get("spans") or "[]")),
+        splits_dir=properties.get("splits_dir") or None,
     )
+
+
+def spans_to_json(spans: Sequence[SpanFolder]) -> str | None:
+    """Serialize; None where there are none, so that a plain folder's cache key has no such part."""
+    return to_json([asdict(span) for span in spans]) if spans else None
+
+
+def _parse_spans(raw: object) -> tuple[SpanFolder, ...]:
+    try:
+        spans = tuple(SpanFolder(**entry) for entry in raw)  # type: ignore[attr-defined]
+    except TypeError as error:
+        raise InputError(f"spans must be a list of SpanFolder's fields: {error}.") from error
+    numbers = [span.number for span in spans]
+    if numbers != sorted(set(numbers)):
+        raise InputError(f"spans: the numbers {numbers} must rise.")
+    if spans and not any(span.taken for span in spans):
+        raise InputError("spans: at least one must be taken.")
+    return spans
 
 
 def _load(name: str, text: object) -> Any:

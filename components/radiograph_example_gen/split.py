@@ -120,11 +120,43 @@ def split_images(
     wanted = split_counts(n, test_fraction, eval_fraction)
     if min(wanted.values()) < 1:
         _raise_too_few(ranked, wanted)
-    chosen = {name: sorted(ranked[name], key=lambda entry: entry[0])[:n] for name in classes}
-    groups, members, alone = _group(chosen, classes)
+    chosen = {
+        name: [image for _, image in sorted(ranked[name], key=lambda entry: entry[0])[:n]]
+        for name in classes
+    }
     targets = np.array([[wanted[name] for name in contract.SPLITS]] * len(classes))
+    placed, note = place(chosen, targets, seed, budget)
+    assignment = {image.sha256: UNUSED for image in images} | placed
+    counts = _count(assignment, chosen)
+    deviations = tuple(
+        Deviation(name, split, wanted[split], counts[name][split], note)
+        for name in classes
+        for split in contract.SPLITS
+        if counts[name][split] != wanted[split]
+    )
+    check_no_empty(counts)
+    return SplitResult(assignment, n, counts, deviations)
+
+
+def place(
+    chosen: Mapping[str, Sequence[SplitImage]], targets: IntArray, seed: int, budget: int
+) -> tuple[dict[str, str], str]:
+    """Puts each image into a split, images of one group into the same.
+
+    Args:
+        chosen: class → its images, in the order of their ranks.
+        targets: int [classes, 3], wanted images a class and split, `contract.SPLITS` order; of
+            a class, together at least as many as `chosen` has.
+        seed: of ranks and draws.
+        budget: see `packing.pack`.
+
+    Returns:
+        sha256 → split, of all that were chosen; and why targets may be missed, or "".
+    """
+    classes = list(chosen)
+    groups, members, alone = _group(chosen, seed)
     packing = pack(groups, targets, seed, budget)
-    assignment = {image.sha256: UNUSED for image in images}
+    assignment: dict[str, str] = {}
     for rank, index in packing.placement.items():
         assignment.update(dict.fromkeys(members[rank], contract.SPLITS[index]))
     for row, name in enumerate(classes):
@@ -132,15 +164,7 @@ def split_images(
         for group in groups:
             used[packing.placement[group.rank]] += group.counts[row]
         assignment.update(_fill(alone[name], np.maximum(targets[row] - used, 0)))
-    counts = _count(assignment, chosen)
-    deviations = tuple(
-        Deviation(name, split, wanted[split], counts[name][split], packing.note)
-        for name in classes
-        for split in contract.SPLITS
-        if counts[name][split] != wanted[split]
-    )
-    _check_no_empty(counts)
-    return SplitResult(assignment, n, counts, deviations)
+    return assignment, packing.note
 
 
 def shared_between_splits(
@@ -161,12 +185,16 @@ def shared_between_splits(
 
 
 def _group(
-    chosen: Mapping[str, Sequence[tuple[str, SplitImage]]], classes: Sequence[str]
+    chosen: Mapping[str, Sequence[SplitImage]], seed: int
 ) -> tuple[list[Group], dict[str, list[str]], dict[str, list[str]]]:
     by_group: dict[str, list[tuple[str, SplitImage]]] = defaultdict(list)
-    alone: dict[str, list[str]] = {name: [] for name in classes}
-    for name in classes:
-        for rank, image in chosen[name]:
+    alone: dict[str, list[str]] = {name: [] for name in chosen}
+    ranks = {
+        image.sha256: rank_of(image.sha256, seed) for images in chosen.values() for image in images
+    }
+    for images in chosen.values():
+        for image in images:
+            rank = ranks[image.sha256]
             by_group[image.group or f"alone:{rank}"].append((rank, image))
     groups = []
     members = {}
@@ -176,10 +204,9 @@ def _group(
             continue
         smallest = min(rank for rank, _ in entries)
         names = [image.class_name for _, image in entries]
-        groups.append(Group(smallest, tuple(names.count(name) for name in classes)))
+        groups.append(Group(smallest, tuple(names.count(name) for name in chosen)))
         members[smallest] = [image.sha256 for _, image in entries]
-    ranks = {image.sha256: rank for entries in chosen.values() for rank, image in entries}
-    return groups, members, {name: sorted(alone[name], key=ranks.__getitem__) for name in classes}
+    return groups, members, {name: sorted(alone[name], key=ranks.__getitem__) for name in chosen}
 
 
 def _fill(ordered: Sequence[str], missing: IntArray) -> dict[str, str]:
@@ -193,11 +220,11 @@ def _fill(ordered: Sequence[str], missing: IntArray) -> dict[str, str]:
 
 
 def _count(
-    assignment: Mapping[str, str], chosen: Mapping[str, Sequence[tuple[str, SplitImage]]]
+    assignment: Mapping[str, str], chosen: Mapping[str, Sequence[SplitImage]]
 ) -> dict[str, dict[str, int]]:
     counts = {name: dict.fromkeys(contract.SPLITS, 0) for name in chosen}
-    for name, entries in chosen.items():
-        for _, image in entries:
+    for name, images in chosen.items():
+        for image in images:
             counts[name][assignment[image.sha256]] += 1
     return counts
 
@@ -211,7 +238,8 @@ def _raise_too_few(ranked: Mapping[str, Sequence[object]], wanted: Mapping[str, 
     )
 
 
-def _check_no_empty(counts: Mapping[str, Mapping[str, int]]) -> None:
+def check_no_empty(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Raises InputError where a class (outer key) has no image in a split (inner key)."""
     for name, row in counts.items():
         for split, count in row.items():
             if count < 1:

@@ -23,6 +23,7 @@ from components.report.executor import (
     REPORT,
     RUN,
     SCHEMA,
+    SPAN_DRIFT,
     STATISTICS,
     Executor,
     input_key,
@@ -112,6 +113,7 @@ class Report(base_component.BaseComponent):
         schema: channel.BaseChannel,
         previous_statistics: channel.BaseChannel | None = None,
         audit: channel.BaseChannel | None = None,
+        span_drift: channel.BaseChannel | None = None,
         versions: str,
         code_digest: str,
     ) -> None:
@@ -127,6 +129,7 @@ class Report(base_component.BaseComponent):
             previous_statistics: StatisticsGen's of an earlier run with other images; the
                 channel may be empty.
             audit: ShortcutAudit's `audit`.
+            span_drift: SpanDrift's `drift`.
             versions: of the packages that compute it, as one text.
             code_digest: of the code that computes it.
         """
@@ -141,6 +144,8 @@ class Report(base_component.BaseComponent):
             inputs[PREVIOUS_STATISTICS] = previous_statistics
         if audit is not None:
             inputs[AUDIT] = audit
+        if span_drift is not None:
+            inputs[SPAN_DRIFT] = span_drift
         super().__init__(
             spec=_spec_for(inputs, frozenset({PREVIOUS_STATISTICS}))(
                 **inputs,

@@ -73,6 +73,9 @@ def gather(sources: ReportSources) -> Content:
         "errors": errors(answers, facts, classes),
         "data": data,
         "drift": drift(sources.statistics, sources.schema, sources.previous_statistics),
+        "span_drift": (
+            _read_json(sources.span_drift, "drift.json") if sources.span_drift else None
+        ),
         "audit": _read_json(sources.audit, "audit.json") if sources.audit else None,
     }
     content = Content(numbers, answers, facts)

@@ -35,11 +35,11 @@ def drift(
     schema = tfdv.load_schema_text(f"{schema_uri}/schema.pbtxt")
     train = _statistics(statistics_uri, contract.SPLIT_TRAIN)
     found: dict[str, list[dict[str, Any]] | None] = {
-        split: _distances(_statistics(statistics_uri, split), train, schema)
+        split: distances(_statistics(statistics_uri, split), train, schema)
         for split in (contract.SPLIT_EVAL, contract.SPLIT_TEST)
     }
     found["previous"] = (
-        _distances(train, _statistics(previous_uri, contract.SPLIT_TRAIN), schema)
+        distances(train, _statistics(previous_uri, contract.SPLIT_TRAIN), schema)
         if previous_uri
         else None
     )
@@ -50,11 +50,22 @@ def _statistics(uri: str, split: str) -> statistics_pb2.DatasetFeatureStatistics
     return tfdv.load_stats_binary(f"{uri}/Split-{split}/FeatureStats.pb")
 
 
-def _distances(
+def distances(
     now: statistics_pb2.DatasetFeatureStatisticsList,
     before: statistics_pb2.DatasetFeatureStatisticsList,
     schema: schema_pb2.Schema,
 ) -> list[dict[str, Any]]:
+    """How far two sets of images are apart.
+
+    Args:
+        now: their statistics.
+        before: those of the others.
+        schema: names the features, and which of them are texts.
+
+    Returns:
+        Rows: `feature`, `measure` (TFDV's name), `value` (0..1), `noticeable`; the furthest
+        apart first.
+    """
     compared = schema_pb2.Schema()
     compared.CopyFrom(schema)
     names = {feature: name for name, feature in _FEATURES.items()}

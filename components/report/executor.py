@@ -25,6 +25,7 @@ STATISTICS: Final = "statistics"
 SCHEMA: Final = "schema"
 PREVIOUS_STATISTICS: Final = "previous_statistics"
 AUDIT: Final = "audit"
+SPAN_DRIFT: Final = "span_drift"
 REPORT: Final = "report"
 NAMES: Final = "names"
 
@@ -84,6 +85,7 @@ def sources_of(artifacts: dict[str, list[types.Artifact]], names: list[str]) -> 
         schema=uri(SCHEMA),
         previous_statistics=uri_if_any(PREVIOUS_STATISTICS),
         audit=uri_if_any(AUDIT),
+        span_drift=uri_if_any(SPAN_DRIFT),
     )
 
 

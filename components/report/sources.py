@@ -51,6 +51,7 @@ class ReportSources:
         schema: the curated `schema`.
         previous_statistics: of the last run with other images; None in a first run.
         audit: ShortcutAudit's `audit`; None where there is none.
+        span_drift: SpanDrift's `drift`; None where the images came in no spans.
     """
 
     models: tuple[ModelSources, ...]
@@ -61,6 +62,7 @@ class ReportSources:
     schema: str
     previous_statistics: str | None = None
     audit: str | None = None
+    span_drift: str | None = None
 
     def model(self, name: str) -> ModelSources:
         """One of the models.

@@ -16,6 +16,7 @@ from models.backbones import get_backbone
 from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
 from models.weights import RANDOM, WeightsSource, find_weights, missing_weights_error
 from pipeline.config import FeaturizerConfig, PipelineConfig
+from pipeline.data_config import SPAN
 from pipeline.engine_resolution import ResolvedEngine
 from pipeline.kubeflow import names
 from pipeline.kubeflow.edits import EDITS, takes
@@ -82,6 +83,16 @@ def _check(config: PipelineConfig) -> None:
     problems = []
     if config.kubeflow.data is None:
         problems.append("kubeflow.data: say where the steps find the images (--data)")
+    if config.data.in_spans or SPAN in (config.kubeflow.data or ""):
+        problems.append(
+            f"data.dir: which folders {SPAN} stands for is looked up when `cxr run` starts, and a "
+            "compiled pipeline looks for nothing; compile for a folder without it, such as that "
+            "of one span, or train on this machine"
+        )
+    elif config.continues:
+        problems.append(
+            f"continue_training: {_NO_METADATA}, so none finds an earlier model; leave it out"
+        )
     if config.tuning.mode == "reuse":
         problems.append(
             f"tuning.mode: {_NO_METADATA}, so none finds an earlier search's result; search, or "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tfx import v1 as tfx
 
+from components.continued_trainer import ContinuedTrainer
 from components.featurizer import Featurizer
 from components.pretrained_backbone import PretrainedBackbone
+from components.previous_model import LatestModelOnOtherImagesStrategy
 from components.radiograph_example_gen import RadiographExampleGen
 from models.backbones import get_backbone
 from models.hyperparameters import TrainingParams, taps_of_either_head
@@ -60,7 +63,9 @@ def backbone_branch(
         ),
     ).with_id(f"Featurizer.{name}")
     tuning = _tuning(name, config, params, featurizer, backbone)
-    trainer = tfx.components.Trainer(
+    previous = _previous(name, config, example_gen, platform)
+    trainer = _trainer(
+        previous,
         run_fn="models.trainer.run_fn",
         examples=featurizer.outputs["features"],
         transform_graph=transform.outputs["transform_graph"],
@@ -81,7 +86,44 @@ def backbone_branch(
     behind, judged = verdict_branch(
         name, config, example_gen, trainer, platform, audit, backbone.outputs["model"]
     )
-    return [backbone, featurizer, *tuning, trainer, *behind], judged
+    return [backbone, featurizer, *tuning, *previous, trainer, *behind], judged
+
+
+def _previous(
+    name: str, config: PipelineConfig, example_gen: RadiographExampleGen, platform: Platform
+) -> list[tfx.dsl.components.BaseNode]:
+    """The node that finds the model to start from, where training goes on from one."""
+    if not config.continues or platform.metadata is None:
+        return []
+    # Channels without a run: every run's artifacts of these two nodes.
+    found = {
+        "model": (tfx.types.standard_artifacts.Model, f"Trainer.{name}"),
+        "model_run": (tfx.types.standard_artifacts.ModelRun, f"Trainer.{name}"),
+        "model_blessing": (tfx.types.standard_artifacts.ModelBlessing, f"Evaluator.{name}"),
+    }
+    resolver = tfx.dsl.Resolver(
+        strategy_class=LatestModelOnOtherImagesStrategy,
+        manifest=example_gen.outputs["manifest"],
+        **{
+            key: tfx.dsl.Channel(type=kind, producer_component_id=node)
+            for key, (kind, node) in found.items()
+        },
+    )
+    return [resolver.with_id(f"Previous.{name}")]
+
+
+def _trainer(
+    previous: Sequence[tfx.dsl.components.BaseNode], **arguments: Any
+) -> tfx.dsl.components.BaseNode:
+    """TFX's own, or where an earlier model is looked for, one that starts from it."""
+    if not previous:
+        return tfx.components.Trainer(**arguments)
+    (resolver,) = previous
+    return ContinuedTrainer(
+        previous_model=resolver.outputs["model"],
+        previous_run=resolver.outputs["model_run"],
+        **arguments,
+    )
 
 
 def _cached(

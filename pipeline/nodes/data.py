@@ -5,16 +5,32 @@ from __future__ import annotations
 import tensorflow_data_validation as tfdv
 
 from components.radiograph_example_gen import RadiographExampleGen
+from components.span_drift import SpanDrift
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
+from pipeline.data_config import SPAN
+from pipeline.nodes.sources import SPAN_DRIFT_CODE
+from pipeline.platforms import Platform
+from pipeline.spans_resolution import ResolvedSpans
 from schema import contract
+from schema.errors import InputError
 
 
-def build_example_gen(config: PipelineConfig) -> RadiographExampleGen:
+def build_example_gen(
+    config: PipelineConfig, platform: Platform, spans: ResolvedSpans | None
+) -> RadiographExampleGen:
+    """The first node.
+
+    Raises:
+        InputError: `data.dir` has `{SPAN}`, and nobody looked which spans there are.
+    """
     data = config.data
+    if data.in_spans and spans is None:
+        raise InputError(f"data.dir: {SPAN} stands for folders that nobody has looked for.")
+    shared = data.metadata if SPAN not in str(data.metadata) else None
     return RadiographExampleGen(
-        data_dir=str(data.dir.resolve()),
-        metadata_csv=str(data.metadata.resolve()) if data.metadata else None,
+        data_dir=str(spans.root if spans else data.dir.resolve()),
+        metadata_csv=str(shared.resolve()) if shared else None,
         classes=[{"name": c.name, "folders": c.folders} for c in data.classes],
         seed=config.seed,
         limits={
@@ -25,7 +41,20 @@ def build_example_gen(config: PipelineConfig) -> RadiographExampleGen:
         test_fraction=str(data.test_fraction),
         eval_fraction=str(data.eval_fraction),
         columns=data.slice_columns or (),
+        spans=spans.folders if spans else (),
+        splits_dir=platform.splits if spans else None,
         code_digest=code_digest("components/radiograph_example_gen", "schema/contract.py"),
+    )
+
+
+def build_span_drift(config: PipelineConfig, example_gen: RadiographExampleGen) -> SpanDrift | None:
+    """The node that compares the last two spans, where there are spans."""
+    if not config.data.in_spans:
+        return None
+    return SpanDrift(
+        manifest=example_gen.outputs["manifest"],
+        max_drift=config.data.max_drift,
+        code_digest=code_digest(*SPAN_DRIFT_CODE),
     )
 
 

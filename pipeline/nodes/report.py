@@ -14,6 +14,7 @@ from components.radiograph_example_gen import RadiographExampleGen
 from components.report import Report
 from components.report.component import Reported
 from components.shortcut_audit import ShortcutAudit
+from components.span_drift import SpanDrift
 from components.versions import versions
 from pipeline.code_digest import code_digest
 from pipeline.nodes.sources import REPORT_CODE
@@ -29,6 +30,7 @@ def build_report(
     schema: CuratedSchemaGen,
     audit: ShortcutAudit | None,
     platform: Platform,
+    span_drift: SpanDrift | None = None,
 ) -> list[tfx.dsl.components.BaseNode]:
     """The node that writes the report of all models, and the one that finds older statistics."""
     previous = _previous_statistics(statistics_gen) if platform.metadata else None
@@ -50,6 +52,7 @@ def build_report(
         schema=schema.outputs["schema"],
         previous_statistics=previous.outputs["statistics"] if previous else None,
         audit=audit.outputs["audit"] if audit else None,
+        span_drift=span_drift.outputs["drift"] if span_drift else None,
         versions=json.dumps(versions()),
         code_digest=code_digest(*REPORT_CODE),
     )

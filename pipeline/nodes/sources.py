@@ -56,3 +56,11 @@ AUDIT_CODE: Final = (
     "models/intervals.py",
     "schema/contract.py",
 )
+SPAN_DRIFT_CODE: Final = (
+    "components/radiograph_example_gen/manifest.py",
+    "components/radiograph_example_gen/span_facts.py",
+    "components/report/drift.py",
+    "components/report/images.py",
+    "components/span_drift",
+    "schema/contract.py",
+)

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config import PipelineConfig, check_inputs
+from pipeline.data_config import SPAN
 from pipeline.engine_resolution import resolve_engine
 from pipeline.runtime import make_folder, prepare_environment, scratch_below
 from pipeline.weights_resolution import resolve_weights
@@ -84,6 +85,11 @@ def open_experiment(
         InputError: bad input, or an output folder that can't be written to.
     """
     check_inputs(config)
+    if config.data.in_spans:
+        raise InputError(
+            f"data.dir: a study splits the images anew for every seed, and those of {SPAN} keep "
+            "their split; give a folder without it, such as that of one span."
+        )
     if config.tuning.mode != "off":
         raise InputError(
             "tuning.mode: a study compares recipes over seeds and searches for none; give "

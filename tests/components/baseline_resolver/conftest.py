@@ -85,12 +85,23 @@ class Lineage:
         (stored.id,) = self.store.put_artifacts([stored])
         stored.uri = str(self.root / type_name / str(stored.id))
         self.store.put_artifacts([stored])
-        artifact = standard_artifacts.Model() if type_name == "Model" else stored
+        known = {"Model": standard_artifacts.Model, "ModelRun": standard_artifacts.ModelRun}
+        artifact = known[type_name]() if type_name in known else stored
         artifact.id, artifact.uri = stored.id, stored.uri
         return artifact
 
-    def execution(self, inputs: Sequence[Any], outputs: Sequence[Any], *, kind: str = "") -> None:
-        """An execution with its events; they are of another kind with `kind="INTERNAL_"`."""
+    def execution(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        *,
+        kind: str = "",
+        keys: Mapping[int, str] | None = None,
+    ) -> None:
+        """An execution with its events; they are of another kind with `kind="INTERNAL_"`.
+
+        `keys`: artifact's id → its input key, where that matters.
+        """
         type_id = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="Node"))
         execution = metadata_store_pb2.Execution(type_id=type_id)
         (number,) = self.store.put_executions([execution])
@@ -99,6 +110,13 @@ class Lineage:
                 execution_id=number,
                 artifact_id=artifact.id,
                 type=metadata_store_pb2.Event.Type.Value(kind + direction),
+                path=metadata_store_pb2.Event.Path(
+                    steps=[
+                        metadata_store_pb2.Event.Path.Step(key=key)
+                        for key in [(keys or {}).get(artifact.id)]
+                        if key
+                    ]
+                ),
             )
             for direction, artifacts in (("INPUT", inputs), ("OUTPUT", outputs))
             for artifact in artifacts
@@ -111,14 +129,20 @@ class Lineage:
         self.execution([], [examples, manifest])
         return examples, manifest
 
-    def train(self, *examples: Any) -> Any:
-        """Transform, Featurizer and Trainer; returns the model, as a resolver gets it."""
+    def train(self, *examples: Any, start: Any = None) -> Any:
+        """Transform, Featurizer and Trainer; returns the model, as a resolver gets it.
+
+        `start`: the model that training goes on from. Beside the model lies its `ModelRun`.
+        """
         transformed, features = self.artifact("Examples"), self.artifact("Examples")
         weights, model = self.artifact("Model"), self.artifact("Model")
         self.execution([], [weights])
         self.execution(examples, [transformed])
         self.execution([transformed, weights], [features])
-        self.execution([features, weights], [model])
+        before = [] if start is None else [start]
+        keys = {each.id: "previous_model" for each in before}
+        run = self.artifact("ModelRun")
+        self.execution([features, weights, *before], [model, run], keys=keys)
         _write_model(Path(model.uri))
         return model
 

@@ -162,6 +162,26 @@ def test_more_images_are_no_obstacle_where_the_old_ones_keep_their_splits(
     assert baseline(lineage.model(more), model) == model.id
 
 
+def test_spans_that_keep_their_split_are_comparable_whatever_the_window(
+    lineage: Any, baseline: Choose
+) -> None:
+    first = lineage.train(lineage.split(SPLIT)[0])
+    later = {split: [f"new {split} of n{split}"] for split in SPLIT}
+    assert baseline(lineage.train(lineage.split(later)[0], start=first), first) == first.id
+
+
+def test_a_model_has_seen_what_it_was_continued_from_has_seen(
+    lineage: Any, baseline: Choose, warnings: list[str]
+) -> None:
+    first = lineage.model({"train": ["d"], "eval": ["e"], "test": ["a"]})
+    other = {"train": ["x"], "eval": ["y"], "test": ["z"]}
+    continued = lineage.train(lineage.split(other)[0], start=first)
+    unrelated = lineage.model(other)
+    assert baseline(lineage.model(SPLIT), unrelated) == unrelated.id
+    assert baseline(lineage.model(SPLIT), continued) is None
+    assert "2 of the 2 test images" in warnings[0]
+
+
 @pytest.mark.parametrize("classes", [("well", "ill"), ("ill", "well", "both"), ("ill",)])
 def test_other_classes_or_another_order(
     lineage: Any, baseline: Choose, warnings: list[str], classes: tuple[str, ...]

@@ -149,7 +149,7 @@ WriteCard = Callable[..., Written]
 
 @pytest.fixture
 def write_card(evaluation: Path, tmp_path: Path) -> WriteCard:
-    """(training, validation, weights, served, summary) -> the card that the executor writes."""
+    """(training, validation, weights …) -> the card that the executor writes of them."""
     calls = 0
 
     def artifact(kind: type[Any], name: str, **properties: int | str) -> Any:
@@ -169,6 +169,7 @@ def write_card(evaluation: Path, tmp_path: Path) -> WriteCard:
         validation: dict[str, Any] | None = None,
         weights: dict[str, str] | None = None,
         served: bool | None = None,
+        continued: dict[str, Any] | None = None,
         **summary: Any,
     ) -> Written:
         nonlocal calls
@@ -177,6 +178,8 @@ def write_card(evaluation: Path, tmp_path: Path) -> WriteCard:
         Path(run.uri, contract.VALIDATION_FILE).write_text(json.dumps(validation or VALIDATION))
         if training is not None:
             Path(run.uri, contract.TRAINING_FILE).write_text(json.dumps(training))
+        if continued is not None:
+            Path(run.uri, contract.CONTINUED_FILE).write_text(json.dumps(continued))
         manifest = artifact(SplitManifest, "manifest")
         write_manifest(manifest.uri, [], [], replace(SUMMARY, **summary))
         judged = standard_artifacts.ModelEvaluation()

@@ -331,3 +331,19 @@ def test_an_item_of_a_list_goes_by_its_number() -> None:
 )
 def test_values_as_text(value: Any, shown: str) -> None:
     assert as_text(value) == shown
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_card_says_that_training_went_on_from_an_earlier_model(
+    fits: bool, write_card: WriteCard
+) -> None:
+    note = {"model": "/out/Trainer.vgg16/model/17/Format-Serving", "continued": fits}
+    written = write_card(training=TRAINING, weights=WEIGHTS, continued=note)
+    plain = write_card(training=TRAINING, weights=WEIGHTS)
+    if fits:
+        said = "an earlier model (execution 17), so it has learnt from that one's images, too"
+        assert written.data["recipe"]["training"]["continued_from"] == said
+        assert "| continued_from | an earlier model (execution 17)" in written.page
+        assert "/out/" not in written.page
+    else:
+        assert written == plain
