@@ -263,7 +263,6 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
     external = values.get("environment_type") == "EXTERNAL"
     if engine == "dataflow":
         return (
-            "apache-beam[gcp] in this environment (the lock leaves Dataflow's client out)",
             "credentials: gcloud auth application-default login, or a service account",
             "images and output on a file share that the workers' image mounts (Filestore): "
             "ExampleGen reads data.dir as files, not from a bucket",

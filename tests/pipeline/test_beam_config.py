@@ -164,5 +164,12 @@ def test_the_dry_run_refuses_what_a_run_would() -> None:
         assert isinstance(done.exception, InputError)
 
 
+@pytest.mark.parametrize("command", [["run"], ["kubeflow", "compile"]])
+def test_both_commands_take_beam(tmp_path: Path, command: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--data", str(tmp_path), "--beam", "flink"])
+    assert isinstance(done.exception, InputError)
+    assert "beam: 'flink' names no host" in str(done.exception)
+
+
 def test_engines_are_taken_as_they_are() -> None:
     assert check_beam("multi") == "multi"
