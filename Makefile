@@ -29,7 +29,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-long lint format bench-ingest bench-featurizer bench-memory bench-recipes bench-serving bench-training conformance lock soak clean
+.PHONY: help setup run study test test-long lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-training conformance lock soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,12 @@ bench-featurizer: setup ## time the backbones' forward pass: DATA=folder WEIGHTS
 
 bench-memory: setup ## peak memory up to Transform for growing numbers of images
 	$(BIN)/python -m benchmarks.memory $(ARGS)
+
+bench-beam: setup ## ExampleGen and Transform on Beam in one process and in several
+	$(BIN)/python -m benchmarks.beam $(ARGS)
+
+bench-scale: setup ## cost up to Featurizer for 300 to 10,000 images: WEIGHTS=folder, or random ones
+	$(BIN)/python -m benchmarks.scale $(GIVEN_OUTPUT) $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
 bench-recipes: setup ## recipes side by side, over several seeds: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.recipes --data "$$DATA" $(GIVEN_OUTPUT) \

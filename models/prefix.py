@@ -9,6 +9,7 @@ import numpy as np
 
 from models.backbones import Scaling
 from models.boundary import load_frozen
+from models.devices import find_gpus, select
 from models.engines import TENSORFLOW, EngineName, load_engine
 
 
@@ -33,6 +34,7 @@ class Prefix:
 
     Attributes:
         engine: name of what runs it, which needn't be what was asked for.
+        batch_scale: it may take this many times the images at once that a CPU would.
     """
 
     def __init__(self, job: Job) -> None:
@@ -41,6 +43,7 @@ class Prefix:
         self._specs = frozen.features
         self._engine = load_engine(job.engine, frozen.prefix, list(frozen.features))
         self.engine = self._engine.name
+        self.batch_scale = select(find_gpus()).batch_scale if self.engine == TENSORFLOW else 1
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Featurizes batches of uint8 [n, 256, 256, 1], in order, several in flight.

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.beam_command import beam as beam_command
 from pipeline.kubeflow.cli import kubeflow_app
 from pipeline.overrides import comma_separated, without_none
 from pipeline.runs.cli import runs_app
@@ -74,6 +75,9 @@ def run(
     tuned: Annotated[
         bool, typer.Option("--tuned", help="Train by what an earlier --tune in OUTPUT found.")
     ] = False,
+    beam: Annotated[
+        str | None, typer.Option(help="Where Beam runs (see cxr beam --help) [default: direct].")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file with any field of the configuration.")
     ] = None,
@@ -96,6 +100,7 @@ def run(
             "seed": seed,
             "gate": without_none({"min_accuracy": min_accuracy}),
             "tuning": _tuning_mode(tune=tune, tuned=tuned),
+            "beam": beam,
         }
     )
     settings = load_config(config, preset=preset, overrides=overrides)
@@ -217,6 +222,7 @@ def phantoms(
 
 app.add_typer(runs_app, name="runs")
 app.add_typer(kubeflow_app, name="kubeflow")
+app.command()(beam_command)
 app.command()(predict)
 app.command()(serve)
 app.command()(export_openvino)

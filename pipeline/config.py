@@ -25,6 +25,7 @@ from typing_extensions import Self
 from models.backbones import BACKBONES, get_backbone
 from models.hyperparameters import TrainingParams
 from pipeline.audit_config import AuditConfig
+from pipeline.beam_config import YAML_SUFFIXES, check_beam
 from pipeline.data_config import SPAN, DataConfig
 from pipeline.gate_config import GateConfig
 from pipeline.kubeflow_config import KubeflowConfig
@@ -100,7 +101,9 @@ class PipelineConfig(Strict):
         infra_validation: whether and how it must have been served before it is pushed.
         kubeflow: what a run on Kubeflow needs on top.
         schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
-        beam_args: Beam's own pipeline options.
+        beam: where the Beam nodes run: an engine (`pipeline.beam_config.ENGINES`), or the path
+            of a YAML mapping of Beam's pipeline options.
+        beam_args: further pipeline options, as `--name=value`; they win.
         enable_cache: reuse what an earlier run in `output` computed from the same inputs.
     """
 
@@ -124,8 +127,14 @@ class PipelineConfig(Strict):
     infra_validation: InfraValidationConfig = InfraValidationConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
     schema_dir: Path | None = None
-    beam_args: tuple[str, ...] = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
+    beam: str = "direct"
+    beam_args: tuple[str, ...] = ()
     enable_cache: bool = True
+
+    @field_validator("beam")
+    @classmethod
+    def _check_beam(cls, beam: str) -> str:
+        return check_beam(beam)
 
     @field_validator("beam_args")
     @classmethod
@@ -267,6 +276,8 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     for key in ("output", "weights_dir", "schema_dir"):
         if isinstance(values.get(key), str):
             anchored[key] = folder / Path(values[key]).expanduser()
+    if str(values.get("beam", "")).endswith(YAML_SUFFIXES):
+        anchored["beam"] = str(folder / Path(values["beam"]).expanduser())
     if isinstance(values.get("data"), Mapping):
         data = dict(values["data"])
         for key in ("dir", "metadata"):

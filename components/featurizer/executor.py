@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.utils.shared import Shared
 from tfx import types
@@ -18,6 +19,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.featurizer.spilling import Segment, Spill, read_segments
 from models import feature_records
 from models.prefix import Job, Prefix
 from models.preprocessing import decode_transformed
@@ -28,11 +30,14 @@ from schema import contract
 # Of transformed records: 65 KB of pixels each, so about 500 images a shard.
 _SHARD_BYTES = 32 << 20
 # Images decoded at once, and through TensorFlow's network: beyond 8 nothing is gained on a
-# CPU. (OpenVINO takes them one by one.)
+# CPU. (OpenVINO takes them one by one.) A GPU takes more (`Prefix.batch_scale`). It isn't
+# set by the clock, on which TensorFlow's last digits would then depend.
 _BATCH = 8
-_SHA256_PREFIX = 8
 # Namespace of the counters by which the workers tell what ran the prefix.
 _METRICS = "featurizer.engine"
+# Namespace and name of the counter of how often a worker loaded the prefix.
+_LOADS = "featurizer.prefix"
+_LOADED = "loaded"
 
 
 class _Image(NamedTuple):
@@ -70,35 +75,49 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         training_views = json.loads(exec_properties["views"])
         shared = Shared()
-        with self._make_beam_pipeline() as pipeline:
-            for split in artifact_utils.decode_split_names(examples.split_names):
-                views = training_views if split == contract.SPLIT_TRAIN else [VIEW_IDENTITY]
-                source = artifact_utils.get_split_uri([examples], split)
-                target = artifact_utils.get_split_uri([features], split)
-                tf.io.gfile.makedirs(target)
-                _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
-                    source, target, views, job, shared
-                )
+        spilled = os.path.join(features.uri, "_spilled")
+        tf.io.gfile.makedirs(spilled)
+        try:
+            with self._make_beam_pipeline() as pipeline:
+                for split in artifact_utils.decode_split_names(examples.split_names):
+                    views = training_views if split == contract.SPLIT_TRAIN else [VIEW_IDENTITY]
+                    source = artifact_utils.get_split_uri([examples], split)
+                    target = artifact_utils.get_split_uri([features], split)
+                    tf.io.gfile.makedirs(target)
+                    _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
+                        source, target, spilled, views, job, shared
+                    )
+        finally:
+            tf.io.gfile.rmtree(spilled)
         features.set_string_custom_property("engine", _engines_used(pipeline.result))
+        logging.info("%s was loaded %d times", job.backbone, loads(pipeline.result))
 
 
 class FeaturizeSplit(beam.PTransform):
     """Transformed TFRecords of one split -> feature TFRecords."""
 
     def __init__(
-        self, source: str, target: str, views: Sequence[str], job: Job, shared: Shared
+        self,
+        source: str,
+        target: str,
+        spilled: str,
+        views: Sequence[str],
+        job: Job,
+        shared: Shared,
     ) -> None:
         """Keeps what the workers need.
 
         Args:
             source: folder of the split's transformed records.
             target: folder of the split's features.
+            spilled: folder for the records while they are dealt to shards.
             views: names of the views to write of each image.
             job: the prefix.
             shared: handle under which a worker keeps one prefix for all splits.
         """
         super().__init__()
         self._source = source
+        self._spilled = spilled
         self._write = _WriteShard(target, tuple(views), job, shared)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
@@ -110,8 +129,7 @@ class FeaturizeSplit(beam.PTransform):
         return (
             pipeline
             | "Read" >> beam.io.ReadFromTFRecord(pattern)
-            | "Parse" >> beam.Map(_parse)
-            | "Deal" >> beam.Map(lambda i: (int(i.sha256[:_SHA256_PREFIX], 16) % shards, i))
+            | "Deal" >> beam.ParDo(Spill(self._spilled, shards))
             | "Gather" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(self._write)
         )
@@ -130,14 +148,21 @@ class _WriteShard(beam.DoFn):
 
     def setup(self) -> None:
         """Loads the prefix, once a worker process."""
-        tag = json.dumps(self._job)
-        self._prefix = self._shared.acquire(lambda: Prefix(self._job), tag=tag)
+        self._loads = 0
+        self._prefix = self._shared.acquire(self._load, tag=json.dumps(self._job))
 
-    def process(self, shard: tuple[int, Iterable[_Image]]) -> Iterator[int]:
+    def _load(self) -> Prefix:
+        self._loads += 1
+        return Prefix(self._job)
+
+    def process(self, shard: tuple[int, Iterable[Segment]]) -> Iterator[int]:
         """Writes to a temporary name first, so that a retried bundle does no harm."""
         Metrics.counter(_METRICS, self._prefix.engine).inc()
-        index, members = shard
-        images = sorted(members, key=lambda image: image.sha256)
+        # Beam takes no counts in `setup`.
+        Metrics.counter(_LOADS, _LOADED).inc(self._loads)
+        self._loads = 0
+        index, segments = shard
+        images = sorted(map(_parse, read_segments(segments)), key=lambda image: image.sha256)
         path = os.path.join(self._target, f"features-{index:05d}-of-{self.shards:05d}")
         # Beside the split's folder, where no reader takes a dead worker's rest for records.
         unfinished = f"{self._target}.{index:05d}.{uuid.uuid4().hex}.unfinished"
@@ -151,7 +176,8 @@ class _WriteShard(beam.DoFn):
         yield written
 
     def _write(self, path: str, images: Sequence[_Image]) -> int:
-        batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+        size = _BATCH * self._prefix.batch_scale
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
         keys = [(batch, view) for batch in batches for view in self._views]
         written = 0
         with tf.io.TFRecordWriter(path) as writer:
@@ -177,6 +203,12 @@ def _engines_used(result: Any) -> str:
     """Names of the engines that the workers counted shards for; "none" without images."""
     counters = result.metrics().query(MetricsFilter().with_namespace(_METRICS))["counters"]
     return ", ".join(sorted({counter.key.metric.name for counter in counters})) or "none"
+
+
+def loads(result: Any) -> int:
+    """How often the workers together loaded the prefix."""
+    wanted = MetricsFilter().with_namespace(_LOADS).with_name(_LOADED)
+    return sum(counter.committed for counter in result.metrics().query(wanted)["counters"])
 
 
 def _parse(record: bytes) -> _Image:

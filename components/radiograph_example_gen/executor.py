@@ -160,10 +160,17 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         self, elements: Sequence[Any], function: beam.DoFn, scratch: str, name: str
     ) -> list[str]:
         prefix = f"{scratch}/{name}"
+        # In a file: what `Create` holds is part of the job's graph, and runners elsewhere
+        # refuse graphs of some megabytes.
+        todo = f"{scratch}/to_{name}.jsonl"
+        with tf.io.gfile.GFile(todo, "w") as file:
+            for element in elements:
+                file.write(json.dumps(element) + "\n")
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Create" >> beam.Create(elements)
+                | "Read" >> beam.io.ReadFromText(todo)
+                | "Parse" >> beam.Map(json.loads)
                 | "Spread" >> beam.Reshuffle()
                 | "Apply" >> beam.ParDo(function)
                 | "Keep" >> beam.io.WriteToText(prefix)

@@ -55,6 +55,9 @@ def compile_command(
     tune: Annotated[
         bool, typer.Option("--tune", help="Search for a better recipe before training.")
     ] = False,
+    beam: Annotated[
+        str | None, typer.Option(help="Where Beam runs (see cxr beam --help) [default: direct].")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file with any field of the configuration.")
     ] = None,
@@ -84,6 +87,7 @@ def compile_command(
             "seed": seed,
             "gate": without_none({"min_accuracy": min_accuracy}),
             "tuning": {"mode": "search"} if tune else {},
+            "beam": beam,
         }
     )
     settings = load_config(config, preset=preset, overrides=overrides)

@@ -11,6 +11,7 @@ PREPROCESSING_CODE: Final = ("models/preprocessing.py", "schema/contract.py")
 BACKBONE_CODE: Final = ("models/backbones.py", "schema/contract.py")
 FEATURE_CODE: Final = (
     "models/boundary.py",
+    "models/devices.py",
     "models/engines.py",
     "models/openvino_runtime.py",
     "models/feature_records.py",

@@ -9,21 +9,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import ml_metadata as mlmd
 import numpy as np
 import pytest
 import tensorflow as tf
+from apache_beam.utils.shared import Shared
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 
-from components.featurizer import Featurizer, executor
+from components.featurizer import Featurizer, executor, spilling
 from components.pretrained_backbone import PretrainedBackbone
 from models import engines, prefix
 from models.backbones import build_network, get_backbone
 from models.boundary import load_frozen, load_network
+from models.devices import Gpu
 from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
+from pipeline.beam_config import plan_beam
 from schema import contract
 
 CLASSES = (b"COVID-19", b"Normal", b"Viral Pneumonia")
@@ -141,6 +145,12 @@ def _files(root: Path) -> dict[str, bytes]:
     }
 
 
+def _leftovers(root: Path) -> list[str]:
+    """What no reader should find: neither a dead worker's rest nor dealt records."""
+    names = [path.name for path in root.iterdir()]
+    return [n for n in names if not n.startswith("Split-") or "unfinished" in n]
+
+
 def _read(root: Path, split: str) -> Iterator[Any]:
     files = sorted(map(str, (root / f"Split-{split}").iterdir()))
     for record in tf.data.TFRecordDataset(files).as_numpy_iterator():
@@ -209,7 +219,7 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
     assert _by_key(root, "train").keys() == _keys(SPLITS["train"], "identity", "mirror")
     for split in ("eval", "test"):
         assert _by_key(root, split).keys() == _keys(SPLITS[split], "identity")
-    assert not [name for name in _files(root) if "unfinished" in name]
+    assert _leftovers(root) == []
 
 
 @pytest.mark.parametrize("engine", [OPENVINO_F32, TENSORFLOW])
@@ -355,7 +365,7 @@ def test_no_image_is_lost(featurize: Run, sizes: tuple[int, ...], shard_bytes: i
     for split, numbers in splits.items():
         views = ("identity", "mirror") if split == contract.SPLIT_TRAIN else ("identity",)
         assert _by_key(root, split).keys() == _keys(numbers, *views)
-    assert not [name for name in _files(root) if "unfinished" in name]
+    assert _leftovers(root) == []
 
 
 def test_the_prefix_is_loaded_once(featurize: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,6 +379,67 @@ def test_the_prefix_is_loaded_once(featurize: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
     assert len(_files(featurize(SPLITS, boundary="head"))) > len(SPLITS)
     assert len(loaded) == 1
+
+
+def test_records_that_are_dealt_in_many_portions_give_the_same_files(
+    featurize: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
+    wanted = _files(featurize(SPLITS, boundary="head"))
+    monkeypatch.setattr(spilling, "_HELD_BYTES", FEW_IMAGES)
+    assert _files(featurize(SPLITS, boundary="head")) == wanted
+
+
+def test_a_gpu_takes_larger_batches(featurize: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    decode = executor.decode_transformed
+
+    def noted(images: tf.Tensor) -> tf.Tensor:
+        sizes.append(len(images))
+        return decode(images)
+
+    monkeypatch.setattr(executor, "decode_transformed", noted)
+    monkeypatch.setattr(prefix, "find_gpus", lambda: (Gpu("GPU:0", (9, 0)),))
+    featurize({"eval": range(20)}, boundary="head", engine=TENSORFLOW, ran=TENSORFLOW)
+    assert sizes == [20]
+    # OpenVINO computes on the CPU.
+    featurize({"eval": range(20)}, boundary="head", engine=OPENVINO_F32, ran=OPENVINO_F32)
+    assert sizes == [20, 8, 8, 4]
+
+
+@pytest.mark.slow
+def test_each_worker_process_loads_the_prefix_once_and_computes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of VGG16, since the tiny backbone is in no other process's table."""
+    monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
+    row = get_backbone("vgg16")
+    weights = tmp_path / "backbone"
+    weights.mkdir()
+    build_network(row).save_weights(weights / contract.BACKBONE_WEIGHTS_FILE)
+    job = prefix.Job("vgg16", None, ("head",), str(weights), row.head_taps, OPENVINO_F32)
+    _write(tmp_path / "examples", {"eval": range(10)})
+    files, loaded = {}, {}
+    for way in ("direct", "multi:2"):
+        target, spilled = tmp_path / way / "features", tmp_path / way / "spilled"
+        target.mkdir(parents=True)
+        spilled.mkdir()
+        pipeline = beam.Pipeline(argv=[o.argument for o in plan_beam(way).options[1:]])
+        _ = pipeline | executor.FeaturizeSplit(
+            str(tmp_path / "examples" / "Split-eval"),
+            str(target),
+            str(spilled),
+            ["identity"],
+            job,
+            Shared(),
+        )
+        result = pipeline.run()
+        result.wait_until_finish()
+        files[way], loaded[way] = _files(target), executor.loads(result)
+    assert len(files["direct"]) > 2, "no more shards than workers show nothing"
+    assert files["multi:2"] == files["direct"]
+    assert loaded["direct"] == 1
+    assert 1 <= loaded["multi:2"] <= 2
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")

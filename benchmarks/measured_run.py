@@ -1,0 +1,166 @@
+"""The beginning of the DAG in a fresh process: seconds and peak memory of each node.
+
+Linux only: peaks are read from /proc.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.progress import How
+from pipeline.runtime import logs_to, prepare_environment, scratch_below
+
+_PROC: Final = Path("/proc")
+# "5" sets the peak (VmHWM) back to what is in use now: proc(5).
+_RESET_PEAK: Final = "5"
+_INTERVAL: Final = 0.1  # seconds
+# Beam's workers hold more; what holds less is a compiler or a shell.
+_WORKER_MIB: Final = 100
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a node took.
+
+    Attributes:
+        seconds: wall clock.
+        peak_mib: resident memory of the largest process, this one or a worker, at its peak.
+        workers: processes beside this one, at most.
+    """
+
+    seconds: float
+    peak_mib: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run to measure.
+
+    Attributes:
+        data: folder of images.
+        output: new folder; all that the run writes.
+        to_node: the last one, with those before it.
+        beam: as in the configuration.
+        backbone: name in the table.
+        weights_dir: folder of its weights; random ones where None.
+    """
+
+    data: Path
+    output: Path
+    to_node: str
+    beam: str = "direct"
+    backbone: str = "vgg16"
+    weights_dir: Path | None = None
+
+
+class _Observer:
+    """Listens to the runner, and looks at the workers while a node runs."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, Spent] = {}
+        self._peaks: dict[int, int] = {}
+        self._lock = threading.Lock()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def warn(self, sentence: str) -> None:
+        """Random weights are all the same here."""
+
+    def node_started(self, node: str) -> None:
+        """Starts the peaks anew."""
+        (_PROC / "self" / "clear_refs").write_text(_RESET_PEAK)
+        with self._lock:
+            self._peaks.clear()
+
+    def node_finished(self, node: str, seconds: float, how: How) -> None:
+        """Reads the peaks."""
+        with self._lock:
+            workers = dict(self._peaks)
+        largest = max([_peak_mib(os.getpid()), *workers.values()])
+        self.spent[node] = Spent(seconds, largest, len(workers))
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_INTERVAL)
+            found = {pid: _peak_mib(pid) for pid in _descendants(os.getpid())}
+            with self._lock:
+                for pid, peak in found.items():
+                    if peak > _WORKER_MIB:
+                        self._peaks[pid] = max(peak, self._peaks.get(pid, 0))
+
+
+def _peak_mib(pid: int) -> int:
+    """0 where the process is gone."""
+    try:
+        lines = (_PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        tasks = list((_PROC / str(pid) / "task").iterdir())
+        children = [int(c) for task in tasks for c in (task / "children").read_text().split()]
+    except OSError:
+        return []
+    return [*children, *(below for child in children for below in _descendants(child))]
+
+
+def measure(wanted: Wanted) -> dict[str, Spent]:
+    """Runs in a process of its own, since one never tells how much it would have needed less.
+
+    Returns:
+        Node -> what it took, in the order of execution.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as fresh:
+        return fresh.submit(_measure, wanted).result()
+
+
+def _measure(wanted: Wanted) -> dict[str, Spent]:
+    log = wanted.output / "log"
+    with logs_to(log, verbose=False), scratch_below(wanted.output):
+        return _run(wanted)
+
+
+def _run(wanted: Wanted) -> dict[str, Spent]:
+    """The DAG as `create_pipeline` builds it, up to one of its nodes."""
+    prepare_environment()
+    from tfx import v1 as tfx
+    from tfx.orchestration.pipeline import RunOptions
+
+    from models.weights import RANDOM, WeightsSource
+    from pipeline.config import load_config
+    from pipeline.dag import create_pipeline
+    from pipeline.engine_resolution import resolve_engine
+    from pipeline.local_runner import run_observed
+    from pipeline.progress import NodeClock
+    from pipeline.weights_resolution import resolve_weights
+
+    overrides: dict[str, Any] = {
+        "data": {"dir": wanted.data},
+        "output": wanted.output,
+        "backbones": [wanted.backbone],
+        "beam": wanted.beam,
+    }
+    if wanted.weights_dir:
+        overrides |= {"weights_dir": wanted.weights_dir, "allow_random_weights": False}
+    config = load_config(preset="demo", overrides=overrides)
+    observer = _Observer()
+    weights = {wanted.backbone: WeightsSource(RANDOM)}
+    if wanted.weights_dir:
+        weights = resolve_weights(config, observer.warn)
+    engine = resolve_engine(config.featurizer, observer.warn)
+    pipeline = create_pipeline(config, weights, engine)
+    options = RunOptions(to_nodes=[wanted.to_node])
+    runner = tfx.orchestration.LocalDagRunner()
+    run_observed(lambda: runner.run(pipeline, run_options=options), NodeClock(observer))
+    return observer.spent
