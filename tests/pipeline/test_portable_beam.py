@@ -66,6 +66,7 @@ def _summary(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_every_beam_node_through_a_job_service_gives_the_same_digests(tmp_path: Path) -> None:
     network = _own_network()
