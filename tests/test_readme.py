@@ -15,6 +15,10 @@ RUN_BY = {
     "make setup": (".ci/run", "make setup"),
     # The flags, by the configuration that they come to; the run itself by .ci/run.
     ".venv/bin/cxr run --data DIR": ("tests/pipeline/test_cli.py", "--min-accuracy"),
+    ".venv/bin/cxr run --data '/data/span-{SPAN}'": (
+        "tests/pipeline/test_spans.py",
+        'data=root / "span-{SPAN}"',
+    ),
     ".venv/bin/cxr run --tune": ("tests/pipeline/test_tuning_runs.py", '"--tune"'),
     ".venv/bin/cxr runs --output": (
         "tests/pipeline/runs/test_runs_cli.py",

@@ -17,7 +17,7 @@ from pipeline.layout import OutputLayout
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Outcome, Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 COUNTS = {1: (30, 33, 31), 2: (15, 16, 17), 3: (16, 15, 15)}
 CONFIG: dict[str, Any] = {
