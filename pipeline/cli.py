@@ -11,7 +11,20 @@ import typer
 
 from pipeline.beam_command import beam as beam_command
 from pipeline.kubeflow.cli import kubeflow_app
-from pipeline.overrides import comma_separated, without_none
+from pipeline.overrides import (
+    Backbones,
+    Beam,
+    ConfigFile,
+    ImageFolder,
+    MetadataFile,
+    MinAccuracy,
+    PresetName,
+    Seed,
+    Tune,
+    WeightsFolder,
+    comma_separated,
+    without_none,
+)
 from pipeline.runs.cli import runs_app
 from schema.errors import InputError
 from serving.cli import export_openvino, predict, serve
@@ -49,38 +62,22 @@ def _naming_the_log(log: Path, verbose: bool) -> Iterator[None]:
 
 @app.command()
 def run(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with one folder of PNGs a class.")
-    ] = None,
-    metadata: Annotated[
-        Path | None, typer.Option(help="CSV with a line an image; default DATA/metadata.csv.")
-    ] = None,
-    weights_dir: Annotated[
-        Path | None, typer.Option(help="Folder with pre-trained weights (HDF5, notop).")
-    ] = None,
+    data: ImageFolder = None,
+    metadata: MetadataFile = None,
+    weights_dir: WeightsFolder = None,
     output: Annotated[
         Path | None, typer.Option(help="All that the run writes lies here [default: output].")
     ] = None,
-    backbones: Annotated[
-        str | None, typer.Option(help="Comma-separated: vgg16,xception,densenet121.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="fast, paper or demo [default: fast].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
-    min_accuracy: Annotated[
-        float | None, typer.Option(help="A model below it isn't pushed [default: 0.9].")
-    ] = None,
-    tune: Annotated[
-        bool, typer.Option("--tune", help="Search for a better recipe before training.")
-    ] = False,
+    backbones: Backbones = None,
+    preset: PresetName = None,
+    seed: Seed = None,
+    min_accuracy: MinAccuracy = None,
+    tune: Tune = False,
     tuned: Annotated[
         bool, typer.Option("--tuned", help="Train by what an earlier --tune in OUTPUT found.")
     ] = False,
-    beam: Annotated[
-        str | None, typer.Option(help="Where Beam runs (see cxr beam --help) [default: direct].")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with any field of the configuration.")
-    ] = None,
+    beam: Beam = None,
+    config: ConfigFile = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show what TFX and TensorFlow log, too.")
     ] = False,
@@ -129,27 +126,17 @@ def run(
 
 @app.command()
 def study(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with one folder of PNGs a class.")
-    ] = None,
-    metadata: Annotated[
-        Path | None, typer.Option(help="CSV with a line an image; default DATA/metadata.csv.")
-    ] = None,
-    weights_dir: Annotated[
-        Path | None, typer.Option(help="Folder with pre-trained weights (HDF5, notop).")
-    ] = None,
+    data: ImageFolder = None,
+    metadata: MetadataFile = None,
+    weights_dir: WeightsFolder = None,
     output: Annotated[Path, typer.Option(help="All that the study writes lies here.")] = Path(
         "output/study"
     ),
     seeds: Annotated[int, typer.Option(help="How many.")] = 10,
     first_seed: Annotated[int, typer.Option(help="The others follow it.")] = 0,
-    backbones: Annotated[
-        str | None, typer.Option(help="Comma-separated: vgg16,xception,densenet121.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="fast, paper or demo [default: fast].")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with any field of the configuration.")
-    ] = None,
+    backbones: Backbones = None,
+    preset: PresetName = None,
+    config: ConfigFile = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show what TensorFlow logs, too.")
     ] = False,

@@ -9,6 +9,17 @@ from typing import Annotated
 import typer
 
 from pipeline.kubeflow.submit_command import submit
+from pipeline.overrides import (
+    Backbones,
+    Beam,
+    ConfigFile,
+    MinAccuracy,
+    PresetName,
+    Seed,
+    Tune,
+    comma_separated,
+    without_none,
+)
 from schema.errors import InputError
 
 kubeflow_app = typer.Typer(
@@ -44,27 +55,16 @@ def compile_command(
     data_version: Annotated[
         str | None, typer.Option(help="Names a state of the images, for the cache.")
     ] = None,
-    backbones: Annotated[
-        str | None, typer.Option(help="Comma-separated: vgg16,xception,densenet121.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="fast, paper or demo [default: fast].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
-    min_accuracy: Annotated[
-        float | None, typer.Option(help="A model below it isn't pushed [default: 0.9].")
-    ] = None,
-    tune: Annotated[
-        bool, typer.Option("--tune", help="Search for a better recipe before training.")
-    ] = False,
-    beam: Annotated[
-        str | None, typer.Option(help="Where Beam runs (see cxr beam --help) [default: direct].")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with any field of the configuration.")
-    ] = None,
+    backbones: Backbones = None,
+    preset: PresetName = None,
+    seed: Seed = None,
+    min_accuracy: MinAccuracy = None,
+    tune: Tune = False,
+    beam: Beam = None,
+    config: ConfigFile = None,
 ) -> None:
     """Write the pipeline as KFP v2 IR."""
     from pipeline.config import load_config
-    from pipeline.overrides import comma_separated, without_none
     from pipeline.runtime import prepare_environment
 
     kubeflow = {
