@@ -50,7 +50,7 @@ RUN_BY = {
     ),
     ".venv/bin/cxr predict": (".ci/run", ".venv/bin/cxr predict output/phantoms/NORMAL/*.png"),
     ".venv/bin/cxr kubeflow compile": (
-        "tests/pipeline/kubeflow/test_whole_pipeline.py",
+        "tests/pipeline/kubeflow/whole_runs.py",
         '"kubeflow", "compile"',
     ),
     ".venv/bin/cxr kubeflow run-local": (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,13 +10,12 @@ import ml_metadata as mlmd
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
-from tfx.dsl.io import fileio
-from tfx.utils import path_utils
 
 from components.baseline_resolver.lineage import upstream_artifacts
 from components.continued_trainer.executor import PREVIOUS_MODEL, PREVIOUS_RUN
 from components.radiograph_example_gen.artifact import SplitManifest
 from components.radiograph_example_gen.manifest import Entry, read_manifest, read_summary
+from components.saved_models import has_saved_model
 from schema import contract
 
 # Gone, cut short, or written by another version of this program.
@@ -173,6 +171,5 @@ def check_exists(model: types.Artifact) -> None:
     Raises:
         NotComparableError: they are not.
     """
-    folder = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
-    if not fileio.exists(os.path.join(folder, contract.SAVED_MODEL_FILE)):
+    if not has_saved_model(model):
         raise NotComparableError("its files are gone")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from absl import logging
 from tfx import types
 from tfx.components.evaluator import executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import path_utils
 
-from schema import contract
+from components.saved_models import has_saved_model
 
 
 class Executor(executor.Executor):
@@ -27,12 +24,7 @@ class Executor(executor.Executor):
         """Evaluates, against the baseline where there is one."""
         key = standard_component_specs.BASELINE_MODEL_KEY
         inputs = dict(input_dict)
-        if inputs.get(key) and not _has_model(artifact_utils.get_single_instance(inputs[key])):
+        if inputs.get(key) and not has_saved_model(artifact_utils.get_single_instance(inputs[key])):
             logging.info("There is no baseline to compare with.")
             del inputs[key]
         super().Do(inputs, output_dict, exec_properties)
-
-
-def _has_model(artifact: types.Artifact) -> bool:
-    folder = path_utils.serving_model_path(artifact.uri, path_utils.is_old_model_artifact(artifact))
-    return bool(fileio.exists(os.path.join(folder, contract.SAVED_MODEL_FILE)))

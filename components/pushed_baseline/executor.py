@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from typing import Any, Final
 
 from absl import logging
@@ -19,6 +20,7 @@ from components.baseline_resolver.comparison import (
     check_comparable,
     training_data_from,
 )
+from components.saved_models import versions_in
 from schema import contract
 
 MANIFEST: Final = "manifest"
@@ -46,7 +48,7 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(output_dict[MODEL])
         wanted = training_data_from(artifact_utils.get_single_uri(input_dict[MANIFEST]))
         serving, history = exec_properties[SERVING], exec_properties[HISTORY]
-        for version in _versions(serving):
+        for version in _complete(serving):
             try:
                 check_comparable(wanted, _training_data(os.path.join(history, version)))
             except NotComparableError as reason:
@@ -69,15 +71,8 @@ def _training_data(kept: str) -> TrainingData:
         return training_data_from(scratch)
 
 
-def _versions(serving: str) -> list[str]:
-    """Complete ones, the latest first."""
-    if not fileio.exists(serving):
-        return []
-    # gfile ends folders with a slash on object stores.
-    names = [name.rstrip("/") for name in fileio.listdir(serving)]
-    complete = [
-        name
-        for name in names
-        if name.isdigit() and fileio.exists(os.path.join(serving, name, contract.SAVED_MODEL_FILE))
-    ]
-    return sorted(complete, key=int, reverse=True)
+def _complete(serving: str) -> Iterator[str]:
+    """Versions that are no half copies, the latest first."""
+    for version in versions_in(serving):
+        if fileio.exists(os.path.join(serving, version, contract.SAVED_MODEL_FILE)):
+            yield version

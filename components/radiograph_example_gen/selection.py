@@ -244,7 +244,7 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
 
 
 def _span_counts(settings: Settings, merged: Merged) -> Iterator[dict[str, Any]]:
-    assignment = merged.split.assignment()
+    assignment = merged.split.assignment
     for span in settings.spans:
         counts = Counter(assignment[image.inspection.sha256] for image in merged.used(span.number))
         yield {

@@ -49,7 +49,7 @@ class Merged:
 
     def used(self, number: int) -> list[CleanImage]:
         """Images of a span that are in a split."""
-        assignment = self.split.assignment()
+        assignment = self.split.assignment
         return [
             image
             for image in self.images[number]
@@ -108,7 +108,7 @@ def split_result(settings: Settings, merged: Merged) -> SplitResult:
         InputError: a class has no image in one of the splits.
     """
     taken = [span.number for span in settings.spans if span.taken]
-    every = merged.split.assignment()
+    every = merged.split.assignment
     assignment = {}
     counts = {name: dict.fromkeys(contract.SPLITS, 0) for name in settings.class_names}
     for number in taken:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
@@ -69,6 +70,7 @@ class SpansSplit:
     doubted: frozenset[str]
     torn: frozenset[str]
 
+    @cached_property
     def assignment(self) -> dict[str, str]:
         """sha256 → split, or UNUSED; without what can't be used."""
         out = self.doubted | self.torn

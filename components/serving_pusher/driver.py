@@ -24,6 +24,7 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
+from components.saved_models import versions_in
 from components.serving_pusher.executor import Executor
 from schema import contract
 from schema.errors import InputError
@@ -141,9 +142,7 @@ def highest_version(base: str) -> str | None:
     Args:
         base: the model's serving folder, local or remote; it need not exist.
     """
-    # Remote file systems end a folder's name with a slash.
-    names = [name.rstrip("/") for name in fileio.listdir(base)] if fileio.exists(base) else []
-    return max((name for name in names if name.isdecimal()), key=int, default=None)
+    return next(iter(versions_in(base)), None)
 
 
 def _wait_for_a_higher_version(base: str, highest: str | None) -> None:

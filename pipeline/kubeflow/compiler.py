@@ -163,8 +163,8 @@ def _add_parameters(spec: dict[str, Any], config: PipelineConfig) -> None:
             wanted |= {names.DATA_DIR: names.DATA, names.DATA_VERSION: names.DATA_VERSION}
             if settings.metadata:
                 wanted[names.METADATA_CSV] = names.METADATA
+        values = {name: each["runtimeValue"]["constant"] for name, each in inputs.items()}
         for parameter in EDITS:
-            values = {n: i["runtimeValue"]["constant"] for n, i in inputs.items()}
             if any(takes(parameter, name, value) for name, value in values.items()):
                 wanted[names.EDIT + parameter] = parameter
         definitions = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})

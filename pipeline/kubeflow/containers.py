@@ -81,13 +81,15 @@ class ContainerRunner:
                 for piece in container.logs(stream=True, follow=True):
                     output.write(piece)
             code = int(container.wait()["StatusCode"])
-            killed = container.attrs and self._state(container).get("OOMKilled")
+            container.reload()
+            killed = container.attrs["State"].get("OOMKilled")
         finally:
             with self._lock:
                 self._running.discard(container)
             container.remove(force=True)
         if killed:
-            return Outcome(code or 137, reason=f"out of memory: more than {memory:.1f} GB")
+            more = f"more than {memory:.1f} GB" if memory else "the machine has no more"
+            return Outcome(code or 137, reason=f"out of memory: {more}")
         return Outcome(code, reason=last_line(log) if code else "")
 
     def stop(self) -> None:
@@ -96,9 +98,3 @@ class ContainerRunner:
             self._stopped = True
             for container in self._running:
                 container.kill()
-
-    @staticmethod
-    def _state(container: Any) -> dict[str, Any]:
-        container.reload()
-        state: dict[str, Any] = container.attrs["State"]
-        return state

@@ -21,7 +21,8 @@ CLASSES = ("ill", "well")
 Splits = Mapping[str, Sequence[str]]
 
 
-def _write_split(folder: Path, splits: Splits, classes: Sequence[str] = CLASSES) -> None:
+def save_split(folder: Path, splits: Splits, classes: Sequence[str] = CLASSES) -> None:
+    """Writes a manifest, as RadiographExampleGen does."""
     entries = []
     for split, images in splits.items():
         for image in images:
@@ -57,7 +58,7 @@ def _write_model(folder: Path) -> None:
 @pytest.fixture
 def write_split() -> Callable[..., None]:
     """(folder, splits, classes) writes a manifest, as RadiographExampleGen does."""
-    return _write_split
+    return save_split
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ class Lineage:
     def split(self, splits: Splits, classes: Sequence[str] = CLASSES) -> tuple[Any, Any]:
         """RadiographExampleGen's two artifacts: the examples, and the manifest beside them."""
         examples, manifest = self.artifact("Examples"), self.artifact(SplitManifest.TYPE_NAME)
-        _write_split(Path(manifest.uri), splits, classes)
+        save_split(Path(manifest.uri), splits, classes)
         self.execution([], [examples, manifest])
         return examples, manifest
 

@@ -16,12 +16,10 @@ from tfx.utils import path_utils
 
 from components.pushed_baseline.executor import Executor as Baseline
 from components.radiograph_example_gen.artifact import SplitManifest
-from components.radiograph_example_gen.manifest import Entry, Summary, digest, write_manifest
 from components.serving_pusher.executor import Executor as Pusher
 from pipeline.kubeflow.object_stores import register_object_stores
 from schema import contract
-
-CLASSES = ("ill", "well")
+from tests.components.baseline_resolver.conftest import CLASSES, save_split
 
 
 def _artifact(kind: Any, folder: Path) -> Any:
@@ -35,22 +33,8 @@ def _manifest(
     folder: Path, classes: tuple[str, ...] = CLASSES, **splits: list[str]
 ) -> SplitManifest:
     """Split -> images, each as "content" or "content of patient"."""
-    entries = []
-    for split, images in splits.items():
-        for image in images:
-            content, _, patient = image.partition(" of ")
-            entries.append(Entry(f"{content}.png", classes[0], patient, content, split))
-    nobody: dict[str, Any] = {
-        "images_found": {}, "images_clean": {}, "images_per_class": 0, "left_out": {},
-        "duplicates_dropped": 0, "patients": {}, "images_without_patient": 0,
-        "patients_in_two_splits": 0, "sources": {}, "licences": {}, "fractions": {},
-    }  # fmt: skip
-    counts = {name: dict.fromkeys(contract.SPLITS, 0) for name in classes}
-    summary = Summary(
-        classes=classes, seed=0, split_counts=counts, digest=digest(entries), **nobody
-    )
     artifact = _artifact(SplitManifest, folder)
-    write_manifest(artifact.uri, entries, [], summary)
+    save_split(folder, splits, classes)
     return artifact
 
 

@@ -69,7 +69,7 @@ sequences = st.tuples(
 
 
 def used(split: SpansSplit) -> dict[str, str]:
-    return {sha256: name for sha256, name in split.assignment().items() if name != UNUSED}
+    return {sha256: name for sha256, name in split.assignment.items() if name != UNUSED}
 
 
 def runs_of(spans: Spans, *, ledger: bool, seed: int = 0) -> list[SpansSplit]:
@@ -86,7 +86,7 @@ def runs_of(spans: Spans, *, ledger: bool, seed: int = 0) -> list[SpansSplit]:
 def test_who_has_a_place_keeps_it(spans: Spans, seed: int) -> None:
     runs = runs_of(spans, ledger=False, seed=seed)
     for earlier, now in itertools.pairwise(runs):
-        assert earlier.assignment().items() <= now.assignment().items()
+        assert earlier.assignment.items() <= now.assignment.items()
 
 
 @settings(max_examples=80)
@@ -106,8 +106,8 @@ def test_what_earlier_runs_gave_says_nothing_new_of_unchanged_spans(spans: Spans
     assert runs_of(spans, ledger=True) == runs_of(spans, ledger=False)
     # Nor do later spans, for a run that goes back.
     everything = split_spans(spans, {}, rule()).kept
-    back = split_spans(spans[:1], everything, rule()).assignment()
-    assert split_spans(spans[:1], {}, rule()).assignment().items() <= back.items()
+    back = split_spans(spans[:1], everything, rule()).assignment
+    assert split_spans(spans[:1], {}, rule()).assignment.items() <= back.items()
 
 
 @settings(max_examples=60)
@@ -127,7 +127,7 @@ def test_the_first_span_is_split_as_a_plain_folder(n: int, seed: int) -> None:
         [SplitImage(i.sha256, i.class_name, min(i.patients, default="")) for i in span],
         CLASSES, seed, TEST, EVAL,
     )  # fmt: skip
-    assert split_spans([(1, span)], {}, rule(seed)).assignment() == plain.assignment
+    assert split_spans([(1, span)], {}, rule(seed)).assignment == plain.assignment
 
 
 @given(first, st.lists(later, max_size=4))
@@ -157,7 +157,7 @@ def test_one_image_in_two_classes_of_two_spans_is_doubted() -> None:
     again = SpanImage(old[0].sha256, "b")
     split = split_spans([(1, old), (2, [again])], {}, rule())
     assert split.doubted == {old[0].sha256}
-    assert old[0].sha256 not in split.assignment()
+    assert old[0].sha256 not in split.assignment
 
 
 def test_two_patients_who_turn_out_to_be_one_are_not_moved_but_left_out() -> None:
@@ -168,7 +168,7 @@ def test_two_patients_who_turn_out_to_be_one_are_not_moved_but_left_out() -> Non
     split = split_spans([(2, [linking]), (3, new)], places, rule())
     assert split.torn == {"t", "e", "n"}
     assert [split.kept[name].split for name in "ten"] == ["train", "test", UNUSED]
-    assert set(split.assignment()) == {"o", "m"}
+    assert set(split.assignment) == {"o", "m"}
 
 
 def test_too_few_images_name_the_span() -> None:

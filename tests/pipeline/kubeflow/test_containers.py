@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from pipeline.phantoms import write_phantoms
+from tests.pipeline.kubeflow.whole_runs import compile_to, cxr, draw_images
 
 IMAGE: Final = os.environ.get("CXR_KUBEFLOW_IMAGE", "")
 
@@ -41,33 +40,17 @@ pytestmark = [
 ]
 
 
-def _cxr(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=2300)
-
-
-def _compile(images: Path, folder: Path, *words: str) -> Path:
-    done = _cxr(
-        "kubeflow", "compile", "--data", images, "--output", folder / "ir.yaml",
-        "--preset", "demo", "--backbones", "vgg16", "--min-accuracy", "0.2",
-        "--image", IMAGE, "--serving", folder / "serving", "--history", folder / "history",
-        *words,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder / "ir.yaml"
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """42 phantoms of 96 pixels."""
-    return write_phantoms(tmp_path_factory.mktemp("images") / "p", (12, 16, 14), size=96, seed=3)
+    return draw_images(tmp_path_factory.mktemp("images"))
 
 
 def test_every_step_runs_in_a_container_of_its_own(images: Path, tmp_path: Path) -> None:
-    ir = _compile(images, tmp_path)
-    done = _cxr(
+    ir = compile_to(tmp_path, images, "--image", IMAGE)
+    done = cxr(
         "kubeflow", "run-local", ir, "--docker", "--mount", images, "--mount", tmp_path,
-        "--output", tmp_path / "runs", "--no-retries",
+        "--output", tmp_path / "runs", "--no-retries", timeout=2300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = [folder for folder in (tmp_path / "runs").iterdir() if folder.name != "logs"]
@@ -87,10 +70,10 @@ def test_a_step_that_needs_more_memory_than_it_may_is_named(images: Path, tmp_pa
     config.write_text(
         json.dumps({"kubeflow": {"resources": {"default": {"memory": "200Mi"}}}}), "utf-8"
     )
-    ir = _compile(images, tmp_path, "--config", str(config))
-    done = _cxr(
+    ir = compile_to(tmp_path, images, "--image", IMAGE, "--config", str(config))
+    done = cxr(
         "kubeflow", "run-local", ir, "--docker", "--mount", images,
-        "--output", tmp_path / "runs", "--no-retries",
+        "--output", tmp_path / "runs", "--no-retries", timeout=2300,
     )  # fmt: skip
     assert done.returncode == 1
     assert "FAILED     curated-schema-gen" in done.stdout

@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.radiograph_example_gen.manifest import read_summary
-from pipeline.phantoms import write_phantoms
+from tests.pipeline.kubeflow.whole_runs import SETTINGS, compile_to, cxr, draw_images
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
-
-SETTINGS = ("--preset", "demo", "--backbones", "vgg16", "--min-accuracy", "0.2")
-
-
-def _cxr(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=1400)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """42 phantoms of 96 pixels."""
-    return write_phantoms(tmp_path_factory.mktemp("images") / "p", (12, 16, 14), size=96, seed=3)
+    return draw_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
 def ir(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The IR; models are pushed beside it."""
-    folder = tmp_path_factory.mktemp("ir")
-    done = _cxr(
-        "kubeflow", "compile", "--data", images, "--output", folder / "ir.yaml", *SETTINGS,
-        "--serving", folder / "serving", "--history", folder / "history",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder / "ir.yaml"
+    return compile_to(tmp_path_factory.mktemp("ir"), images)
 
 
 @pytest.fixture(scope="module")
 def local(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The summary of the same run by LocalDagRunner."""
     output = tmp_path_factory.mktemp("local")
-    done = _cxr("run", "--data", images, "--output", output, *SETTINGS)
+    done = cxr("run", "--data", images, "--output", output, *SETTINGS)
     assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = json.loads((output / "summary.json").read_text())
     return summary
@@ -60,7 +45,7 @@ def _outputs(run: Path, step: str, name: str) -> dict[str, Any]:
 def test_it_comes_to_the_same_as_the_local_runner(
     ir: Path, local: dict[str, Any], tmp_path: Path
 ) -> None:
-    done = _cxr("kubeflow", "run-local", ir, "--output", tmp_path, "--jobs", "2", "--no-retries")
+    done = cxr("kubeflow", "run-local", ir, "--output", tmp_path, "--jobs", "2", "--no-retries")
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = [folder for folder in tmp_path.iterdir() if folder.name != "logs"]
     for step in ("radiograph-example-gen", "featurizer-vgg16", "champion", "report"):
@@ -84,7 +69,7 @@ def test_it_comes_to_the_same_as_the_local_runner(
 def test_parameters_count_and_a_failure_stops_what_stands_behind_it(
     ir: Path, tmp_path: Path
 ) -> None:
-    done = _cxr(
+    done = cxr(
         "kubeflow", "run-local", ir, "--output", tmp_path, "--no-retries",
         "--parameter", f"data={tmp_path / 'none'}",
     )  # fmt: skip
