@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.proto import validation_result_pb2
+from tensorflow_model_analysis.proto import config_pb2, validation_result_pb2
 from tensorflow_model_analysis.slicer import slicer_lib
 
 from schema.contract import (
@@ -277,7 +277,7 @@ def _reason_of_slice(
     )
 
 
-def _missing(spec: tfma.SlicingSpec, config: tfma.EvalConfig) -> str:
+def _missing(spec: config_pb2.SlicingSpec, config: config_pb2.EvalConfig) -> str:
     """Why TFMA refuses a model of which nothing is known: no image is in the slice."""
     fields = [
         # `gate.slices.<index>`, without the criterion: it is the value that no image has.

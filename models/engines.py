@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from absl import logging
 
-from models.openvino_runtime import has_bf16, import_openvino
+from models.openvino_runtime import convert, has_bf16, import_openvino
 from schema import contract
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def converted(network: keras.Model) -> Any:
     )
     # Straight from the traced function: through a SavedModel takes longer, and a disk.
     traced = forward.get_concrete_function()
-    model = import_openvino().convert_model(traced)
+    model = convert(traced)
     # An image that is only handed on keeps the input's name alone; TensorFlow's name of the
     # tensor then still says which output it is.
     tensors = {tensor.name: name for name, tensor in traced.structured_outputs.items()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from schema.compat import let_openvino_convert
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,6 +30,20 @@ def import_openvino() -> ModuleType:
     import openvino
 
     return openvino
+
+
+def convert(network: Any) -> Any:
+    """An `openvino.Model` of a traced TensorFlow function.
+
+    Args:
+        network: a `tf.types.experimental.ConcreteFunction`.
+
+    Raises:
+        Exception: OpenVINO can't take it, and has no class of its own for that.
+    """
+    openvino = import_openvino()
+    let_openvino_convert()
+    return openvino.convert_model(network)
 
 
 def has_bf16(cpuinfo: Path = CPUINFO) -> bool:

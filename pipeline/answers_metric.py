@@ -12,8 +12,8 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
+from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.tfma_metrics import Judge, refuse_sub_keys
 from schema import contract
@@ -41,7 +41,7 @@ class Answers(metric_types.Metric):
 # The names of the parameters are those by which TFMA looks for them.
 def _computations(
     name: str,
-    eval_config: tfma.EvalConfig | None = None,
+    eval_config: config_pb2.EvalConfig | None = None,
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
 ) -> metric_types.MetricComputations:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline import answers_metric, tfma_metrics
 from pipeline.code_digest import code_digest
@@ -42,48 +43,48 @@ def _significant(level: float) -> float:
     return min(level * (1 + 1e-9), 1.0)
 
 
-def _at_least(bound: float) -> tfma.MetricThreshold:
-    return tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": bound})
+def _at_least(bound: float) -> config_pb2.MetricThreshold:
+    return config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": bound})
     )
 
 
 def _gated(
-    metric: tfma.MetricConfig,
-    threshold: tfma.MetricThreshold | None,
-    on: tfma.SlicingSpec | None = None,
-) -> tfma.MetricConfig:
+    metric: config_pb2.MetricConfig,
+    threshold: config_pb2.MetricThreshold | None,
+    on: config_pb2.SlicingSpec | None = None,
+) -> config_pb2.MetricConfig:
     """The metric with a threshold on what a SlicingSpec names; the empty one is the whole split.
 
     `MetricConfig.threshold` would gate every slice.
     """
     if threshold is not None:
         metric.per_slice_thresholds.add(
-            slicing_specs=[on or tfma.SlicingSpec()], threshold=threshold
+            slicing_specs=[on or config_pb2.SlicingSpec()], threshold=threshold
         )
     return metric
 
 
-def _accuracy(min_accuracy: float, not_below_baseline: bool) -> tfma.MetricConfig:
+def _accuracy(min_accuracy: float, not_below_baseline: bool) -> config_pb2.MetricConfig:
     threshold = _at_least(reached(min_accuracy))
     if not_below_baseline:
         threshold.change_threshold.CopyFrom(
-            tfma.GenericChangeThreshold(
+            config_pb2.GenericChangeThreshold(
                 direction=tfma.MetricDirection.HIGHER_IS_BETTER,
                 absolute={"value": _NOT_WORSE},
             )
         )
-    metric = tfma.MetricConfig(
+    metric = config_pb2.MetricConfig(
         class_name="SparseCategoricalAccuracy", config=f'"name": "{contract.ACCURACY}"'
     )
     return _gated(metric, threshold)
 
 
-def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> tfma.MetricConfig:
+def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> config_pb2.MetricConfig:
     """One of this project's metrics, by its import path; under its default name if it has one."""
     # Evaluator has no custom_config: this is how an edit reaches its cache key.
     fields["code_digest"] = code_digest(*_METRICS_CODE)
-    return tfma.MetricConfig(
+    return config_pb2.MetricConfig(
         class_name=metric.__name__,
         module=metric.__module__,
         # TFMA wants an object's JSON without its braces.
@@ -93,7 +94,7 @@ def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> tfma.MetricConfig:
 
 def _small_sample_metrics(
     min_wilson_lower: float | None, against_baseline: bool, baseline_significance: float | None
-) -> list[tfma.MetricConfig]:
+) -> list[config_pb2.MetricConfig]:
     """Computed whether or not the gate asks for them: the report shows them."""
     lower = None if min_wilson_lower is None else _at_least(min_wilson_lower)
     metrics = [
@@ -112,7 +113,7 @@ def _column(name: str) -> str:
     return f"{contract.COLUMN_PREFIX}{name}"
 
 
-def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[tfma.MetricsSpec]:
+def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[config_pb2.MetricsSpec]:
     """An item's metrics, each named as the field that asks for it, whose bound it carries.
 
     The bounds are taken as they are: unlike TFMA's accuracy, these metrics are float64, and
@@ -121,15 +122,15 @@ def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[tfma.MetricsSpec]:
     for index, part in enumerate(slices):
         feature = contract.SLICE_NAMES.get(part.feature, _column(part.feature))
         on = (
-            tfma.SlicingSpec(feature_keys=[feature])
+            config_pb2.SlicingSpec(feature_keys=[feature])
             if part.value is None
-            else tfma.SlicingSpec(feature_values={feature: part.value})
+            else config_pb2.SlicingSpec(feature_values={feature: part.value})
         )
         asked = (
             (tfma_metrics.SliceAccuracy, "min_accuracy", part.min_accuracy),
             (tfma_metrics.SliceWilsonLower, "min_wilson_lower", part.min_wilson_lower),
         )
-        yield tfma.MetricsSpec(
+        yield config_pb2.MetricsSpec(
             metrics=[
                 _gated(
                     _own(
@@ -146,11 +147,11 @@ def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[tfma.MetricsSpec]:
         )
 
 
-def _per_class(n_classes: int) -> tfma.MetricsSpec:
-    def metric(class_name: str, name: str) -> tfma.MetricConfig:
-        return tfma.MetricConfig(class_name=class_name, config=f'"name": "{name}"')
+def _per_class(n_classes: int) -> config_pb2.MetricsSpec:
+    def metric(class_name: str, name: str) -> config_pb2.MetricConfig:
+        return config_pb2.MetricConfig(class_name=class_name, config=f'"name": "{name}"')
 
-    return tfma.MetricsSpec(
+    return config_pb2.MetricsSpec(
         metrics=[
             metric("Precision", "precision"),
             metric("Recall", "recall"),
@@ -158,9 +159,9 @@ def _per_class(n_classes: int) -> tfma.MetricsSpec:
             metric("AUC", "auc"),
             metric("FNR", "false_negative_rate"),
             metric("FPR", "false_positive_rate"),
-            tfma.MetricConfig(class_name="CalibrationPlot", config='"num_buckets": 10'),
+            config_pb2.MetricConfig(class_name="CalibrationPlot", config='"num_buckets": 10'),
         ],
-        binarize=tfma.BinarizationOptions(class_ids={"values": list(range(n_classes))}),
+        binarize=config_pb2.BinarizationOptions(class_ids={"values": list(range(n_classes))}),
     )
 
 
@@ -173,7 +174,7 @@ def eval_config(
     baseline_significance: float | None = None,
     slices: Sequence[SliceGateConfig] = (),
     columns: Sequence[str] = (),
-) -> tfma.EvalConfig:
+) -> config_pb2.EvalConfig:
     """TFMA's configuration, with the gate in it.
 
     Args:
@@ -188,9 +189,9 @@ def eval_config(
             a model, too, if a part that is named by its value has no image at all.
         columns: of the metadata, beyond the contract's, to slice by as well.
     """
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(
                 # Keras 3 models load as generic SavedModels (never 'tf_keras').
                 signature_name=contract.SIGNATURE_EXAMPLES,
                 label_key=contract.LABEL,
@@ -198,22 +199,22 @@ def eval_config(
             )
         ],
         slicing_specs=[
-            tfma.SlicingSpec(),
+            config_pb2.SlicingSpec(),
             *(
-                tfma.SlicingSpec(feature_keys=[name])
+                config_pb2.SlicingSpec(feature_keys=[name])
                 for name in (*contract.SLICE_FEATURES, *map(_column, columns))
             ),
         ],
         metrics_specs=[
-            tfma.MetricsSpec(
+            config_pb2.MetricsSpec(
                 metrics=[
                     _accuracy(min_accuracy, against_baseline and baseline_significance is None),
                     *_small_sample_metrics(
                         min_wilson_lower, against_baseline, baseline_significance
                     ),
-                    tfma.MetricConfig(class_name="ExampleCount"),
-                    tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
-                    tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+                    config_pb2.MetricConfig(class_name="ExampleCount"),
+                    config_pb2.MetricConfig(class_name="SparseCategoricalCrossentropy"),
+                    config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
                 ]
             ),
             _per_class(n_classes),

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from models.weights import OWN_KERAS_HOME, keras_cache
+from schema.compat import keep_start_quiet
 from schema.errors import InputError
 
 # Vertex AI's and BigQuery's components, which `tfx.v1` imports and nothing here uses: with
@@ -41,6 +42,7 @@ def prepare_environment() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in _PICTURES:
         defer_import(name)
+    keep_start_quiet()
     # Google's libraries announce the end of Python 3.10, once each, at every start.
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import apache_beam as beam
 import numpy as np
-import tensorflow_model_analysis as tfma
 from scipy.stats import binomtest
 from tensorflow_model_analysis.metrics import metric_types, metric_util
+from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import model_util
 
 from models.intervals import wilson
@@ -191,7 +191,7 @@ def _accuracy_computations(
     name: str,
     confidence: float | None = None,
     min_images: int = 0,
-    eval_config: tfma.EvalConfig | None = None,
+    eval_config: config_pb2.EvalConfig | None = None,
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
 ) -> metric_types.MetricComputations:
@@ -206,7 +206,7 @@ def _accuracy_computations(
 
 def _mcnemar_computations(
     name: str,
-    eval_config: tfma.EvalConfig | None = None,
+    eval_config: config_pb2.EvalConfig | None = None,
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
 ) -> metric_types.MetricComputations:
@@ -222,7 +222,7 @@ def _mcnemar_computations(
 
 def _curve_computations(
     name: str,
-    eval_config: tfma.EvalConfig | None = None,
+    eval_config: config_pb2.EvalConfig | None = None,
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
 ) -> metric_types.MetricComputations:
@@ -264,7 +264,7 @@ def _computation(combiner: _Counts) -> metric_types.MetricComputation:
 class Judge:
     """Reads one model's answer to one image."""
 
-    def __init__(self, eval_config: tfma.EvalConfig | None, model_name: str) -> None:
+    def __init__(self, eval_config: config_pb2.EvalConfig | None, model_name: str) -> None:
         """Of the model that TFMA calls so; "" where there is only one."""
         self._eval_config = eval_config
         self.model_name = model_name

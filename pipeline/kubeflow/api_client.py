@@ -19,6 +19,7 @@ from kfp.client import auth
 
 from pipeline.kubeflow.access import Access
 from pipeline.kubeflow.api_errors import ApiError, answered, not_reached
+from schema.compat import ask_kfp_health
 
 # Seconds. An upload may take the server a while; a silent connection is no answer.
 _TIMEOUT: Final = urllib3.Timeout(connect=15, read=60)
@@ -70,7 +71,7 @@ class _Client(kfp.Client):
     def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
         """Asks once; kfp would ask five times, 5 s apart, and log each traceback."""
         self._limit_requests()
-        health = self._healthz_api.get_healthz()
+        health = ask_kfp_health(self._healthz_api)
         self.multi_user = health.multi_user is True
         return health
 

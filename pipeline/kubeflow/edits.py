@@ -30,9 +30,7 @@ def _set_min_accuracy(eval_config: str, bound: float) -> str:
             if f'"name": "{contract.ACCURACY}"' in metric.config:
                 for each in metric.per_slice_thresholds:
                     each.threshold.value_threshold.lower_bound.value = reached(bound)
-    return json_format.MessageToJson(
-        config, preserving_proto_field_name=True, including_default_value_fields=False
-    )
+    return json_format.MessageToJson(config, preserving_proto_field_name=True)
 
 
 def _set_gate(gate: str, bound: float) -> str:

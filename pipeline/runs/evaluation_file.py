@@ -19,7 +19,8 @@ from typing import Any, Final
 from google.protobuf import wrappers_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import MessageFactory
+
+from schema.compat import message_class
 
 _FILES: Final = "metrics*.tfrecord"
 # A record: length (8 bytes), checksum of it (4), the data, checksum of them (4).
@@ -133,8 +134,7 @@ def metrics_message() -> type[Message]:
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(_description(generated))
     described = pool.FindMessageTypeByName("tensorflow_model_analysis.MetricsForSlice")
-    message: type[Message] = MessageFactory(pool).GetPrototype(described)
-    return message
+    return message_class(described)
 
 
 def _description(generated: Path) -> bytes:

@@ -17,7 +17,7 @@ from absl import logging
 from PIL import Image
 
 from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName, OpenVinoEngine
-from models.openvino_runtime import has_bf16, import_openvino
+from models.openvino_runtime import convert, has_bf16
 from schema import contract
 from serving.protocol.tensors import STRING, Tensors
 from serving.servables.careful_engine import ALLOWED, CarefulEngine, largest_logit_difference
@@ -104,7 +104,7 @@ def convert_network(servable: TensorFlowServable, directory: Path) -> Any:
         raise NotConvertibleError(f"{directory} is no model of this pipeline")
     try:
         network = servable.loaded.network.concrete_functions[0]
-        model = import_openvino().convert_model(network)
+        model = convert(network)
         model.reshape([1, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1])
     # OpenVINO has no class of its own for what goes wrong.
     except Exception as error:

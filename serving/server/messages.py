@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import json_format
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -15,6 +15,7 @@ from tensorflow_serving.apis import (
     model_pb2,
 )
 
+from schema.compat import whole_message
 from serving.core.manager import Lent, VersionStatus
 from serving.protocol.examples_request import with_context
 from serving.protocol.paths import ModelRef
@@ -116,11 +117,7 @@ def _definitions(lent: Lent) -> Any:
 
 def status_json(statuses: list[VersionStatus]) -> str:
     """States of versions, as REST answers them."""
-    return json_format.MessageToJson(
-        status_message(statuses),
-        including_default_value_fields=True,
-        preserving_proto_field_name=True,
-    )
+    return json.dumps(whole_message(status_message(statuses)), indent=2)
 
 
 def metadata_json(lent: Lent) -> dict[str, Any]:
@@ -128,12 +125,6 @@ def metadata_json(lent: Lent) -> dict[str, Any]:
     spec = model_pb2.ModelSpec()
     fill_spec(spec, lent, "")
     return {
-        "model_spec": _as_dict(spec),
-        "metadata": {SIGNATURE_DEF: _as_dict(_definitions(lent))},
+        "model_spec": whole_message(spec),
+        "metadata": {SIGNATURE_DEF: whole_message(_definitions(lent))},
     }
-
-
-def _as_dict(message: Any) -> Any:
-    return json_format.MessageToDict(
-        message, including_default_value_fields=True, preserving_proto_field_name=True
-    )

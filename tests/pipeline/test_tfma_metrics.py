@@ -21,6 +21,7 @@ prepare_environment()
 import tensorflow as tf  # noqa: E402
 import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
+from tensorflow_model_analysis.proto import config_pb2  # noqa: E402
 
 from components.evaluation_results import (  # noqa: E402
     SliceCount,
@@ -229,9 +230,9 @@ def test_the_metrics_of_a_test_split_as_large_as_the_papers(evaluate: Evaluate) 
 def test_merged_parts_are_the_whole(
     rows: list[Image], groups: list[int], metric: tfma.metrics.Metric
 ) -> None:
-    specs = [tfma.ModelSpec(name="new"), tfma.ModelSpec(name="old", is_baseline=True)]
+    specs = [config_pb2.ModelSpec(name="new"), config_pb2.ModelSpec(name="old", is_baseline=True)]
     computation, *_ = metric.computations(
-        eval_config=tfma.EvalConfig(model_specs=specs), model_names=["new", "old"]
+        eval_config=config_pb2.EvalConfig(model_specs=specs), model_names=["new", "old"]
     )
     combiner = computation.combiner
     elements = [

@@ -46,7 +46,13 @@ def test_create_and_run_with_a_configuration_file(tmp_path: Path, phantom_folder
     )
     # TFX keeps its list of pipelines in the home folder.
     (tmp_path / "home").mkdir()
-    environment = os.environ | {"CXR_CONFIG": str(config), "HOME": str(tmp_path / "home")}
+    # As `source .venv/bin/activate` does: TFX's command calls pip by its name.
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {
+        "CXR_CONFIG": str(config),
+        "HOME": str(tmp_path / "home"),
+        "PATH": programs,
+    }
     created = _tfx(
         "pipeline create --engine=local --pipeline_path=pipeline/local_runner.py", environment
     )

@@ -162,25 +162,27 @@ def _training(name: str, settings: Settings, n_classes: int) -> dict[str, Any]:
 
 
 def _eval_config() -> Any:
-    import tensorflow_model_analysis as tfma
+    from tensorflow_model_analysis.proto import config_pb2
 
-    at_least = tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": 0.5})
+    at_least = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": 0.5})
     )
-    accuracy = tfma.MetricConfig(
+    accuracy = config_pb2.MetricConfig(
         class_name="SparseCategoricalAccuracy", config=f'"name": "{_ACCURACY}"', threshold=at_least
     )
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(
                 signature_name="serving_default",
                 label_key="image/class/label",
                 prediction_key="probabilities",
             )
         ],
-        slicing_specs=[tfma.SlicingSpec()],
+        slicing_specs=[config_pb2.SlicingSpec()],
         metrics_specs=[
-            tfma.MetricsSpec(metrics=[accuracy, tfma.MetricConfig(class_name="ExampleCount")])
+            config_pb2.MetricsSpec(
+                metrics=[accuracy, config_pb2.MetricConfig(class_name="ExampleCount")]
+            )
         ],
     )
 

@@ -85,17 +85,18 @@ if {first!r} == "read":
     assert "tensorflow_model_analysis" not in sys.modules
 import pandas as pd
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 read()
 names = "SparseCategoricalAccuracy", "ExampleCount", "MultiClassConfusionMatrixPlot"
-metrics = [tfma.MetricConfig(class_name=name) for name in names]
+metrics = [config_pb2.MetricConfig(class_name=name) for name in names]
 metrics[0].config = '"name": "accuracy"'
 written = {str(tmp_path / "written")!r}
 tfma.analyze_raw_data(
     pd.DataFrame({{"label": [0, 1, 1], "prediction": [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]}}),
-    tfma.EvalConfig(
-        model_specs=[tfma.ModelSpec(label_key="label", prediction_key="prediction")],
-        slicing_specs=[tfma.SlicingSpec()],
-        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+    config_pb2.EvalConfig(
+        model_specs=[config_pb2.ModelSpec(label_key="label", prediction_key="prediction")],
+        slicing_specs=[config_pb2.SlicingSpec()],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=metrics)],
     ),
     output_path=written,
 )
