@@ -53,6 +53,8 @@ def fit(
         training,
         validation_data=validation,
         epochs=params.epochs,
+        # The dataset shuffles itself; to ask for more makes Keras warn.
+        shuffle=False,
         callbacks=_callbacks(params, best, log_dir),
         verbose=0,
     )
