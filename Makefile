@@ -29,7 +29,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-long lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-training conformance lock soak clean
+.PHONY: help setup run study test test-long lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-startup bench-training conformance lock soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench-training: setup ## paper's recipe, stock TFX, and this pipeline: DATA=fold
 bench-serving: setup ## the embedded server beside TensorFlow alone: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.serving --data "$$DATA" $(GIVEN_OUTPUT) \
 		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+
+bench-startup: setup ## time the help, one prediction and a run that computes nothing
+	$(BIN)/python -m benchmarks.startup $(ARGS)
 
 soak: setup ## minutes of requests to a pushed model: DATA=folder of images, ARGS
 	$(BIN)/python -m benchmarks.serving.soak --images "$$DATA" $(ARGS)
