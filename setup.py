@@ -1,4 +1,7 @@
-"""Packaging of cxr-tfx. Exact versions are in requirements/py310.lock; these are bounds."""
+"""Packaging of cxr-tfx. Exact versions are in requirements/tfx-*.lock; these are bounds.
+
+The Python decides on the TFX: 1.16 on 3.10, 1.21 on 3.11 to 3.13 (pipeline/generations.py).
+"""
 
 from pathlib import Path
 
@@ -13,8 +16,8 @@ setup(
     long_description=README.read_text(encoding="utf-8") if README.is_file() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    # TFX 1.16 has packages for 3.9 and 3.10, and the code is written for 3.10.
-    python_requires=">=3.10,<3.11",
+    # The code is written for 3.10; TFX 1.21 has packages up to 3.13.
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=["pipeline*", "components*", "models*", "schema*", "serving*"]),
     # Spelled out so that an editable install puts this folder on the path: a package
     # added later is then found without installing anew.
@@ -26,15 +29,18 @@ setup(
         "components": ["*/templates/*.css", "*/templates/*.j2"],
     },
     install_requires=[
-        "tfx[kfp]>=1.16,<1.17",
-        # Beam 2.69 stopped bringing dill along, yet tfx-bsl 1.16 still imports it:
+        'tfx>=1.16,<1.17; python_version < "3.11"',
+        'tfx>=1.21,<1.22; python_version >= "3.11"',
+        # Beam 2.69 stopped bringing dill along, yet tfx-bsl still imports it, 1.16 as 1.21:
         # without this line `import tfx` fails.
         "dill",
         "apache-beam",
-        "tensorflow>=2.16,<2.17",
+        'tensorflow>=2.16,<2.17; python_version < "3.11"',
+        'tensorflow>=2.21,<2.22; python_version >= "3.11"',
         "keras>=3,<4",
         "keras-tuner[bayesian]>=1.4",
-        "numpy<2",
+        'numpy<2; python_version < "3.11"',
+        'numpy>=2,<3; python_version >= "3.11"',
         "scipy",
         "pandas",
         "pillow>=10",
@@ -68,5 +74,12 @@ setup(
         # setuptools 81 dropped pkg_resources, which TFX's dependencies still import.
         "setuptools<81",
     ],
+    extras_require={
+        # The KFP v2 compiler and client; `make setup` installs them.
+        "kubeflow": [
+            'kfp>=2,<3; python_version < "3.11"',
+            'kfp>=2.6,<2.17; python_version >= "3.11"',
+        ],
+    },
     entry_points={"console_scripts": ["cxr = pipeline.cli:main"]},
 )

@@ -39,10 +39,10 @@ mirror() {
 
 fetch() {
     local cache=$1 prefix
-    if [ ! -e "$cache/wheels.done" ] || ! cmp -s "$CHECKOUT/requirements/py310.lock" "$cache/wheels.done"; then
+    if [ ! -e "$cache/wheels.done" ] || ! cmp -s "$CHECKOUT/requirements/tfx-1.16.lock" "$cache/wheels.done"; then
         "$PYTHON" -m pip download --quiet --no-deps --require-hashes \
-            --dest "$cache/packages/wheels" --requirement "$CHECKOUT/requirements/py310.lock"
-        cp "$CHECKOUT/requirements/py310.lock" "$cache/wheels.done"
+            --dest "$cache/packages/wheels" --requirement "$CHECKOUT/requirements/tfx-1.16.lock"
+        cp "$CHECKOUT/requirements/tfx-1.16.lock" "$cache/wheels.done"
     fi
     if [ ! -e "$cache/base.tar" ]; then
         debootstrap --variant=minbase --include="$PACKAGES" "$SUITE" "$cache/root" "$(mirror)" \
