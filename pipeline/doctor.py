@@ -25,6 +25,7 @@ from rich.text import Text
 from models.backbones import BACKBONES
 from models.openvino_runtime import has_bf16
 from models.weights import IMAGENET, find_weights, keras_cache
+from pipeline.generations import Generation, derive_generation, read_note
 from schema.errors import InputError
 
 Status = Literal["ok", "warn", "fail"]
@@ -37,18 +38,6 @@ DOCKER_SOCKET: Final = Path("/var/run/docker.sock")
 _GIB: Final = 1 << 30
 _REINSTALL: Final = "Run `make clean setup`."
 
-# Distribution -> how its version must begin; "" takes any.
-_PACKAGES: Final = {
-    "tfx": "1.16.",
-    "tensorflow": "2.16.",
-    "keras": "3.",
-    "apache-beam": "2.",
-    "tensorflow-model-analysis": "0.47.",
-    "tensorflow-data-validation": "1.16.",
-    "tensorflow-transform": "1.16.",
-    "protobuf": "3.20.",
-    "dill": "",
-}
 # In the kernel's spelling: what oneDNN picks its kernels by, slowest first.
 _CPU_FEATURES: Final = ("avx", "avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -82,13 +71,15 @@ def diagnose(weights_dir: Path | None) -> list[Check]:
     Args:
         weights_dir: the folder of backbone weights that a run would be given.
     """
+    generation, why = _generation()
     return [
-        _python(),
-        _platform(),
-        *_packages(),
+        Check("TFX generation", "ok", f"{generation.tfx}: {why}"),
+        _python(generation),
+        _platform(generation),
+        *_packages(generation),
         _pip(),
         _tfx_cli(),
-        _kfp(),
+        _kfp(generation),
         _cpu(),
         _cpu_features(),
         _openvino(),
@@ -124,37 +115,54 @@ def render(checks: Sequence[Check], console: Console) -> None:
             console.print(Text(f"{check.name}: ", style) + Text(check.advice, "default"))
 
 
-def _python() -> Check:
+def _generation() -> tuple[Generation, str]:
+    """What setup.sh picked; in an environment that it did not make, what is closest to it."""
+    return read_note() or derive_generation(_installed("tfx"), _python_version(), _glibc())
+
+
+def _python_version() -> str:
+    major, minor, *_ = sys.version_info
+    return f"{major}.{minor}"
+
+
+def _glibc() -> tuple[int, ...]:
+    """Empty where the C library is another one."""
+    libc, release = platform.libc_ver()
+    return _version(release) if libc == "glibc" else ()
+
+
+def _python(generation: Generation) -> Check:
     found = f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}"
-    if sys.version_info[:2] != (3, 10) or platform.python_implementation() != "CPython":
+    fits = _python_version() in generation.pythons
+    if not fits or platform.python_implementation() != "CPython":
         advice = (
-            "TFX 1.16 needs CPython 3.10: run `make clean`, then "
-            "`CXR_PYTHON=/path/to/python3.10 make setup`."
+            f"TFX {generation.tfx} needs CPython {generation.python_range}: run `make clean`, then "
+            f"`CXR_PYTHON=/path/to/python{generation.pythons[0]} make setup`."
         )
         return Check("Python", "fail", found, advice)
     return Check("Python", "ok", found)
 
 
-def _platform() -> Check:
+def _platform(generation: Generation) -> Check:
     libc, release = platform.libc_ver()
     found = f"{platform.system()} {platform.machine()}, {libc or 'unknown C library'} {release}"
     fits = (
         platform.system() == "Linux"
         and platform.machine() == "x86_64"
-        and libc == "glibc"
-        and _version(release) >= (2, 28)
+        and _glibc() >= generation.glibc
     )
     if not fits:
         advice = (
-            "The packages are built for x86_64 Linux with glibc 2.28 or newer: use such a "
-            "machine or container, for instance Debian 12 or Ubuntu 22.04."
+            f"The packages of TFX {generation.tfx} are built for x86_64 Linux with glibc "
+            f"{generation.glibc_text} or newer: use such a machine or container, for instance "
+            f"{generation.system}."
         )
         return Check("Platform", "fail", found.strip(), advice)
     return Check("Platform", "ok", found)
 
 
-def _packages() -> Iterator[Check]:
-    for name, wanted in _PACKAGES.items():
+def _packages(generation: Generation) -> Iterator[Check]:
+    for name, wanted in generation.packages.items():
         version = _installed(name)
         if version is None:
             yield Check(name, "fail", "not installed", _REINSTALL)
@@ -191,13 +199,13 @@ def _tfx_cli() -> Check:
     return Check(name, "ok", "local engine is there; always give it --engine=local")
 
 
-def _kfp() -> Check:
+def _kfp(generation: Generation) -> Check:
     version = _installed("kfp")
     if version is None:
         advice = f"Compiling for Kubeflow Pipelines won't work; local runs do. {_REINSTALL}"
         return Check("kfp", "warn", "not installed", advice)
     if not version.startswith("2."):
-        advice = f"TFX 1.16 compiles for kfp 2 only. {_REINSTALL}"
+        advice = f"TFX {generation.tfx} compiles for kfp 2 only. {_REINSTALL}"
         return Check("kfp", "warn", version, advice)
     return Check("kfp", "ok", version)
 

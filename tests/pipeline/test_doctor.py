@@ -14,11 +14,20 @@ import pytest
 from rich.console import Console
 
 from models.backbones import BACKBONES
-from pipeline import doctor
+from pipeline import doctor, generations
 from pipeline.doctor import Check, Status
+from pipeline.generations import GENERATIONS, Generation, derive_generation
 
 ROOT = Path(__file__).parents[2]
+# The one that this environment was made for.
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+HERE = next(generation for generation in GENERATIONS if PYTHON in generation.pythons)
 FLAGS = "model name : Some CPU\nflags : fpu avx avx2 avx512f\nmodel name : Other\n"
+
+
+every_generation = pytest.mark.parametrize(
+    "generation", GENERATIONS, ids=[generation.tfx for generation in GENERATIONS]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +41,9 @@ def good_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     _write(monkeypatch, "DOCKER_SOCKET", socket, "")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", HERE.glibc_text))
+    monkeypatch.setattr(generations, "NOTE", tmp_path / "cxr-generation")
+    generations.NOTE.write_text(f"{HERE.tfx}: a reason\n")
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
     monkeypatch.setattr("shutil.disk_usage", lambda path: _usage(50))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
@@ -64,6 +75,7 @@ def _check(checks: list[Check], name: str) -> Check:
 def test_good_machine_is_ok(good_machine: Path) -> None:
     checks = doctor.diagnose(good_machine)
     assert doctor.worst(checks) == "ok", [c for c in checks if c.status != "ok"]
+    assert checks[0] == Check("TFX generation", "ok", f"{HERE.tfx}: a reason")
     assert _check(checks, "CPU").found == "Some CPU, 2 cores"
     assert _check(checks, "CPU features").found == "avx, avx2, avx512f"
     assert str(good_machine) in _check(checks, "Weights vgg16").found
@@ -105,17 +117,17 @@ def _no_temp_dir() -> str:
 @pytest.mark.parametrize(
     ("harm", "name", "status", "advice"),
     [
-        (_attribute("sys.version_info", (3, 12, 1)), "Python", "fail", "CXR_PYTHON"),
+        (_attribute("sys.version_info", (3, 9, 1)), "Python", "fail", "CXR_PYTHON"),
         (_attribute("platform.machine", lambda: "aarch64"), "Platform", "fail", "x86_64"),
         (_attribute("platform.libc_ver", lambda: ("", "")), "Platform", "fail", "glibc"),
         (
             _attribute("platform.libc_ver", lambda: ("glibc", "2.17")),
             "Platform",
             "fail",
-            "2.28",
+            HERE.glibc_text,
         ),
         (_without("tfx"), "tfx", "fail", "make clean setup"),
-        (_with("tfx", "1.21.0"), "tfx", "fail", "1.16.*"),
+        (_with("tfx", "1.15.0"), "tfx", "fail", f"{HERE.tfx}.*"),
         (_without("dill"), "dill", "fail", "make clean setup"),
         (_with("keras", "2.15.0"), "keras", "fail", "keras 3.*"),
         (_without("pip"), "pip", "warn", "ensurepip"),
@@ -268,8 +280,82 @@ def test_imports_nothing_of_tfx() -> None:
     assert not heavy & set(json.loads(run.stdout))
 
 
-def test_expected_versions_are_the_locked_ones() -> None:
-    lock = (ROOT / "requirements" / "py310.lock").read_text()
-    versions = dict(line.split()[0].split("==") for line in lock.splitlines() if "==" in line)
-    for name, wanted in doctor._PACKAGES.items():
-        assert versions[name].startswith(wanted), name
+@every_generation
+def test_expected_versions_are_the_locked_ones(generation: Generation) -> None:
+    lock = (ROOT / "requirements" / f"tfx-{generation.tfx}.lock").read_text()
+    pins = [line.split()[0].split("==") for line in lock.splitlines() if line[:1].strip()]
+    for name, wanted in generation.packages.items():
+        versions = [version for pinned, version in pins if pinned == name]
+        assert versions, name
+        assert all(version.startswith(wanted) for version in versions), name
+
+
+def _environment(
+    generation: Generation, python: str, glibc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment with the packages of a generation, and without a note."""
+    generations.NOTE.unlink()
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", glibc))
+    monkeypatch.setattr("sys.version_info", (*map(int, python.split(".")), 1))
+    versions = {name: f"{wanted}9" for name, wanted in generation.packages.items()}
+    real = importlib.metadata.version
+    monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name) or real(name))
+
+
+@pytest.mark.parametrize(
+    ("generation", "python"),
+    [(generation, python) for generation in GENERATIONS for python in generation.pythons],
+    ids=lambda value: value.tfx if isinstance(value, Generation) else value,
+)
+def test_each_generation_on_its_pythons(
+    generation: Generation, python: str, good_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is installed says which it is, where setup.sh left no note."""
+    _environment(generation, python, generation.glibc_text, monkeypatch)
+    checks = doctor.diagnose(good_machine)
+    assert doctor.worst(checks) == "ok", [check for check in checks if check.status != "ok"]
+    assert checks[0].found == f"{generation.tfx}: tfx {generation.tfx}.9 is installed"
+
+
+@every_generation
+def test_a_note_counts_more_than_what_is_installed(
+    generation: Generation, good_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = next(one for one in GENERATIONS if one is not generation)
+    _environment(other, other.pythons[0], "2.27", monkeypatch)
+    generations.NOTE.write_text(f"{generation.tfx}: a reason: with a colon\n")
+    checks = doctor.diagnose(good_machine)
+    assert checks[0].found == f"{generation.tfx}: a reason: with a colon"
+    assert f"CPython {generation.python_range}: run" in _check(checks, "Python").advice
+    platform = _check(checks, "Platform").advice
+    assert f"glibc {generation.glibc_text} or newer" in platform
+    assert generation.system in platform
+    for name in ("tfx", "tensorflow", "protobuf"):
+        assert f"{name} {generation.packages[name]}*" in _check(checks, name).advice
+
+
+@pytest.mark.parametrize("note", ["", "1.16", "2.0: from a later version", "1.160: x", "\udcff"])
+def test_a_note_that_says_nothing_is_none(note: str) -> None:
+    generations.NOTE.write_bytes(note.encode(errors="surrogateescape"))
+    assert generations.read_note() is None
+
+
+@pytest.mark.parametrize(
+    ("tfx", "python", "glibc", "expected"),
+    [
+        ("1.16.0", "3.13", (2, 41), "1.16"),
+        ("1.21.3", "3.10", (2, 36), "1.21"),
+        # Without a TFX that is known: what the Python fits, then what the machine fits.
+        (None, "3.10", (2, 41), "1.16"),
+        (None, "3.12", (2, 39), "1.21"),
+        (None, "3.12", (2, 38), "1.16"),
+        (None, "3.14", (2, 41), "1.21"),
+        ("2.0.0", "3.9", (), "1.16"),
+    ],
+)
+def test_derived_generation(
+    tfx: str | None, python: str, glibc: tuple[int, ...], expected: str
+) -> None:
+    generation, why = derive_generation(tfx, python, glibc)
+    assert generation.tfx == expected
+    assert why
