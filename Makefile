@@ -22,14 +22,16 @@ BIN := .venv/bin
 GIVEN_OUTPUT := $(if $(filter file,$(origin OUTPUT)),,--output "$$OUTPUT")
 # A seed draws phantoms of its own. In the recipes' shell, which takes it as it is.
 PHANTOMS := output/phantoms$${SEED:+-$$SEED}
-# A lock is made for this platform; glibc 2.28 is what the packages need at least.
-LOCK_FOR := --python-version 3.10 --python-platform x86_64-manylinux_2_28
+# A lock is made for its TFX: 1.16 has one Python, and needs glibc 2.28; 1.21 has several Pythons,
+# from 3.11 to the one that `environments` in pyproject.toml ends at.
+LOCK_FOR_1_16 := --python-version 3.10 --python-platform x86_64-manylinux_2_28
+LOCK_FOR_1_21 := --python-version 3.11 --universal
 COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-long lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-startup bench-training conformance lock soak clean
+.PHONY: help setup run study test test-long lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +40,7 @@ help: ## list the targets
 		'Variables of run: DATA (folder of images), WEIGHTS (folder of backbone weights),' \
 		'PRESET (demo, fast, paper), OUTPUT (folder), SEED, ARGS (more options for "cxr run").' \
 		'Variables of study: DATA, WEIGHTS, OUTPUT, ARGS (more options for "cxr study").' \
-		'Variables of test: ARGS (more options for pytest).'
+		'Variables of test and test-trixie: ARGS (more options for pytest).'
 
 setup: ## make .venv from the lock (instant when it is up to date)
 	@scripts/setup.sh
@@ -63,6 +65,11 @@ test: setup ## run the tests, two files at a time
 
 test-long: setup ## run the tests that take minutes each
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+# No `setup`: what it tries is the set-up of a fresh clone, inside.
+test-trixie: export CXR_TEST_ARGS := $(ARGS)
+test-trixie: ## the tests and `make run` in a Debian 13 of its own, with TFX 1.21 (root, debootstrap)
+	@scripts/trixie.sh
 
 lint: setup ## check style, types, the tree's contents and the environment; changes nothing
 	$(BIN)/ruff check .
@@ -114,8 +121,9 @@ conformance: setup ## TensorFlow Serving's REST contract, case by case: URL=serv
 
 lock: setup ## renew the locks in requirements/ from the .in files
 	@[ -x .venv/uv/bin/uv ] || { echo 'lock: needs uv, which setup could not install' >&2; exit 2; }
-	$(COMPILE) $(UPGRADE) $(LOCK_FOR) requirements/bootstrap.in -o requirements/bootstrap.lock
-	$(COMPILE) $(UPGRADE) $(LOCK_FOR) requirements/runtime.in requirements/dev.in -o requirements/py310.lock
+	$(COMPILE) $(UPGRADE) $(LOCK_FOR_1_16) requirements/bootstrap.in -o requirements/bootstrap.lock
+	$(COMPILE) $(UPGRADE) $(LOCK_FOR_1_16) requirements/tfx-1.16.in requirements/dev.in -o requirements/tfx-1.16.lock
+	$(COMPILE) $(UPGRADE) $(LOCK_FOR_1_21) requirements/tfx-1.21.in requirements/dev.in -o requirements/tfx-1.21.lock
 	$(BIN)/python scripts/check_tree.py
 
 clean: ## remove .venv, caches and builds; keeps output/

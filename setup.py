@@ -37,6 +37,7 @@ setup(
         "apache-beam",
         'tensorflow>=2.16,<2.17; python_version < "3.11"',
         'tensorflow>=2.21,<2.22; python_version >= "3.11"',
+        "tensorboard",
         "keras>=3,<4",
         "keras-tuner[bayesian]>=1.4",
         'numpy<2; python_version < "3.11"',
