@@ -5,22 +5,23 @@
 #                                        (scripts/docker_stand_in.sh), build, run COMMAND, remove
 #                                        the daemon; root only
 #
-# The base image is Debian's own, by debootstrap, with this machine's Python 3.10 in it. The
-# packages are fetched before, since the daemon has no network.
+# The base image is Debian's own, by debootstrap: for TFX 1.21 Debian 13 with its Python 3.13
+# (scripts/trixie.sh makes and keeps it), for TFX 1.16 Debian 12 with this machine's Python 3.10 in
+# it. The packages are fetched before, since the daemon has no network.
 #
 # Environment:
+#   CXR_TFX             1.21 (the default) or 1.16
 #   CXR_KUBEFLOW_IMAGE  the image's name (cxr-tfx:local); COMMAND sees it, too
 #   CXR_KUBEFLOW_CACHE  folder for packages and base, kept between calls (one that is removed)
-#   CXR_PYTHON          an interpreter of Python 3.10 (.venv/bin/python)
+#   CXR_PYTHON          an interpreter of Python 3.10, for TFX 1.16 (.venv/bin/python)
 set -euo pipefail
 
 CHECKOUT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 SCRIPT=$CHECKOUT/scripts/kubeflow_image.sh
 readonly CHECKOUT SCRIPT
+readonly TFX=${CXR_TFX:-1.21}
+readonly LOCK=$CHECKOUT/requirements/tfx-$TFX.lock
 readonly PYTHON=${CXR_PYTHON:-$CHECKOUT/.venv/bin/python}
-readonly SUITE=bookworm
-# What pyenv's Python is linked to, and the compiler for pyfarmhash.
-readonly PACKAGES=g++,libssl3,libffi8,libsqlite3-0,liblzma5,libbz2-1.0,libreadline8,zlib1g,libncursesw6,libuuid1,ca-certificates
 export CXR_KUBEFLOW_IMAGE=${CXR_KUBEFLOW_IMAGE:-cxr-tfx:local}
 SCRATCH=
 trap '[ -z "$SCRATCH" ] || rm -rf "$SCRATCH"' EXIT
@@ -30,32 +31,66 @@ die() {
     exit 2
 }
 
-# The mirror that this machine's own apt uses.
-mirror() {
+# Whether the packages in the cache are the lock's.
+are_fetched() {
+    [ -e "$1/wheels.done" ] && cmp -s "$LOCK" "$1/wheels.done"
+}
+
+# Whole or not at all; what calls before left in the system is none of the image's.
+pack() {
+    local root=$1 cache=$2
+    tar --create --file "$cache/base.tar.new" -C "$root" --exclude=./var/cache --exclude=./tmp/* \
+        --exclude=./srv/* --exclude=./root/.cache --exclude=./proc/* --exclude=./sys/* \
+        --exclude=./dev/* .
+    mv "$cache/base.tar.new" "$cache/base.tar"
+}
+
+# Downloads where the packages will be used: what fits depends on Python and glibc.
+fetch_1_21() {
+    local cache=$1 trixie=$CHECKOUT/scripts/trixie.sh root
+    root=$("$trixie" --root)
+    if ! are_fetched "$cache"; then
+        "$trixie" true
+        rm -rf "$root/var/cache/cxr-wheels" "$cache/packages"
+        mkdir -p "$root/var/cache/cxr-wheels" "$cache/packages"
+        cp "$LOCK" "$root/var/cache/cxr-wheels/tfx.lock"
+        "$trixie" bash -c 'python3 -m venv /tmp/cxr-pip && /tmp/cxr-pip/bin/pip download --quiet \
+            --no-deps --require-hashes --dest /var/cache/cxr-wheels/wheels \
+            --requirement /var/cache/cxr-wheels/tfx.lock && rm -rf /tmp/cxr-pip'
+        mv "$root/var/cache/cxr-wheels/wheels" "$cache/packages/wheels"
+        cp "$LOCK" "$cache/wheels.done"
+    fi
+    [ -e "$cache/base.tar" ] || pack "$root" "$cache"
+}
+
+# The mirror that this machine's own apt uses for a suite.
+mirror_of() {
     # shellcheck disable=SC2016 # apt's own variables
-    apt-get indextargets --format '$(REPO_URI) $(SUITE)' | awk -v suite="$SUITE" \
+    apt-get indextargets --format '$(REPO_URI) $(CODENAME)' | awk -v suite="$1" \
         '$2 == suite { print $1; exit }'
 }
 
-fetch() {
+fetch_1_16() {
     local cache=$1 prefix
-    if [ ! -e "$cache/wheels.done" ] || ! cmp -s "$CHECKOUT/requirements/tfx-1.16.lock" "$cache/wheels.done"; then
+    # What pyenv's Python is linked to, and the compiler for pyfarmhash.
+    local packages=g++,libssl3,libffi8,libsqlite3-0,liblzma5,libbz2-1.0,libreadline8,zlib1g,libncursesw6,libuuid1,ca-certificates
+    if ! are_fetched "$cache"; then
+        rm -rf "$cache/packages"
         "$PYTHON" -m pip download --quiet --no-deps --require-hashes \
-            --dest "$cache/packages/wheels" --requirement "$CHECKOUT/requirements/tfx-1.16.lock"
-        cp "$CHECKOUT/requirements/tfx-1.16.lock" "$cache/wheels.done"
+            --dest "$cache/packages/wheels" --requirement "$LOCK"
+        cp "$LOCK" "$cache/wheels.done"
     fi
     if [ ! -e "$cache/base.tar" ]; then
-        debootstrap --variant=minbase --include="$PACKAGES" "$SUITE" "$cache/root" "$(mirror)" \
-            >"$cache/debootstrap.log"
+        debootstrap --variant=minbase --include="$packages" bookworm "$cache/root" \
+            "$(mirror_of bookworm)" >"$cache/debootstrap.log"
         prefix=$("$PYTHON" -c 'import sys; print(sys.base_prefix)')
         mkdir -p "$cache/root$prefix"
         cp -a "$prefix/." "$cache/root$prefix/"
-        ln -sf "$prefix/bin/python3.10" "$cache/root/usr/local/bin/python3.10"
+        ln -sf "$prefix/bin/python3.10" "$cache/root/usr/local/bin/python3"
         # The home folder of root is closed to others by default, and Python may lie there.
         chmod -R a+rX "$cache/root$prefix"
         chmod a+x "$cache/root/root"
-        tar --create --file "$cache/base.tar.new" -C "$cache/root" --exclude=./var/cache/apt .
-        mv "$cache/base.tar.new" "$cache/base.tar"
+        pack "$cache/root" "$cache"
         rm -rf "$cache/root"
     fi
 }
@@ -68,7 +103,7 @@ build() {
     printf 'FROM cxr-base:bare\nCOPY wheels /wheels\n' \
         | DOCKER_BUILDKIT=0 docker build --quiet --tag cxr-base:wheels --file - "$cache/packages"
     DOCKER_BUILDKIT=0 docker build --network none --file "$CHECKOUT/kubeflow/Dockerfile" \
-        --build-arg BUILD_BASE=cxr-base:wheels --build-arg BASE=cxr-base:bare \
+        --build-arg TFX="$TFX" --build-arg BUILD_BASE=cxr-base:wheels --build-arg BASE=cxr-base:bare \
         --build-arg PIP_ARGS='--no-index --find-links /wheels' \
         --tag "$CXR_KUBEFLOW_IMAGE" "$CHECKOUT"
 }
@@ -79,16 +114,17 @@ if [ "${1:-}" = _inside ]; then
     exit
 fi
 [ $# -gt 0 ] || die 'with what command?'
+[ -e "$LOCK" ] || die "CXR_TFX is $TFX: there are 1.16 and 1.21."
 [ "$(id -u)" = 0 ] || die 'needs root, for debootstrap and a daemon of its own.'
 for program in debootstrap dockerd docker; do
     command -v "$program" >/dev/null || die "$program is missing: apt-get install debootstrap docker.io."
 done
 if [ -n "${CXR_KUBEFLOW_CACHE:-}" ]; then
-    CACHE=$CXR_KUBEFLOW_CACHE
+    CACHE=$CXR_KUBEFLOW_CACHE/$TFX
     mkdir -p "$CACHE"
 else
     SCRATCH=$(mktemp -d)
     CACHE=$SCRATCH
 fi
-fetch "$CACHE"
+"fetch_${TFX/./_}" "$CACHE"
 "$CHECKOUT/scripts/docker_stand_in.sh" daemon "$BASH" "$SCRIPT" _inside "$CACHE" "$@"

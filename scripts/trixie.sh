@@ -5,6 +5,7 @@
 #   scripts/trixie.sh             make test, make test-long, make run, in one fresh clone of HEAD
 #   scripts/trixie.sh COMMAND…    COMMAND in a fresh clone; several: bash -c 'make setup && …'
 #   scripts/trixie.sh --check     only say what is missing, in one sentence, if anything is
+#   scripts/trixie.sh --root      only print where the system lies, or would
 #
 # The system is debootstrap's, from the mirror of this machine's apt; it is kept between calls, and
 # with it uv's cache. Mounts and processes are in namespaces of their own: nothing of them is left
@@ -160,6 +161,10 @@ clean_up() {
 
 main() {
     local child status=0
+    if [ "${1:-}" = --root ]; then
+        printf '%s\n' "$ROOT"
+        return
+    fi
     check
     [ "${1:-}" != --check ] || return 0
     mkdir -p "$(dirname "$ROOT")"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,15 @@ def test_tensorflow_itself_starts_quietly() -> None:
         check=False,
     )
     assert (ran.stdout, ran.stderr, ran.returncode) == ("6.0\n", "", 0)
+
+
+def test_no_other_module_asks_which_version_it_runs_on() -> None:
+    asking = re.compile(r"sys\.version_info|__version__\s*[<>=]|VERSION\s*[<>=]|parse_version")
+    found = {
+        file.relative_to(ROOT).as_posix()
+        for folder in ("components", "models", "pipeline", "schema", "serving")
+        for file in (ROOT / folder).rglob("*.py")
+        if asking.search(file.read_text(encoding="utf-8"))
+    }
+    # The doctor looks at what is installed, and says so; it does nothing differently.
+    assert found <= {"pipeline/doctor.py", "pipeline/generations.py"}
