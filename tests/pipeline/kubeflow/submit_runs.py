@@ -59,6 +59,9 @@ IR: Final[Mapping[str, Any]] = {
 
 # What `cxr kubeflow submit` will be, as a program of its own.
 PROGRAM: Final = (
+    # What starts the tests in the background (`nohup make test &`) has its children ignore it.
+    "import signal\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "import typer\n"
     "from pipeline import cli\n"
     "from pipeline.kubeflow.submit_command import submit\n"
