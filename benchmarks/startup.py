@@ -35,20 +35,6 @@ def _seconds(arguments: list[str]) -> float:
     return time.monotonic() - started
 
 
-def _commands(data: Path, output: Path, preset: str) -> dict[str, list[str]]:
-    image = min(data.rglob("*.png"))
-    model = "champion" if (output / "serving" / "champion").is_dir() else None
-    if model is None:
-        raise SystemExit(f"{output} holds no champion: take a run that pushed one.")
-    return {
-        "cxr --help": ["--help"],
-        "cxr predict": ["predict", str(image), "--model-dir", str(output / "serving")],
-        "cxr run, all cached": [
-            *("run", "--data", str(data), "--preset", preset, "--output", str(output))
-        ],
-    }
-
-
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Medians are shown.")] = 5,
     data: Annotated[Path | None, typer.Option(help="Images of --output.")] = None,
@@ -64,11 +50,17 @@ def main(
         run = ["run", "--data", str(data), "--preset", preset, "--output", str(output)]
         # Once more where it is there, so that the first round finds all cached.
         _seconds(run)
+        image = min(data.rglob("*.png"))
+        commands = {
+            "cxr --help": ["--help"],
+            "cxr predict": ["predict", str(image), "--model-dir", str(output / "serving")],
+            "cxr run, all cached": run,
+        }
         loads = []
         found: dict[str, list[float]] = {}
         for _ in range(rounds):
             loads.append(os.getloadavg()[0])
-            for name, arguments in _commands(data, output, preset).items():
+            for name, arguments in commands.items():
                 found.setdefault(name, []).append(_seconds(arguments))
     table = Table("command", "median s", "least s", "most s")
     for name, seconds in found.items():

@@ -18,6 +18,7 @@ from typing import Any, Final
 from models.weights import OWN_KERAS_HOME, keras_cache
 from schema.compat import keep_start_quiet
 from schema.errors import InputError
+from schema.stderr import stderr_to
 
 # Vertex AI's and BigQuery's components, which `tfx.v1` imports and nothing here uses: with
 # Google's client libraries beneath them they are 40 % of what importing TFX costs.
@@ -162,13 +163,5 @@ def logs_to(path: Path, *, verbose: bool) -> Iterator[None]:
         yield
         return
     make_folder(path.parent)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with path.open("wb") as log:
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+    with path.open("wb") as log, stderr_to(log):
+        yield

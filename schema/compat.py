@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from schema.stderr import stderr_to
+
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
@@ -147,20 +149,16 @@ class _QuietTensorFlow:
 @contextlib.contextmanager
 def _without_information() -> Iterator[None]:
     """Holds back standard error, the file descriptor, and then hands on all but information."""
-    sys.stderr.flush()
     try:
-        kept = os.dup(2)
+        os.fstat(2)
     except OSError:  # There is none.
         yield
         return
     with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
         try:
-            yield
+            with stderr_to(held):
+                yield
         finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
             held.seek(0)
             for line in held:
                 if not _INFORMATION.match(line):

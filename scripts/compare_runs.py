@@ -10,9 +10,8 @@ what lies below the two folders is read.
 from __future__ import annotations
 
 import json
-import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +21,6 @@ from schema import contract
 
 # Of a feature, as a share of the largest absolute value that its tap has in this run.
 TOLERANCE: Final = 1e-3
-_LENGTH: Final = struct.Struct("<Q")
 
 Features = dict[tuple[str, str, str], np.ndarray]
 
@@ -47,24 +45,17 @@ def features_of(output: Path, backbone: str) -> Features:
     Raises:
         FileNotFoundError: the run has no features of the backbone.
     """
+    import tensorflow as tf
+
     node = output / "artifacts" / f"Featurizer.{backbone}" / "features"
-    newest = max((folder for folder in node.glob("*")), key=lambda f: int(f.name), default=None)
+    newest = max(node.glob("*"), key=lambda folder: int(folder.name), default=None)
     if newest is None:
         raise FileNotFoundError(f"{node} holds no features")
     found: Features = {}
-    for file in sorted(newest.glob("Split-*/*")):
-        for record in _records(file):
-            found.update(_features_in(record))
+    files = sorted(map(str, newest.glob("Split-*/*")))
+    for record in tf.data.TFRecordDataset(files).as_numpy_iterator():
+        found.update(_features_in(record))
     return found
-
-
-def _records(file: Path) -> Iterator[bytes]:
-    """Of a TFRecord without compression: length, its checksum, content, its checksum."""
-    content, at = file.read_bytes(), 0
-    while at < len(content):
-        (length,) = _LENGTH.unpack_from(content, at)
-        yield content[at + 12 : at + 12 + length]
-        at += 16 + length
 
 
 def _features_in(record: bytes) -> Features:

@@ -49,8 +49,9 @@ pack() {
 fetch_1_21() {
     local cache=$1 trixie=$CHECKOUT/scripts/trixie.sh root
     root=$("$trixie" --root)
+    # The system, for what is still to be taken from it.
+    { are_fetched "$cache" && [ -e "$cache/base.tar" ]; } || "$trixie" true
     if ! are_fetched "$cache"; then
-        "$trixie" true
         rm -rf "$root/var/cache/cxr-wheels" "$cache/packages"
         mkdir -p "$root/var/cache/cxr-wheels" "$cache/packages"
         cp "$LOCK" "$root/var/cache/cxr-wheels/tfx.lock"

@@ -60,23 +60,26 @@ def test_kfp_has_one_of_the_names() -> None:
     assert {"get_healthz", "healthz_service_get_healthz"} & set(dir(api))
 
 
-def _imported(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
-    (folder / "tensorflow.py").write_text(code)
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh process."""
     return subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sys; sys.path.insert(0, {str(folder)!r})\n"
-            "from schema.compat import keep_start_quiet\n"
-            "keep_start_quiet(); keep_start_quiet()\n"
-            "import os, tensorflow\n"
-            "os.write(2, b'I0000 00:00:1 later\\n')",
-        ],
+        [sys.executable, "-c", code],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
+    )
+
+
+def _imported(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    (folder / "tensorflow.py").write_text(code)
+    return _run(
+        f"import sys; sys.path.insert(0, {str(folder)!r})\n"
+        "from schema.compat import keep_start_quiet\n"
+        "keep_start_quiet(); keep_start_quiet()\n"
+        "import os, tensorflow\n"
+        "os.write(2, b'I0000 00:00:1 later\\n')"
     )
 
 
@@ -108,20 +111,11 @@ def test_the_warning_of_another_keras_is_left_out_and_others_are_not(
 
 
 def test_tensorflow_itself_starts_quietly() -> None:
-    ran = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from pipeline.runtime import prepare_environment\n"
-            "prepare_environment()\n"
-            "import tensorflow as tf, tensorflow_transform\n"
-            "print(float(tf.constant(2.0) * 3))",
-        ],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
+    ran = _run(
+        "from pipeline.runtime import prepare_environment\n"
+        "prepare_environment()\n"
+        "import tensorflow as tf, tensorflow_transform\n"
+        "print(float(tf.constant(2.0) * 3))"
     )
     assert (ran.stdout, ran.stderr, ran.returncode) == ("6.0\n", "", 0)
 
