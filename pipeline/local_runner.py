@@ -68,7 +68,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
         check_reusable(config, layout)
     # Before TFX is imported, which takes seconds: missing columns and weights are said at once.
-    spans = resolve_spans(config)
+    spans = resolve_spans(config.data)
     config = resolve_columns(config, spans)
     weights = resolve_weights(config, listener.warn)
     require_images(config.infra_validation)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from components.radiograph_example_gen.settings import SpanFolder
-from pipeline.config import PipelineConfig
 from pipeline.data_config import SPAN, DataConfig
 from schema.errors import InputError
 
@@ -30,11 +29,11 @@ class ResolvedSpans:
     folders: tuple[SpanFolder, ...]
 
 
-def resolve_spans(config: PipelineConfig) -> ResolvedSpans | None:
+def resolve_spans(data: DataConfig) -> ResolvedSpans | None:
     """Looks which spans there are, and takes those of the window.
 
     Args:
-        config: its `data`.
+        data: where the images are, and which spans are wanted.
 
     Returns:
         None where `data.dir` has no `{SPAN}`.
@@ -42,7 +41,6 @@ def resolve_spans(config: PipelineConfig) -> ResolvedSpans | None:
     Raises:
         InputError: no span is there, or not the one asked for, or one twice.
     """
-    data = config.data
     if not data.in_spans:
         return None
     pattern = data.dir.absolute()
@@ -71,10 +69,19 @@ def resolve_spans(config: PipelineConfig) -> ResolvedSpans | None:
     )
 
 
+def names_of_spans(part: str) -> re.Pattern[str]:
+    """What a folder's name must match in whole to be a span's; its group 1 is the number.
+
+    Args:
+        part: the part of `data.dir` that has `{SPAN}` in it.
+    """
+    before, after = part.split(SPAN)
+    return re.compile(f"{re.escape(before)}([0-9]+){re.escape(after)}")
+
+
 def _find(root: Path, part: str, below: Sequence[str]) -> dict[int, str]:
     """Number → its digits, as the folder's name has them."""
-    before, after = part.split(SPAN)
-    name = re.compile(f"{re.escape(before)}([0-9]+){re.escape(after)}")
+    name = names_of_spans(part)
     try:
         entries = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
     except OSError as error:

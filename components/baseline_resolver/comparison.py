@@ -16,6 +16,7 @@ from components.continued_trainer.executor import PREVIOUS_MODEL, PREVIOUS_RUN
 from components.radiograph_example_gen.artifact import SplitManifest
 from components.radiograph_example_gen.manifest import Entry, read_manifest, read_summary
 from components.saved_models import has_saved_model
+from components.seen_images import Images, union
 from schema import contract
 
 # Gone, cut short, or written by another version of this program.
@@ -25,19 +26,6 @@ _CONTINUED_FROM: Final = frozenset({PREVIOUS_MODEL, PREVIOUS_RUN})
 
 class NotComparableError(Exception):
     """Says why, as a clause that ends a sentence."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """Some of a split's images.
-
-    Attributes:
-        hashes: sha256 of each.
-        patients: those known by name.
-    """
-
-    hashes: frozenset[str]
-    patients: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -69,14 +57,7 @@ def training_data(store: mlmd.MetadataStore, model: types.Artifact) -> TrainingD
     """
     own = training_data_from(own_manifest(store, model).uri)
     manifests = upstream_artifacts(store, model.id, SplitManifest.TYPE_NAME)
-    seen = [training_data_from(manifest.uri).seen for manifest in manifests]
-    return replace(
-        own,
-        seen=Images(
-            frozenset().union(*(images.hashes for images in seen)),
-            frozenset().union(*(images.patients for images in seen)),
-        ),
-    )
+    return replace(own, seen=union(training_data_from(each.uri).seen for each in manifests))
 
 
 def own_manifest(store: mlmd.MetadataStore, model: types.Artifact) -> metadata_store_pb2.Artifact:

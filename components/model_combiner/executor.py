@@ -13,6 +13,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.seen_images import read_seen, union, write_seen
 from schema import contract
 
 MODEL: Final = "model"
@@ -60,6 +61,7 @@ class Executor(base_executor.BaseExecutor):
         run_dir = artifact_utils.get_single_uri(output_dict["model_run"])
         _write_json(run_dir, contract.VALIDATION_FILE, combination.validation)
         write_predictions(run_dir, combination.predictions)
+        write_seen(run_dir, union(read_seen(uri(RUN, name)) for name in names))
         graph = artifact_utils.get_single_uri(input_dict[TRANSFORM_GRAPH])
         model = CombinedModel(
             load_transform(graph),

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from typing import Any, Final
 
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.baseline_resolver.comparison import (
     NotComparableError,
-    TrainingData,
     check_comparable,
     training_data_from,
 )
-from components.saved_models import versions_in
-from schema import contract
+from components.pushed_baseline.versions import complete_versions, read_kept
 
 MANIFEST: Final = "manifest"
 SERVING: Final = "serving"
@@ -48,9 +43,9 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(output_dict[MODEL])
         wanted = training_data_from(artifact_utils.get_single_uri(input_dict[MANIFEST]))
         serving, history = exec_properties[SERVING], exec_properties[HISTORY]
-        for version in _complete(serving):
+        for version in complete_versions(serving):
             try:
-                check_comparable(wanted, _training_data(os.path.join(history, version)))
+                check_comparable(wanted, read_kept(os.path.join(history, version)).data)
             except NotComparableError as reason:
                 logging.warning("Version %s in %s is no baseline: %s.", version, serving, reason)
                 continue
@@ -60,19 +55,3 @@ class Executor(base_executor.BaseExecutor):
             model.set_string_custom_property(VERSION, version)
             return
         logging.info("No version in %s can be the baseline.", serving)
-
-
-def _training_data(kept: str) -> TrainingData:
-    """Reads a manifest that was kept, perhaps in an object store."""
-    if not fileio.exists(kept):
-        raise NotComparableError("nobody kept what it was trained with")
-    with tempfile.TemporaryDirectory() as scratch:
-        io_utils.copy_dir(kept, scratch)
-        return training_data_from(scratch)
-
-
-def _complete(serving: str) -> Iterator[str]:
-    """Versions that are no half copies, the latest first."""
-    for version in versions_in(serving):
-        if fileio.exists(os.path.join(serving, version, contract.SAVED_MODEL_FILE)):
-            yield version

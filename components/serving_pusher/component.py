@@ -11,7 +11,14 @@ from tfx.utils import json_utils
 from components.model_card.artifact import ModelCardFiles
 from components.radiograph_example_gen.artifact import SplitManifest
 from components.serving_pusher.driver import ServingPusherDriver
-from components.serving_pusher.executor import AUDIT, HISTORY, MANIFEST, MODEL_CARD, Executor
+from components.serving_pusher.executor import (
+    AUDIT,
+    HISTORY,
+    MANIFEST,
+    MODEL_CARD,
+    MODEL_RUN,
+    Executor,
+)
 from components.shortcut_audit.artifact import AuditReport
 
 
@@ -27,6 +34,7 @@ class ServingPusherSpec(standard_component_specs.PusherSpec):
         MODEL_CARD: component_spec.ChannelParameter(type=ModelCardFiles, optional=True),
         AUDIT: component_spec.ChannelParameter(type=AuditReport, optional=True),
         MANIFEST: component_spec.ChannelParameter(type=SplitManifest, optional=True),
+        MODEL_RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
     }
 
 
@@ -53,6 +61,7 @@ class ServingPusher(Pusher):
         model_card: channel.BaseChannel | None = None,
         audit: channel.BaseChannel | None = None,
         manifest: channel.BaseChannel | None = None,
+        model_run: channel.BaseChannel | None = None,
         history: str | None = None,
     ) -> None:
         """Constructs the node.
@@ -65,6 +74,8 @@ class ServingPusher(Pusher):
             model_card: ModelCard's; it goes into the version's `assets.extra`.
             audit: ShortcutAudit's; where it did not pass, nothing is pushed.
             manifest: of the images; with `history`, kept there under the version's name.
+            model_run: what the training left beside the model; with `history`, its recipe, and
+                what earlier models saw that it goes on from, are kept there, too.
             history: folder, outside what is served, since the manifest names patients.
         """
         # Past Pusher's own, which makes a spec that knows no further input.
@@ -76,6 +87,7 @@ class ServingPusher(Pusher):
                 model_card=model_card,
                 audit=audit,
                 manifest=manifest,
+                model_run=model_run,
                 history=history,
                 push_destination=push_destination,
                 custom_config=json_utils.dumps(None),

@@ -7,17 +7,23 @@ from typing import Any, Final
 
 from tfx import types
 from tfx.components.pusher import executor
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
 from components.infra_check.note import precision_of, write_note
 from components.model_card.beside import put_beside
+from components.seen_images import SEEN_FILE
 from components.shortcut_audit.artifact import lets_push
+from schema import contract
 
 MODEL_CARD: Final = "model_card"
 AUDIT: Final = "audit"
 MANIFEST: Final = "manifest"
+MODEL_RUN: Final = "model_run"
 HISTORY: Final = "history"
+# What a later training needs to go on from the version (`components.pushed_previous`).
+_BESIDE: Final = (contract.TRAINING_FILE, SEEN_FILE)
 
 
 class Executor(executor.Executor):
@@ -29,7 +35,7 @@ class Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes, and keeps the manifest of what was pushed where that is asked for."""
+        """Pushes, and keeps what the version was made with where that is asked for."""
         super().Do(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.PUSHED_MODEL_KEY]
@@ -38,7 +44,12 @@ class Executor(executor.Executor):
         if history and input_dict.get(MANIFEST) and pushed.get_int_custom_property("pushed") == 1:
             version = pushed.get_string_custom_property("pushed_version")
             manifest = artifact_utils.get_single_uri(input_dict[MANIFEST])
-            io_utils.copy_dir(manifest, os.path.join(history, version))
+            kept = os.path.join(history, version)
+            io_utils.copy_dir(manifest, kept)
+            for name in _BESIDE if input_dict.get(MODEL_RUN) else ():
+                file = os.path.join(artifact_utils.get_single_uri(input_dict[MODEL_RUN]), name)
+                if fileio.exists(file):
+                    fileio.copy(file, os.path.join(kept, name), overwrite=True)
 
     def CheckBlessing(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]

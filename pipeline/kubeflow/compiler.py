@@ -19,15 +19,15 @@ from pipeline.config import FeaturizerConfig, PipelineConfig
 from pipeline.data_config import SPAN
 from pipeline.engine_resolution import ResolvedEngine
 from pipeline.kubeflow import names
-from pipeline.kubeflow.edits import EDITS, takes
+from pipeline.kubeflow.parameters import EXAMPLE_GEN, add_parameters
+from pipeline.spans_resolution import ResolvedSpans
 from schema.errors import InputError
 
 # Where no root is given, KFP takes its installation's; TFX wants one to compile.
 _NO_ROOT: Final = "minio://mlpipeline/v2/artifacts"
 _RETRY_SECONDS: Final = "30s"
 # They look at what changes without their inputs changing: images, the serving folder.
-_NEVER_CACHED: Final = ("Baseline", "Pusher")
-_EXAMPLE_GEN: Final = "RadiographExampleGen"
+_NEVER_CACHED: Final = ("Baseline", "Previous", "Pusher")
 _NO_METADATA: Final = "Kubeflow has no metadata store that a step could ask"
 
 
@@ -55,8 +55,13 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
 
     settings = config.kubeflow
     platform = Platform(
-        root=settings.root or _NO_ROOT, serving=settings.serving, history=settings.history
+        root=settings.root or _NO_ROOT,
+        serving=settings.serving,
+        history=settings.history,
+        splits=settings.history,
     )
+    # Which folders they are, RadiographExampleGen's step looks (`pipeline.kubeflow.spans`).
+    spans = ResolvedSpans(Path("/"), ()) if config.data.in_spans else None
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
             default_image=settings.image,
@@ -64,11 +69,11 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
             use_pipeline_spec_2_1=True,
         )
     )
-    job = runner.run(create_pipeline(config, weights, engine, platform), write_out=False)
+    job = runner.run(create_pipeline(config, weights, engine, platform, spans), write_out=False)
     spec: dict[str, Any] = job["pipelineSpec"]
     if settings.root:
         spec["defaultPipelineRoot"] = settings.root
-    _add_parameters(spec, config)
+    add_parameters(spec, config)
     _configure_steps(spec, config)
     spec = _with_kubernetes_names(spec)
     return [spec, *_kubernetes(spec, config)]
@@ -83,16 +88,7 @@ def _check(config: PipelineConfig) -> None:
     problems = []
     if config.kubeflow.data is None:
         problems.append("kubeflow.data: say where the steps find the images (--data)")
-    if config.data.in_spans or SPAN in (config.kubeflow.data or ""):
-        problems.append(
-            f"data.dir: which folders {SPAN} stands for is looked up when `cxr run` starts, and a "
-            "compiled pipeline looks for nothing; compile for a folder without it, such as that "
-            "of one span, or train on this machine"
-        )
-    elif config.continues:
-        problems.append(
-            f"continue_training: {_NO_METADATA}, so none finds an earlier model; leave it out"
-        )
+    problems += _problems_of_spans(config)
     if config.tuning.mode == "reuse":
         problems.append(
             f"tuning.mode: {_NO_METADATA}, so none finds an earlier search's result; search, or "
@@ -104,6 +100,19 @@ def _check(config: PipelineConfig) -> None:
         )
     if problems:
         raise InputError("configuration can't run on Kubeflow:\n  " + "\n  ".join(problems))
+
+
+def _problems_of_spans(config: PipelineConfig) -> list[str]:
+    there, metadata = config.kubeflow.data or "", config.kubeflow.metadata or ""
+    if there and config.data.in_spans != (SPAN in there):
+        return [f"kubeflow.data: either both it and data.dir have {SPAN} in them, or none has"]
+    if SPAN in metadata and SPAN not in there:
+        return [f"kubeflow.metadata: needs {SPAN} in kubeflow.data, and {there} has none"]
+    return [
+        f"kubeflow.{field}: {SPAN} can stand once in it, and not in the name of a bucket"
+        for field, place in (("data", there), ("metadata", metadata))
+        if place.count(SPAN) > 1 or SPAN in "/".join(place.split("/")[: 3 if "://" in place else 0])
+    ]
 
 
 def _weights(name: str, config: PipelineConfig) -> WeightsSource:
@@ -136,43 +145,6 @@ def _engine(config: PipelineConfig) -> ResolvedEngine:
     return ResolvedEngine(engine, importlib.metadata.version("openvino"))
 
 
-def _add_parameters(spec: dict[str, Any], config: PipelineConfig) -> None:
-    """Makes parameters of the pipeline out of properties of the nodes."""
-    settings = config.kubeflow
-    parameters: dict[str, tuple[str, Any]] = {
-        names.DATA: ("STRING", settings.data),
-        names.DATA_VERSION: ("STRING", settings.data_version),
-        names.SEED: ("NUMBER_INTEGER", config.seed),
-        names.MIN_ACCURACY: ("NUMBER_DOUBLE", config.gate.min_accuracy),
-    }
-    if settings.metadata:
-        parameters[names.METADATA] = ("STRING", settings.metadata)
-    spec["root"]["inputDefinitions"] = {
-        "parameters": {
-            name: {"parameterType": kind, "defaultValue": default, "isOptional": True}
-            for name, (kind, default) in parameters.items()
-        }
-    }
-    for task_name, task in spec["root"]["dag"]["tasks"].items():
-        component = spec["components"][task["componentRef"]["name"]]
-        inputs = task.setdefault("inputs", {}).setdefault("parameters", {})
-        wanted: dict[str, str] = {}
-        if names.SEED in inputs:
-            wanted[names.SEED] = names.SEED
-        if task_name == _EXAMPLE_GEN:
-            wanted |= {names.DATA_DIR: names.DATA, names.DATA_VERSION: names.DATA_VERSION}
-            if settings.metadata:
-                wanted[names.METADATA_CSV] = names.METADATA
-        values = {name: each["runtimeValue"]["constant"] for name, each in inputs.items()}
-        for parameter in EDITS:
-            if any(takes(parameter, name, value) for name, value in values.items()):
-                wanted[names.EDIT + parameter] = parameter
-        definitions = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
-        for name, parameter in wanted.items():
-            inputs[name] = {"componentInputParameter": parameter}
-            definitions[name] = {"parameterType": parameters[parameter][0]}
-
-
 def _configure_steps(spec: dict[str, Any], config: PipelineConfig) -> None:
     """Resources, retries and caching, and what a step is told of its inputs."""
     settings = config.kubeflow
@@ -190,7 +162,7 @@ def _configure_steps(spec: dict[str, Any], config: PipelineConfig) -> None:
                 "backoffFactor": 2.0,
             }
         cached = config.enable_cache and not task_name.startswith(_NEVER_CACHED)
-        if task_name == _EXAMPLE_GEN:
+        if task_name == EXAMPLE_GEN:
             cached = cached and bool(settings.data_version)
         task["cachingOptions"] = {"enableCache": True} if cached else {}
 

@@ -10,11 +10,20 @@ METADATA: Final = "metadata"
 DATA_VERSION: Final = "data_version"
 SEED: Final = "seed"
 MIN_ACCURACY: Final = "min_accuracy"
+# Where `data` has `{SPAN}`: how many of the latest spans are taken, and the last one of them.
+WINDOW: Final = "window"
+SPAN_NUMBER: Final = "span"
+# What these two are where nothing is asked for; KFP's parameters know no null.
+ALL_SPANS: Final = 0
+LATEST_SPAN: Final = -1
 
 # RadiographExampleGen's and PretrainedBackbone's properties that name a file or folder.
 DATA_DIR: Final = "data_dir"
 METADATA_CSV: Final = "metadata_csv"
 WEIGHTS_PATH: Final = "weights_path"
+# What `pipeline.kubeflow.spans` fills in as RadiographExampleGen starts.
+SPANS: Final = "spans"
+SPLITS_DIR: Final = "splits_dir"
 PLACES: Final = (DATA_DIR, METADATA_CSV, WEIGHTS_PATH)
 
 # A parameter that a step gets only to edit another one with it (pipeline.kubeflow.edits).

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,19 +104,77 @@ def fetch(uri: str, folder: Path, name: str) -> Path:
 
     Args:
         uri: of a file, or of a folder with all below it.
-        folder: to copy into; must not exist.
+        folder: to copy into.
         name: how messages call the URI.
 
     Returns:
         The copy.
 
     Raises:
-        InputError: nothing is there, or no library reaches it.
+        InputError: nothing is there, no library reaches it, or it can't be read.
     """
     target = folder / uri.rstrip("/").rpartition("/")[2]
-    folder.mkdir(parents=True)
+    if not copy_if_any(uri, target, name):
+        raise InputError(f"{name}: there is nothing at {uri}.")
+    return target
+
+
+def copy_if_any(uri: str, target: Path, name: str) -> bool:
+    """Copies a file or folder from an object store; returns whether there was one.
+
+    Args:
+        uri: of a file, or of a folder with all below it.
+        target: where the copy will lie; the folders above it are made.
+        name: how messages call the URI.
+
+    Raises:
+        InputError: no library reaches it, or it can't be read.
+    """
+    with _said(uri, name):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return _copy_by_gfile(uri, target) if uri.startswith("gs://") else _copy(uri, target)
+
+
+def names_in(place: str, name: str) -> list[str]:
+    """The names of what lies directly in a folder, sorted; none where there is no such folder.
+
+    Args:
+        place: a path, or a URI as `fetch` reads it.
+        name: how messages call it.
+
+    Raises:
+        InputError: no library reaches it, or it can't be read.
+    """
+    with _said(place, name):
+        try:
+            return sorted({each.rstrip("/").rpartition("/")[2] for each in _list(place)})
+        except FileNotFoundError:
+            return []
+
+
+def _list(place: str) -> list[str]:
+    if not is_remote(place):
+        return [entry.name for entry in Path(place).iterdir()]
+    if not place.startswith("gs://"):
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(place)
+        return list(system.ls(path, detail=False))
+    import tensorflow as tf
+
     try:
-        found = _copy_by_gfile(uri, target) if uri.startswith("gs://") else _copy(uri, target)
+        return list(tf.io.gfile.listdir(place))
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(place) from error
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+@contextlib.contextmanager
+def _said(uri: str, name: str) -> Iterator[None]:
+    """Says which property and place is at fault."""
+    try:
+        yield
     except (ImportError, ValueError) as error:
         raise InputError(
             f"{name}: {uri} can't be reached ({error}); the image needs the fsspec package of "
@@ -123,9 +182,6 @@ def fetch(uri: str, folder: Path, name: str) -> Path:
         ) from error
     except OSError as error:
         raise InputError(f"{name}: {uri} can't be read: {error}.") from error
-    if not found:
-        raise InputError(f"{name}: there is nothing at {uri}.")
-    return target
 
 
 def _copy(uri: str, target: Path) -> bool:

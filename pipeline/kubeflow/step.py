@@ -2,8 +2,9 @@
 
     python -m pipeline.kubeflow.step --executor_class_path … --json_serialized_invocation_args …
 
-It takes TFX's own arguments. Before it hands on to TFX it puts the run's parameters into the
-properties (`pipeline.kubeflow.edits`), brings inputs from object stores to this machine
+It takes TFX's own arguments. Before it hands on to TFX it looks for spans
+(`pipeline.kubeflow.spans`), puts the run's parameters into the properties
+(`pipeline.kubeflow.edits`), brings inputs from object stores to this machine
 (`pipeline.kubeflow.places`) and sets the process up as a local run does.
 """
 
@@ -25,6 +26,7 @@ from pipeline.kubeflow.places import (
     to_remote,
     with_local_artifacts,
 )
+from pipeline.kubeflow.spans import with_spans
 from pipeline.runtime import prepare_environment, quick_tfx_import
 from schema.errors import InputError
 
@@ -60,7 +62,8 @@ def _run(
     scratch: Path,
 ) -> None:
     inputs = invocation.setdefault("inputs", {})
-    values = fetch_places(edited(inputs.get("parameterValues", {})), scratch)
+    values = with_spans(inputs.get("parameterValues", {}), scratch / "spans")
+    values = fetch_places(edited(values), scratch)
     inputs["parameterValues"] = values
     parameters = spec.get("parameters", {})
     spec["parameters"] = {n: p for n, p in parameters.items() if not n.startswith(EDIT)}

@@ -11,6 +11,7 @@ from components.continued_trainer import ContinuedTrainer
 from components.featurizer import Featurizer
 from components.pretrained_backbone import PretrainedBackbone
 from components.previous_model import LatestModelOnOtherImagesStrategy
+from components.pushed_previous import PushedPrevious
 from components.radiograph_example_gen import RadiographExampleGen
 from models.backbones import get_backbone
 from models.hyperparameters import TrainingParams, taps_of_either_head
@@ -93,8 +94,16 @@ def _previous(
     name: str, config: PipelineConfig, example_gen: RadiographExampleGen, platform: Platform
 ) -> list[tfx.dsl.components.BaseNode]:
     """The node that finds the model to start from, where training goes on from one."""
-    if not config.continues or platform.metadata is None:
+    if not config.continues:
         return []
+    history = platform.history_of(name)
+    if history is not None:
+        pushed = PushedPrevious(
+            manifest=example_gen.outputs["manifest"],
+            serving=platform.serving_of(name),
+            history=history,
+        )
+        return [pushed.with_id(f"Previous.{name}")]
     # Channels without a run: every run's artifacts of these two nodes.
     found = {
         "model": (tfx.types.standard_artifacts.Model, f"Trainer.{name}"),
@@ -118,10 +127,10 @@ def _trainer(
     """TFX's own, or where an earlier model is looked for, one that starts from it."""
     if not previous:
         return tfx.components.Trainer(**arguments)
-    (resolver,) = previous
+    (found,) = previous
     return ContinuedTrainer(
-        previous_model=resolver.outputs["model"],
-        previous_run=resolver.outputs["model_run"],
+        previous_model=found.outputs["model"],
+        previous_run=found.outputs["model_run"],
         **arguments,
     )
 

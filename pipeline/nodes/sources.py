@@ -34,6 +34,7 @@ MODEL_CARD_CODE: Final = (
 )
 COMBINATION_CODE: Final = (
     "components/model_combiner",
+    "components/seen_images.py",
     "models/calibration.py",
     "models/chunks.py",
     "models/combination.py",

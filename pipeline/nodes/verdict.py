@@ -168,6 +168,7 @@ def build_pusher(
         model_card=model_card,
         audit=audit,
         manifest=example_gen.outputs["manifest"] if example_gen and history else None,
+        model_run=model_from.outputs["model_run"] if history else None,
         history=history,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(

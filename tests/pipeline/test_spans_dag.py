@@ -42,7 +42,7 @@ def _nodes(config: PipelineConfig) -> dict[str, Any]:
 
 
 def _span_nodes(config: PipelineConfig) -> dict[str, Any]:
-    spans = resolve_spans(config)
+    spans = resolve_spans(config.data)
     return _compiled(create_pipeline(config, WEIGHTS, ENGINE, spans=spans))
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.columns_resolution import resolve_columns
 from pipeline.config import PipelineConfig, check_inputs, load_config
-from pipeline.kubeflow.compiler import compile_pipeline
 from pipeline.spans_resolution import resolve_spans
 from pipeline.study.command import open_experiment
 from schema.errors import InputError
@@ -25,13 +24,13 @@ def _make(folder: Path, *names: str) -> None:
 
 
 def _resolved(config: PipelineConfig) -> list[tuple[int, str, bool]]:
-    spans = resolve_spans(config)
+    spans = resolve_spans(config.data)
     assert spans is not None
     return [(span.number, span.folder, span.taken) for span in spans.folders]
 
 
 def test_a_folder_without_the_pattern_is_no_span(tmp_path: Path) -> None:
-    assert resolve_spans(_config(tmp_path, "images")) is None
+    assert resolve_spans(_config(tmp_path, "images").data) is None
 
 
 def test_spans_are_in_the_order_of_their_numbers_and_gaps_are_fine(tmp_path: Path) -> None:
@@ -56,7 +55,7 @@ def test_a_window_takes_the_latest_and_a_span_is_the_last(tmp_path: Path) -> Non
 def test_the_number_may_be_in_the_middle_of_the_path(tmp_path: Path) -> None:
     _make(tmp_path, "1/images", "02/images", "3")
     config = _config(tmp_path, "{SPAN}/images", metadata=tmp_path / "{SPAN}/table.csv")
-    spans = resolve_spans(config)
+    spans = resolve_spans(config.data)
     assert spans is not None
     assert spans.root == tmp_path
     assert [(s.folder, s.metadata_csv) for s in spans.folders] == [
@@ -69,25 +68,25 @@ def test_the_number_may_be_in_the_middle_of_the_path(tmp_path: Path) -> None:
 def test_none_names_the_pattern_and_what_there_is(tmp_path: Path) -> None:
     _make(tmp_path, "Normal", "COVID")
     with pytest.raises(InputError) as caught:
-        resolve_spans(_config(tmp_path))
+        resolve_spans(_config(tmp_path).data)
     assert str(caught.value) == (
         f"data.dir: no folder is there for {tmp_path}/span-{{SPAN}}; {tmp_path} has COVID, "
         "Normal. Name the folders with a number where {SPAN} is."
     )
     with pytest.raises(InputError, match=r"gone is no folder"):
-        resolve_spans(_config(tmp_path / "gone"))
+        resolve_spans(_config(tmp_path / "gone").data)
 
 
 def test_two_folders_of_one_number_are_an_error(tmp_path: Path) -> None:
     _make(tmp_path, "span-1", "span-01")
     with pytest.raises(InputError, match=r"span-01 and span-1 in .* are both span 1"):
-        resolve_spans(_config(tmp_path))
+        resolve_spans(_config(tmp_path).data)
 
 
 def test_a_last_span_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     _make(tmp_path, "span-1", "span-3")
     with pytest.raises(InputError, match=r"data\.span: there is no span 2 .*; there are 1, 3\."):
-        resolve_spans(_config(tmp_path, span=2))
+        resolve_spans(_config(tmp_path, span=2).data)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +112,11 @@ def test_columns_are_those_that_the_metadata_of_all_taken_spans_have(tmp_path: P
     (tmp_path / "span-2/metadata.csv").write_text("file,unit,scanner\n1,a,x\n2,a,y\n")
     (tmp_path / "span-3/metadata.csv").write_text("file,scanner,unit,room\n1,x,b,p\n2,y,b,q\n")
     config = _config(tmp_path, window=3)
-    resolved = resolve_columns(config, resolve_spans(config))
+    resolved = resolve_columns(config, resolve_spans(config.data))
     assert resolved.data.slice_columns == ("unit", "scanner")
     config = _config(tmp_path, window=3, slice_columns=["room"])
     with pytest.raises(InputError, match=r"span-2/metadata\.csv has no column 'room'"):
-        resolve_columns(config, resolve_spans(config))
+        resolve_columns(config, resolve_spans(config.data))
 
 
 def test_one_table_for_all_spans_is_read_once(tmp_path: Path) -> None:
@@ -125,7 +124,7 @@ def test_one_table_for_all_spans_is_read_once(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("file,unit\nspan-1/a.png,a\nspan-2/a.png,b\n")
     config = _config(tmp_path, metadata=table)
-    spans = resolve_spans(config)
+    spans = resolve_spans(config.data)
     assert spans is not None
     assert {span.metadata_csv for span in spans.folders} == {None}
     assert resolve_columns(config, spans).data.slice_columns == ("unit",)
@@ -137,18 +136,6 @@ def test_training_goes_on_where_there_are_spans(tmp_path: Path) -> None:
     for given in (True, False):
         data = {"dir": tmp_path / "{SPAN}"}
         assert load_config(overrides={"data": data, "continue_training": given}).continues == given
-
-
-def test_a_compiled_pipeline_takes_no_pattern(tmp_path: Path) -> None:
-    for data, steps in (("{SPAN}", "/data"), ("images", "/data/{SPAN}")):
-        overrides = {"data": {"dir": tmp_path / data}, "kubeflow": {"data": steps}}
-        with pytest.raises(InputError, match=r"data\.dir: which folders \{SPAN\} stands for"):
-            compile_pipeline(load_config(overrides=overrides))
-    overrides = {
-        "data": {"dir": tmp_path}, "kubeflow": {"data": "/data"}, "continue_training": True,
-    }  # fmt: skip
-    with pytest.raises(InputError, match="continue_training: Kubeflow has no metadata store"):
-        compile_pipeline(load_config(overrides=overrides))
 
 
 def test_a_study_takes_no_pattern(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tfx.types import standard_artifacts  # noqa: E402
 
 from components.model_combiner import ModelCombiner  # noqa: E402
 from components.model_combiner.executor import Executor, input_key  # noqa: E402
+from components.seen_images import SEEN_FILE, Images, read_seen, write_seen  # noqa: E402
 from models.predictions import Predictions, read_predictions, write_predictions  # noqa: E402
 from models.preprocessing import preprocessing_fn  # noqa: E402
 from schema import contract  # noqa: E402
@@ -189,6 +190,21 @@ def test_what_is_served_are_the_answers_on_which_the_rule_was_fitted(
         assert validation["multiply_adds"] == 1100
     else:
         assert validation["cascade"]["first"] == "cheap"
+
+
+def test_it_has_seen_what_its_members_went_on_from(
+    execute: Callable[[str], Path], members: Members
+) -> None:
+    seen = Images(frozenset({"a"}), frozenset({"p"})), Images(frozenset({"b"}))
+    for name, images in zip(("cheap", "dear"), seen, strict=True):
+        write_seen(str(members[input_key("run", name)]), images)
+    try:
+        folder = execute("ensemble")
+    finally:
+        for name in ("cheap", "dear"):
+            (members[input_key("run", name)] / SEEN_FILE).unlink()
+    both = Images(frozenset({"a", "b"}), frozenset({"p"}))
+    assert read_seen(str(folder / "model_run")) == both
 
 
 @pytest.mark.slow

@@ -1,0 +1,50 @@
+"""PushedPrevious: the serving folder -> the model that a training goes on from."""
+
+from __future__ import annotations
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from components.pushed_previous.executor import HISTORY, MANIFEST, MODEL, RUN, SERVING, Executor
+from components.radiograph_example_gen.artifact import SplitManifest
+
+
+class PushedPreviousSpec(component_spec.ComponentSpec):
+    """Parameters and artifacts of PushedPrevious."""
+
+    PARAMETERS = {
+        SERVING: component_spec.ExecutionParameter(type=str),
+        HISTORY: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {MANIFEST: component_spec.ChannelParameter(type=SplitManifest)}
+    OUTPUTS = {
+        MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
+    }
+
+
+class PushedPrevious(base_component.BaseComponent):
+    """The latest pushed model of other images that has seen nothing of this run's test split."""
+
+    SPEC_CLASS = PushedPreviousSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(self, *, manifest: channel.BaseChannel, serving: str, history: str) -> None:
+        """Constructs the node.
+
+        Args:
+            manifest: RadiographExampleGen's, of this run.
+            serving: folder of one model's versions, as a Pusher writes it.
+            history: folder in which ServingPusher keeps what each version was made with.
+        """
+        super().__init__(
+            spec=PushedPreviousSpec(
+                **{
+                    MANIFEST: manifest,
+                    SERVING: serving,
+                    HISTORY: history,
+                    MODEL: channel.Channel(type=standard_artifacts.Model),
+                    RUN: channel.Channel(type=standard_artifacts.ModelRun),
+                }
+            )
+        )

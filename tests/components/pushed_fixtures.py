@@ -1,0 +1,100 @@
+"""What is pushed and kept, for those that look for a pushed version: folders and object stores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+from components.radiograph_example_gen.artifact import SplitManifest
+from components.seen_images import Images, write_seen
+from components.serving_pusher.executor import Executor as Pusher
+from pipeline.kubeflow.object_stores import register_object_stores
+from schema import contract
+from tests.components.baseline_resolver.conftest import CLASSES, save_split
+
+NOTHING = Images()
+Push = Callable[..., None]
+
+
+def make_artifact(kind: Any, folder: Path) -> Any:
+    artifact = kind()
+    artifact.uri = str(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return artifact
+
+
+def make_manifest(
+    folder: Path, classes: tuple[str, ...] = CLASSES, **splits: list[str]
+) -> SplitManifest:
+    """Split -> images, each as "content" or "content of patient"."""
+    artifact = make_artifact(SplitManifest, folder)
+    save_split(folder, splits, classes)
+    return artifact
+
+
+@pytest.fixture(params=["folder", "object store"])
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """Serving folder and history, empty."""
+    if request.param == "folder":
+        return str(tmp_path / "serving"), str(tmp_path / "history")
+    import fsspec
+
+    register_object_stores()
+    system = fsspec.filesystem("memory")
+    if system.exists("/bucket"):
+        system.rm("/bucket", recursive=True)
+    return "memory://bucket/serving", "memory://bucket/history"
+
+
+@pytest.fixture
+def push(places: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Push:
+    """(version, manifest, …) pushes a model whose only file says the version."""
+
+    def call(
+        version: int,
+        manifest: SplitManifest,
+        *,
+        blessed: bool = True,
+        recipe: bool = False,
+        seen: Images = NOTHING,
+    ) -> None:
+        model = make_artifact(standard_artifacts.Model, tmp_path / "trained" / str(version))
+        folder = Path(path_utils.serving_model_dir(model.uri))
+        folder.mkdir(parents=True)
+        (folder / contract.SAVED_MODEL_FILE).write_text(str(version))
+        blessing = make_artifact(standard_artifacts.ModelBlessing, tmp_path / "b" / str(version))
+        blessing.set_int_custom_property("blessed", int(blessed))
+        pushed = make_artifact(standard_artifacts.PushedModel, tmp_path / "p" / str(version))
+        run = make_artifact(standard_artifacts.ModelRun, tmp_path / "run" / str(version))
+        if recipe:
+            Path(run.uri, contract.TRAINING_FILE).write_text(json.dumps({"of": version}))
+        write_seen(run.uri, seen)
+        destination = pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places[0])
+        )
+        monkeypatch.setattr("time.time", lambda: version)
+        Pusher().Do(
+            {
+                "model": [model],
+                "model_blessing": [blessing],
+                "manifest": [manifest],
+                "model_run": [run],
+            },
+            {"pushed_model": [pushed]},
+            {
+                "push_destination": json_format.MessageToJson(destination),
+                "history": places[1],
+                "custom_config": json.dumps(None),
+            },
+        )
+        monkeypatch.undo()
+
+    return call

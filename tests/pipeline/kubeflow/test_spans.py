@@ -1,0 +1,295 @@
+"""Spans in compiled pipelines: parameters, what a step looks for, and what was kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from components.radiograph_example_gen.kept_splits import read_kept
+from components.radiograph_example_gen.manifest import read_manifest
+from components.radiograph_example_gen.settings import SpanFolder, parse_settings
+from components.seen_images import SEEN_FILE
+from pipeline.config import PipelineConfig, load_config
+from pipeline.kubeflow.compiler import compile_pipeline, write_ir
+from pipeline.kubeflow.ir import pipeline_of
+from pipeline.kubeflow.local_run import run_ir
+from pipeline.kubeflow.package import parameters_from, read_package
+from pipeline.kubeflow.spans import with_spans
+from pipeline.phantoms import write_phantoms
+from pipeline.runtime import prepare_environment
+from schema import contract
+from schema.errors import InputError
+
+prepare_environment()
+
+
+def _config(place: str, steps: str | None = None, **fields: Any) -> PipelineConfig:
+    kubeflow = {"data": steps or place, **fields.pop("kubeflow", {})}
+    overrides = {
+        "data": {"dir": Path(place), **fields.pop("data", {})},
+        "kubeflow": kubeflow,
+        "backbones": ["vgg16"],
+        **fields,
+    }
+    return load_config(preset="demo", overrides=overrides)
+
+
+def _values(data: str, *, window: int = 0, span: int = -1, **more: Any) -> dict[str, Any]:
+    # KFP's numbers are doubles.
+    numbers = {"edit_window": float(window), "edit_span": float(span)}
+    return {"data_dir": data, "spans": "[]", **numbers, **more}
+
+
+def _folders(values: dict[str, Any]) -> tuple[SpanFolder, ...]:
+    rest = {"classes": '[{"name": "a", "folders": ["a"]}, {"name": "b", "folders": ["b"]}]'}
+    fractions = {"test_fraction": "0.2", "eval_fraction": "0.3", "limits": "{}", "seed": 0}
+    return parse_settings({**values, **rest, **fractions}).spans
+
+
+@pytest.fixture
+def store() -> Any:
+    """An object store with spans 1, 2 and 10, a table of each, and a folder that is none."""
+    system = fsspec.filesystem("memory")
+    if system.exists("/spans"):
+        system.rm("/spans", recursive=True)
+    for name in ("span-01", "span-2", "span-10", "span-x"):
+        system.pipe(f"/spans/{name}/images/Normal/a.png", name.encode())
+        system.pipe(f"/spans/tables/{name}.csv", b"file\n")
+    return system
+
+
+def test_the_window_and_the_last_span_are_parameters_of_a_run() -> None:
+    (spec,) = compile_pipeline(_config("/d/{SPAN}", data={"window": 3}, kubeflow={"history": "/h"}))
+    declared = spec["root"]["inputDefinitions"]["parameters"]
+    assert declared["window"] == {
+        "parameterType": "NUMBER_INTEGER", "defaultValue": 3, "isOptional": True,
+    }  # fmt: skip
+    assert declared["span"]["defaultValue"] == -1
+    assert declared["data"]["defaultValue"] == "/d/{SPAN}"
+    tasks = spec["root"]["dag"]["tasks"]
+    inputs = tasks["radiograph-example-gen"]["inputs"]["parameters"]
+    assert inputs["edit_window"] == {"componentInputParameter": "window"}
+    assert inputs["edit_span"] == {"componentInputParameter": "span"}
+    assert inputs["splits_dir"]["runtimeValue"]["constant"] == "/h"
+    # Drift before anything is trained, and each backbone's earlier model.
+    assert "span-drift" in tasks["transform"]["dependentTasks"]
+    sources = tasks["trainer-vgg16"]["inputs"]["artifacts"]
+    for name in ("previous_model", "previous_run"):
+        assert sources[name]["taskOutputArtifact"]["producerTask"] == "previous-vgg16"
+    assert tasks["previous-vgg16"]["cachingOptions"] == {}
+
+
+def test_without_spans_there_are_no_such_parameters() -> None:
+    (spec,) = compile_pipeline(_config("/d"))
+    assert not {"window", "span"} & spec["root"]["inputDefinitions"]["parameters"].keys()
+    assert not {"span-drift", "previous-vgg16"} & spec["root"]["dag"]["tasks"].keys()
+
+
+def test_training_goes_on_without_spans_where_that_is_asked_for() -> None:
+    (spec,) = compile_pipeline(_config("/d", continue_training=True))
+    assert "previous-vgg16" in spec["root"]["dag"]["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("data", "steps", "metadata", "words"),
+    [
+        ("d/{SPAN}", "/d", None, r"either both it and data\.dir have \{SPAN\}"),
+        ("d", "/d/{SPAN}", None, r"either both it and data\.dir have \{SPAN\}"),
+        ("d", "/d", "/t/{SPAN}.csv", r"kubeflow\.metadata: needs \{SPAN\} in kubeflow\.data"),
+        ("d/{SPAN}", "gs://b-{SPAN}/d", None, "not in the name of a bucket"),
+        ("d/{SPAN}", "/d/{SPAN}/{SPAN}", None, r"kubeflow\.data: \{SPAN\} can stand once"),
+    ],
+)
+def test_what_cannot_be_compiled(data: str, steps: str, metadata: str | None, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        compile_pipeline(_config(data, steps, kubeflow={"metadata": metadata}))
+
+
+def test_spans_on_a_volume_are_looked_for_where_they_lie(tmp_path: Path) -> None:
+    for name in ("1", "002", "3"):
+        (tmp_path / f"s{name}").mkdir()
+    found = with_spans(_values(f"{tmp_path}/s{{SPAN}}", window=2, span=2), tmp_path / "scratch")
+    assert found["data_dir"] == str(tmp_path)
+    assert _folders(found) == (SpanFolder(1, "s1"), SpanFolder(2, "s002"))
+    (_, only) = _folders(with_spans(_values(f"{tmp_path}/s{{SPAN}}", window=1, span=2), tmp_path))
+    assert (only.number, only.taken) == (2, True)
+
+
+def test_spans_in_an_object_store_are_fetched_up_to_the_last(store: Any, tmp_path: Path) -> None:
+    values = _values(
+        "memory://spans/span-{SPAN}/images",
+        span=2,
+        metadata_csv="memory://spans/tables/span-{SPAN}.csv",
+    )
+    found = with_spans(values, tmp_path)
+    one, two = _folders(found)
+    root = Path(found["data_dir"])
+    assert (one.folder, two.folder) == ("span-01/images", "span-2/images")
+    assert (root / one.folder / "Normal/a.png").read_bytes() == b"span-01"
+    assert sorted(path.name for path in root.iterdir()) == ["span-01", "span-2"]
+    assert two.metadata_csv is not None
+    assert Path(two.metadata_csv).read_bytes() == b"file\n"
+    assert found["metadata_csv"] == ""
+    # A table for all spans is fetched like any other place.
+    shared = with_spans({**values, "metadata_csv": "memory://spans/all.csv"}, tmp_path / "again")
+    assert shared["metadata_csv"] == "memory://spans/all.csv"
+    assert [span.metadata_csv for span in _folders(shared)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"data_dir": "/d/{SPAN}"}, "compiled for no {SPAN}"),
+        (_values("/d"), "compiled for spans, so {SPAN} must be in it"),
+        (_values("memory://spans/none-{SPAN}"), "data: no span is there for memory://spans/none-"),
+        (_values("memory://nowhere/{SPAN}"), "data: no span is there for memory://nowhere/{SPAN}"),
+        (_values("memory://spans/span-{SPAN}", span=3), "there is no span 3"),
+        (_values("memory://spans/span-{SPAN}", window=-1), "window: -1"),
+        (_values("memory://spans/span-{SPAN}", span=-2), "span: -2"),
+        (_values("nosuch://b/{SPAN}"), "the image needs the fsspec package"),
+    ],
+)
+def test_what_a_step_cannot_take_is_said(
+    values: dict[str, Any], words: str, store: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as raised:
+        with_spans(values, tmp_path)
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_the_places_that_pushed_versions_were_made_with_are_kept(
+    remote: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "data/1").mkdir(parents=True)
+    lines = {
+        "vgg16/20": ["b,Normal,train,[]", "a,Normal,train,[]"],
+        "xception/3": ["a,Normal,test,[]"],
+    }
+    history = tmp_path / "history"
+    settings = parse_settings(_settings(splits_dir=str(tmp_path)))
+    rule = _rule_file(settings, tmp_path)
+    for version, rows in lines.items():
+        folder = history / version / "splits"
+        folder.mkdir(parents=True)
+        (folder / rule).write_text("\n".join(["sha256,class,split,patients", *rows]) + "\n")
+    # Half copied, or nobody's: passed over.
+    (history / "vgg16" / "notes").mkdir()
+    place = str(history)
+    if remote:
+        system = fsspec.filesystem("memory")
+        if system.exists("/kept"):
+            system.rm("/kept", recursive=True)
+        system.put(f"{history}/", "/kept/", recursive=True)
+        place = "memory://kept"
+    values = _values(f"{tmp_path}/data/{{SPAN}}", splits_dir=place)
+    found = with_spans(values, tmp_path / "scratch")
+    kept = read_kept(parse_settings(_settings(splits_dir=found["splits_dir"])))
+    # The earliest version says where an image is.
+    assert {sha256: each.split for sha256, each in kept.items()} == {"a": "test", "b": "train"}
+
+
+def test_a_history_that_is_not_there_yet_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    for place in (f"{tmp_path}/none", "memory://nowhere/history"):
+        found = with_spans(_values(f"{tmp_path}/{{SPAN}}", splits_dir=place), tmp_path / "scratch")
+        assert read_kept(parse_settings(_settings(splits_dir=found["splits_dir"]))) == {}
+
+
+def _settings(**more: Any) -> dict[str, Any]:
+    classes = [{"name": name, "folders": [name]} for name in ("COVID-19", "Normal")]
+    return {
+        "data_dir": "/d", "classes": json.dumps(classes), "seed": 0, "limits": "{}",
+        "test_fraction": "0.2", "eval_fraction": "0.3", **more,
+    }  # fmt: skip
+
+
+def _rule_file(settings: Any, tmp_path: Path) -> str:
+    from components.radiograph_example_gen.kept_splits import write_kept
+
+    write_kept(str(tmp_path / "named"), settings, {})
+    (file,) = (tmp_path / "named" / "splits").iterdir()
+    return file.name
+
+
+def _places(manifest: Path) -> dict[str, str]:
+    return {entry.sha256: entry.split for entry in read_manifest(str(manifest)) if entry.split}
+
+
+def _step(run: Path, step: str, name: str) -> Any:
+    return json.loads((run / step / "model_run" / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def three_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The last span -> the folder of its run; each step its own command, in its own process.
+
+    The third run ends after drift, and has lost the first span's folder.
+    """
+    folder = tmp_path_factory.mktemp("spans")
+    ir, images = folder / "ir.yaml", folder / "images"
+    config = _config(
+        f"{images}/span-{{SPAN}}",
+        data={"max_drift": 0.99},
+        gate={"min_accuracy": 0.1},
+        training={"head": {"kind": "paper"}},
+        audit={"enabled": False},
+        kubeflow={"history": str(folder / "history"), "serving": str(folder / "serving")},
+    )
+    write_ir(config, ir)
+    package, pipeline = read_package(ir), pipeline_of(read_package(ir), ir)
+    found = {}
+    for number, counts in ((1, (12, 16, 14)), (2, (10, 9, 12)), (3, (9, 10, 9))):
+        write_phantoms(images / f"span-{number}", counts, size=64, seed=number)
+        if number == 3:
+            shutil.rmtree(images / "span-1")
+            wanted = {"radiograph-example-gen", "span-drift"}
+            tasks = tuple(task for task in pipeline.tasks if task.name in wanted)
+            pipeline = dataclasses.replace(pipeline, tasks=tasks)
+        # A parameter of the run: the IR is compiled once.
+        given = parameters_from(package, ["window=1"] if number == 2 else [])
+        output = folder / f"run-{number}"
+        assert run_ir(pipeline, pipeline.values(given), output, jobs=2, retries=False)
+        (found[number],) = (each for each in output.iterdir() if each.name != "logs")
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_nobody_moves_though_a_folder_is_gone(three_runs: dict[int, Path]) -> None:
+    before: dict[str, str] = {}
+    spans = {1: {"span-1"}, 2: {"span-2"}, 3: {"span-2", "span-3"}}
+    for number, run in three_runs.items():
+        manifest = run / "radiograph-example-gen" / "manifest"
+        entries = read_manifest(str(manifest))
+        assert {entry.file.partition("/")[0] for entry in entries} == spans[number]
+        now = _places(manifest)
+        assert all(before.get(sha256, split) == split for sha256, split in now.items())
+        before |= now
+    (kept,) = (three_runs[3] / "radiograph-example-gen/manifest/splits").glob("*.csv")
+    assert len(kept.read_text().splitlines()) == 1 + 42 + 31 + 28
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_training_goes_on_from_what_was_pushed(three_runs: dict[int, Path]) -> None:
+    # In a first run there is nothing to go on from.
+    assert not (three_runs[1] / "trainer-vgg16/model_run" / contract.CONTINUED_FILE).exists()
+    assert not (three_runs[1] / "trainer-vgg16/model_run" / SEEN_FILE).exists()
+    note = _step(three_runs[2], "trainer-vgg16", contract.CONTINUED_FILE)
+    assert note["continued"], note
+    # It has seen what the first one was trained with, which its own manifest doesn't know.
+    first = _places(three_runs[1] / "radiograph-example-gen/manifest")
+    seen = {sha256 for sha256, split in first.items() if split in ("train", "eval")}
+    assert set(_step(three_runs[2], "trainer-vgg16", SEEN_FILE)["hashes"]) == seen
+    history = three_runs[1].parents[1] / "history/vgg16"
+    one, two = sorted(history.iterdir(), key=lambda version: int(version.name))
+    assert not (one / SEEN_FILE).exists()
+    assert json.loads((two / SEEN_FILE).read_text())["hashes"] == sorted(seen)
+    assert (two / contract.TRAINING_FILE).is_file()
