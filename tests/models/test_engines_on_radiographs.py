@@ -69,6 +69,7 @@ def _of(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.realdata
 @pytest.mark.skipif(not RADIOGRAPHS.is_dir(), reason="needs ../shared/data/radiography")
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason="needs ../shared/weights")

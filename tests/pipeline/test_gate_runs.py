@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.pipeline.conftest import Outcome, Run
 
 # The runs that all tests share count as the first one's time.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 
 # Guesses: no step of this rate moves a weight.
 UNTRAINED: dict[str, Any] = {

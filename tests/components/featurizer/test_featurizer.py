@@ -410,6 +410,7 @@ def test_a_gpu_takes_larger_batches(featurize: Run, monkeypatch: pytest.MonkeyPa
 # Not beside others: under pytest-xdist, Beam waited for ever for its worker processes.
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.alone
 def test_each_worker_process_loads_the_prefix_once_and_computes_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
