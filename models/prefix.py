@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,11 @@ from models.backbones import Scaling
 from models.boundary import load_frozen
 from models.devices import find_gpus, select
 from models.engines import TENSORFLOW, EngineName, load_engine
+
+# Images at once through TensorFlow's network: beyond 8 nothing is gained on a CPU. (OpenVINO
+# takes them one by one.) A GPU takes more. It isn't set by the clock, on which TensorFlow's
+# last digits would then depend, but by what the device can hold.
+BATCH: Final = 8
 
 
 class Job(NamedTuple):
@@ -34,7 +39,7 @@ class Prefix:
 
     Attributes:
         engine: name of what runs it, which needn't be what was asked for.
-        batch_scale: it may take this many times the images at once that a CPU would.
+        batch: how many images it may take at once.
     """
 
     def __init__(self, job: Job) -> None:
@@ -43,7 +48,16 @@ class Prefix:
         self._specs = frozen.features
         self._engine = load_engine(job.engine, frozen.prefix, list(frozen.features))
         self.engine = self._engine.name
-        self.batch_scale = select(find_gpus()).batch_scale if self.engine == TENSORFLOW else 1
+        self.batch = BATCH
+        if self.engine == TENSORFLOW:
+            self.batch *= select(find_gpus()).batch_scale
+
+    def shrink_batch(self) -> bool:
+        """Halves `batch`, for a device that can't hold as many; False where it is 1 already."""
+        if self.batch == 1:
+            return False
+        self.batch //= 2
+        return True
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Featurizes batches of uint8 [n, 256, 256, 1], in order, several in flight.

@@ -29,10 +29,6 @@ from schema import contract
 
 # Of transformed records: 65 KB of pixels each, so about 500 images a shard.
 _SHARD_BYTES = 32 << 20
-# Images decoded at once, and through TensorFlow's network: beyond 8 nothing is gained on a
-# CPU. (OpenVINO takes them one by one.) A GPU takes more (`Prefix.batch_scale`). It isn't
-# set by the clock, on which TensorFlow's last digits would then depend.
-_BATCH = 8
 # Namespace of the counters by which the workers tell what ran the prefix.
 _METRICS = "featurizer.engine"
 # Namespace and name of the counter of how often a worker loaded the prefix.
@@ -167,7 +163,7 @@ class _WriteShard(beam.DoFn):
         # Beside the split's folder, where no reader takes a dead worker's rest for records.
         unfinished = f"{self._target}.{index:05d}.{uuid.uuid4().hex}.unfinished"
         try:
-            written = self._write(unfinished, images)
+            written = self._write_fitting(unfinished, images)
             tf.io.gfile.rename(unfinished, path, overwrite=True)
         except BaseException:
             if tf.io.gfile.exists(unfinished):
@@ -175,8 +171,26 @@ class _WriteShard(beam.DoFn):
             raise
         yield written
 
+    def _write_fitting(self, path: str, images: Sequence[_Image]) -> int:
+        """Writes; where the device's memory runs out, from the start in batches of half the size.
+
+        A smaller size stays for the worker's further shards.
+        """
+        while True:
+            try:
+                return self._write(path, images)
+            except tf.errors.ResourceExhaustedError:
+                before = self._prefix.batch
+                if not self._prefix.shrink_batch():
+                    raise
+                logging.warning(
+                    "The device can't hold %d images at once; going on with %d.",
+                    before,
+                    self._prefix.batch,
+                )
+
     def _write(self, path: str, images: Sequence[_Image]) -> int:
-        size = _BATCH * self._prefix.batch_scale
+        size = self._prefix.batch
         batches = [images[start : start + size] for start in range(0, len(images), size)]
         keys = [(batch, view) for batch in batches for view in self._views]
         written = 0

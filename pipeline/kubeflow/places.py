@@ -148,7 +148,7 @@ def names_in(place: str, name: str) -> list[str]:
     with _said(place, name):
         try:
             return sorted({each.rstrip("/").rpartition("/")[2] for each in _list(place)})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
 

@@ -54,6 +54,9 @@ def with_spans(values: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     last, window = _last(values), _window(values)
     metadata = str(values.get(METADATA_CSV) or "")
     of_spans = SPAN in metadata
+    for name, place in (("data", pattern), ("metadata", metadata)):
+        if place.count(SPAN) > 1:
+            raise InputError(f"{name}: {SPAN} can stand once in it, and not as in {place}.")
     spans = resolve_spans(
         DataConfig(
             dir=_here(pattern, scratch / "data", "data", last),

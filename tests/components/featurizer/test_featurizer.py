@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -354,7 +354,7 @@ def test_the_content_hash_decides_the_shard(
     shard_bytes=st.sampled_from([FEW_IMAGES, executor._SHARD_BYTES]),
 )
 @example(sizes=(0, 0, 0), shard_bytes=executor._SHARD_BYTES)
-@example(sizes=(2 * executor._BATCH + 1, executor._BATCH, 0), shard_bytes=executor._SHARD_BYTES)
+@example(sizes=(2 * prefix.BATCH + 1, prefix.BATCH, 0), shard_bytes=executor._SHARD_BYTES)
 @example(sizes=(20, 1, 9), shard_bytes=FEW_IMAGES)
 def test_no_image_is_lost(featurize: Run, sizes: tuple[int, ...], shard_bytes: int) -> None:
     splits = {split: range(size) for split, size in zip(contract.SPLITS, sizes, strict=True)}
@@ -405,6 +405,48 @@ def test_a_gpu_takes_larger_batches(featurize: Run, monkeypatch: pytest.MonkeyPa
     # OpenVINO computes on the CPU.
     featurize({"eval": range(20)}, boundary="head", engine=OPENVINO_F32, ran=OPENVINO_F32)
     assert sizes == [20, 8, 8, 4]
+
+
+def test_batches_become_as_small_as_the_devices_memory_asks_for(
+    featurize: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Some eight images a shard.
+    monkeypatch.setattr(executor, "_SHARD_BYTES", 4 * FEW_IMAGES)
+    wanted = featurize({"eval": range(40)}, boundary="head")
+    assert len(_files(wanted)) > 2
+    stream = prefix.Prefix.stream
+    refused: list[int] = []
+    taken: list[int] = []
+
+    def little(self: prefix.Prefix, batches: Iterable[np.ndarray]) -> Iterator[Any]:
+        def checked() -> Iterator[np.ndarray]:
+            for batch in batches:
+                if len(batch) > 3:
+                    refused.append(len(batch))
+                    raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+                taken.append(len(batch))
+                yield batch
+
+        return stream(self, checked())
+
+    monkeypatch.setattr(prefix.Prefix, "stream", little)
+    root = featurize({"eval": range(40)}, boundary="head")
+    # Not once a shard: a worker remembers.
+    assert len(refused) == 2
+    assert max(taken) == 2
+    assert _files(root) == _files(wanted)
+    assert _leftovers(root) == []
+
+
+def test_what_no_device_can_hold_is_an_error(
+    featurize: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(self: prefix.Prefix, batches: Iterable[np.ndarray]) -> Iterator[Any]:
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    monkeypatch.setattr(prefix.Prefix, "stream", none)
+    with pytest.raises(Exception, match="out of memory"):
+        featurize({"eval": range(9)}, boundary="head")
 
 
 # Not beside others: under pytest-xdist, Beam waited for ever for its worker processes.

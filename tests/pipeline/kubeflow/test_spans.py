@@ -152,6 +152,7 @@ def test_spans_in_an_object_store_are_fetched_up_to_the_last(store: Any, tmp_pat
         (_values("memory://spans/span-{SPAN}", span=3), "there is no span 3"),
         (_values("memory://spans/span-{SPAN}", window=-1), "window: -1"),
         (_values("memory://spans/span-{SPAN}", span=-2), "span: -2"),
+        (_values("/d/{SPAN}/{SPAN}"), "data: {SPAN} can stand once in it"),
         (_values("nosuch://b/{SPAN}"), "the image needs the fsspec package"),
     ],
 )
@@ -181,6 +182,7 @@ def test_the_places_that_pushed_versions_were_made_with_are_kept(
         (folder / rule).write_text("\n".join(["sha256,class,split,patients", *rows]) + "\n")
     # Half copied, or nobody's: passed over.
     (history / "vgg16" / "notes").mkdir()
+    (history / "notes.txt").write_text("")
     place = str(history)
     if remote:
         system = fsspec.filesystem("memory")
