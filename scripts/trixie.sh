@@ -136,6 +136,8 @@ step() {
 inside() {
     FOLDER=$1
     shift
+    # A root that is a mount, too: tests have namespaces of their own, which want one.
+    mount --bind "$ROOT" "$ROOT"
     mount -t proc proc "$ROOT/proc"
     mount --rbind /sys "$ROOT/sys"
     mount --rbind /dev "$ROOT/dev"

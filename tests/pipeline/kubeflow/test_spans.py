@@ -239,7 +239,8 @@ def three_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     config = _config(
         f"{images}/span-{{SPAN}}",
         data={"max_drift": 0.99},
-        gate={"min_accuracy": 0.1},
+        # Pushed whatever chance says: what is tested is which models meet.
+        gate={"min_accuracy": 0.1, "baseline_significance": 1e-6},
         training={"head": {"kind": "paper"}},
         audit={"enabled": False},
         kubeflow={"history": str(folder / "history"), "serving": str(folder / "serving")},
