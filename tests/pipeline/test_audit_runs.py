@@ -13,7 +13,7 @@ from pipeline import cli
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 
 # Guessing is above it.
 STRICT: dict[str, Any] = {"audit": {"max_shortcut_accuracy": 0.0}}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.pipeline.conftest import Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 def _embedded(images: int) -> dict[str, Any]:

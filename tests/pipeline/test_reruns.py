@@ -14,7 +14,7 @@ from pipeline import cli
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Outcome, Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 JUDGED = {
     "Evaluator.tiny",
