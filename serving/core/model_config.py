@@ -53,7 +53,8 @@ class ModelConfig:
     name: str
     base_path: Path
     policy: VersionPolicy = VersionPolicy()
-    labels: Mapping[str, int] = field(default=_NONE, hash=False)
+    # A factory: Python 3.11 takes no default that has no hash.
+    labels: Mapping[str, int] = field(default_factory=lambda: _NONE, hash=False)
 
 
 def parse_config(text: str, source: str = "models.config") -> dict[str, ModelConfig]:
