@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final
 
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, path_utils
 
-from components.baseline_resolver.comparison import (
-    NotComparableError,
-    check_comparable,
-    training_data_from,
-)
-from components.pushed_baseline.versions import complete_versions, read_kept
+from components.pushed_baseline.versions import copy_latest
 
 MANIFEST: Final = "manifest"
 SERVING: Final = "serving"
 HISTORY: Final = "history"
 MODEL: Final = "model"
-# Custom property: the version's folder name.
-VERSION: Final = "version"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -41,17 +32,8 @@ class Executor(base_executor.BaseExecutor):
             NotComparableError: this run's own manifest can't be read.
         """
         model = artifact_utils.get_single_instance(output_dict[MODEL])
-        wanted = training_data_from(artifact_utils.get_single_uri(input_dict[MANIFEST]))
+        manifest = artifact_utils.get_single_uri(input_dict[MANIFEST])
         serving, history = exec_properties[SERVING], exec_properties[HISTORY]
-        for version in complete_versions(serving):
-            try:
-                check_comparable(wanted, read_kept(os.path.join(history, version)).data)
-            except NotComparableError as reason:
-                logging.warning("Version %s in %s is no baseline: %s.", version, serving, reason)
-                continue
-            io_utils.copy_dir(
-                os.path.join(serving, version), path_utils.serving_model_dir(model.uri)
-            )
-            model.set_string_custom_property(VERSION, version)
-            return
-        logging.info("No version in %s can be the baseline.", serving)
+        passed_over = "Version %s in %s is no baseline: %s."
+        if copy_latest(model, serving, history, manifest, passed_over) is None:
+            logging.info("No version in %s can be the baseline.", serving)

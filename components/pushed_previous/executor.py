@@ -10,22 +10,16 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, path_utils
 
-from components.baseline_resolver.comparison import (
-    NotComparableError,
-    check_comparable,
-    digest_of,
-    training_data_from,
-)
-from components.pushed_baseline.executor import HISTORY, MANIFEST, MODEL, SERVING, VERSION
-from components.pushed_baseline.versions import Kept, complete_versions, read_kept
+from components.baseline_resolver.comparison import NotComparableError, digest_of
+from components.pushed_baseline.executor import HISTORY, MANIFEST, MODEL, SERVING
+from components.pushed_baseline.versions import Kept, copy_latest
 from components.seen_images import write_seen
 from schema import contract
 
 RUN: Final = "model_run"
 
-__all__ = ["HISTORY", "MANIFEST", "MODEL", "RUN", "SERVING", "VERSION", "Executor"]
+__all__ = ["HISTORY", "MANIFEST", "MODEL", "RUN", "SERVING", "Executor"]
 
 
 class Executor(base_executor.BaseExecutor):
@@ -45,36 +39,26 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(output_dict[MODEL])
         run = artifact_utils.get_single_uri(output_dict[RUN])
         manifest = artifact_utils.get_single_uri(input_dict[MANIFEST])
-        wanted, digest = training_data_from(manifest), digest_of(manifest)
+        own = digest_of(manifest)
+
+        def fits(kept: Kept) -> bool:
+            # A model that went on from itself would be trained anew for ever.
+            if kept.digest == own:
+                return False
+            if not fileio.exists(_recipe(kept.folder)):
+                raise NotComparableError("nobody kept its recipe")
+            return True
+
         serving, history = exec_properties[SERVING], exec_properties[HISTORY]
-        for version in complete_versions(serving):
-            kept = os.path.join(history, version)
-            try:
-                found = read_kept(kept)
-                # A model that went on from itself would be trained anew for ever.
-                if found.digest == digest:
-                    continue
-                check_comparable(wanted, found.data)
-                _hand_on(kept, found, run)
-            except NotComparableError as reason:
-                logging.warning(
-                    "Training doesn't start from version %s in %s, because %s.",
-                    version, serving, reason,
-                )  # fmt: skip
-                continue
-            io_utils.copy_dir(
-                os.path.join(serving, version), path_utils.serving_model_dir(model.uri)
-            )
-            model.set_string_custom_property(VERSION, version)
+        passed_over = "Training doesn't start from version %s in %s, because %s."
+        found = copy_latest(model, serving, history, manifest, passed_over, fits)
+        if found is None:
+            logging.info("Training can start from no version in %s.", serving)
             return
-        logging.info("Training can start from no version in %s.", serving)
+        fileio.makedirs(run)
+        fileio.copy(_recipe(found.folder), _recipe(run), overwrite=True)
+        write_seen(run, found.data.seen)
 
 
-def _hand_on(kept: str, found: Kept, run: str) -> None:
-    """The recipe, and all that the model and those before it have seen."""
-    recipe = os.path.join(kept, contract.TRAINING_FILE)
-    if not fileio.exists(recipe):
-        raise NotComparableError("nobody kept its recipe")
-    fileio.makedirs(run)
-    fileio.copy(recipe, os.path.join(run, contract.TRAINING_FILE), overwrite=True)
-    write_seen(run, found.data.seen)
+def _recipe(folder: str) -> str:
+    return os.path.join(folder, contract.TRAINING_FILE)
