@@ -1,4 +1,4 @@
-"""Runs `cxr submit` against a stand-in server, in this process or in one of its own."""
+"""Runs `cxr kubeflow submit` against a stand-in server, in this process or in one of its own."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ IR: Final[Mapping[str, Any]] = {
     "schemaVersion": "2.1.0",
 }
 
-# What `cxr kubeflow submit` will be, as a program of its own.
+# `cxr kubeflow submit` as a program of its own, without the rest of the command line.
 PROGRAM: Final = (
     # What starts the tests in the background (`nohup make test &`) has its children ignore it.
     "import signal\n"
