@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from models.weights import OWN_KERAS_HOME, keras_cache
+from pipeline.beam_signatures import remember_signatures
 from schema.compat import keep_start_quiet
 from schema.errors import InputError
 from schema.stderr import stderr_to
@@ -94,6 +95,8 @@ def quick_tfx_import() -> Iterator[None]:
         gc.freeze()
         if resting:
             gc.enable()
+    # Here, since whatever has TFX has its Beam nodes, too.
+    remember_signatures()
 
 
 @contextlib.contextmanager

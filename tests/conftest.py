@@ -1,22 +1,37 @@
-"""What several folders share: Hypothesis' profile, phantoms, images, and a tiny backbone."""
+"""What several folders share: threads, order, the golden run, phantoms, images, a tiny backbone."""
 
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# One thread a worker: more of them than cores only wait for each other. Read at import, by BLAS and
+# TensorFlow, also in the processes that tests start.
+for _name in (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+):
+    os.environ.setdefault(_name, "1")
 
 import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests import golden_run as golden_runs
+
 if TYPE_CHECKING:
     from models.boundary import CutNetwork
+    from tests.golden_run import GoldenRun
 
 TINY = "tiny"
-SCANNERS = ("CR 30", "DX-100", "")
 
 # The same examples in every run, and no verdict that depends on how busy the machine is.
 hypothesis.settings.register_profile(
@@ -79,22 +94,48 @@ def tiny_backbone() -> Iterator[str]:
         yield TINY
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the tests, and have the golden run made meanwhile where any of them reads it.
+
+    What takes long comes first, so that no worker is left alone with it; what reads the golden run
+    comes last, since making it takes minutes. A worker of its own isn't taken for it: the first one
+    starts a process.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        return _reads_golden(item), item.get_closest_marker("slow") is None
+
+    # By file, as files stay together; the order within one stays.
+    files: dict[Path, tuple[bool, bool]] = {}
+    for item in items:
+        files[item.path] = max(files.get(item.path, (False, False)), place(item))
+    items.sort(key=lambda item: files[item.path])
+    wanted = any(_reads_golden(item) for item in items) and not config.option.collectonly
+    if wanted and os.environ.get("PYTEST_XDIST_WORKER") == "gw0" and not golden_runs.is_there():
+        subprocess.Popen(
+            [sys.executable, "-m", golden_runs.__name__],
+            cwd=golden_runs.ROOT,
+            stdout=subprocess.DEVNULL,
+            # Who waits for it makes it anew where it failed, and then says why.
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def _reads_golden(item: pytest.Item) -> bool:
+    return "golden" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session")
+def golden() -> GoldenRun:
+    """One run of the whole DAG (tests/golden_run.py). Nobody may write into it."""
+    return golden_runs.golden_run()
+
+
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30, 36 and 33 phantoms of 128 pixels, with metadata.csv.
-
-    To it are added a column to slice by, and one with a value of its own for each image.
-    """
-    from pipeline.phantoms import write_phantoms
-
-    folder = write_phantoms(
-        tmp_path_factory.mktemp("images") / "phantoms", (30, 36, 33), size=128, seed=7
-    )
-    table = folder / "metadata.csv"
-    header, *lines = table.read_text().splitlines()
-    rows = [f"{line},{SCANNERS[n % 3]},{n}" for n, line in enumerate(lines)]
-    table.write_text("\n".join([f"{header},Scanner,number", *rows]) + "\n")
-    return folder
+    """The golden run's phantoms, drawn once a worker: 30, 36 and 33 of 128 pixels."""
+    return golden_runs.draw_phantoms(tmp_path_factory.mktemp("images") / "phantoms")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,78 @@
+"""The three backbones in miniature: every row of the table with its taps, on a handful of convolutions.
+
+    python -m tests.miniatures run --data …      `cxr`, with networks that take no time
+
+A miniature has the layers that its row names (where it is tapped and cut), in that order, and a few
+channels. Nothing of the product knows of it: `keras.applications` answers with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.backbones import Backbone
+
+# Height and width are halved so often in front of the first layer with a name: 256 -> 32.
+_HALVINGS = 3
+_CHANNELS = 8
+
+
+@contextmanager
+def miniature_backbones() -> Iterator[None]:
+    """Have `keras.applications` build miniatures, for this process and as long as the block lasts."""
+    from pipeline.runtime import prepare_environment
+
+    prepare_environment()
+    import keras
+
+    from models.backbones import BACKBONES
+
+    with pytest.MonkeyPatch.context() as patch:
+        for row in BACKBONES.values():
+            patch.setattr(keras.applications, row.application, _miniature(row), raising=False)
+        yield
+
+
+def _miniature(row: Backbone) -> Callable[..., Any]:
+    names = list(dict.fromkeys(tap.before for tap in row.taps.values()))
+    assert set(row.blocks.values()) <= set(names), f"{row.name} is cut where no tap is"
+
+    def application(
+        include_top: bool, weights: str | None, input_tensor: Any = None, **_: Any
+    ) -> Any:
+        import keras
+
+        assert not include_top
+        if weights is not None:
+            raise OSError(f"no {weights} weights: nobody trained a miniature")
+        x = keras.layers.Conv2D(
+            _CHANNELS, 2**_HALVINGS, strides=2**_HALVINGS, activation="relu", name="stem"
+        )(input_tensor)
+        for index, name in enumerate(names, 1):
+            x = keras.layers.Conv2D(
+                _CHANNELS + 4 * index, 3, strides=1 + index % 2, padding="same",
+                activation="relu", name=name,
+            )(x)  # fmt: skip
+        x = keras.layers.Conv2D(2 * _CHANNELS, 3, activation="relu", padding="same", name="top")(x)
+        return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+    return application
+
+
+def main() -> None:
+    """`cxr`, on miniatures."""
+    with miniature_backbones():
+        from pipeline import cli
+
+        cli.main()
+
+
+if __name__ == "__main__":
+    main()
