@@ -44,6 +44,10 @@ _SCALINGS: Final[Mapping[Scaling, tuple[list[float], list[float]]]] = {
 }
 
 
+# The paper's, in its order; for other classes its results say nothing.
+PAPER_CLASSES: Final = ("COVID-19", "Normal", "Viral Pneumonia")
+
+
 @dataclass(frozen=True)
 class PaperRecipe:
     """What the reference study trained with (Liang and Hayes, 2020, and notebooks)."""
@@ -60,7 +64,7 @@ class PaperResult:
     """What the reference study reports of its test split (129 images).
 
     Attributes:
-        confusion: rows true, columns predicted: COVID-19, Normal, Viral Pneumonia.
+        confusion: rows true, columns predicted, in the order of PAPER_CLASSES.
     """
 
     confusion: tuple[tuple[int, ...], ...]

@@ -11,9 +11,12 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from components.radiograph_example_gen.discovery import Kind
+from components.radiograph_example_gen.remarks import PATIENTS_UNKNOWN
 from pipeline.layout import OutputLayout
 from pipeline.progress import How
 
+UNREAD: Final = Kind.UNREAD_IMAGE.value
 # A table written to a file or a pipe needn't fold.
 _WIDTH_OF_FILES = 160
 _COLOURS: Final[dict[How, str]] = {"executed": "green", "cached": "cyan", "resolved": "dim"}
@@ -81,10 +84,12 @@ class Console:
     def result(self, summary: Mapping[str, Any], layout: OutputLayout) -> None:
         """Prints the split, the table of models and where to look."""
         self._console.print(_split_line(summary["data"]))
-        if summary["data"]["bad"]:
+        if summary["data"]["bad"] or summary["data"]["left_out"].get(UNREAD):
             self.warn(f"left out, with reasons: {summary['data']['manifest']}/left_out.csv")
         for line in _deviation_lines(summary["data"]["deviations"]):
             self.warn(f"split: {line}")
+        for remark in summary["data"]["could_not_know"]:
+            self.warn(f"{remark['topic']}: {remark['sentence']}.")
         self._console.print(_table(summary, layout))
         for line in _tuning_lines(summary["models"]):
             self._console.print(line)
@@ -107,8 +112,13 @@ def _split_line(data: Mapping[str, Any]) -> str:
     return (
         f"Split per class ({', '.join(data['classes'])}): {'; '.join(per_split)}. "
         f"Duplicates dropped: {data['duplicates_dropped']}; bad images left out: {data['bad']}; "
-        f"patients in two splits: {data['patients_in_two_splits']}."
+        f"images of other formats, not read: {data['left_out'].get(UNREAD, 0)}; {_patients(data)}."
     )
+
+
+def _patients(data: Mapping[str, Any]) -> str:
+    torn = data["patients_in_two_splits"]
+    return PATIENTS_UNKNOWN if torn is None else f"patients in two splits: {torn}"
 
 
 def _deviation_lines(deviations: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -70,6 +70,9 @@ class DataConfig(Strict):
         test_fraction: of the balanced images of a class.
         eval_fraction: of what the test split leaves.
         max_bad_fraction: more unusable images than this stop the run.
+        max_unmatched_fraction: more rows of the table without an image, or images without a row,
+            stop the run.
+        follow_links: also symbolic links that lead out of `dir`; those inside are followed anyway.
         max_pixels: an image that claims more is left out unread.
         min_side: pixels; a smaller image is left out.
     """
@@ -85,6 +88,8 @@ class DataConfig(Strict):
     test_fraction: Decimal = Field(Decimal("0.2"), gt=0, lt=1)
     eval_fraction: Decimal = Field(Decimal("0.3"), gt=0, lt=1)
     max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    max_unmatched_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    follow_links: bool = False
     max_pixels: int = Field(100_000_000, ge=1)
     min_side: int = Field(32, ge=1)
 
@@ -155,3 +160,13 @@ class DataConfig(Strict):
     def in_spans(self) -> bool:
         """Whether the images come in spans, a folder each."""
         return SPAN in str(self.dir)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What RadiographExampleGen calls its limits."""
+        return {
+            "max_bad_fraction": self.max_bad_fraction,
+            "max_unmatched_fraction": self.max_unmatched_fraction,
+            "max_pixels": self.max_pixels,
+            "min_side": self.min_side,
+        }

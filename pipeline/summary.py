@@ -124,6 +124,7 @@ def summarize(
             "bad": manifest["bad"],
             "left_out": manifest["left_out"],
             "deviations": manifest["deviations"],
+            "could_not_know": manifest["remarks"],
             "digest": manifest["digest"],
             "manifest": manifest_folder,
             **_spans(manifest, outputs),

@@ -128,7 +128,8 @@ class Data:
     duplicates_dropped: int
     patients: dict[str, int]
     images_without_patient: int
-    patients_in_two_splits: int
+    patients_in_two_splits: int | None
+    not_known: list[str]
 
 
 @dataclass(frozen=True)
@@ -325,6 +326,8 @@ def _data(manifest: Mapping[str, Any]) -> Data:
         patients={split: manifest["patients"][split] for split in contract.SPLITS},
         images_without_patient=manifest["images_without_patient"],
         patients_in_two_splits=manifest["patients_in_two_splits"],
+        # Manifests from before have none.
+        not_known=[remark["sentence"] for remark in manifest.get("remarks", ())],
     )
 
 

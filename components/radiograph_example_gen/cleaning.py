@@ -78,14 +78,14 @@ def check_bad_fraction(left_out: Iterable[LeftOut], found: int, limits: Limits) 
     """Stop when too large a share of the images is unusable, and log each of them then.
 
     Args:
-        left_out: everything left out; only kind BAD counts.
+        left_out: everything left out; only kinds BAD and UNREAD_IMAGE count.
         found: number of images in the data folder, usable or not.
         limits: `max_bad_fraction` may be reached, not exceeded.
 
     Raises:
         InputError: with the count and the first ten reasons.
     """
-    bad = [item for item in left_out if item.kind is Kind.BAD]
+    bad = [item for item in left_out if item.kind in (Kind.BAD, Kind.UNREAD_IMAGE)]
     if Fraction(len(bad), max(found, 1)) <= Fraction(str(limits.max_bad_fraction)):
         return
     # left_out.csv is not written by a run that stops; the log is all that keeps the list.

@@ -43,6 +43,7 @@ class RadiographExampleGenSpec(ComponentSpec):
         "columns": ExecutionParameter(type=str, optional=True),
         "spans": ExecutionParameter(type=str, optional=True),
         "splits_dir": ExecutionParameter(type=str, optional=True),
+        "follow_links": ExecutionParameter(type=int, optional=True),
         "code_digest": ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, ChannelParameter] = {}
@@ -76,6 +77,7 @@ class RadiographExampleGen(BaseBeamComponent):
         columns: Sequence[str] = (),
         spans: Sequence[SpanFolder] = (),
         splits_dir: str | None = None,
+        follow_links: bool = False,
         code_digest: str | None = None,
     ) -> None:
         """Serialize the settings and check them.
@@ -87,8 +89,9 @@ class RadiographExampleGen(BaseBeamComponent):
             seed: of the down-sampling and the split.
             metadata_csv: path of the metadata; None reads metadata.csv in `data_dir` if
                 it is there.
-            limits: max_bad_fraction (0..1), max_pixels (width × height), min_side
-                (pixels); what is absent has the default of `settings.Limits`.
+            limits: max_bad_fraction and max_unmatched_fraction (0..1), max_pixels
+                (width × height), min_side (pixels); what is absent has the default of
+                `settings.Limits`.
             test_fraction: decimal string, share of a class that is tested on.
             eval_fraction: decimal string, share of the rest that is validated on.
             columns: of the metadata, beyond the contract's, that become features
@@ -97,6 +100,7 @@ class RadiographExampleGen(BaseBeamComponent):
                 numbers; none where `data_dir` itself has them.
             splits_dir: local folder that keeps, from run to run, which split each image of a
                 span was given; without it the spans' folders alone say so.
+            follow_links: also symbolic links that lead out of `data_dir`.
             code_digest: anything that changes with the code; it is part of the cache
                 key and otherwise unused.
 
@@ -116,6 +120,7 @@ class RadiographExampleGen(BaseBeamComponent):
             "columns": to_json(list(columns)),
             "spans": spans_to_json(spans),
             "splits_dir": splits_dir,
+            "follow_links": int(follow_links),
             "code_digest": code_digest,
         }
         parse_settings(properties)

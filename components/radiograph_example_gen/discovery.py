@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
 from components.radiograph_example_gen.settings import ClassFolders
 from schema.errors import InputError
 
 IMAGE_SUFFIX = ".png"
+# Images that are there but not read, by the ends of their names.
+UNREAD_SUFFIXES: Final = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
+    **{".bmp": "BMP", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000"},
+}
 IMAGES_FOLDER = "images"
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini"})
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 # The lung masks that come with the Kaggle set are PNGs, but not radiographs.
 IGNORED_FOLDERS = frozenset({"masks"})
 METADATA_NAME = "metadata.csv"
@@ -23,6 +34,7 @@ class Kind(str, Enum):
     """Why something is listed in left_out.csv."""
 
     BAD = "bad"
+    UNREAD_IMAGE = "image of another format"
     DUPLICATE = "duplicate"
     OTHER_FILE = "other file"
     METADATA = "metadata"
@@ -55,19 +67,28 @@ class Discovery:
     Attributes:
         candidates: files to inspect, sorted by path.
         left_out: files that are not inspected; those of kind BAD are images too.
-        found: images a class (candidates and those of kind BAD).
+        found: images a class (candidates and those of kind BAD or UNREAD_IMAGE).
+        beside: folders with images that no class names -> how many images.
     """
 
     candidates: tuple[Candidate, ...]
     left_out: tuple[LeftOut, ...]
     found: dict[str, int]
+    beside: dict[str, int] = field(default_factory=dict)
 
 
-def discover(data_dir: str | Path, classes: Sequence[ClassFolders]) -> Discovery:
+def discover(
+    data_dir: str | Path, classes: Sequence[ClassFolders], *, follow_links: bool = False
+) -> Discovery:
     """List the images of every class, in an order that depends on names alone.
 
-    Folder names are compared without regard to case; all folders of a class that
-    exist are read, the files directly inside and those in `images/` below.
+    Folder names are compared without regard to case and Unicode's normal form; all folders of a
+    class that exist are read, the files directly inside and those in `images/` below.
+
+    Args:
+        data_dir: the data folder.
+        classes: and their folders.
+        follow_links: also symbolic links that lead out of the data folder.
 
     Raises:
         InputError: no such folder, a class without a folder, or without a PNG.
@@ -86,22 +107,69 @@ def discover(data_dir: str | Path, classes: Sequence[ClassFolders]) -> Discovery
         before = len(candidates)
         skipped = []
         for folder in folders:
-            for item in _walk(root, folder, entry.name):
+            for item in _walk(root, folder, entry.name, follow_links=follow_links):
                 if isinstance(item, Candidate):
                     candidates.append(item)
                 else:
                     skipped.append(item)
-        found[entry.name] = (
-            len(candidates) - before + sum(item.kind is Kind.BAD for item in skipped)
-        )
-        if not found[entry.name]:
+        bad = sum(item.kind is Kind.BAD for item in skipped)
+        unread = [item for item in skipped if item.kind is Kind.UNREAD_IMAGE]
+        found[entry.name] = len(candidates) - before + bad + len(unread)
+        if len(candidates) - before + bad == 0:
             raise InputError(
                 f"class {entry.name!r}: no {IMAGE_SUFFIX} file in "
                 f"{_join(folder.name for folder in folders)} of {str(root)!r} "
-                f"(nor in images/ below): put the images there, or correct data.classes."
+                f"(nor in images/ below){_what_is_there(unread)}: put PNGs there, or correct "
+                "data.classes."
             )
         left_out.extend(skipped)
-    return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found)
+    beside = dict(_beside(subfolders, classes))
+    return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image to read, by its name alone.
+
+    The same in training and in prediction: a PNG, but none of the hidden files that a Mac puts
+    beside each file (`._x.png`).
+    """
+    return name.casefold().endswith(IMAGE_SUFFIX) and not name.startswith(".")
+
+
+def is_skipped_folder(name: str) -> bool:
+    """Whether a folder holds no radiographs, by its name: masks, hidden ones, `__MACOSX`."""
+    plain = name.casefold()
+    return plain in IGNORED_FOLDERS or plain in IGNORED_NAMES or plain.startswith(".")
+
+
+def unread_format(name: str) -> str | None:
+    """The format of an image that is not read, by its file's name; None for all else."""
+    plain = name.casefold()
+    return next((form for end, form in UNREAD_SUFFIXES.items() if plain.endswith(end)), None)
+
+
+def _what_is_there(unread: Sequence[LeftOut]) -> str:
+    formats = Counter(unread_format(item.path) for item in unread)
+    return "".join(f", but {count} {form}" for form, count in sorted(formats.items(), key=str))
+
+
+def _beside(
+    subfolders: Sequence[Path], classes: Sequence[ClassFolders]
+) -> Iterator[tuple[str, int]]:
+    named = {_plain(name) for entry in classes for name in entry.folders}
+    for folder in subfolders:
+        if _plain(folder.name) in named or is_skipped_folder(folder.name) or not folder.is_dir():
+            continue
+        inside = _list(folder)
+        inside += [
+            inner
+            for images in inside
+            if images.name.casefold() == IMAGES_FOLDER and images.is_dir()
+            for inner in _list(images)
+        ]
+        count = sum(is_image(p.name) or unread_format(p.name) is not None for p in inside)
+        if count:
+            yield folder.name, count
 
 
 def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None:
@@ -122,8 +190,8 @@ def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None
 
 
 def _class_folders(root: Path, subfolders: Sequence[Path], entry: ClassFolders) -> list[Path]:
-    wanted = {name.casefold() for name in entry.folders}
-    folders = [path for path in subfolders if path.name.casefold() in wanted and path.is_dir()]
+    wanted = {_plain(name) for name in entry.folders}
+    folders = [path for path in subfolders if _plain(path.name) in wanted and path.is_dir()]
     if not folders:
         raise InputError(
             f"class {entry.name!r}: {str(root)!r} has no sub-folder named {_join(entry.folders)}: "
@@ -132,31 +200,30 @@ def _class_folders(root: Path, subfolders: Sequence[Path], entry: ClassFolders) 
     return folders
 
 
-def _walk(root: Path, folder: Path, class_name: str) -> Iterator[Candidate | LeftOut]:
+def _walk(
+    root: Path, folder: Path, class_name: str, *, follow_links: bool
+) -> Iterator[Candidate | LeftOut]:
     for path in _list(folder):
-        name = path.name.casefold()
-        if name.endswith(IMAGE_SUFFIX):
-            yield _judge(root, path, class_name)
-        elif not path.is_dir():
-            yield _other(root, path, "not a PNG by its name")
-        elif name == IMAGES_FOLDER:
+        if not path.is_dir() or is_image(path.name):
+            yield _file(root, path, class_name, follow_links=follow_links)
+        elif path.name.casefold() == IMAGES_FOLDER:
             for inner in _list(path):
-                if inner.name.casefold().endswith(IMAGE_SUFFIX):
-                    yield _judge(root, inner, class_name)
-                else:
-                    yield _other(root, inner, "not a PNG by its name")
-        elif name not in IGNORED_FOLDERS:
+                yield _file(root, inner, class_name, follow_links=follow_links)
+        elif not is_skipped_folder(path.name):
             yield _other(root, path, "a folder other than images/ is not read")
 
 
-def _judge(root: Path, path: Path, class_name: str) -> Candidate | LeftOut:
+def _file(root: Path, path: Path, class_name: str, *, follow_links: bool) -> Candidate | LeftOut:
     shown = _shown(root, path)
+    if not is_image(path.name):
+        form = unread_format(path.name)
+        if form is None:
+            return _other(root, path, "not a PNG by its name")
+        return LeftOut(shown, Kind.UNREAD_IMAGE, f"{form} by its name, and only PNG is read")
     if not _is_utf8(path):
         return LeftOut(shown, Kind.BAD, "the file name is not UTF-8: rename the file")
-    if not _resolves_inside(root, path):
-        reason = "a symbolic link out of the data folder: copy the image into it"
-        return LeftOut(shown, Kind.BAD, reason)
-    return Candidate(shown, class_name)
+    reason = _link_problem(root, path, follow_links=follow_links)
+    return LeftOut(shown, Kind.BAD, reason) if reason else Candidate(shown, class_name)
 
 
 def _other(root: Path, path: Path, reason: str) -> LeftOut:
@@ -175,12 +242,25 @@ def _list(folder: Path) -> list[Path]:
     ]
 
 
-def _resolves_inside(root: Path, path: Path) -> bool:
-    # A loop of links makes resolve() raise; the read that follows names the reason.
+def _link_problem(root: Path, path: Path, *, follow_links: bool) -> str:
+    """Why a symbolic link is not followed; empty where it is, or where there is none."""
     try:
-        return path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):
-        return True
+        place = path.resolve()
+    except RuntimeError:
+        return "a symbolic link that leads back to itself"
+    except OSError:
+        # The read that follows names the reason.
+        return ""
+    if follow_links or place.is_relative_to(root.resolve()):
+        return ""
+    return (
+        "a symbolic link out of the data folder: set data.follow_links to true, or copy the image "
+        "into it"
+    )
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _shown(root: Path, path: Path) -> str:

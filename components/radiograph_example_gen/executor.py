@@ -194,5 +194,6 @@ def _write_manifest(settings: Settings, decision: Decision, manifest: types.Arti
     manifest.set_string_custom_property("digest", summary.digest)
     manifest.set_int_custom_property("duplicates_dropped", summary.duplicates_dropped)
     manifest.set_int_custom_property("left_out", len(decision.left_out))
-    manifest.set_int_custom_property("patients_in_two_splits", summary.patients_in_two_splits)
+    if summary.patients_in_two_splits is not None:
+        manifest.set_int_custom_property("patients_in_two_splits", summary.patients_in_two_splits)
     logging.info("Split %s, %d left out", summary.split_counts, sum(summary.left_out.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,13 @@ from components.radiograph_example_gen.discovery import (
     discover,
     find_metadata,
 )
-from components.radiograph_example_gen.metadata import (
-    Matched,
-    Row,
-    match_rows,
-    parse_metadata,
-    read_metadata_file,
+from components.radiograph_example_gen.matching import Matched, match_rows
+from components.radiograph_example_gen.metadata import Row, parse_metadata, read_metadata_file
+from components.radiograph_example_gen.remarks import (
+    Remark,
+    check_unmatched,
+    of_columns,
+    of_rows,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
 
@@ -73,13 +75,14 @@ def list_folder(settings: Settings) -> Listing:
         InputError: a folder or a metadata file can't be used at all.
     """
     if not settings.spans:
-        found = discover(settings.data_dir, settings.classes)
+        found = discover(settings.data_dir, settings.classes, follow_links=settings.follow_links)
         return Listing(found, tuple(_read(settings.data_dir, settings.metadata_csv)))
     root = Path(settings.data_dir)
     tables = list(_read(settings.data_dir, settings.metadata_csv) if settings.metadata_csv else ())
     parts = []
     for span in settings.spans:
-        parts.append((span, discover(root / span.folder, settings.classes)))
+        part = discover(root / span.folder, settings.classes, follow_links=settings.follow_links)
+        parts.append((span, part))
         if not settings.metadata_csv:
             tables += _read(str(root / span.folder), span.metadata_csv, span)
     return Listing(_together(parts), tuple(tables))
@@ -89,51 +92,60 @@ def match(settings: Settings, listing: Listing) -> Matched:
     """Finds the images' rows in the metadata.
 
     Raises:
-        InputError: a table is malformed, or contradicts itself.
+        InputError: a table is malformed, contradicts itself, or is about other images.
     """
     found = listing.found
     paths = [candidate.path for candidate in found.candidates]
     paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
     by_path: dict[str, Row] = {}
     left_out: list[LeftOut] = []
+    remarks: list[Remark] = []
     for table in listing.tables:
         taken = table.span is None or table.span.taken
         parsed = parse_metadata(table.content, table.name, settings.columns if taken else ())
         rows = list(parsed.rows)
         spans = [table.span] if table.span else settings.spans
-        for span in spans:
-            shared = table.span is None
-            matched = _match_span(span, rows, paths, table.name, shared=shared)
-            by_path |= matched.by_path
-            if span.taken:
-                left_out += matched.left_out
-        if not settings.spans:
-            matched = match_rows(rows, paths, table.name)
-            by_path |= matched.by_path
-            left_out += matched.left_out
+        parts = [
+            (span.taken, _match_span(settings, span, rows, paths, table)) for span in spans
+        ] or [(True, match_rows(rows, paths, table.name, settings.folders_of))]
+        for _, part in parts:
+            by_path |= part.by_path
+        used = [part for is_taken, part in parts if is_taken]
+        left_out += [item for part in used for item in part.left_out]
         if taken:
             prefix = f"{table.span.folder}/" if table.span else ""
             left_out += [_prefixed(prefix, item) for item in parsed.problems]
-    return Matched(by_path, tuple(left_out))
+            inside = [path for path in paths if path.startswith(prefix)]
+            count = sum(part.rows for part in used)
+            without = sum(part.without_image for part in used)
+            if used:
+                check_unmatched(table.name, count, without, inside, by_path, settings.limits)
+            by_rule = sum((Counter(part.by_rule) for part in used), Counter[str]())
+            remarks += [
+                *of_columns(table.name, parsed.columns),
+                *of_rows(table.name, by_rule, without, count),
+            ]
+    return Matched(by_path, tuple(left_out), remarks=tuple(remarks))
 
 
 def _match_span(
-    span: SpanFolder, rows: Iterable[Row], paths: Iterable[str], name: str, *, shared: bool
+    settings: Settings, span: SpanFolder, rows: Iterable[Row], paths: Iterable[str], table: Table
 ) -> Matched:
     """Rows of one span; those of a shared table start with the span's folder."""
     prefix = f"{span.folder}/"
     own = rows
-    if shared:
+    if table.span is None:
         own = [
             dataclasses.replace(row, file=row.file.removeprefix(prefix))
             for row in rows
             if row.file.startswith(prefix)
         ]
     inside = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    matched = match_rows(list(own), inside, name)
-    return Matched(
-        {prefix + path: row for path, row in matched.by_path.items()},
-        tuple(_prefixed(prefix, item) for item in matched.left_out),
+    matched = match_rows(list(own), inside, table.name, settings.folders_of)
+    return dataclasses.replace(
+        matched,
+        by_path={prefix + path: row for path, row in matched.by_path.items()},
+        left_out=tuple(_prefixed(prefix, item) for item in matched.left_out),
     )
 
 
@@ -147,6 +159,7 @@ def _together(parts: Iterable[tuple[SpanFolder, Discovery]]) -> Discovery:
     candidates: list[Candidate] = []
     left_out: list[LeftOut] = []
     found: dict[str, int] = {}
+    beside: dict[str, int] = {}
     for span, part in parts:
         prefix = f"{span.folder}/"
         candidates += [Candidate(prefix + each.path, each.class_name) for each in part.candidates]
@@ -154,7 +167,8 @@ def _together(parts: Iterable[tuple[SpanFolder, Discovery]]) -> Discovery:
             left_out += [_prefixed(prefix, item) for item in part.left_out]
             for name, count in part.found.items():
                 found[name] = found.get(name, 0) + count
-    return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found)
+            beside |= {prefix + name: count for name, count in part.beside.items()}
+    return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside)
 
 
 def _prefixed(prefix: str, item: LeftOut) -> LeftOut:

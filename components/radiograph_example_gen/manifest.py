@@ -53,11 +53,12 @@ class Summary:
         duplicates_dropped: byte-identical copies inside a class.
         patients: split → distinct patient ids.
         images_without_patient: chosen images that could not be kept with others.
-        patients_in_two_splits: counted on the finished split.
+        patients_in_two_splits: counted on the finished split; None where no patient is known.
         sources: class → the metadata's `source` → chosen images; "unknown" where it is silent.
         licences: class → licence → chosen images, likewise.
         deviations: counts that could not be met, with the reason.
         digest: sha256 over the sorted (sha256, class, split), so independent of names.
+        remarks: what could not be known, each `topic` and `sentence` (`remarks.Remark`).
         spans: of each span `number`, `folder`, whether it is `taken`, and `images`, split →
             images; without spans there is no such key.
     """
@@ -73,12 +74,13 @@ class Summary:
     duplicates_dropped: int
     patients: dict[str, int]
     images_without_patient: int
-    patients_in_two_splits: int
+    patients_in_two_splits: int | None
     digest: str
     sources: dict[str, dict[str, int]]
     licences: dict[str, dict[str, int]]
     deviations: tuple[dict[str, Any], ...] = field(default=())
     spans: tuple[dict[str, Any], ...] = field(default=())
+    remarks: tuple[dict[str, Any], ...] = field(default=())
 
     @property
     def counts(self) -> dict[str, Any]:

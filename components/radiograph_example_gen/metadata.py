@@ -6,17 +6,26 @@ import csv
 import io
 import math
 import posixpath
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from components.radiograph_example_gen.discovery import IMAGES_FOLDER, Kind, LeftOut
+from components.radiograph_example_gen.columns import Columns, recognise
+from components.radiograph_example_gen.discovery import Kind, LeftOut
 from schema import contract
 from schema.errors import InputError
 
 PATIENT_COLUMN = "patient_id"
 SOURCE_COLUMN = "source"
+# Cells that say "not known", without regard to case; so does a patient's id of zeros alone. The
+# list is in docs/operations.md, too.
+UNKNOWN_VALUES: Final = frozenset(
+    {
+        *("", contract.UNKNOWN, "unk", "not known", "not available", "not applicable", "missing"),
+        *("na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "nil", "-", "--", "–", "?", "."),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -58,18 +67,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Metadata:
-    """The parsed table, and the cells that had to be treated as unknown."""
+    """The parsed table.
+
+    Attributes:
+        rows: of the table.
+        problems: cells that had to be treated as unknown.
+        columns: what its columns were taken for.
+    """
 
     rows: tuple[Row, ...]
     problems: tuple[LeftOut, ...]
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Image path → row, and the rows that were not used."""
-
-    by_path: Mapping[str, Row]
-    left_out: tuple[LeftOut, ...]
+    columns: Columns
 
 
 def read_metadata_file(path: Path) -> bytes:
@@ -100,12 +108,12 @@ def parse_metadata(
         InputError: not UTF-8, not CSV, no `file` column, none of those in `further`, or a
             record that has more cells than the header.
     """
-    header, records = _read_table(content, name)
+    columns, records = _read_table(content, name)
     for column in further:
-        if column not in header:
+        if column not in columns.names:
             raise InputError(
                 f"{name} has no column {column!r} (data.slice_columns); it has "
-                f"{', '.join(filter(None, header))}."
+                f"{', '.join(filter(None, columns.names))}."
             )
     rows = []
     problems: list[LeftOut] = []
@@ -113,7 +121,7 @@ def parse_metadata(
         row, problem = _parse_row(line, cells, further)
         rows.append(row)
         problems.extend(problem)
-    return Metadata(tuple(rows), tuple(problems))
+    return Metadata(tuple(rows), tuple(problems), columns)
 
 
 def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, frozenset[str]]:
@@ -130,54 +138,24 @@ def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, fro
     Raises:
         InputError: as `parse_metadata` does of the file itself.
     """
-    header, records = _read_table(content, name)
+    columns, records = _read_table(content, name)
     return {
         column: frozenset(_known(cells.get(column, "")) for _, cells in records)
-        for column in header
+        for column in columns.names
         if column and column not in contract.OWN_COLUMNS
     }
 
 
-def match_rows(rows: Sequence[Row], paths: Iterable[str], name: str = "metadata.csv") -> Matched:
-    """Find the image of every row.
-
-    The key is compared with the relative paths first, then with the relative paths
-    without their `images/` folder, then with the bare file names that occur once.
-
-    Raises:
-        InputError: two rows say different things of one image.
-    """
-    indexes = _indexes(paths)
-    by_path: dict[str, Row] = {}
-    left_out = []
-    for row in rows:
-        path = _find(row.file, indexes)
-        if path is None:
-            reason = f"{name}, line {row.line}: no image, or more than one, goes by this name"
-            left_out.append(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
-            continue
-        first = by_path.setdefault(path, row)
-        if first is row:
-            continue
-        if not first.agrees_with(row):
-            raise InputError(
-                f"{name}: lines {first.line} and {row.line} contradict each other about "
-                f"{path!r}; correct or delete one."
-            )
-        reason = f"{name}, line {row.line}: says the same as line {first.line}; used once"
-        left_out.append(LeftOut(path, Kind.METADATA, reason))
-    return Matched(by_path, tuple(sorted(left_out)))
-
-
-def _read_table(content: bytes, name: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns in lower case; and each record's line and cells by column."""
+def _read_table(content: bytes, name: str) -> tuple[Columns, list[tuple[int, dict[str, str]]]]:
+    """What the columns are taken for; and each record's line and cells by column."""
     lines = _read_csv(content, name)
-    header = [cell.casefold() for cell in lines[0][1]] if lines else []
+    columns = recognise(lines[0][1] if lines else [])
+    header = columns.names
     if contract.FILE_COLUMN not in header:
         raise InputError(
-            f"{name} has no column {contract.FILE_COLUMN!r}: its first line must name the "
-            f"columns, and {contract.FILE_COLUMN!r} must hold the image's path relative to the "
-            "data folder."
+            f"{name} has no column {contract.FILE_COLUMN!r} (nor one of its other names, as "
+            "'file name' or 'image'): its first line must name the columns, and "
+            f"{contract.FILE_COLUMN!r} must hold the image's path relative to the data folder."
         )
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
@@ -190,7 +168,7 @@ def _read_table(content: bytes, name: str) -> tuple[list[str], list[tuple[int, d
                 f"columns; quote a cell that contains a comma."
             )
         records.append((line, dict(zip(header, cells, strict=False))))
-    return header, records
+    return columns, records
 
 
 def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
@@ -221,7 +199,8 @@ def _parse_row(
     file = posixpath.normpath(file) if file else ""
     text = {}
     for column in contract.METADATA_TEXT_COLUMNS:
-        text[column] = _known(cells.get(column, ""))
+        known = _known_patient if column == PATIENT_COLUMN else _known
+        text[column] = known(cells.get(column, ""))
     numbers = {}
     problems = []
     for column in contract.METADATA_NUMBER_COLUMNS:
@@ -229,7 +208,7 @@ def _parse_row(
         number = _parse_number(value)
         if number is not None:
             numbers[column] = number
-        elif value and value.casefold() != contract.UNKNOWN:
+        elif value.casefold() not in UNKNOWN_VALUES:
             reason = f"line {line}: {column} {value!r} is not a number ≥ 0; treated as unknown"
             problems.append(LeftOut(file, Kind.METADATA, reason))
     stated = (cells.get(column, "") for column in contract.LICENCE_COLUMNS)
@@ -248,7 +227,11 @@ def _parse_row(
 
 def _known(value: str) -> str:
     # Spelled-out "Unknown" must not become one patient with thousands of images.
-    return value if value and value.casefold() != contract.UNKNOWN else contract.UNKNOWN
+    return contract.UNKNOWN if value.casefold() in UNKNOWN_VALUES else value
+
+
+def _known_patient(value: str) -> str:
+    return _known("" if value and not value.strip("0") else value)
 
 
 def _parse_number(text: str) -> float | None:
@@ -257,25 +240,3 @@ def _parse_number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) and number >= 0 else None
-
-
-def _indexes(paths: Iterable[str]) -> tuple[dict[str, list[str]], ...]:
-    exact: dict[str, list[str]] = defaultdict(list)
-    short: dict[str, list[str]] = defaultdict(list)
-    bare: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        folder, base = posixpath.split(path)
-        exact[path].append(path)
-        bare[base].append(path)
-        parent, last = posixpath.split(folder)
-        if last.casefold() == IMAGES_FOLDER:
-            short[posixpath.join(parent, base)].append(path)
-    return exact, short, bare
-
-
-def _find(key: str, indexes: Sequence[Mapping[str, list[str]]]) -> str | None:
-    for index in indexes:
-        hits = index.get(key, [])
-        if hits:
-            return hits[0] if len(hits) == 1 else None
-    return None

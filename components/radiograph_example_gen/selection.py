@@ -23,7 +23,15 @@ from components.radiograph_example_gen.discovery import Discovery, Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
 from components.radiograph_example_gen.listing import list_folder, match
 from components.radiograph_example_gen.manifest import Entry, Summary, digest
-from components.radiograph_example_gen.metadata import SOURCE_COLUMN, Matched, Row
+from components.radiograph_example_gen.matching import Matched
+from components.radiograph_example_gen.metadata import SOURCE_COLUMN, Row
+from components.radiograph_example_gen.remarks import (
+    Remark,
+    of_ages,
+    of_files,
+    of_folders,
+    of_patients,
+)
 from components.radiograph_example_gen.settings import Settings, SpanFolder
 from components.radiograph_example_gen.span_selection import Merged, merge_spans, split_result
 from components.radiograph_example_gen.span_split import Kept
@@ -62,12 +70,14 @@ class Usable:
         cleaned: what is usable; where there are spans, `decide` puts it together.
         left_out: what is not.
         by_span: what is usable of each span, by itself.
+        remarks: on the tables.
     """
 
     found: Discovery
     cleaned: Cleaned
     left_out: tuple[LeftOut, ...]
     by_span: tuple[tuple[SpanFolder, Cleaned], ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,9 @@ def look(settings: Settings) -> Folder:
         InputError: the data folder or its metadata are at fault.
     """
     listing = list_folder(settings)
+    found = listing.found
+    # By their names alone: nothing is opened where that is enough to stop.
+    check_bad_fraction(found.left_out, sum(found.found.values()), settings.limits)
     return Folder(listing.found, listing.metadata, match(settings, listing))
 
 
@@ -145,7 +158,7 @@ def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) 
         cleaned = clean(inspections, folder.matched.by_path, settings.classes)
     left_out = (*found.left_out, *folder.matched.left_out, *cleaned.left_out)
     check_bad_fraction(left_out, sum(found.found.values()), settings.limits)
-    return Usable(found, cleaned, left_out, by_span)
+    return Usable(found, cleaned, left_out, by_span, folder.matched.remarks)
 
 
 def decide(settings: Settings, usable: Usable, known: Mapping[str, Kept] | None = None) -> Decision:
@@ -234,13 +247,33 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
         images_without_patient=sum(
             not image.patients for members in chosen.values() for image in members
         ),
-        patients_in_two_splits=len(shared_between_splits(decision.split.assignment, owners)),
+        patients_in_two_splits=_torn(decision, chosen, owners),
         digest=digest(decision.entries()),
         sources=_counted(settings, chosen, _source_of),
         licences=_counted(settings, chosen, _licence_of),
         deviations=tuple(asdict(item) for item in decision.split.deviations),
         spans=tuple(_span_counts(settings, decision.merged)) if decision.merged else (),
+        remarks=tuple(asdict(remark) for remark in _remarks(decision, chosen)),
     )
+
+
+def _torn(
+    decision: Decision,
+    chosen: Mapping[str, Sequence[CleanImage]],
+    owners: Mapping[str, frozenset[str]],
+) -> int | None:
+    if not any(image.patients for members in chosen.values() for image in members):
+        return None
+    return len(shared_between_splits(decision.split.assignment, owners))
+
+
+def _remarks(decision: Decision, chosen: Mapping[str, Sequence[CleanImage]]) -> Iterator[Remark]:
+    rows = [image.row for members in chosen.values() for image in members]
+    yield from of_patients(rows)
+    yield from decision.usable.remarks
+    yield from of_files(decision.left_out)
+    yield from of_folders(decision.usable.found.beside)
+    yield from of_ages(rows)
 
 
 def _span_counts(settings: Settings, merged: Merged) -> Iterator[dict[str, Any]]:

@@ -45,11 +45,14 @@ class Limits:
 
     Attributes:
         max_bad_fraction: 0..1, share of candidate images that may be unusable.
+        max_unmatched_fraction: 0..1, share of a table's rows, and of the images that it is about,
+            that may find no partner.
         max_pixels: largest width × height that is decoded.
         min_side: smallest usable width and height, pixels.
     """
 
     max_bad_fraction: float = 0.05
+    max_unmatched_fraction: float = 0.05
     max_pixels: int = 100_000_000
     min_side: int = 32
 
@@ -79,6 +82,7 @@ class Settings:
     Attributes:
         spans: in the order of their numbers; none where `data_dir` itself has the class folders.
         splits_dir: folder that keeps which place earlier runs gave; None where nothing does.
+        follow_links: also symbolic links that lead out of the data folder.
     """
 
     data_dir: str
@@ -91,11 +95,16 @@ class Settings:
     columns: tuple[str, ...] = ()
     spans: tuple[SpanFolder, ...] = ()
     splits_dir: str | None = None
+    follow_links: bool = False
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in label order."""
         return tuple(entry.name for entry in self.classes)
+
+    def folders_of(self, label: str) -> tuple[str, ...]:
+        """Names of the folders of the class that a label means; none where it is no class."""
+        return next((c.folders for c in self.classes if c.accepts_label(label)), ())
 
 
 def to_json(value: object) -> str:
@@ -134,6 +143,7 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
         columns=_parse_columns(_load("columns", properties.get("columns") or "[]")),
         spans=_parse_spans(_load("spans", properties.get("spans") or "[]")),
         splits_dir=properties.get("splits_dir") or None,
+        follow_links=bool(properties.get("follow_links")),
     )
 
 
@@ -231,10 +241,11 @@ def _parse_limits(raw: object) -> Limits:
     for name, value in asdict(limits).items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"data.{name} is {value!r}: it must be a number.")
-    if not 0 <= limits.max_bad_fraction <= 1:
-        raise InputError(
-            f"data.max_bad_fraction is {limits.max_bad_fraction}: it must lie between 0 and 1."
-        )
+    for name in ("max_bad_fraction", "max_unmatched_fraction"):
+        if not 0 <= getattr(limits, name) <= 1:
+            raise InputError(
+                f"data.{name} is {getattr(limits, name)}: it must lie between 0 and 1."
+            )
     for name in ("max_pixels", "min_side"):
         if getattr(limits, name) < 1:
             raise InputError(f"data.{name} is {getattr(limits, name)}: it must be at least 1.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from scipy.stats import binomtest, fisher_exact
 
 from components.report.answers import TestAnswers
 from components.report.judgement import share
-from models.backbones import BACKBONES
+from models.backbones import BACKBONES, PAPER_CLASSES
 
 # The usual one; what is above it is called chance.
 SIGNIFICANT: Final = 0.05
@@ -62,7 +62,14 @@ def _pair(first: str, second: str, one: TestAnswers, other: TestAnswers) -> dict
     }
 
 
-def against_paper(name: str, correct: int, total: int) -> dict[str, Any] | None:
+def are_the_papers(classes: Sequence[str]) -> bool:
+    """Whether these are the paper's three classes, by name, in any order."""
+    return sorted(classes) == sorted(PAPER_CLASSES)
+
+
+def against_paper(
+    name: str, correct: int, total: int, classes: Sequence[str]
+) -> dict[str, Any] | None:
     """A backbone's test accuracy beside the paper's, which is of other images.
 
     Fisher's exact test (R. A. Fisher, "On the interpretation of chi-squared from contingency
@@ -72,14 +79,17 @@ def against_paper(name: str, correct: int, total: int) -> dict[str, Any] | None:
         name: of the model.
         correct: test images that it gets right.
         total: test images.
+        classes: names in label order.
 
     Returns:
-        `accuracy` (the paper's, a `share`), its `confusion`, `p`, and whether the difference is
-        `significant`; None for what the paper doesn't know.
+        `accuracy` (the paper's, a `share`), its `confusion` in the order of `classes`, `p`, and
+        whether the difference is `significant`; None for a model that the paper doesn't know, and
+        where the classes are others than the paper's.
     """
     result = BACKBONES[name].paper_result if name in BACKBONES else None
-    if result is None:
+    if result is None or not are_the_papers(classes):
         return None
+    order = [PAPER_CLASSES.index(one) for one in classes]
     table = [
         [correct, total - correct],
         [result.correct, result.total - result.correct],
@@ -87,7 +97,7 @@ def against_paper(name: str, correct: int, total: int) -> dict[str, Any] | None:
     p = float(fisher_exact(table)[1])
     return {
         "accuracy": share(result.correct, result.total),
-        "confusion": [list(row) for row in result.confusion],
+        "confusion": [[result.confusion[row][column] for column in order] for row in order],
         "p": p,
         "significant": p < SIGNIFICANT,
     }

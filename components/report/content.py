@@ -102,7 +102,7 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
     return figures | {
         "blessed": sources.blessed,
         "refused_because": refusal(sources.evaluation),
-        "paper": against_paper(sources.name, accuracy["count"], accuracy["total"]),
+        "paper": against_paper(sources.name, accuracy["count"], accuracy["total"], classes),
         "slices": rows,
         "largest_gap": largest_gap(rows),
         "validation": {

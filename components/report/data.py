@@ -8,6 +8,7 @@ from statistics import fmean, pstdev
 from typing import Any, Final
 
 from components.radiograph_example_gen.manifest import read_left_out, read_summary
+from components.report.comparison import are_the_papers
 from components.report.images import COLUMNS, NUMBERS, ImageFacts
 from schema import contract
 
@@ -27,7 +28,8 @@ def data_figures(manifest_uri: str, facts: Sequence[ImageFacts]) -> dict[str, An
     Returns:
         What JSON can hold: the manifest's own `summary`; `left_out` (path, kind, reason);
         `statistics` (class -> split -> number in NUMBERS -> `mean` and `sd`, None without
-        images); `columns` (column -> value -> class -> images); `paper_split`.
+        images); `columns` (column -> value -> class -> images); `paper_split`
+        (None where the classes are others than the paper's).
     """
     summary = read_summary(manifest_uri)
     classes = summary["classes"]
@@ -50,7 +52,7 @@ def data_figures(manifest_uri: str, facts: Sequence[ImageFacts]) -> dict[str, An
             column: _by_class(facts, column, classes)
             for column in dict.fromkeys((*COLUMNS, *(name for f in facts for name in f.columns)))
         },
-        "paper_split": PAPER_SPLIT,
+        "paper_split": PAPER_SPLIT if are_the_papers(classes) else None,
     }
 
 

@@ -13,6 +13,8 @@ from schema import contract
 # TFDV's measures, 0..1, from which on a difference is pointed out. Between 369 and 129 images
 # of one kind, drawn at random, chance alone came to 0.07.
 NOTICEABLE: Final = 0.15
+# TFDV measures nothing where a column has no value at all, and passes over single ones.
+KNOWN_SHARE: Final = "DIFFERENCE_OF_KNOWN_SHARES"
 _FEATURES: Final = {**NUMBERS, "age": contract.AGE, **COLUMNS, "class": contract.LABEL_TEXT}
 _MEASURES: Final = anomalies_pb2.DriftSkewInfo.Measurement.Type.Name
 
@@ -63,8 +65,8 @@ def distances(
         schema: names the features, and which of them are texts.
 
     Returns:
-        Rows: `feature`, `measure` (TFDV's name), `value` (0..1), `noticeable`; the furthest
-        apart first.
+        Rows: `feature`, `measure` (TFDV's name, or KNOWN_SHARE), `value` (0..1), `noticeable`; the
+        furthest apart first.
     """
     compared = schema_pb2.Schema()
     compared.CopyFrom(schema)
@@ -88,4 +90,21 @@ def distances(
         for info in anomalies.drift_skew_info
         for measurement in info.drift_measurements
     ]
+    rows += [
+        {"feature": name, "measure": KNOWN_SHARE, "value": gap, "noticeable": gap > NOTICEABLE}
+        for feature, name in names.items()
+        if (gap := abs(_known_share(now, feature) - _known_share(before, feature)))
+    ]
     return sorted(rows, key=lambda row: (-row["value"], row["feature"]))
+
+
+def _known_share(statistics: statistics_pb2.DatasetFeatureStatisticsList, feature: str) -> float:
+    """Which share of the images has a value; a column without any isn't in the statistics."""
+    (dataset,) = statistics.datasets
+    for found in dataset.features:
+        if found.path.step[:] == [feature] or found.name == feature:
+            common = (
+                found.string_stats if found.HasField("string_stats") else found.num_stats
+            ).common_stats
+            return common.num_non_missing / dataset.num_examples if dataset.num_examples else 0.0
+    return 0.0

@@ -27,11 +27,14 @@ def accuracies(models: Mapping[str, Mapping[str, Any]]) -> Picture:
     axes.invert_yaxis()
     axes.set_xlabel("accuracy on the test split (bar: 95 % Wilson interval)")
     axes.xaxis.set_major_formatter(_percent)
-    handles = [
-        axes.plot([], [], marker, color=colour)[0]
-        for marker, colour in (("o", COLOURS[0]), ("s", COLOURS[1]))
-    ]
-    figure.legend(handles, ["this run", "the paper"], loc="outside upper right", ncols=2)
+    beside_paper = any(model["paper"] for model in models.values())
+    beside = " beside the paper's" if beside_paper else ""
+    if beside_paper:
+        handles = [
+            axes.plot([], [], marker, color=colour)[0]
+            for marker, colour in (("o", COLOURS[0]), ("s", COLOURS[1]))
+        ]
+        figure.legend(handles, ["this run", "the paper"], loc="outside upper right", ncols=2)
     spoken = "; ".join(
         f"{name} {percent(model['accuracy']['value'])}"
         + (f", the paper {percent(model['paper']['accuracy']['value'])}" if model["paper"] else "")
@@ -40,8 +43,7 @@ def accuracies(models: Mapping[str, Mapping[str, Any]]) -> Picture:
     return picture(
         figure,
         "accuracies",
-        caption="Test accuracy beside the paper's. Where bars overlap widely, the order of the "
-        "dots says little.",
+        caption=f"Test accuracy{beside}. Where bars overlap widely, the order of the dots says little.",
         alt=f"Accuracies with intervals: {spoken}.",
     )
 

@@ -33,16 +33,13 @@ def build_example_gen(
         metadata_csv=str(shared.resolve()) if shared else None,
         classes=[{"name": c.name, "folders": c.folders} for c in data.classes],
         seed=config.seed,
-        limits={
-            "max_bad_fraction": data.max_bad_fraction,
-            "max_pixels": data.max_pixels,
-            "min_side": data.min_side,
-        },
+        limits=data.limits,
         test_fraction=str(data.test_fraction),
         eval_fraction=str(data.eval_fraction),
         columns=data.slice_columns or (),
         spans=spans.folders if spans else (),
         splits_dir=platform.splits if spans else None,
+        follow_links=data.follow_links,
         code_digest=code_digest("components/radiograph_example_gen", "schema/contract.py"),
     )
 

@@ -75,19 +75,15 @@ def settings_of(config: PipelineConfig) -> Settings:
     """What `pipeline.dag` tells RadiographExampleGen."""
     data = config.data
     classes = [{"name": entry.name, "folders": list(entry.folders)} for entry in data.classes]
-    limits = {
-        "max_bad_fraction": data.max_bad_fraction,
-        "max_pixels": data.max_pixels,
-        "min_side": data.min_side,
-    }
     return parse_settings(
         {
             "data_dir": str(data.dir.resolve()),
             "metadata_csv": str(data.metadata.resolve()) if data.metadata else None,
             "classes": to_json(classes),
             "seed": config.seed,
-            "limits": limits_to_json(limits),
+            "limits": limits_to_json(data.limits),
             "test_fraction": str(data.test_fraction),
             "eval_fraction": str(data.eval_fraction),
+            "follow_links": data.follow_links,
         }
     )

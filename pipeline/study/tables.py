@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from components.radiograph_example_gen.remarks import PATIENTS_UNKNOWN
 from pipeline.study.report import GOALS
 from schema import contract
 
@@ -270,7 +271,10 @@ def _data(report: Mapping[str, Any]) -> str:
     data = report["data"]
     clean = ", ".join(f"{name} {count}" for name, count in data["clean"].items())
     left_out = ", ".join(f"{kind} {count}" for kind, count in data["left_out"].items())
-    shared = sum(split["patients_in_two_splits"] for split in data["splits"])
+    torn = [split["patients_in_two_splits"] for split in data["splits"]]
+    # Whether any patient is known is the same for every seed, or nearly so.
+    known = [count for count in torn if count is not None]
+    shared = str(sum(known)) if known else PATIENTS_UNKNOWN
     counts = data["splits"][0]["counts"]
     per_class = "; ".join(
         f"{name} " + "/".join(str(counts[name][split]) for split in contract.SPLITS)

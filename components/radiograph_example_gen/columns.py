@@ -1,0 +1,90 @@
+"""Which column of a table is which, by the names that people give them.
+
+Names are compared without case, spaces, underscores and other signs: `Patient ID`, `patientid` and
+`PATIENT_ID` are one. The list is in docs/operations.md, too.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from schema import contract
+
+# Our name -> other names, the first that is there counts. Ours come first by themselves.
+KNOWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    contract.FILE_COLUMN: (
+        *("file name", "file path", "image", "image file", "image name", "image path", "path"),
+        *("image index", "image id"),
+    ),
+    contract.LABEL_COLUMN: ("class", "class name"),
+    "patient_id": (
+        *("patient", "patient no", "patient number", "patient identifier", "patient code"),
+        *("subject id", "subject", "subject no", "subject number", "subject identifier"),
+        *("person id", "participant id", "pid", "mrn"),
+    ),
+    "sex": ("gender", "patient sex", "patient gender"),
+    "age": ("patient age", "age years", "age in years"),
+    "age_group": (),
+    "view": ("view position", "projection"),
+    "source": (),
+}
+# Parts of names that speak of a person.
+_PERSON: Final = ("patient", "subject", "person", "participant", "mrn")
+# What a column of that kind ends in where it holds ids.
+_ID: Final = ("id", "no", "number", "code", "key", "mrn")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a table are taken for.
+
+    Attributes:
+        names: of each column, in their order: ours, or its own in lower case.
+        renamed: our name -> the column's own, where they differ in more than case.
+        overlooked: columns that look as if they held patients' ids, and are not read as such.
+    """
+
+    names: tuple[str, ...]
+    renamed: Mapping[str, str]
+    overlooked: tuple[str, ...]
+
+
+def normal(name: str) -> str:
+    """A name without case, normal form and signs: letters and digits alone."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(sign for sign in text if sign.isalnum())
+
+
+def recognise(header: Sequence[str]) -> Columns:
+    """Find out which column is which.
+
+    Args:
+        header: the table's first line, stripped.
+    """
+    names = [unicodedata.normalize("NFC", cell).casefold() for cell in header]
+    plain = [normal(cell) for cell in header]
+    renamed = {}
+    for ours, others in KNOWN_NAMES.items():
+        if ours in names:
+            continue
+        for other in (ours, *others):
+            if normal(other) in plain:
+                place = plain.index(normal(other))
+                names[place] = ours
+                renamed[ours] = header[place]
+                break
+    overlooked = [
+        cell
+        for cell, name in zip(header, names, strict=True)
+        if name not in KNOWN_NAMES and _may_be_a_patient(name, known="patient_id" in names)
+    ]
+    return Columns(tuple(names), renamed, tuple(overlooked))
+
+
+def _may_be_a_patient(name: str, *, known: bool) -> bool:
+    plain = normal(name)
+    speaks = any(part in plain for part in _PERSON)
+    return speaks and (not known or plain.endswith(_ID))

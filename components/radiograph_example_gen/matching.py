@@ -1,0 +1,182 @@
+"""Rows of a table → the images that they speak of, by rules that are tried one after the other."""
+
+from __future__ import annotations
+
+import posixpath
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from components.radiograph_example_gen.discovery import IMAGES_FOLDER, Kind, LeftOut
+from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.remarks import Remark
+from schema.errors import InputError
+
+# What a cell may end in; other endings belong to the name ("1.2.840.113").
+_SUFFIXES: Final = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".gif"),
+    *(".webp", ".jp2", ".nii", ".nii.gz"),
+)
+EXACT: Final = "as it stands"
+AS_WRITTEN: Final = "without regard to case and normal form"
+WITHOUT_SUFFIX: Final = "without its extension"
+FEWER_FOLDERS: Final = "with folders in front left out"
+BY_CLASS: Final = "by its label's class folder"
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Image path → row, and the rows that were not used.
+
+    Attributes:
+        by_path: image -> its row.
+        left_out: rows without an image, and rows that say the same as another.
+        rows: how many there were.
+        by_rule: rule -> rows whose image it found, but for those that are found as they stand.
+        remarks: what people should know of it.
+    """
+
+    by_path: Mapping[str, Row]
+    left_out: tuple[LeftOut, ...]
+    rows: int = 0
+    by_rule: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def without_image(self) -> int:
+        """Rows that no image goes by."""
+        return sum(item.kind is Kind.ROW_WITHOUT_IMAGE for item in self.left_out)
+
+
+def match_rows(
+    rows: Sequence[Row],
+    paths: Iterable[str],
+    name: str = "metadata.csv",
+    folders_of: Callable[[str], Sequence[str]] = lambda label: (),
+) -> Matched:
+    """Find the image of every row.
+
+    The key is compared with the relative paths first, then with the relative paths without their
+    `images/` folder, then with bare file names. Where that finds nothing, the same is tried without
+    regard to case and Unicode's normal form, then without the extension, then with folders in front
+    of the key left out. A name that several images go by is looked for in the class folders of the
+    row's label. What is still not one image is none.
+
+    Args:
+        rows: of one table.
+        paths: of the images, relative to the data folder, "/" separated.
+        name: how messages call the table.
+        folders_of: label -> names of the folders of its class; none where it is no class.
+
+    Raises:
+        InputError: two rows say different things of one image.
+    """
+    index = _Index(paths)
+    by_path: dict[str, Row] = {}
+    left_out = []
+    by_rule: Counter[str] = Counter()
+    for row in rows:
+        path, rule = index.find(row.file, folders_of(row.label))
+        if path is None:
+            reason = f"{name}, line {row.line}: no image, or more than one, goes by this name"
+            left_out.append(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
+            continue
+        if rule != EXACT:
+            by_rule[rule] += 1
+        first = by_path.setdefault(path, row)
+        if first is row:
+            continue
+        if not first.agrees_with(row):
+            raise InputError(
+                f"{name}: lines {first.line} and {row.line} contradict each other about "
+                f"{path!r}; correct or delete one."
+            )
+        reason = f"{name}, line {row.line}: says the same as line {first.line}; used once"
+        left_out.append(LeftOut(path, Kind.METADATA, reason))
+    return Matched(by_path, tuple(sorted(left_out)), len(rows), dict(by_rule))
+
+
+class _Index:
+    """Images by what a table may call them."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        paths = list(paths)
+        # Without what is common to all, Windows' way or the Mac's.
+        self._exact = [_by(paths, way, str) for way in _WAYS]
+        self._plain = [_by(paths, way, _plain) for way in _WAYS]
+        self._stems = [_by(paths, way, _stem) for way in _WAYS]
+        self._folders = {_plain(part) for path in paths for part in path.split("/")[:-1]}
+
+    def find(self, key: str, class_folders: Sequence[str]) -> tuple[str | None, str]:
+        """The image that goes by a key, and the rule that found it."""
+        several: list[str] = []
+        for spelled, fewer in _spellings(key, self._folders):
+            for indexes, change, rule in (
+                (self._exact, str, EXACT),
+                (self._plain, _plain, AS_WRITTEN),
+                (self._stems, _stem, WITHOUT_SUFFIX),
+            ):
+                hits = next((i[change(spelled)] for i in indexes if change(spelled) in i), [])
+                if len(hits) == 1:
+                    return hits[0], FEWER_FOLDERS if fewer else rule
+                several = several or hits
+        wanted = {_plain(folder) for folder in class_folders}
+        own = [path for path in several if wanted & set(map(_plain, path.split("/")[:-1]))]
+        return (own[0], BY_CLASS) if len(own) == 1 else (None, "")
+
+
+def _whole(path: str) -> str | None:
+    return path
+
+
+def _without_images_folder(path: str) -> str | None:
+    folder, base = posixpath.split(path)
+    parent, last = posixpath.split(folder)
+    return posixpath.join(parent, base) if last.casefold() == IMAGES_FOLDER else None
+
+
+def _bare(path: str) -> str | None:
+    return posixpath.basename(path)
+
+
+_WAYS: Final = (_whole, _without_images_folder, _bare)
+
+
+def _by(
+    paths: Sequence[str], way: Callable[[str], str | None], change: Callable[[str], str]
+) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        key = way(path)
+        if key is not None:
+            found[change(key)].append(path)
+    return dict(found)
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _stem(text: str) -> str:
+    plain = _plain(text)
+    return next(
+        (plain[: -len(suffix)] for suffix in _SUFFIXES if plain.endswith(suffix)),
+        plain,
+    )
+
+
+def _spellings(key: str, folders: set[str]) -> Iterator[tuple[str, bool]]:
+    """The key, and what is left of it without folders in front; whether any was left out.
+
+    The folder in front of the bare name is not left out where it is one of the images' folders:
+    `NORMAL/1.png` is not the `1.png` of another class.
+    """
+    yield key, False
+    parts = key.split("/")
+    for count in range(1, len(parts)):
+        last = _plain(parts[count - 1])
+        if last in folders and last != IMAGES_FOLDER:
+            return
+        yield "/".join(parts[count:]), True

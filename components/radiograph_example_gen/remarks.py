@@ -1,0 +1,178 @@
+"""What a look at the data could not find out: sentences, kept in the manifest's summary."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from components.radiograph_example_gen.columns import Columns
+from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.settings import Limits
+from schema.errors import InputError
+
+PATIENTS: Final = "patients"
+COLUMNS: Final = "columns"
+ROWS: Final = "rows"
+FILES: Final = "files"
+FOLDERS: Final = "folders"
+AGES: Final = "ages"
+
+PATIENTS_UNKNOWN: Final = "patients unknown: images of one person may lie in several splits"
+# A patient has an unlikely share where it has this many images, this share of all that have a
+# patient, and this many times as many as the middle one of all patients.
+_MANY_IMAGES: Final = 10
+_LARGE_SHARE: Final = 0.1
+_TIMES_THE_MEDIAN: Final = 5
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, order=True)
+class Remark:
+    """One thing that is not known, or not as it seems.
+
+    Attributes:
+        topic: one of this module's.
+        sentence: for people; without a full stop.
+    """
+
+    topic: str
+    sentence: str
+
+
+def of_columns(name: str, columns: Columns) -> Iterator[Remark]:
+    """What was taken for what, and what looks like a patient's id and isn't read.
+
+    Args:
+        name: of the table, as messages call it.
+        columns: of the table.
+    """
+    for column in columns.overlooked:
+        yield Remark(
+            COLUMNS,
+            f"{name}: the column {column!r} looks like patients' ids but is not read; "
+            "call it 'patient_id' if it holds them",
+        )
+
+
+def of_rows(
+    name: str, by_rule: Mapping[str, int], without_image: int, rows: int
+) -> Iterator[Remark]:
+    """How rows found their images, where it was not by the path as it stands.
+
+    Args:
+        name: of the table.
+        by_rule: rule -> rows.
+        without_image: rows that no image goes by.
+        rows: all.
+    """
+    for rule, count in sorted(by_rule.items()):
+        yield Remark(ROWS, f"{name}: {count} of {rows} rows found their image {rule}")
+    if without_image:
+        yield Remark(ROWS, f"{name}: {without_image} of {rows} rows go by no image (left_out.csv)")
+
+
+def of_patients(rows: Iterable[Row | None]) -> Iterator[Remark]:
+    """What is not known of who is pictured.
+
+    Args:
+        rows: of each image that is used; None for an image without one.
+    """
+    everyone = [row.patient if row else "" for row in rows]
+    known = Counter(filter(None, everyone))
+    missing = everyone.count("")
+    if everyone and not known:
+        yield Remark(PATIENTS, PATIENTS_UNKNOWN)
+        return
+    if missing:
+        yield Remark(
+            PATIENTS,
+            f"the patient of {missing} of {len(everyone)} images is unknown: images of one person "
+            "among them may lie in several splits",
+        )
+    total = sum(known.values())
+    median = sorted(known.values())[len(known) // 2] if known else 0
+    for patient, count in sorted(known.items()):
+        if count >= max(_MANY_IMAGES, _LARGE_SHARE * total, _TIMES_THE_MEDIAN * median):
+            yield Remark(
+                PATIENTS,
+                f"patient {patient!r} has {count} of {total} images: is it a word for 'unknown'?",
+            )
+
+
+def of_ages(rows: Iterable[Row | None]) -> Iterator[Remark]:
+    """How many ages are missing, where a table has any.
+
+    Args:
+        rows: of each image that is used; None for an image without one.
+    """
+    ages = ["age" in row.numbers if row else False for row in rows]
+    if any(ages) and not all(ages):
+        yield Remark(AGES, f"the age of {ages.count(False)} of {len(ages)} images is unknown")
+
+
+def of_files(left_out: Iterable[LeftOut]) -> Iterator[Remark]:
+    """Images that were not read, by folder and kind.
+
+    Args:
+        left_out: everything left out.
+    """
+    kinds: Counter[tuple[str, str]] = Counter()
+    for item in left_out:
+        if item.kind is Kind.UNREAD_IMAGE:
+            kinds[item.path.rpartition("/")[0], item.reason] += 1
+    for (folder, reason), count in sorted(kinds.items()):
+        yield Remark(FILES, f"{folder}: {count} {'file' if count == 1 else 'files'}: {reason}")
+
+
+def of_folders(beside: Mapping[str, int]) -> Iterator[Remark]:
+    """Folders with images that no class names.
+
+    Args:
+        beside: folder -> images in it.
+    """
+    for folder, count in sorted(beside.items()):
+        yield Remark(
+            FOLDERS,
+            f"the folder {folder!r} with {count} {'image' if count == 1 else 'images'} belongs to "
+            "no class; to take it, add to data.classes: "
+            f"{{name: {json.dumps(folder, ensure_ascii=False)}, "
+            f"folders: [{json.dumps(folder, ensure_ascii=False)}]}}",
+        )
+
+
+def check_unmatched(
+    name: str,
+    rows: int,
+    without_image: int,
+    images: Sequence[str],
+    with_row: Mapping[str, object],
+    limits: Limits,
+) -> None:
+    """Stop where too many rows or images of a table find no partner.
+
+    Args:
+        name: of the table.
+        rows: of the table.
+        without_image: of these.
+        images: that the table is about, by path.
+        with_row: images that have a row, by path.
+        limits: `max_unmatched_fraction` may be reached, not exceeded.
+
+    Raises:
+        InputError: with both counts and the first that have none.
+    """
+    bare = [path for path in images if path not in with_row]
+    limit = limits.max_unmatched_fraction
+    if without_image <= limit * rows and len(bare) <= limit * len(images):
+        return
+    shown = ", ".join(repr(path) for path in bare[:_SHOWN])
+    raise InputError(
+        f"{name}: {without_image} of {rows} rows go by no image, and {len(bare)} of {len(images)} "
+        f"images have no row{f' ({shown}, …)' if shown else ''}, more than "
+        f"data.max_unmatched_fraction = {limit}. Correct the column 'file' (paths relative to the "
+        "data folder), or raise the limit where the table is about other images, too."
+    )
