@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.deep_images import unscaled
 from pipeline.runtime import prepare_environment
 from schema import contract
 from schema.errors import InputError
@@ -53,6 +54,9 @@ def predict_files(
 def _predict(signature: Any, file: Path, content: bytes) -> Result:
     import tensorflow as tf
 
+    reason = unscaled(content)
+    if reason:
+        return Failure(file, reason)
     try:
         outputs = signature(**{contract.INPUT_IMAGES: tf.constant([content])})
     except tf.errors.InvalidArgumentError:

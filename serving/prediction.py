@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from schema import contract
 from schema.errors import InputError
+from schema.image_names import PNG_AND_JPEG, is_image, is_skipped_folder
 
 if TYPE_CHECKING:
     import numpy as np
-
-SUFFIXES: Final = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,8 @@ Result = Prediction | Failure
 def files_in(paths: Sequence[Path]) -> list[Path]:
     """The files that are meant: those given, and the images below the folders given.
 
+    What is an image there is what training takes for one: no masks, none of a system's own files.
+
     Raises:
         InputError: a folder without images.
     """
@@ -79,9 +80,15 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        below = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        below = sorted(
+            inner
+            for inner in path.rglob("*")
+            if is_image(inner.name, PNG_AND_JPEG)
+            and not any(map(is_skipped_folder, inner.relative_to(path).parts[:-1]))
+            and inner.is_file()
+        )
         if not below:
-            raise InputError(f"{path} holds no image ({', '.join(SUFFIXES)}).")
+            raise InputError(f"{path} holds no image ({', '.join(PNG_AND_JPEG)}).")
         files += below
     return list(dict.fromkeys(files))
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from components.radiograph_example_gen.settings import ClassFolders
 from schema.errors import InputError
+from schema.image_names import is_image, is_of_the_system, is_skipped_folder
 
 IMAGE_SUFFIX = ".png"
 # Images that are there but not read, by the ends of their names.
@@ -24,9 +25,6 @@ UNREAD_SUFFIXES: Final = {
     **{".bmp": "BMP", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000"},
 }
 IMAGES_FOLDER = "images"
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-# The lung masks that come with the Kaggle set are PNGs, but not radiographs.
-IGNORED_FOLDERS = frozenset({"masks"})
 METADATA_NAME = "metadata.csv"
 
 
@@ -127,21 +125,6 @@ def discover(
     return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside)
 
 
-def is_image(name: str) -> bool:
-    """Whether a file is an image to read, by its name alone.
-
-    The same in training and in prediction: a PNG, but none of the hidden files that a Mac puts
-    beside each file (`._x.png`).
-    """
-    return name.casefold().endswith(IMAGE_SUFFIX) and not name.startswith(".")
-
-
-def is_skipped_folder(name: str) -> bool:
-    """Whether a folder holds no radiographs, by its name: masks, hidden ones, `__MACOSX`."""
-    plain = name.casefold()
-    return plain in IGNORED_FOLDERS or plain in IGNORED_NAMES or plain.startswith(".")
-
-
 def unread_format(name: str) -> str | None:
     """The format of an image that is not read, by its file's name; None for all else."""
     plain = name.casefold()
@@ -235,11 +218,7 @@ def _list(folder: Path) -> list[Path]:
         paths = sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name))
     except OSError as error:
         raise InputError(f"folder {str(folder)!r} cannot be read: {error.strerror}.") from error
-    return [
-        path
-        for path in paths
-        if not path.name.startswith(".") and path.name.casefold() not in IGNORED_NAMES
-    ]
+    return [path for path in paths if not is_of_the_system(path.name)]
 
 
 def _link_problem(root: Path, path: Path, *, follow_links: bool) -> str:

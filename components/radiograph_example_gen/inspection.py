@@ -17,16 +17,15 @@ from PIL import Image
 
 from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.settings import Limits
+from models.deep_images import GREY_LEVELS, too_dark
 
 GreyImage = NDArray[np.uint8]
 
-GREY_LEVELS = 256
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Signature, length and type of the first chunk, then its width, height and bit depth:
 # PNG specification, sections 5.2, 5.3 and 11.2.2.
 _PNG_HEADER = struct.Struct(">8sI4sIIB")
 _DEEP = 16
-_LOW_BITS = 8
 _PNG_END = b"IEND\xaeB`\x82"
 _OTHER_FORMATS = {
     (0, b"\xff\xd8\xff"): "JPEG",
@@ -49,6 +48,7 @@ class Inspection:
         size: bytes.
         width: pixels.
         height: pixels.
+        bit_depth: bits a sample, as the header says.
         mean: grey level 0..255.
         std: population standard deviation, grey levels.
         entropy: Shannon entropy of the grey histogram, bits a pixel, 0..8.
@@ -61,6 +61,7 @@ class Inspection:
     size: int = 0
     width: int = 0
     height: int = 0
+    bit_depth: int = 0
     mean: float = 0.0
     std: float = 0.0
     entropy: float = 0.0
@@ -87,7 +88,7 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         content = read_regular_file(Path(data_dir) / candidate.path)
         known |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         width, height, bit_depth = png_header(content)
-        known |= {"width": width, "height": height}
+        known |= {"width": width, "height": height, "bit_depth": bit_depth}
         _check_size(width, height, limits)
         image = decode_grey(content)
         if bit_depth == _DEEP:
@@ -182,17 +183,9 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
 
 
 def _check_range(image: GreyImage) -> None:
-    # The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits that nobody
-    # scaled lie in the low ones, so little but black would be left, and nothing say so.
-    highest = int(image.max())
-    if highest < GREY_LEVELS // 2:
-        bits = highest.bit_length() + _LOW_BITS
-        raise UnusableImageError(
-            f"16-bit PNG whose grey values use at most {bits} of 16 bits "
-            f"(none is above {2**bits - 1} of {2**_DEEP - 1}), so that at most {highest + 1} of "
-            f"{GREY_LEVELS} grey levels would be left: scale them to the full 16 bits, or save "
-            f"the image as 8-bit"
-        )
+    reason = too_dark(image)
+    if reason:
+        raise UnusableImageError(reason)
 
 
 def _guess_format(content: bytes) -> str:

@@ -43,7 +43,8 @@ def accuracies(models: Mapping[str, Mapping[str, Any]]) -> Picture:
     return picture(
         figure,
         "accuracies",
-        caption=f"Test accuracy{beside}. Where bars overlap widely, the order of the dots says little.",
+        caption=f"Test accuracy{beside}. Where bars overlap widely, the order of the dots says "
+        "little.",
         alt=f"Accuracies with intervals: {spoken}.",
     )
 

@@ -9,7 +9,7 @@ from components.span_drift import SpanDrift
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.data_config import SPAN
-from pipeline.nodes.sources import SPAN_DRIFT_CODE
+from pipeline.nodes.sources import EXAMPLE_GEN_CODE, SPAN_DRIFT_CODE
 from pipeline.platforms import Platform
 from pipeline.spans_resolution import ResolvedSpans
 from schema import contract
@@ -40,7 +40,7 @@ def build_example_gen(
         spans=spans.folders if spans else (),
         splits_dir=platform.splits if spans else None,
         follow_links=data.follow_links,
-        code_digest=code_digest("components/radiograph_example_gen", "schema/contract.py"),
+        code_digest=code_digest(*EXAMPLE_GEN_CODE),
     )
 
 

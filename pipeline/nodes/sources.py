@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
+EXAMPLE_GEN_CODE: Final = (
+    "components/radiograph_example_gen",
+    "models/deep_images.py",
+    "schema/contract.py",
+    "schema/image_names.py",
+)
 PREPROCESSING_CODE: Final = ("models/preprocessing.py", "schema/contract.py")
 BACKBONE_CODE: Final = ("models/backbones.py", "schema/contract.py")
 FEATURE_CODE: Final = (

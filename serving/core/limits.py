@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from models.deep_images import unscaled
 from serving.protocol.status import invalid
 from serving.protocol.tensors import Tensors
 from serving.settings import Limits
@@ -41,12 +42,16 @@ def check_inputs(inputs: Tensors, limits: Limits) -> None:
 
 
 def _check_images(name: str, values: Iterable[bytes], most: int) -> None:
+    """Only of images themselves, not of those in tf.Examples, is the depth looked at."""
     for index, content in enumerate(values):
         pixels = claimed_pixels(content)
         if pixels is not None and pixels > most:
             raise invalid(
                 f"{name}: image {index} has {pixels} pixels, and this server takes {most}"
             )
+        reason = unscaled(content)
+        if reason:
+            raise invalid(f"{name}: image {index}: {reason}")
 
 
 def claimed_pixels(content: bytes) -> int | None:

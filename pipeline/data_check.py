@@ -1,0 +1,155 @@
+"""`cxr check`: what a run would read of a data folder, and what stands in its way. No TFX.
+
+The rules are RadiographExampleGen's own: the same functions list, match, inspect and sift.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from components.radiograph_example_gen.inspection import Inspection, inspect_file
+from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.remarks import (
+    Remark,
+    of_ages,
+    of_files,
+    of_folders,
+    of_patients,
+)
+from components.radiograph_example_gen.selection import Folder, look, sift
+from pipeline.columns_resolution import resolve_columns
+from pipeline.config import PipelineConfig, check_inputs
+from pipeline.spans_resolution import resolve_spans
+from pipeline.study.images import settings_of
+from schema.errors import InputError
+
+# Grey levels: below such a mean there is next to nothing to see.
+_NEARLY_BLACK: Final = 5.0
+# A longer side is so many times the shorter one; a side is so many times the usual one, or less.
+_ODD_RATIO: Final = 2.0
+_ODD_SIDE: Final = 4.0
+# Fewer images with one value and one class are chance.
+_ENOUGH: Final = 10
+_SHOWN: Final = 5
+
+
+def check_data(config: PipelineConfig) -> dict[str, Any]:
+    """Look at a data folder as RadiographExampleGen would.
+
+    Args:
+        config: its `data`.
+
+    Returns:
+        What JSON can hold: `problems`, sentences that would stop a run; `remarks`, each `topic` and
+        `sentence`; `classes` (name -> `found`, `usable`); `left_out` (kind -> count); `files` (the
+        first 1,000 that are left out: `path`, `kind`, `reason`); `patients` (`known`,
+        `images_without`); `sizes` and `bit_depths` (-> images). After a problem that hides the
+        rest, what could be found out before it.
+
+    Raises:
+        InputError: the configuration itself is wrong.
+    """
+    check_inputs(config)
+    if config.data.in_spans:
+        raise InputError("data.dir: check one span's folder at a time, without {SPAN}.")
+    found: dict[str, Any] = {"problems": [], "remarks": []}
+    try:
+        config = resolve_columns(config, resolve_spans(config.data))
+        settings = settings_of(config)
+        folder = look(settings)
+        found["classes"] = {name: {"found": count} for name, count in folder.found.found.items()}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            inspections = list(
+                pool.map(
+                    lambda candidate: inspect_file(settings.data_dir, candidate, settings.limits),
+                    folder.found.candidates,
+                )
+            )
+        found |= _of_images(inspections)
+        found["remarks"] = [
+            {"topic": remark.topic, "sentence": remark.sentence}
+            for remark in _remarks(folder, inspections)
+        ]
+        usable = sift(settings, folder, inspections)
+    except InputError as error:
+        found["problems"].append(str(error))
+        return found
+    counts = Counter(image.inspection.class_name for image in usable.cleaned.images)
+    for name, row in found["classes"].items():
+        row["usable"] = counts[name]
+    found["left_out"] = dict(sorted(Counter(i.kind.value for i in usable.left_out).items()))
+    found["files"] = [
+        {"path": item.path, "kind": item.kind.value, "reason": item.reason}
+        for item in sorted(usable.left_out)[:1000]
+    ]
+    people = {patient for image in usable.cleaned.images for patient in image.patients}
+    found["patients"] = {
+        "known": len(people),
+        "images_without": sum(not image.patients for image in usable.cleaned.images),
+    }
+    return found
+
+
+def _of_images(inspections: Sequence[Inspection]) -> dict[str, Any]:
+    read = [item for item in inspections if item.width]
+    sizes = Counter(f"{item.width}×{item.height}" for item in read)
+    return {
+        "sizes": dict(sizes.most_common(_SHOWN)),
+        "bit_depths": dict(sorted(Counter(str(item.bit_depth) for item in read).items())),
+    }
+
+
+def _remarks(folder: Folder, inspections: Sequence[Inspection]) -> Iterator[Remark]:
+    good = [item for item in inspections if not item.reason]
+    rows = [folder.matched.by_path.get(item.path) for item in good]
+    yield from of_patients(rows)
+    yield from folder.matched.remarks
+    yield from of_files(folder.found.left_out)
+    yield from of_folders(folder.found.beside)
+    yield from of_ages(rows)
+    yield from _of_looks(good)
+    yield from _of_values(zip(good, rows, strict=True))
+
+
+def _of_looks(images: Sequence[Inspection]) -> Iterator[Remark]:
+    dark = [item.path for item in images if item.mean < _NEARLY_BLACK]
+    if dark:
+        yield Remark("images", f"{_several(dark)} nearly black: do they show anything?")
+    if not images:
+        return
+    usual = sorted(max(item.width, item.height) for item in images)[len(images) // 2]
+    odd = [
+        item.path
+        for item in images
+        if max(item.width, item.height) > _ODD_RATIO * min(item.width, item.height)
+        or not usual / _ODD_SIDE <= max(item.width, item.height) <= usual * _ODD_SIDE
+    ]
+    if odd:
+        yield Remark("images", f"{_several(odd)} of an odd size or shape: are they radiographs?")
+
+
+def _several(paths: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, paths[:_SHOWN])) + (", …" if len(paths) > _SHOWN else "")
+    return f"{len(paths)} {'image is' if len(paths) == 1 else 'images are'} ({shown})"
+
+
+def _of_values(images: Iterable[tuple[Inspection, Row | None]]) -> Iterator[Remark]:
+    """Values of a column that only one class has: a model could tell the class by them."""
+    classes: Mapping[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for item, row in images:
+        for column, value in {**row.text, **row.further}.items() if row else ():
+            if column != "patient_id":
+                classes[column, value][item.class_name] += 1
+    columns = Counter(column for column, _ in classes)
+    for (column, value), counts in sorted(classes.items()):
+        if len(counts) == 1 and columns[column] > 1 and (count := counts.total()) >= _ENOUGH:
+            (name,) = counts
+            yield Remark(
+                "values",
+                f"all {count} images with {column} {value!r} are {name}: a model may learn the "
+                f"{column} instead of the illness",
+            )

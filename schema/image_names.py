@@ -1,0 +1,33 @@
+"""Which files and folders are images, by their names: the same in training and in prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+# What systems put beside the user's files.
+IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+# The lung masks that come with the Kaggle set are PNGs, but not radiographs.
+IGNORED_FOLDERS: Final = frozenset({"masks"})
+PNG: Final = (".png",)
+PNG_AND_JPEG: Final = (".png", ".jpg", ".jpeg")
+
+
+def is_of_the_system(name: str) -> bool:
+    """Whether a file or folder is none of the user's: hidden (`._x.png`), or a system's own."""
+    return name.startswith(".") or name.casefold() in IGNORED_NAMES
+
+
+def is_skipped_folder(name: str) -> bool:
+    """Whether a folder holds no radiographs: masks, hidden ones, `__MACOSX`."""
+    return is_of_the_system(name) or name.casefold() in IGNORED_FOLDERS
+
+
+def is_image(name: str, suffixes: Iterable[str] = PNG) -> bool:
+    """Whether a file is an image to read.
+
+    Args:
+        name: of the file, without its folder.
+        suffixes: in lower case.
+    """
+    return name.casefold().endswith(tuple(suffixes)) and not is_of_the_system(name)
