@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from collections import Counter
@@ -224,12 +225,13 @@ def _list(folder: Path) -> list[Path]:
 def _link_problem(root: Path, path: Path, *, follow_links: bool) -> str:
     """Why a symbolic link is not followed; empty where it is, or where there is none."""
     try:
-        place = path.resolve()
-    except RuntimeError:
-        return "a symbolic link that leads back to itself"
-    except OSError:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a symbolic link that leads back to itself"
         # The read that follows names the reason.
         return ""
+    place = path.resolve()
     if follow_links or place.is_relative_to(root.resolve()):
         return ""
     return (

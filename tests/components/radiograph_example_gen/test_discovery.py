@@ -51,9 +51,56 @@ def test_links_out_of_the_folder(tmp_path: Path) -> None:
     (root / "COVID/in.png").symlink_to(root / "COVID/1.png")
     (root / "COVID/loop.png").symlink_to(root / "COVID/loop.png")
     found = discover(root, CLASSES)
-    assert paths(found) == ["COVID/1.png", "COVID/in.png", "COVID/loop.png", "Normal/1.png"]
-    assert [(item.path, item.kind) for item in found.left_out] == [("COVID/out.png", Kind.BAD)]
+    assert paths(found) == ["COVID/1.png", "COVID/in.png", "Normal/1.png"]
+    loop, out = found.left_out
+    assert (loop.path, loop.kind) == ("COVID/loop.png", Kind.BAD)
+    assert loop.reason == "a symbolic link that leads back to itself"
+    assert (out.path, out.kind) == ("COVID/out.png", Kind.BAD)
+    assert "data.follow_links" in out.reason
     assert found.found["COVID-19"] == 4
+    followed = discover(root, CLASSES, follow_links=True)
+    assert paths(followed) == ["COVID/1.png", "COVID/in.png", "COVID/out.png", "Normal/1.png"]
+
+
+def test_class_folders_that_are_links(tmp_path: Path) -> None:
+    """What tools for data sets make: a folder of links into a store of theirs."""
+    store = touch(tmp_path / "store", "c/1.png", "n/1.png")
+    root = tmp_path / "data"
+    root.mkdir()
+    for name, place in (("COVID", "c"), ("Normal", "n")):
+        (root / name).symlink_to(store / place)
+    assert paths(discover(root, CLASSES, follow_links=True)) == ["COVID/1.png", "Normal/1.png"]
+    refused = discover(root, CLASSES)
+    assert paths(refused) == []
+    assert {item.kind for item in refused.left_out} == {Kind.BAD}
+
+
+def test_a_folder_name_in_another_normal_form(tmp_path: Path) -> None:
+    """A Mac unpacks names decomposed; a configuration is typed composed."""
+    classes = [ClassFolders("a", ("Lungenentzündung",)), ClassFolders("b", ("Normal",))]
+    touch(tmp_path, unicodedata.normalize("NFD", "Lungenentzündung/1.png"), "Normal/1.png")
+    assert len(discover(tmp_path, classes).candidates) == 2
+
+
+def test_images_of_other_formats_are_counted_and_folders_of_no_class_named(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/1.png", "COVID/2.JPG", "COVID/images/3.dcm", "COVID/x.txt")
+    touch(tmp_path, "Normal/1.png", "Normal/._1.png", "__MACOSX/1.png", "COVID/masks/1.png")
+    touch(tmp_path, "Lung_Opacity/images/1.png", "Lung_Opacity/images/2.jpeg", "Notes/x.txt")
+    found = discover(tmp_path, CLASSES)
+    assert paths(found) == ["COVID/1.png", "Normal/1.png"]
+    assert [(item.path, item.kind) for item in found.left_out] == [
+        ("COVID/2.JPG", Kind.UNREAD_IMAGE),
+        ("COVID/images/3.dcm", Kind.UNREAD_IMAGE),
+        ("COVID/x.txt", Kind.OTHER_FILE),
+    ]
+    assert found.found == {"COVID-19": 3, "Normal": 1}
+    assert found.beside == {"Lung_Opacity": 2}
+
+
+def test_a_class_of_other_formats_alone_says_what_is_there(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/1.jpg", "COVID/2.jpeg", "COVID/3.dcm", "Normal/1.png")
+    with pytest.raises(InputError, match=r"below\), but 1 DICOM, but 2 JPEG: put PNGs there"):
+        discover(tmp_path, CLASSES)
 
 
 def test_name_that_is_not_utf8(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""What a look at the data could not find out is said, and nothing else."""
+
+from __future__ import annotations
+
+from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.remarks import (
+    PATIENTS_UNKNOWN,
+    of_ages,
+    of_files,
+    of_folders,
+    of_patients,
+)
+
+
+def _rows(*patients: str) -> list[Row]:
+    return [Row(n, f"{n}.png", text={"patient_id": name}) for n, name in enumerate(patients)]
+
+
+def _said(remarks: object) -> list[str]:
+    return [remark.sentence for remark in remarks]  # type: ignore[attr-defined]
+
+
+def test_no_patient_at_all() -> None:
+    assert _said(of_patients([None, *_rows("unknown")])) == [PATIENTS_UNKNOWN]
+    assert _said(of_patients([])) == []
+
+
+def test_some_patients_are_unknown() -> None:
+    (said,) = _said(of_patients([*_rows("a", "b", "unknown"), None]))
+    assert said.startswith("the patient of 2 of 4 images is unknown")
+
+
+def test_everyone_is_known() -> None:
+    """A dozen with five images each is nothing strange."""
+    assert _said(of_patients(_rows(*[f"p{n // 5}" for n in range(60)]))) == []
+
+
+def test_a_patient_with_an_unlikely_share_is_named() -> None:
+    people = [f"p{n}" for n in range(36)]
+    (said,) = _said(of_patients(_rows(*people, *["nicht bekannt"] * 24)))
+    assert said == "patient 'nicht bekannt' has 24 of 60 images: is it a word for 'unknown'?"
+
+
+def test_files_folders_and_ages() -> None:
+    left_out = [
+        *[LeftOut(f"A/{n}.jpg", Kind.UNREAD_IMAGE, "JPEG") for n in range(2)],
+        LeftOut("A/x.txt", Kind.OTHER_FILE, "no image"),
+    ]
+    assert _said(of_files(left_out)) == ["A: 2 files: JPEG"]
+    assert _said(of_folders({"Lung_Opacity": 20})) == [
+        "the folder 'Lung_Opacity' with 20 images belongs to no class; to take it, add to "
+        'data.classes: {name: "Lung_Opacity", folders: ["Lung_Opacity"]}'
+    ]
+    old = Row(2, "a.png", numbers={"age": 80.0})
+    assert _said(of_ages([old, None])) == ["the age of 1 of 2 images is unknown"]
+    assert _said(of_ages([old])) == _said(of_ages([None])) == []
