@@ -14,7 +14,7 @@ from schema import contract
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Outcome, Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # Two steps of an epoch at a rate that gets nowhere: the search's first trial is bad.
 BAD: dict[str, Any] = {
