@@ -32,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long coverage lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long coverage lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ bench-serving: setup ## the embedded server beside TensorFlow alone: DATA=folder
 
 bench-startup: setup ## time the help, one prediction and a run that computes nothing
 	$(BIN)/python -m benchmarks.startup $(ARGS)
+
+bench-signatures: setup ## a TFMA job with and without Beam's remembered signatures
+	$(BIN)/python -m benchmarks.signatures $(ARGS)
 
 soak: setup ## minutes of requests to a pushed model: DATA=folder of images, ARGS
 	$(BIN)/python -m benchmarks.serving.soak --images "$$DATA" $(ARGS)

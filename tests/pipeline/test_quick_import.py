@@ -107,7 +107,7 @@ def test_where_tfx_is_imported_already_nothing_changes(monkeypatch: pytest.Monke
 # One process for all questions, as its imports take most of the time: what is asked first is what
 # needs less.
 _FRESH = """
-import dataclasses, json, os, pickle, sys
+import dataclasses, json, os, sys
 from pathlib import Path
 evaluation, output, written = sys.argv[1:]
 from pipeline.runtime import prepare_environment, quick_tfx_import, scratch_below

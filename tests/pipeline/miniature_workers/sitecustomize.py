@@ -10,9 +10,12 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _ONCE_THERE = "models.boundary"
+_MINIATURES = Path(__file__).parents[2] / "miniatures.py"
 _STACK = contextlib.ExitStack()
 
 
@@ -33,12 +36,20 @@ class _Finder:
 
         def execute_and_replace(module: ModuleType) -> None:
             execute(module)
-            from tests.miniatures import miniature_backbones
-
-            _STACK.enter_context(miniature_backbones())
+            _STACK.enter_context(_miniatures().miniature_backbones())
 
         spec.loader.exec_module = execute_and_replace  # type: ignore[method-assign]
         return spec
+
+
+def _miniatures() -> Any:
+    # By its file: in a worker, `tests` is another folder.
+    spec = importlib.util.spec_from_file_location("miniatures", _MINIATURES)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 sys.meta_path.insert(0, _Finder())
