@@ -1,7 +1,7 @@
 """A TFMA job with and without remembered signatures, in turns (`make bench-signatures`).
 
-The job is what Evaluator asks TFMA for, on made answers to 40 images. CPU seconds, since the machine
-may do other things meanwhile.
+The job is what Evaluator asks TFMA for, on made answers to 40 images. It is measured in CPU
+seconds, since the machine may do other things meanwhile.
 """
 
 from __future__ import annotations
