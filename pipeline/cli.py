@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +87,7 @@ def run(
     """Run the whole pipeline on this machine."""
     from pipeline.config import load_config
     from pipeline.console import Console
+    from pipeline.exclusive import alone_in
     from pipeline.layout import OutputLayout
     from pipeline.runtime import logs_to
 
@@ -104,7 +107,12 @@ def run(
     layout = OutputLayout(settings.output)
     console = Console()
     try:
-        with _naming_the_log(layout.log, verbose), logs_to(layout.log, verbose=verbose):
+        with (
+            # First: the log is the one of whoever runs there.
+            alone_in(layout),
+            _naming_the_log(layout.log, verbose),
+            logs_to(layout.log, verbose=verbose),
+        ):
             from pipeline.local_runner import run as run_pipeline
 
             summary = run_pipeline(settings, console)
@@ -232,10 +240,22 @@ def doctor(
         raise typer.Exit(EXIT_ERROR)
 
 
+def _without_tildes(arguments: Sequence[str]) -> list[str]:
+    """Expands `~` in `--option=~/folder`, where no shell does it."""
+    expanded = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option.startswith("--") and equals and value.split("/")[0].startswith("~"):
+            # As shells do: what is nobody's home stays as it is, which Path's method would refuse.
+            argument = f"{option}={os.path.expanduser(value)}"  # noqa: PTH111
+        expanded.append(argument)
+    return expanded
+
+
 def main() -> None:
     """The console script: turns errors into one line and the documented exit code."""
     try:
-        app()
+        app(_without_tildes(sys.argv[1:]))
     except InputError as error:
         typer.echo(f"cxr: {error}", err=True)
         raise SystemExit(EXIT_INPUT) from None

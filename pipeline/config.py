@@ -289,9 +289,11 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise InputError(f"configuration {file} can't be read: {error.strerror}.") from error
+    except _TwiceError as error:
+        raise InputError(f"configuration {file}: {error}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"configuration {file} is no YAML: {error}") from error
     if values is None:
@@ -299,6 +301,29 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"configuration {file}: the top must be a mapping of fields.")
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML's own keeps the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen:
+                raise _TwiceError(name, seen[name], line)
+            seen[name] = line
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+class _TwiceError(Exception):
+    """A key stands in two lines."""
+
+    def __init__(self, key: str, first: int, second: int) -> None:
+        super().__init__(
+            f"{key!r} stands in line {first} and again in line {second}; put both together"
+        )
 
 
 def _explain(error: ValidationError, file: Path | None) -> str:
@@ -329,6 +354,14 @@ def check_inputs(config: PipelineConfig) -> None:
         problems.append(f"data.dir: {data.dir} is no folder")
     if data.metadata and SPAN not in str(data.metadata) and not data.metadata.is_file():
         problems.append(f"data.metadata: {data.metadata} is no file")
+    for field, folder in (("data.dir", data.dir), ("output", config.output)):
+        signs = sorted(set("*?[") & set(str(folder.resolve())))
+        if signs:
+            # Beam and TFX take paths for patterns.
+            problems.append(
+                f"{field}: {folder} holds {', '.join(map(repr, signs))}, which Beam would take for "
+                "a pattern of names; rename the folder"
+            )
     if config.weights_dir and not config.weights_dir.is_dir():
         problems.append(f"weights_dir: {config.weights_dir} is no folder")
     if config.schema_dir and not (config.schema_dir / SCHEMA_FILE).is_file():

@@ -52,6 +52,11 @@ class OutputLayout:
         return self.root.resolve() / "logs" / "run.log"
 
     @property
+    def lock(self) -> Path:
+        """Whoever runs holds it, and stands in it."""
+        return self.root.resolve() / "logs" / "run.lock"
+
+    @property
     def summary(self) -> Path:
         """The run's result, for machines."""
         return self.root.resolve() / contract.SUMMARY_FILE

@@ -20,6 +20,7 @@ from pipeline.columns_resolution import resolve_columns
 from pipeline.config import PipelineConfig, check_inputs, load_config
 from pipeline.docker_resolution import require_images
 from pipeline.engine_resolution import resolve_engine
+from pipeline.exclusive import alone_in
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
 from pipeline.runtime import (
@@ -151,9 +152,11 @@ def main() -> None:
 
     config = load_config(Path(os.environ.get("CXR_CONFIG", "cxr.yaml")))
     console = Console()
-    summary = run(config, console)
+    layout = OutputLayout(config.output)
+    with alone_in(layout):
+        summary = run(config, console)
     if summary is not None:
-        console.result(summary, OutputLayout(config.output))
+        console.result(summary, layout)
 
 
 if __name__ == "__main__":
