@@ -183,6 +183,8 @@ def _make(place: Path) -> None:
     if first.exit_code:
         raise RuntimeError(f"the golden run failed with {first.exit_code}:\n{first.printed}")
     shutil.copy(OutputLayout(output).summary, place / _FIRST_SUMMARY)
+    # What somebody deleted there: the second run brings it back.
+    shutil.rmtree(OutputLayout(output).report)
     second = _run(command, output, elsewhere)
     after = _snapshot(phantoms)
     changed = sorted(

@@ -389,13 +389,17 @@ def _lopsided(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("augmentation", "head_params"),
-    [(None, HeadParams(kind="paper", width=16)), (PAPER_AUGMENTATION, HeadParams(l2=0.0))],
+    ("augmentation", "head_params", "rate"),
+    [
+        (None, HeadParams(kind="paper", width=16), 0.01),
+        (PAPER_AUGMENTATION, HeadParams(l2=0.0), 1e-6),
+    ],
     ids=["plain", "augmented"],
 )
 def test_pixels_train_with_the_papers_augmentation_and_validate_without(
     augmentation: AugmentationParams | None,
     head_params: HeadParams,
+    rate: float,
     tiny_cut: TinyCut,
     store: Store,
 ) -> None:
@@ -410,7 +414,7 @@ def test_pixels_train_with_the_papers_augmentation_and_validate_without(
         views=("identity",),
         head=head_params,
         warm_start=False,
-        learning_rate=1e-4,
+        learning_rate=rate,
         batch_size=6,
         epochs=1,
         augmentation=augmentation,

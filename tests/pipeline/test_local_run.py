@@ -220,6 +220,53 @@ def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(
     assert "calibrationHistogramBuckets" in plots["classId:0"]
 
 
+def test_the_confidence_curve_begins_with_all_images(
+    golden: GoldenRun, outputs: RunOutputs
+) -> None:
+    from components.evaluation_results import confidence_curve
+
+    curve = confidence_curve(outputs.uri("Evaluator.xception", "evaluation"))
+    model = golden.summary["models"]["xception"]
+    assert curve[0] == (0.0, model["total"], model["correct"])
+    # A third of three classes is the least that the highest probability can be.
+    assert curve[33] == (0.33, model["total"], model["correct"])
+    answered = [count for _, count, _ in curve]
+    assert answered == sorted(answered, reverse=True)
+    assert answered[-1] < answered[0]
+
+
+def test_cxr_runs_lists_both_runs_as_their_summaries_did_and_finds_no_difference(
+    golden: GoldenRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(*arguments: str) -> Any:
+        command = ["cxr", "runs", *arguments, "--output", str(golden.layout.root), "--json"]
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+            patch.setattr("sys.argv", command)
+            cli.main()
+        assert not stopped.value.code
+        return json.loads(capsys.readouterr().out)
+
+    listed = printed()
+    both = ((golden.first, golden.first_summary), (golden.second, golden.summary))
+    for run, (seen, summary) in zip(listed, both, strict=True):
+        assert run["state"] == "complete"
+        assert run["seed"] == summary["seed"]
+        assert run["data"]["digest"] == summary["data"]["digest"]
+        assert run["data"]["counts"] == summary["data"]["counts"]
+        assert run["champion"] == summary["champion"]
+        assert list(run["models"]) == MODELS
+        for name, model in run["models"].items():
+            for key in ("accuracy", "correct", "total", "blessed", "pushed_to"):
+                assert model[key] == summary["models"][name][key]
+        assert run["nodes"] == {"executed": len(seen.executed), "cached": len(seen.cached)}
+        assert run["artifacts"]["gone"] == 0
+        assert 0 < run["seconds"] <= summary["seconds"]["total"]
+    same = printed("diff", listed[0]["run"], listed[1]["run"])
+    assert (same["properties"], same["code"], same["same_data"]) == ([], [], True)
+    hows = {(node["a"], node["b"]) for node in same["nodes"].values()}
+    assert hows == {("executed", "cached"), ("resolved", "resolved")}
+
+
 @pytest.fixture(scope="module")
 def miniatures() -> Iterator[None]:
     """As in the golden run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import html
 import json
 import re
@@ -20,6 +21,7 @@ from pipeline import cli
 from pipeline.layout import OutputLayout
 
 if TYPE_CHECKING:
+    from components.report.sources import ReportSources
     from tests.golden_run import GoldenRun
 
 pytestmark = pytest.mark.slow
@@ -181,17 +183,66 @@ def elsewhere(golden: GoldenRun, tmp_path: Path) -> OutputLayout:
     return layout
 
 
+def _sources_of_the_node(golden: GoldenRun) -> ReportSources:
+    """What the Report node was given."""
+    from ml_metadata.proto import metadata_store_pb2
+    from tfx.types import artifact_utils
+
+    from components.report.executor import NAMES, sources_of
+    from pipeline.metadata_store import open_store
+
+    store = open_store(golden.layout)
+    context = store.get_context_by_type_and_name("node", "cxr-tfx.Report")
+    execution = min(store.get_executions_by_context(context.id), key=lambda one: one.id)
+    artifacts: dict[str, list[Any]] = {}
+    for event in store.get_events_by_execution_ids([execution.id]):
+        if event.type == metadata_store_pb2.Event.INPUT:
+            (artifact,) = store.get_artifacts_by_id([event.artifact_id])
+            (kind,) = store.get_artifact_types_by_id([artifact.type_id])
+            found = artifact_utils.deserialize_artifact(kind, artifact)
+            artifacts.setdefault(event.path.steps[0].key, []).append(found)
+    return sources_of(artifacts, json.loads(execution.custom_properties[NAMES].string_value))
+
+
 def test_it_is_built_again_without_the_pipeline(
     golden: GoldenRun,
     elsewhere: OutputLayout,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """From what the node was given, and to what it wrote: of the champion, without the others."""
+    from components.report import writing
+
+    used: list[ReportSources] = []
+
+    def write(sources: ReportSources, folder: str) -> object:
+        used.append(sources)
+        champion = tuple(one for one in sources.models if one.name == sources.champion)
+        return write_report(dataclasses.replace(sources, models=champion), folder)
+
+    write_report = writing.write_report
+    monkeypatch.setattr(writing, "write_report", write)
     monkeypatch.setattr("sys.argv", ["cxr", "report", "--output", str(elsewhere.root)])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    assert not stopped.value.code, capsys.readouterr()
-    assert _files(elsewhere.report) == _files(golden.layout.report) != {}
+    printed = capsys.readouterr()
+    assert not stopped.value.code, printed
+    assert str(elsewhere.report / "index.html") in printed.out.replace("\n", "")
+    assert used == [_sources_of_the_node(golden)]
+    again, before = _files(elsewhere.report), _files(golden.layout.report)
+    assert set(again) <= set(before)
+    pictures = {name for name in again if name.startswith("figures/")}
+    # It compares the models.
+    pictures.remove("figures/accuracies.png")
+    assert len(pictures) == 9
+    assert {name for name in pictures if again[name] != before[name]} == set()
+    numbers, whole = (json.loads(files["report.json"]) for files in (again, before))
+    champion = whole["champion"]
+    assert numbers["models"] == {champion: whole["models"][champion]}
+    for key in ("data", "audit", "digest", "drift", "read_rightly"):
+        assert numbers[key] == whole[key]
+    answers, kept = (json.loads(files["answers.json"]) for files in (again, before))
+    assert answers == {champion: kept[champion]}
 
 
 def test_a_deleted_one_is_brought_back_from_the_artifact(

@@ -1,4 +1,7 @@
-"""`tfx pipeline create` and `tfx run create`, as the README prints them."""
+"""`tfx pipeline create` and `tfx run create`, as the README prints them, on miniatures.
+
+With `pipeline/local_runner.py` itself, and a real network, `.ci/run` does the same.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,14 @@ import yaml
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
+RUNNER = """
+from pipeline.local_runner import main
+from tests.miniatures import miniature_backbones
+
+if __name__ == "__main__":
+    with miniature_backbones():
+        main()
+"""
 
 
 def _tfx(arguments: str, environment: dict[str, str]) -> str:
@@ -39,11 +50,14 @@ def test_create_and_run_with_a_configuration_file(tmp_path: Path, phantom_folder
                 "data": {"dir": str(phantom_folder)},
                 "output": "out",
                 "backbones": ["densenet121"],
-                "training": {"epochs": 5, "views": ["identity"]},
+                "audit": {"enabled": False},
+                "training": {"epochs": 2, "views": ["identity"]},
                 "gate": {"min_accuracy": 0.0},
             }
         )
     )
+    runner = tmp_path / "local_runner.py"
+    runner.write_text(RUNNER)
     # TFX keeps its list of pipelines in the home folder.
     (tmp_path / "home").mkdir()
     # As `source .venv/bin/activate` does: TFX's command calls pip by its name.
@@ -52,10 +66,9 @@ def test_create_and_run_with_a_configuration_file(tmp_path: Path, phantom_folder
         "CXR_CONFIG": str(config),
         "HOME": str(tmp_path / "home"),
         "PATH": programs,
+        "PYTHONPATH": str(ROOT),
     }
-    created = _tfx(
-        "pipeline create --engine=local --pipeline_path=pipeline/local_runner.py", environment
-    )
+    created = _tfx(f"pipeline create --engine=local --pipeline_path={runner}", environment)
     assert 'Pipeline "cxr-tfx" created successfully' in created
     assert not (tmp_path / "out" / "summary.json").exists()
 

@@ -41,8 +41,7 @@ def test_the_modules_that_put_all_together_exist() -> None:
 @pytest.mark.parametrize(
     ("changed", "tests"),
     [
-        # Only seen through a server in a process of its own.
-        ("serving/server/rest.py", ["tests/serving"]),
+        ("serving/deploy/kserve/README.md", ["tests/serving"]),
         ("components/model_card/card.md.j2", ["tests/components/model_card"]),
         ("schema/schema.pbtxt", ["tests/schema"]),
         ("pipeline/presets/fast.yaml", ["tests/pipeline"]),

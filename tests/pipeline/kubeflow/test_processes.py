@@ -18,6 +18,7 @@ def test_a_process_tells_its_code_its_memory_and_why_it_failed(tmp_path: Path) -
     fine = "import pipeline; print('well')"
     done = runner.run(TASK, ["python", "-c", fine], tmp_path / "logs" / "a.log")
     assert (done.code, done.reason) == (0, "")
+    assert done.peak_bytes
     assert done.peak_bytes > 2**20
     assert (tmp_path / "logs" / "a.log").read_text() == "well\n"
     failed = "import sys; print('first'); print('no such thing', file=sys.stderr); sys.exit(3)"
