@@ -61,33 +61,29 @@ class Runs:
     """In this order."""
 
     audited: Outcome
-    unservable: Outcome
     good: Outcome
     worse: Outcome
-    tolerated: Outcome
+    unservable: Outcome
 
     @property
     def all(self) -> list[Outcome]:
-        """The five."""
-        return [self.audited, self.unservable, self.good, self.worse, self.tolerated]
+        """The four."""
+        return [self.audited, self.good, self.worse, self.unservable]
 
 
 @pytest.fixture(scope="module")
 def runs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """One output folder on purpose: a model is judged against those that came before."""
+    # With blanks, which users' folders have.
     output = tmp_path_factory.mktemp("re runs") / "my output"
     audited = run(output, config=UNTRAINED | NO_SHORTCUT | {"gate": {"min_accuracy": 0.0}})
+    good = run(output, config=_served(2))
+    worse = run(output, config=UNTRAINED | _served(2) | {"gate": STRICT})
     with pytest.MonkeyPatch.context() as patch:
         # Nothing is as close as that: the same as a model whose served answers are off.
         patch.setattr(requests_sent, "OWN_TOLERANCE", -1.0)
-        unservable = run(output, config=_served(1))
-    return Runs(
-        audited=audited,
-        unservable=unservable,
-        good=run(output, config=_served(2)),
-        worse=run(output, config=UNTRAINED | _served(2) | {"gate": STRICT}),
-        tolerated=run(output, config=UNTRAINED | _served(2) | {"gate": LAX}),
-    )
+        unservable = run(output, config=UNTRAINED | _served(1) | {"gate": LAX})
+    return Runs(audited, good, worse, unservable)
 
 
 def _model(outcome: Outcome) -> dict[str, Any]:
@@ -98,18 +94,15 @@ def _model(outcome: Outcome) -> dict[str, Any]:
 def test_each_run_computes_what_changed_and_what_depends_on_it(runs: Runs) -> None:
     assert runs.audited.cached == set()
     # Another recipe and another limit.
-    assert runs.unservable.executed == {"ShortcutAudit", "Trainer.tiny"} | JUDGED
-    assert runs.unservable.cached == runs.audited.executed - runs.unservable.executed
-    # Another number of images to ask a server.
-    assert runs.good.executed == {"InfraCheck.tiny", "Champion"} | PUSHERS
+    assert runs.good.executed == {"ShortcutAudit", "Trainer.tiny"} | JUDGED
+    assert runs.good.cached == runs.audited.executed - runs.good.executed
     # The first recipe again, which isn't trained again, and then another gate.
-    for outcome in (runs.worse, runs.tolerated):
+    for outcome in (runs.worse, runs.unservable):
         assert outcome.executed <= JUDGED
-        assert "Evaluator.tiny" in outcome.executed
+        assert {"Evaluator.tiny", "InfraCheck.tiny"} <= outcome.executed
         assert {"Trainer.tiny", "ShortcutAudit"} <= outcome.cached
-    assert _model(runs.worse)["training"] == _model(runs.audited)["training"]
-    for one in (runs.worse, runs.tolerated):
-        assert _model(one)["confusion"] == _model(runs.audited)["confusion"]
+        assert _model(outcome)["training"] == _model(runs.audited)["training"]
+        assert _model(outcome)["confusion"] == _model(runs.audited)["confusion"]
 
 
 def test_above_an_audits_limit_nothing_is_pushed_and_the_run_says_why(runs: Runs) -> None:
@@ -131,19 +124,6 @@ def test_above_an_audits_limit_nothing_is_pushed_and_the_run_says_why(runs: Runs
     assert "No model was blessed" not in stopped.printed
     assert read_audit(str(Path(audit["report"]).parent))["failures"] == audit["failures"]
     assert runs.good.summary["audit"]["passed"] is True
-
-
-def test_what_cannot_be_served_is_not_pushed(runs: Runs) -> None:
-    refused = runs.unservable
-    assert refused.exit_code == cli.EXIT_NONE_BLESSED, refused.printed
-    infra = _model(refused)["infra_validation"]
-    assert not infra["passed"]
-    assert "off the SavedModel's own" in infra["failures"][0]
-    assert f"tiny can't be served: {infra['failures'][0]} (and " in refused.printed
-    assert refused.summary["champion"] is None
-    assert refused.summary["champion_pushed_to"] is None
-    assert _model(refused)["pushed_to"] is None
-    assert not list(OutputLayout(refused.output).serving.glob("*/*"))
 
 
 def test_what_passes_audit_gate_and_server_is_pushed(runs: Runs) -> None:
@@ -197,15 +177,26 @@ def test_a_model_that_the_gate_refuses_is_not_pushed_and_each_reason_is_said(run
     ]
 
 
-def test_the_same_model_is_pushed_where_the_gate_asks_for_less(runs: Runs) -> None:
+def test_where_the_gate_asks_for_less_the_same_model_passes_it(runs: Runs) -> None:
     """No baseline counts, and no class has as many images as its rule wants."""
-    outcome, model = runs.tolerated, _model(runs.tolerated)
-    assert outcome.exit_code == cli.EXIT_PUSHED, outcome.printed
+    model = _model(runs.unservable)
     assert model["confusion"] == _model(runs.worse)["confusion"]
     assert model["total"] == 18
     assert model["blessed"] is True
     assert model["refused_because"] is None
-    assert runs.good.served.items() < outcome.served.items()
+
+
+def test_what_cannot_be_served_is_not_pushed(runs: Runs) -> None:
+    refused = runs.unservable
+    assert refused.exit_code == cli.EXIT_NONE_BLESSED, refused.printed
+    infra = _model(refused)["infra_validation"]
+    assert not infra["passed"]
+    assert "off the SavedModel's own" in infra["failures"][0]
+    assert f"tiny can't be served: {infra['failures'][0]} (and " in refused.printed
+    assert refused.summary["champion"] is None
+    assert refused.summary["champion_pushed_to"] is None
+    assert _model(refused)["pushed_to"] is None
+    assert refused.served == runs.good.served
 
 
 def test_cxr_runs_lists_them_as_their_summaries_did(
@@ -232,7 +223,7 @@ def test_cxr_runs_diff_finds_the_fields_that_were_changed(
 ) -> None:
     output = str(runs.good.output)
     ids = [run["run"] for run in _printed_json(capsys, "runs", "--output", output)]
-    found = _printed_json(capsys, "runs", "diff", ids[2], ids[3], "--output", output)
+    found = _printed_json(capsys, "runs", "diff", ids[1], ids[2], "--output", output)
     assert found["code"] == []
     assert found["same_data"] is True
     changed = {
@@ -244,7 +235,10 @@ def test_cxr_runs_diff_finds_the_fields_that_were_changed(
     assert changed == {
         "training.learning_rate": (0.01, 1e-9),
         "training.epochs": (60, 1),
-        "training.head.kind": (before["head"]["kind"], after["head"]["kind"]),
+        **{
+            f"training.head.{field}": (before["head"][field], after["head"][field])
+            for field in ("kind", "taps")
+        },
     }
     gate = _model(runs.worse)["gate"]
     # The first model is the other one's baseline.
