@@ -254,7 +254,7 @@ def test_cxr_runs_lists_both_runs_as_their_summaries_did_and_finds_no_difference
         assert run["data"]["digest"] == summary["data"]["digest"]
         assert run["data"]["counts"] == summary["data"]["counts"]
         assert run["champion"] == summary["champion"]
-        assert list(run["models"]) == MODELS
+        assert set(run["models"]) == set(MODELS)
         for name, model in run["models"].items():
             for key in ("accuracy", "correct", "total", "blessed", "pushed_to"):
                 assert model[key] == summary["models"][name][key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ def runs(run: Run, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs
         dark.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(path) as image:
             image.point(lambda grey: grey // 4).save(dark)
+    shutil.copy(root / "span-2" / "metadata.csv", root / "span-3")
     return Runs(done, kept, _run(run, root, output, **LIMITS))
 
 

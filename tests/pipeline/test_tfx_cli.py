@@ -17,12 +17,16 @@ import yaml
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
-RUNNER = """
+# By its path: where TFX's command looks, another package is called `tests`.
+RUNNER = f"""
+import importlib.util
 from pipeline.local_runner import main
-from tests.miniatures import miniature_backbones
 
+spec = importlib.util.spec_from_file_location("miniatures", {str(ROOT / "tests/miniatures.py")!r})
+miniatures = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(miniatures)
 if __name__ == "__main__":
-    with miniature_backbones():
+    with miniatures.miniature_backbones():
         main()
 """
 
@@ -66,7 +70,6 @@ def test_create_and_run_with_a_configuration_file(tmp_path: Path, phantom_folder
         "CXR_CONFIG": str(config),
         "HOME": str(tmp_path / "home"),
         "PATH": programs,
-        "PYTHONPATH": str(ROOT),
     }
     created = _tfx(f"pipeline create --engine=local --pipeline_path={runner}", environment)
     assert 'Pipeline "cxr-tfx" created successfully' in created
