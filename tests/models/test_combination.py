@@ -32,7 +32,7 @@ from models.explanation import heat_map
 from models.heads import build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
 from models.predictions import Predictions
-from models.preprocessing import decode_and_resize
+from models.preprocessing import decode_and_resize, decode_transformed
 from models.signatures import export
 from schema import contract
 
@@ -238,13 +238,48 @@ def images(encode: Callable[..., bytes]) -> list[bytes]:
     ]
 
 
+class _Tiles(tf.Module):
+    """What of a backbone's SavedModel takes part; it looks at sixteen tiles of an image."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        kernels = np.random.default_rng(seed).normal(size=(2, 16, len(CLASSES)))
+        self.weights = [tf.Variable(kernel.astype(np.float32)) for kernel in 4 * kernels]
+
+    def _heads(self, tensors: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        return dict(zip((contract.FLAT, contract.HIERARCHICAL), tensors, strict=True))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 256, 256, 1], tf.float32)])
+    def network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        tiles = tf.reshape(tf.nn.avg_pool2d(pixels, 64, 64, "VALID"), [-1, 16]) / 255
+        return self._heads([tf.nn.softmax(tiles @ kernel) for kernel in self.weights])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.network(tf.cast(decode_transformed(pngs), tf.float32))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 256, 256, 1], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+        ]
+    )
+    def evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+        parts = []
+        for kernel in self.weights:
+            chosen = tf.reshape(tf.gather(kernel, classes, axis=1), [4, 4, -1, 1])
+            wide = tf.image.resize(tf.transpose(chosen, [2, 0, 1, 3]), [256, 256], "nearest")
+            parts.append((wide * pixels)[..., 0] / 255)
+        return self._heads(parts)
+
+
 @pytest.fixture(scope="module")
 def members(
     tiny_cut: Callable[..., CutNetwork],
     images: Sequence[bytes],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """Three backbones' SavedModels, untrained, whose answers differ."""
+    """A backbone's SavedModel, untrained, and two stand-ins for others, whose answers differ."""
     folder = tmp_path_factory.mktemp("members")
     network = tiny_cut("head")
     pixels = tf.stack([tf.cast(decode_and_resize(data), tf.float32) for data in images])
@@ -252,16 +287,17 @@ def members(
     moments = {k: (v.mean(axis=0), np.full(v.shape[1], v.var() / 4)) for k, v in taps.items()}
     channels = {k: v.shape[1] for k, v in taps.items()}
     params = HeadParams(l2=0.01)
-    for seed, name in enumerate(("a", "b", "c")):
-        heads = {
-            contract.FLAT: CalibratedHead(build_head(params, channels, 3, moments, 3 * seed)),
-            contract.HIERARCHICAL: CalibratedHead(
-                build_hierarchical_head(params, channels, 3, 1, moments, 3 * seed), 1.3
-            ),
-        }
-        model = BackboneModel(_transform_layer, Classifier(network, heads), CLASSES, 0.5)
-        export(model, str(folder / name))
-    return {name: folder / name for name in ("a", "b", "c")}
+    heads = {
+        contract.FLAT: CalibratedHead(build_head(params, channels, 3, moments, 0)),
+        contract.HIERARCHICAL: CalibratedHead(
+            build_hierarchical_head(params, channels, 3, 1, moments, 0), 1.3
+        ),
+    }
+    model = BackboneModel(_transform_layer, Classifier(network, heads), CLASSES, 0.5)
+    export(model, str(folder / "a"))
+    for seed, name in enumerate("bc"):
+        tf.saved_model.save(_Tiles(seed), str(folder / name))
+    return {name: folder / name for name in "abc"}
 
 
 def _numpy(outputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:

@@ -315,14 +315,25 @@ def test_a_recipe_that_diverges_fails_and_the_search_goes_on(
     assert tuner.get_best_hyperparameters()[0].values == calls[0]
 
 
-def test_a_search_of_which_nothing_comes_is_an_error(
+def test_a_search_of_which_nothing_comes_is_an_error(tiny_backbone: str, tmp_path: Path) -> None:
+    """KerasTuner itself would name the first failed trial the best."""
+    numbers = itertools.count(1)
+
+    def loss(values: Values) -> float:
+        raise FloatingPointError(f"training {next(numbers)} diverged")
+
+    oracle = RecipeOracle(search_space(_params(), ["head"]), 3, seed=0)
+    with pytest.raises(RuntimeError, match=r"all 3 trials failed.*training 3 diverged"):
+        RecipeTuner(oracle, loss, str(tmp_path)).search()
+
+
+def test_a_training_that_diverges_is_a_failed_trial(
     search: Callable[..., RecipeTuner], store: Store
 ) -> None:
-    """KerasTuner itself would name the first failed trial the best."""
     features, labels = _features(12, 1)
     features["last"][3, 3] = math.nan
-    with pytest.raises(RuntimeError, match=r"all 2 trials failed.*training diverged"):
-        search(train_files=store("broken", features, labels), trials=2)
+    with pytest.raises(RuntimeError, match=r"all 1 trials failed.*training diverged"):
+        search(train_files=store("broken", features, labels), trials=1)
 
 
 def test_an_error_that_is_not_the_recipes_ends_the_search(
