@@ -15,7 +15,8 @@ SEED ?=
 OUTPUT ?= $(if $(DATA),output/run,output/demo)
 ARGS ?=
 URL ?=
-export DATA WEIGHTS PRESET SEED OUTPUT URL
+BASE ?=
+export DATA WEIGHTS PRESET SEED OUTPUT URL BASE
 
 BIN := .venv/bin
 # For commands with a folder of their own: nothing, unless the user names one.
@@ -31,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-long lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long coverage lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +41,7 @@ help: ## list the targets
 		'Variables of run: DATA (folder of images), WEIGHTS (folder of backbone weights),' \
 		'PRESET (demo, fast, paper), OUTPUT (folder), SEED, ARGS (more options for "cxr run").' \
 		'Variables of study: DATA, WEIGHTS, OUTPUT, ARGS (more options for "cxr study").' \
-		'Variables of test and test-trixie: ARGS (more options for pytest).'
+		'Variables of the tests: ARGS (files, or more options for pytest).'
 
 setup: ## make .venv from the lock (instant when it is up to date)
 	@scripts/setup.sh
@@ -60,13 +61,31 @@ endif
 study: setup ## train and test over ten seeds, against the paper: DATA=folder WEIGHTS=folder
 	$(BIN)/cxr study --data "$$DATA" $(GIVEN_OUTPUT) $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
-test: setup ## run the tests, two files at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not long' $(ARGS)
+# A file stays with one worker, and the files in the order of tests/conftest.py: the longest first.
+TEST := $(BIN)/python -m pytest --numprocesses $$(nproc) --dist loadfile --no-loadscope-reorder
+
+test: setup ## run the tests, a file at a time on each core
+	$(TEST) -m 'not long' $(ARGS)
+
+test-changed: setup ## run the tests that a change touches, by the import graph: BASE=commit, ARGS
+	@files=$$($(BIN)/python scripts/changed_tests.py $${BASE:+"$$BASE"}); \
+		[ -n "$$files" ] || { echo 'test-changed: no test is touched'; exit 0; }; \
+		printf 'test-changed: %s\n' $$files; \
+		$(TEST) -m 'not long' $$files $(ARGS) || [ $$? = 5 ]
 
 # In ARGS may be files without tests of the one kind or the other: pytest's exit status 5.
-test-long: setup ## run the tests that take minutes each
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'long and not alone' $(ARGS) || [ $$? = 5 ]
+test-long: setup ## run whole pipelines, real networks, load, browser: what takes long
+	$(TEST) -m 'long and not alone' $(ARGS) || [ $$? = 5 ]
 	$(BIN)/python -m pytest -m 'long and alone' $(ARGS) || [ $$? = 5 ]
+
+# The processes that tests start count, too.
+coverage: setup ## lines and branches that the tests go through, by room: ARGS
+	rm -rf output/coverage && mkdir -p output/coverage
+	$(BIN)/python -m coverage run -m pytest --numprocesses $$(nproc) --dist loadfile \
+		--no-loadscope-reorder -m 'not long' $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage json --quiet
+	$(BIN)/python scripts/coverage_by_room.py output/coverage/coverage.json
 
 # No `setup`: what it tries is the set-up of a fresh clone, inside.
 test-trixie: export CXR_TEST_ARGS := $(ARGS)
@@ -114,6 +133,9 @@ bench-serving: setup ## the embedded server beside TensorFlow alone: DATA=folder
 
 bench-startup: setup ## time the help, one prediction and a run that computes nothing
 	$(BIN)/python -m benchmarks.startup $(ARGS)
+
+bench-signatures: setup ## a TFMA job with and without Beam's remembered signatures
+	$(BIN)/python -m benchmarks.signatures $(ARGS)
 
 soak: setup ## minutes of requests to a pushed model: DATA=folder of images, ARGS
 	$(BIN)/python -m benchmarks.serving.soak --images "$$DATA" $(ARGS)

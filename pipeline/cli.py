@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -247,7 +248,8 @@ def _without_tildes(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         option, equals, value = argument.partition("=")
         if option.startswith("--") and equals and value.split("/")[0].startswith("~"):
-            argument = f"{option}={Path(value).expanduser()}"
+            # As shells do: what is nobody's home stays as it is, which Path's method would refuse.
+            argument = f"{option}={os.path.expanduser(value)}"  # noqa: PTH111
         expanded.append(argument)
     return expanded
 

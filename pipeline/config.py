@@ -309,10 +309,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
         for key, _ in node.value:
-            line = key.start_mark.line + 1
-            first = seen.setdefault(str(key.value), line)
-            if first != line or list(seen).count(str(key.value)) > 1:
-                raise _TwiceError(str(key.value), first, line)
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen:
+                raise _TwiceError(name, seen[name], line)
+            seen[name] = line
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# ruff: noqa: E402 - what follows is read by what is imported behind it.
 # One thread a worker: more of them than cores only wait for each other. Read at import, by BLAS and
 # TensorFlow, also in the processes that tests start.
 for _name in (

@@ -2,10 +2,10 @@
 
     python -m tests.golden_run      make it where it is not there yet; print its folder
 
-All three backbones, in miniature (tests/miniatures.py), ensemble, cascade, report and cards. It lies
-in `output/golden/DIGEST`, and DIGEST is that of the product's code and of what is installed: a
-change of either makes a new one, and removes the old one. A second `cxr run` follows at once into the
-same folder, and has to take everything from the product's own cache.
+All three backbones, in miniature (tests/miniatures.py), ensemble, cascade, report and cards. It
+lies in `output/golden/DIGEST`, and DIGEST is that of the product's code and of what is installed: a
+change of either makes a new one, and removes the old one. A second `cxr run` follows at once into
+the same folder, and has to take everything from the product's own cache.
 
 Its models are fitted so briefly that they make mistakes, which a report has to show.
 
@@ -183,6 +183,8 @@ def _make(place: Path) -> None:
     if first.exit_code:
         raise RuntimeError(f"the golden run failed with {first.exit_code}:\n{first.printed}")
     shutil.copy(OutputLayout(output).summary, place / _FIRST_SUMMARY)
+    # What somebody deleted there: the second run brings it back.
+    shutil.rmtree(OutputLayout(output).report)
     second = _run(command, output, elsewhere)
     after = _snapshot(phantoms)
     changed = sorted(

@@ -1,4 +1,4 @@
-"""The three backbones in miniature: every row of the table with its taps, on a handful of convolutions.
+"""The backbones in miniature: each row of the table with its taps, on a few convolutions.
 
     python -m tests.miniatures run --data …      `cxr`, with networks that take no time
 
@@ -26,7 +26,7 @@ _CHANNELS = 8
 
 @contextmanager
 def miniature_backbones() -> Iterator[None]:
-    """Have `keras.applications` build miniatures, for this process and as long as the block lasts."""
+    """Have `keras.applications` build miniatures in this process, while the block lasts."""
     from pipeline.runtime import prepare_environment
 
     prepare_environment()

@@ -44,7 +44,7 @@ RUN_BY = {
     "curl -s http://127.0.0.1:8501/v1/models/champion": (".ci/run", "/v1/models/champion"),
     "printf": (".ci/run", "| curl -sf -d @-"),
     "make conformance": (".ci/run", "make conformance"),
-    "make bench-serving": ("tests/benchmarks/test_serving.py", "served(tmp_path"),
+    "make bench-serving": ("tests/benchmarks/test_serving.py", "served(serving, "),
     ".venv/bin/cxr predict 'output/phantoms/NORMAL/NORMAL (1).png' --explain": (
         "tests/serving/test_explained.py",
         'cxr("predict", files[0], "--explain"',

@@ -4,42 +4,64 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import phantom_sets
 from benchmarks.measured_run import Spent
 from benchmarks.phantom_sets import phantom_set
 from benchmarks.scale import counts_of, line_of
+from pipeline.phantoms import dataset
 from schema.errors import InputError
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phantom_sets, "_PER_CLASS", 10)
-    monkeypatch.setattr(phantom_sets, "_BLOCK", 30)
+@pytest.fixture(scope="module", autouse=True)
+def _small_blocks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom_sets, "_PER_CLASS", 5)
+        patch.setattr(phantom_sets, "_BLOCK", 15)
+        # What is on the images is not looked at here.
+        patch.setattr(dataset, "phantom", _blank)
+        yield
+
+
+def _blank(_: str, *, size: int, seed: int, index: int) -> np.ndarray:
+    return np.full((size, size), seed + index, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of sets of 30 and, after that, of 40 phantoms."""
+    folder = tmp_path_factory.mktemp("cache")
+    for count in (30, 40):
+        phantom_set(folder, count, size=64)
+    return folder
 
 
 def _names(folder: Path) -> set[str]:
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*.png")}
 
 
-def test_a_larger_set_holds_the_smaller_one_and_nothing_is_drawn_twice(tmp_path: Path) -> None:
-    small = phantom_set(tmp_path, 30, size=64)
-    large = phantom_set(tmp_path, 70, size=64)
+def test_a_larger_set_holds_the_smaller_one_and_nothing_is_drawn_twice(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = cache / "set-64-30", cache / "set-64-40"
     assert len(_names(small)) == 30
-    assert len(_names(large)) == 70
+    assert len(_names(large)) == 40
     assert _names(small) < _names(large)
     name = min(_names(small))
     assert (small / name).samefile(large / name)
     before = (large / "metadata.csv").stat().st_mtime_ns
-    assert phantom_set(tmp_path, 70, size=64) == large
+    monkeypatch.setattr(phantom_sets, "write_phantoms", lambda *_, **__: pytest.fail("drew again"))
+    assert phantom_set(cache, 40, size=64) == large
     assert (large / "metadata.csv").stat().st_mtime_ns == before
 
 
-def test_classes_are_balanced_and_patients_of_two_blocks_are_not_the_same(tmp_path: Path) -> None:
-    folder = phantom_set(tmp_path, 70, size=64)
+def test_classes_are_balanced_and_patients_of_two_blocks_are_not_the_same(cache: Path) -> None:
+    folder = cache / "set-64-40"
     with (folder / "metadata.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["file"] for row in rows} == _names(folder)
@@ -48,6 +70,7 @@ def test_classes_are_balanced_and_patients_of_two_blocks_are_not_the_same(tmp_pa
     blocks: dict[str, set[str]] = {}
     for row in rows:
         blocks.setdefault(row["patient_id"], set()).add(Path(row["file"]).name[:4])
+    assert len({block for found in blocks.values() for block in found}) == 3
     assert all(len(found) == 1 for found in blocks.values())
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import http.server
 import io
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import threading
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
 from rich.console import Console
 
-from benchmarks.serving.__main__ import in_process, served, show
-from benchmarks.serving.load import Load, in_a_loop, memory_mib
-from models.boundary import CutNetwork
-from models.classifier import BackboneModel, CalibratedHead, Classifier
-from models.heads import build_head
-from models.hyperparameters import HeadParams
-from models.preprocessing import decode_and_resize
-from models.signatures import export
-from schema import contract
+from benchmarks.serving import __main__ as benchmark
+from benchmarks.serving.__main__ import CLIENTS, Measured, in_process, served, show
+from benchmarks.serving.load import Load, in_a_loop, memory_mib, over_http
+from serving.local_client import latest_version
+
+if TYPE_CHECKING:
+    from tests.golden_run import GoldenRun
 
 
 def test_throughput_and_percentiles() -> None:
@@ -40,23 +37,74 @@ def test_memory_is_this_processes() -> None:
     assert 10 < memory_mib("self", "VmRSS") <= memory_mib() < 100_000
 
 
+class _Servant(http.server.BaseHTTPRequestHandler):
+    """Answers with 200, 429 and 500 in turn, and counts."""
+
+    protocol_version = "HTTP/1.1"
+    asked = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response((200, 429, 500)[type(self).asked % 3])
+        type(self).asked += 1
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_clients_count_answers_refusals_and_failures() -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Servant)
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    load = over_http(f"http://127.0.0.1:{server.server_port}", [b"a", b"b"], 1, 0.3)
+    server.shutdown()
+    server.server_close()
+    found = (len(load.latencies), load.refused, load.failed)
+    assert sum(found) == _Servant.asked >= 3
+    assert found == tuple(len(range(first, _Servant.asked, 3)) for first in range(3))
+    # Nobody listens any more.
+    assert over_http(f"http://127.0.0.1:{server.server_port}", [b"a"], 1, 0.01).failed >= 1
+
+
+def _measured(what: str, *loads: Load, **answers: list[float]) -> Measured:
+    return Measured(what, loads, 100.0, answers)
+
+
+def test_the_table_says_what_of_the_goals_is_met() -> None:
+    base = _measured("(a) loop", Load(1, 1.0, (0.1,) * 10), x=[0.9, 0.1], y=[0.4, 0.6])
+    other = _measured("(b) server, t", Load(8, 1.0, (0.1,)), x=[0.85, 0.15], y=[0.6, 0.4])
+    quick = [Load(clients, 1.0, (0.8,) * 40, refused=2, failed=3) for clients in CLIENTS]
+    fast = _measured("(c) server, o", *quick, x=[0.89, 0.11], y=[0.4, 0.6])
+    page = io.StringIO()
+    show(Console(file=page, width=140), "m", [base, other, fast], 2)
+    lines = page.getvalue().splitlines()
+    assert "throughput: 4.00× (a); goal 4×: met" in lines
+    assert "p99 at 8 clients: 0.80 s; goal 8 × (a)'s p50 = 0.80 s: met" in lines
+    assert [line for line in lines if line.startswith("parity")] == [
+        "parity of (b) server, t with (a) on 2 test images: 1 other classes, "
+        "largest difference 0.2000 (allowed 0.02): NOT met",
+        "parity of (c) server, o with (a) on 2 test images: 0 other classes, "
+        "largest difference 0.0100 (allowed 0.02): met",
+    ]
+    (row,) = [line for line in lines if "(c)" in line and "│ 8 " in line]
+    assert row.replace("│", " ").split()[3:] == ["8", "40.0", "4.00×", "800", "800", "5", "100"]
+
+
 @pytest.mark.slow
-def test_the_three_ways_on_a_tiny_model(
-    tiny_cut: Callable[..., CutNetwork], phantom_folder: Path, tmp_path: Path
+@pytest.mark.long
+def test_the_three_ways_on_a_small_model(
+    golden: GoldenRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `make bench-serving` does with each model that `cxr run` made."""
-    network = tiny_cut("head")
-    channels = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
-    moments = {name: (np.zeros(size), np.ones(size)) for name, size in channels.items()}
-    head = CalibratedHead(build_head(HeadParams(l2=0.01), channels, 3, moments, 0))
-    model = BackboneModel(
-        _transform, Classifier(network, {contract.FLAT: head}), ["a", "b", "c"], 0.0
+    monkeypatch.setattr(
+        benchmark, "over_http", lambda url, bodies, clients, _: over_http(url, bodies, clients, 0.2)
     )
-    export(model, str(tmp_path / "serving" / "tiny" / "1"))
-    files = [str(file) for file in sorted(phantom_folder.rglob("*.png"))[:6]]
-    ways = [in_process(tmp_path / "serving" / "tiny" / "1", files[:3], files, 1.0)]
+    serving = golden.layout.serving
+    files = [str(file) for file in sorted(golden.data.rglob("*.png"))[::20]]
+    ways = [in_process(latest_version(serving, "xception"), files[:3], files, 0.2)]
     for engine in ("tensorflow", "openvino"):
-        ways.append(served(tmp_path / "serving", "tiny", engine, files[:3], files, 1.0))
+        ways.append(served(serving, "xception", engine, files[:3], files, 0.2))
     assert [way.what.split(",")[0] for way in ways] == [
         "(a) signature in a loop",
         "(b) server",
@@ -70,14 +118,6 @@ def test_the_three_ways_on_a_tiny_model(
         assert way.memory > 100
     assert [load.clients for load in ways[2].loads] == [1, 8, 32]
     page = io.StringIO()
-    show(Console(file=page, width=140), "tiny", ways, len(files))
+    show(Console(file=page, width=140), "xception", ways, len(files))
     assert "0 other classes" in page.getvalue()
     assert page.getvalue().count("parity of") == 2
-
-
-def _transform(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    def one(image_bytes: tf.Tensor) -> tf.Tensor:
-        return tf.io.encode_png(decode_and_resize(image_bytes), compression=0)
-
-    pngs = tf.map_fn(one, inputs[contract.IMAGE], fn_output_signature=tf.string)
-    return {contract.TRANSFORMED_IMAGE: pngs}

@@ -60,7 +60,7 @@ TRAINED = {
 
 @dataclass
 class Whole:
-    """A real network, an image, and what the uncut network makes of it."""
+    """A network, an image, and what the uncut network makes of it."""
 
     row: Backbone
     network: keras.Model
@@ -68,14 +68,19 @@ class Whole:
     taps: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="module")
-def whole(real_network: Callable[[str], keras.Model]) -> Callable[[str], Whole]:
+@pytest.fixture(scope="module", params=["miniature", pytest.param("real", marks=pytest.mark.long)])
+def whole(
+    request: pytest.FixtureRequest,
+    real_network: Callable[[str], keras.Model],
+    miniature_network: Callable[[str], keras.Model],
+) -> Callable[[str], Whole]:
     """Name -> the uncut network; each computes once."""
     done: dict[str, Whole] = {}
+    networks = {"real": real_network, "miniature": miniature_network}[request.param]
 
     def call(name: str) -> Whole:
         if name not in done:
-            row, network = get_backbone(name), real_network(name)
+            row, network = get_backbone(name), networks(name)
             image = np.random.default_rng(1).integers(0, 256, (2, 256, 256, 1))
             image = image.astype(np.float32)
             tensors = {n: network.get_layer(tap.before).input for n, tap in row.taps.items()}
@@ -105,7 +110,6 @@ def test_both_parts_together_are_the_whole_network(
     uncut = whole(name)
     parts = cut(uncut.network, uncut.row, boundary, uncut.row.all_taps)
     features = parts.prefix(uncut.image, training=False)
-    assert parts.features == SPECS[name, boundary]
     assert {k: tuple(v.shape[1:]) for k, v in features.items()} == {
         k: spec.shape for k, spec in parts.features.items()
     }
@@ -128,22 +132,23 @@ def _assert_taps(
         assert np.abs(taps[name].numpy() - values).max() <= tolerance * largest
 
 
-@pytest.mark.parametrize(("name", "boundary"), TRAINED)
-def test_only_what_lies_behind_the_boundary_trains(
-    name: str, boundary: str, whole: Callable[[str], Whole]
+@pytest.mark.parametrize(("name", "boundary"), SPECS)
+def test_a_boundary_has_its_features_and_only_what_lies_behind_it_trains(
+    name: str, boundary: str, real_network: Callable[[str], keras.Model]
 ) -> None:
-    uncut = whole(name)
-    suffix = cut(uncut.network, uncut.row, boundary, uncut.row.all_taps).suffix
+    row, network = get_backbone(name), real_network(name)
+    parts = cut(network, row, boundary, row.all_taps)
+    assert parts.features == SPECS[name, boundary]
     expected = {
         id(variable)
-        for layer in uncut.network.layers
+        for layer in network.layers
         if layer.name.startswith(TRAINED[name, boundary])
         for variable in layer.trainable_variables
     }
-    assert {id(variable) for variable in suffix.trainable_variables} == expected
+    assert {id(variable) for variable in parts.suffix.trainable_variables} == expected
     assert bool(expected) == (boundary != "head")
     if boundary == "input":
-        assert len(expected) == len(uncut.network.trainable_variables)
+        assert len(expected) == len(network.trainable_variables)
 
 
 def test_training_the_suffix_leaves_the_prefix_as_it_was(
@@ -167,11 +172,11 @@ def test_training_the_suffix_leaves_the_prefix_as_it_was(
 
 @pytest.mark.parametrize("boundary", ["block14", "", "Input", "block4_conv1"])
 def test_unknown_boundary_names_the_known_ones(
-    boundary: str, real_network: Callable[[str], keras.Model]
+    boundary: str, miniature_network: Callable[[str], keras.Model]
 ) -> None:
     row = get_backbone("vgg16")
     with pytest.raises(InputError) as caught:
-        cut(real_network("vgg16"), row, boundary)
+        cut(miniature_network("vgg16"), row, boundary)
     for part in (repr(boundary), "vgg16", "input, block4, block5, head"):
         assert part in str(caught.value)
     with pytest.raises(InputError):
@@ -194,13 +199,13 @@ def test_one_frozen_part_serves_several_boundaries(whole: Callable[[str], Whole]
         _assert_taps(alone.suffix(own, training=False), expected, 1e-5)
 
 
-def test_unknown_tap_names_the_known_ones(real_network: Callable[[str], keras.Model]) -> None:
+def test_unknown_tap_names_the_known_ones(miniature_network: Callable[[str], keras.Model]) -> None:
     with pytest.raises(InputError, match=r"'block9'.*vgg16.*block3, block4, block4_max, last"):
-        cut(real_network("vgg16"), get_backbone("vgg16"), "head", ["last", "block9"])
+        cut(miniature_network("vgg16"), get_backbone("vgg16"), "head", ["last", "block9"])
 
 
 def test_taps_that_all_lie_before_the_boundary_are_refused(
-    real_network: Callable[[str], keras.Model],
+    miniature_network: Callable[[str], keras.Model],
 ) -> None:
     with pytest.raises(InputError, match=r"block3.*'block5' of vgg16.*add 'last'"):
-        cut(real_network("vgg16"), get_backbone("vgg16"), "block5", ["block3"])
+        cut(miniature_network("vgg16"), get_backbone("vgg16"), "block5", ["block3"])

@@ -67,6 +67,7 @@ def test_temperature_one_changes_nothing_and_temperatures_add_up(given_answers: 
     np.testing.assert_allclose(twice, apply_temperature(p, 1.5), atol=1e-9)
 
 
+@settings(max_examples=40)
 @given(answers())
 def test_the_fitted_temperature_is_the_best_of_a_grid(given_answers: Answers) -> None:
     p, labels = given_answers
@@ -136,7 +137,7 @@ def test_the_curve_counts_the_images_at_or_above_each_confidence(given_answers: 
 
 
 @given(answers(), st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_the_threshold_is_the_lowest_that_is_right_often_enough(
     given_answers: Answers, target: float
 ) -> None:
@@ -174,6 +175,7 @@ def test_the_roundest_number_has_as_few_decimals_as_possible() -> None:
     assert round_between(1 - 2**-53, 1.0) == 1.0
 
 
+@settings(max_examples=40)
 @given(answers())
 def test_the_report_is_json_and_agrees_with_its_parts(given_answers: Answers) -> None:
     p, labels = given_answers

@@ -6,8 +6,9 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from models.explanation import heat_map
 from models.heads import build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
 from models.predictions import Predictions
-from models.preprocessing import decode_and_resize
+from models.preprocessing import decode_and_resize, decode_transformed
 from models.signatures import export
 from schema import contract
 
@@ -77,7 +78,7 @@ def _stepwise(answer: Mapping[str, np.ndarray]) -> np.ndarray:
     st.floats(0.2, 20),
     st.integers(0, 20),
 )
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_what_is_served_is_what_was_fitted(
     given_answers: tuple[Answers, np.ndarray],
     kind: Kind,
@@ -108,6 +109,7 @@ def test_what_is_served_is_what_was_fitted(
 
 
 @given(member_answers())
+@settings(max_examples=60)
 def test_an_ensemble_is_the_calibrated_mean(given_answers: tuple[Answers, np.ndarray]) -> None:
     answers, labels = given_answers
     runs = _runs(answers, labels, range(1, len(answers) + 1))
@@ -125,7 +127,7 @@ def test_an_ensemble_is_the_calibrated_mean(given_answers: tuple[Answers, np.nda
 
 
 @given(member_answers(), st.permutations([5, 30, 700, 9000]))
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_a_cascade_asks_no_more_than_it_must(
     given_answers: tuple[Answers, np.ndarray], costs: list[int]
 ) -> None:
@@ -226,19 +228,6 @@ def _transform_layer(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {contract.TRANSFORMED_IMAGE: pngs}
 
 
-def _signature(
-    directory: Path, name: str = contract.SIGNATURE_DEFAULT
-) -> Callable[[Sequence[bytes]], dict[str, np.ndarray]]:
-    loaded = tf.saved_model.load(str(directory))
-
-    def call(images: Sequence[bytes]) -> dict[str, np.ndarray]:
-        signature = loaded.signatures[name]
-        outputs = signature(image_bytes=tf.constant(images, tf.string, [len(images)]))
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def images(encode: Callable[..., bytes]) -> list[bytes]:
     """Twenty files: noise of differing brightness and coarseness."""
@@ -249,13 +238,48 @@ def images(encode: Callable[..., bytes]) -> list[bytes]:
     ]
 
 
+class _Tiles(tf.Module):
+    """What of a backbone's SavedModel takes part; it looks at sixteen tiles of an image."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        kernels = np.random.default_rng(seed).normal(size=(2, 16, len(CLASSES)))
+        self.weights = [tf.Variable(kernel.astype(np.float32)) for kernel in 4 * kernels]
+
+    def _heads(self, tensors: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        return dict(zip((contract.FLAT, contract.HIERARCHICAL), tensors, strict=True))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 256, 256, 1], tf.float32)])
+    def network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        tiles = tf.reshape(tf.nn.avg_pool2d(pixels, 64, 64, "VALID"), [-1, 16]) / 255
+        return self._heads([tf.nn.softmax(tiles @ kernel) for kernel in self.weights])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.network(tf.cast(decode_transformed(pngs), tf.float32))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 256, 256, 1], tf.float32),
+            tf.TensorSpec([None], tf.int32),
+        ]
+    )
+    def evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+        parts = []
+        for kernel in self.weights:
+            chosen = tf.reshape(tf.gather(kernel, classes, axis=1), [4, 4, -1, 1])
+            wide = tf.image.resize(tf.transpose(chosen, [2, 0, 1, 3]), [256, 256], "nearest")
+            parts.append((wide * pixels)[..., 0] / 255)
+        return self._heads(parts)
+
+
 @pytest.fixture(scope="module")
 def members(
     tiny_cut: Callable[..., CutNetwork],
     images: Sequence[bytes],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """Three backbones' SavedModels, untrained, whose answers differ."""
+    """A backbone's SavedModel, untrained, and two stand-ins for others, whose answers differ."""
     folder = tmp_path_factory.mktemp("members")
     network = tiny_cut("head")
     pixels = tf.stack([tf.cast(decode_and_resize(data), tf.float32) for data in images])
@@ -263,50 +287,95 @@ def members(
     moments = {k: (v.mean(axis=0), np.full(v.shape[1], v.var() / 4)) for k, v in taps.items()}
     channels = {k: v.shape[1] for k, v in taps.items()}
     params = HeadParams(l2=0.01)
-    for seed, name in enumerate(("a", "b", "c")):
-        heads = {
-            contract.FLAT: CalibratedHead(build_head(params, channels, 3, moments, 3 * seed)),
-            contract.HIERARCHICAL: CalibratedHead(
-                build_hierarchical_head(params, channels, 3, 1, moments, 3 * seed), 1.3
-            ),
-        }
-        model = BackboneModel(_transform_layer, Classifier(network, heads), CLASSES, 0.5)
-        export(model, str(folder / name))
-    return {name: folder / name for name in ("a", "b", "c")}
+    heads = {
+        contract.FLAT: CalibratedHead(build_head(params, channels, 3, moments, 0)),
+        contract.HIERARCHICAL: CalibratedHead(
+            build_hierarchical_head(params, channels, 3, 1, moments, 0), 1.3
+        ),
+    }
+    model = BackboneModel(_transform_layer, Classifier(network, heads), CLASSES, 0.5)
+    export(model, str(folder / "a"))
+    for seed, name in enumerate("bc"):
+        tf.saved_model.save(_Tiles(seed), str(folder / name))
+    return {name: folder / name for name in "abc"}
 
 
-def _answers(directory: Path, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+def _numpy(outputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def _served(loaded: Any, name: str, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """What a signature answers."""
+    strings = tf.constant(images, tf.string, [len(images)])
+    return _numpy(loaded.signatures[name](image_bytes=strings))
+
+
+@pytest.fixture(scope="module")
+def loaded(members: Mapping[str, Path]) -> dict[str, Any]:
+    """The members, as they come back."""
+    return {name: tf.saved_model.load(str(path)) for name, path in members.items()}
+
+
+@pytest.fixture(scope="module")
+def answers(loaded: Mapping[str, Any], images: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
+    """Member -> head -> what it says of the images."""
     pngs = _transform_layer({contract.IMAGE: tf.constant(images)})[contract.TRANSFORMED_IMAGE]
-    # Held by a name: its functions don't keep its variables alive.
-    loaded = tf.saved_model.load(str(directory))
-    return {head: p.numpy() for head, p in loaded.classify(pngs).items()}
+    return {name: _numpy(member.classify(pngs)) for name, member in loaded.items()}
 
 
-def _copies(members: Mapping[str, Path], folder: Path) -> dict[str, str]:
-    return {name: str(shutil.copytree(path, folder / name)) for name, path in members.items()}
+@dataclass(frozen=True)
+class Combined:
+    """A combined model as it comes back, after its members' files are gone.
+
+    Attributes:
+        rule: of it.
+        loaded: the SavedModel.
+        answers: its members', in the rule's order.
+        expected: probabilities of the images.
+    """
+
+    rule: Rule
+    loaded: Any
+    answers: Answers
+    expected: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def combined(
+    members: Mapping[str, Path],
+    answers: Mapping[str, dict[str, np.ndarray]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[Kind, Combined]:
+    """Each kind, exported once."""
+    names = ("b", "a", "c")
+    given_answers = [answers[name] for name in names]
+    confidence = np.sort(given_answers[0][contract.HIERARCHICAL].max(axis=-1))
+    # Between two images' confidences, so that some are passed on and some are not.
+    index = int(np.argmax(np.diff(confidence[5:15]))) + 5
+    threshold = float(confidence[index : index + 2].mean())
+    found: dict[Kind, Combined] = {}
+    for kind in KINDS:
+        folder = tmp_path_factory.mktemp(kind)
+        copies = {n: str(shutil.copytree(p, folder / "members" / n)) for n, p in members.items()}
+        rule = Rule(kind, names, threshold, 0.8)
+        export(CombinedModel(_transform_layer, rule, copies, CLASSES, 0.4), str(folder / "model"))
+        shutil.rmtree(folder / "members")
+        model = tf.saved_model.load(str(folder / "model"))
+        found[kind] = Combined(rule, model, given_answers, combine(rule, given_answers))
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_saved_model_answers_for_all_members_without_their_files(
-    kind: Kind, members: dict[str, Path], images: list[bytes], tmp_path: Path
+    kind: Kind, combined: Mapping[Kind, Combined], images: Sequence[bytes]
 ) -> None:
-    answers = [_answers(members[name], images) for name in ("b", "a", "c")]
-    confidence = np.sort(answers[0][contract.HIERARCHICAL].max(axis=-1))
-    # Between two images' confidences, so that some are passed on and some are not.
-    index = int(np.argmax(np.diff(confidence[5:15]))) + 5
-    rule = Rule(kind, ("b", "a", "c"), float(confidence[index : index + 2].mean()), 0.8)
-    expected = combine(rule, answers)
-    alone = apply_temperature(answers[0][contract.HIERARCHICAL], rule.temperature)
+    model = combined[kind]
+    expected = model.expected
+    alone = apply_temperature(model.answers[0][contract.HIERARCHICAL], model.rule.temperature)
     assert np.abs(expected - alone).max() > 1e-2, "else the other members wouldn't be missed"
-
-    copies = _copies(members, tmp_path / "members")
-    model = CombinedModel(_transform_layer, rule, copies, CLASSES, 0.4)
-    export(model, str(tmp_path / "combined"))
-    shutil.rmtree(tmp_path / "members")
-    call = _signature(tmp_path / "combined")
     batches = [[0], [19], [], list(range(20)), [7, 3, 3, 11]]
     for rows in batches:
-        outputs = call([images[row] for row in rows])
+        outputs = _served(model.loaded, contract.SIGNATURE_DEFAULT, [images[row] for row in rows])
         probabilities = outputs[contract.OUTPUT_PROBABILITIES]
         np.testing.assert_allclose(probabilities, expected[rows], atol=2e-5)
         names = np.array([name.encode() for name in CLASSES], object)
@@ -316,33 +385,33 @@ def test_one_saved_model_answers_for_all_members_without_their_files(
         assert outputs[contract.OUTPUT_ABSTAIN].tolist() == unsure.tolist()
 
 
+def _described(loaded: Any) -> dict[str, Any]:
+    return {
+        name: (
+            {k: (v.dtype, v.shape.as_list()) for k, v in inputs.items()},
+            {k: (v.dtype, v.shape.as_list()) for k, v in outputs.items()},
+        )
+        for name, signature in loaded.signatures.items()
+        for inputs in [signature.structured_input_signature[1]]
+        for outputs in [signature.structured_outputs]
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_its_signatures_are_a_backbones(
-    members: dict[str, Path], images: list[bytes], tmp_path: Path
+    kind: Kind,
+    combined: Mapping[Kind, Combined],
+    loaded: Mapping[str, Any],
+    images: Sequence[bytes],
 ) -> None:
-    rule = Rule("cascade", ("a", "b"), 0.5, 1.0)
-    directories = {name: str(path) for name, path in members.items()}
-    export(CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4), str(tmp_path / "m"))
-
-    def described(directory: Path) -> dict[str, Any]:
-        loaded = tf.saved_model.load(str(directory))
-        return {
-            name: (
-                {k: (v.dtype, v.shape.as_list()) for k, v in inputs.items()},
-                {k: (v.dtype, v.shape.as_list()) for k, v in outputs.items()},
-            )
-            for name, signature in loaded.signatures.items()
-            for inputs in [signature.structured_input_signature[1]]
-            for outputs in [signature.structured_outputs]
-        }
-
-    assert described(tmp_path / "m") == described(members["a"])
-    assert set(described(tmp_path / "m")) == {"serving_default", "serve_examples", "explain"}
+    model = combined[kind].loaded
+    assert _described(model) == _described(loaded["a"])
+    assert set(_described(model)) == {"serving_default", "serve_examples", "explain"}
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[images[4]]))
     example = tf.train.Example(features=tf.train.Features(feature={contract.IMAGE: feature}))
-    loaded = tf.saved_model.load(str(tmp_path / "m"))
     serialized = tf.constant([example.SerializeToString()])
-    by_example = loaded.signatures[contract.SIGNATURE_EXAMPLES](examples=serialized)
-    by_image = _signature(tmp_path / "m")(images[4:5])
+    by_example = model.signatures[contract.SIGNATURE_EXAMPLES](examples=serialized)
+    by_image = _served(model, contract.SIGNATURE_DEFAULT, images[4:5])
     np.testing.assert_allclose(by_example["probabilities"], by_image["probabilities"], atol=1e-5)
 
 
@@ -378,85 +447,80 @@ class _Refusing(tf.Module):
 
 
 def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
-    members: dict[str, Path], images: list[bytes], tmp_path: Path
+    members: Mapping[str, Path],
+    answers: Mapping[str, dict[str, np.ndarray]],
+    images: Sequence[bytes],
+    tmp_path: Path,
 ) -> None:
     tf.saved_model.save(_Refusing(), str(tmp_path / "refusing"))
-    hierarchical = _answers(members["a"], images)[contract.HIERARCHICAL]
+    hierarchical = answers["a"][contract.HIERARCHICAL]
     confidence = hierarchical.max(axis=-1)
     surest, least_sure = int(confidence.argmax()), int(confidence.argmin())
     threshold = float(confidence[[surest, least_sure]].mean())
     rule = Rule("cascade", ("a", "refusing"), threshold, 1.0)
     directories = {"a": str(members["a"]), "refusing": str(tmp_path / "refusing")}
-    export(CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4), str(tmp_path / "m"))
-    call = _signature(tmp_path / "m")
-    p = call([images[surest]] * 3)[contract.OUTPUT_PROBABILITIES]
+    model = CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4)
+    # As the signatures are traced.
+    explain = tf.function(model.explain, autograph=False)
+    sure, unsure = [images[surest]] * 3, [images[surest], images[least_sure]]
+    p = model.predict(tf.constant(sure))[contract.OUTPUT_PROBABILITIES]
     np.testing.assert_allclose(p, hierarchical[[surest] * 3], atol=2e-5)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        call([images[surest], images[least_sure]])
-    explain = _signature(tmp_path / "m", contract.SIGNATURE_EXPLAIN)
-    assert explain([images[surest]] * 3)[contract.OUTPUT_HEAT_MAP].any()
+        model.predict(tf.constant(unsure))
+    assert explain(tf.constant(sure))[contract.OUTPUT_HEAT_MAP].numpy().any()
     with pytest.raises(tf.errors.InvalidArgumentError):
-        explain([images[surest], images[least_sure]])
+        explain(tf.constant(unsure))
     # The same where a server runs the network by itself, one image at a time.
-    loaded = tf.saved_model.load(str(tmp_path / "m"))
-    pixels = tf.cast(loaded.preprocess(tf.constant(images)), tf.float32)
-    found = loaded.network(pixels[surest : surest + 1])[contract.FLAT]
+    pixels = tf.cast(model.preprocess(tf.constant(images)), tf.float32)
+    found = model.network(pixels[surest : surest + 1])[contract.FLAT]
     np.testing.assert_allclose(found, hierarchical[[surest]], atol=2e-5)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        loaded.network(pixels[least_sure : least_sure + 1])
+        model.network(pixels[least_sure : least_sure + 1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_members_that_were_asked_explain_the_answer_that_was_given(
-    kind: Kind, members: dict[str, Path], images: list[bytes], tmp_path: Path
+    kind: Kind,
+    combined: Mapping[Kind, Combined],
+    loaded: Mapping[str, Any],
+    images: Sequence[bytes],
 ) -> None:
-    names = ("b", "a", "c")
-    answers = [_answers(members[name], images) for name in names]
-    threshold = float(np.median(answers[0][contract.HIERARCHICAL].max(axis=-1)))
-    rule = Rule(kind, names, threshold, 0.8)
-    directories = {name: str(path) for name, path in members.items()}
-    export(CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4), str(tmp_path / "m"))
-    explain = _signature(tmp_path / "m", contract.SIGNATURE_EXPLAIN)
-
-    expected = combine(rule, answers)
+    model = combined[kind]
+    expected = model.expected
     classes = tf.constant(expected.argmax(axis=-1), tf.int32)
     head = contract.FLAT if kind == "ensemble" else contract.HIERARCHICAL
-    parts = []
-    for name in names:
-        loaded = tf.saved_model.load(str(members[name]))
-        pixels = tf.cast(loaded.preprocess(tf.constant(images)), tf.float32)
-        parts.append(loaded.evidence(pixels, classes)[head].numpy())
+    pixels = tf.cast(model.loaded.preprocess(tf.constant(images)), tf.float32)
+    parts = [loaded[name].evidence(pixels, classes)[head].numpy() for name in model.rule.members]
     wanted = np.mean(parts, axis=0)
     if kind == "cascade":
-        sure = ~is_passed_on(rule, answers)
+        sure = ~is_passed_on(model.rule, model.answers)
         assert 0 < sure.sum() < len(images)
         wanted[sure] = parts[0][sure]
     heat = heat_map(tf.constant(wanted)).numpy()
     # Twenty images are more than one chunk.
     for rows in ([], [4], list(range(20)), [7, 3, 3, 11]):
-        outputs = explain([images[row] for row in rows])
+        outputs = _served(model.loaded, contract.SIGNATURE_EXPLAIN, [images[row] for row in rows])
         np.testing.assert_allclose(outputs["probabilities"], expected[rows], atol=2e-5)
         np.testing.assert_allclose(outputs[contract.OUTPUT_HEAT_MAP], heat[rows], atol=5e-3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [*KINDS, "a"])
 def test_preprocess_network_and_answer_together_are_the_signature(
-    kind: Kind, members: dict[str, Path], images: list[bytes], tmp_path: Path
+    name: str,
+    combined: Mapping[Kind, Combined],
+    loaded: Mapping[str, Any],
+    images: Sequence[bytes],
 ) -> None:
-    confidence = np.sort(_answers(members["b"], images)[contract.HIERARCHICAL].max(axis=-1))
-    rule = Rule(kind, ("b", "a", "c"), float(confidence[9:11].mean()), 0.8)
-    directories = {name: str(path) for name, path in members.items()}
-    export(CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4), str(tmp_path / "m"))
-    for directory in (tmp_path / "m", members["a"]):
-        loaded = tf.saved_model.load(str(directory))
-        pixels = loaded.preprocess(tf.constant(images))
-        assert (pixels.dtype, pixels.shape.as_list()) == (tf.uint8, [20, 256, 256, 1])
-        probabilities = loaded.network(tf.cast(pixels, tf.float32))[contract.FLAT]
-        answer = loaded.answer(probabilities)
-        expected = _signature(directory)(images)
-        assert set(answer) == set(expected)
-        for name, value in expected.items():
-            if name == contract.OUTPUT_PROBABILITIES:
-                np.testing.assert_allclose(answer[name], value, atol=2e-5)
-            else:
-                assert answer[name].numpy().tolist() == value.tolist()
+    """Of both kinds, and of a backbone."""
+    served = loaded[name] if name in loaded else combined[cast(Kind, name)].loaded
+    pixels = served.preprocess(tf.constant(images))
+    assert (pixels.dtype, pixels.shape.as_list()) == (tf.uint8, [20, 256, 256, 1])
+    probabilities = served.network(tf.cast(pixels, tf.float32))[contract.FLAT]
+    answer = served.answer(probabilities)
+    expected = _served(served, contract.SIGNATURE_DEFAULT, images)
+    assert set(answer) == set(expected)
+    for output, value in expected.items():
+        if output == contract.OUTPUT_PROBABILITIES:
+            np.testing.assert_allclose(answer[output], value, atol=2e-5)
+        else:
+            assert answer[output].numpy().tolist() == value.tolist()

@@ -122,7 +122,14 @@ def test_features_of_the_tiny_network(
         assert _cosines(values, wanted[name]).min() > 0.999
 
 
-@pytest.mark.slow
+@both
+def test_features_of_every_kind_of_layer(
+    mixed_network: keras.Model, images: np.ndarray, engine: EngineName
+) -> None:
+    _assert_same_features(mixed_network, images, engine)
+
+
+@pytest.mark.long
 @both
 def test_features_of_a_real_network_with_random_weights(
     real_network: Callable[[str], keras.Model], images: np.ndarray, engine: EngineName
@@ -131,10 +138,16 @@ def test_features_of_a_real_network_with_random_weights(
 
     row = get_backbone("densenet121")
     frozen = cut(real_network("densenet121"), row, "head", row.all_taps)
-    wanted = TensorFlowEngine(frozen.prefix)(images)
-    found = OpenVinoEngine(converted(frozen.prefix), row.all_taps, engine)(images)
-    for name in row.all_taps:
-        assert _cosines(found[name], wanted[name]).min() > 0.999, name
+    # Two kinds of noise.
+    _assert_same_features(frozen.prefix, images[::7], engine)
+
+
+def _assert_same_features(network: keras.Model, images: np.ndarray, engine: EngineName) -> None:
+    wanted = TensorFlowEngine(network)(images)
+    found = OpenVinoEngine(converted(network), _names(network), engine)(images)
+    assert found.keys() == wanted.keys()
+    for name, values in wanted.items():
+        assert _cosines(found[name], values).min() > 0.999, name
 
 
 def _sizes(images: np.ndarray, sizes: Sequence[int]) -> Iterator[np.ndarray]:

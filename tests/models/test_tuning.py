@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,15 @@ from models.backbones import BOUNDARY_HEAD, build_network, get_backbone
 from models.boundary import CutNetwork, cut
 from models.hyperparameters import TrainingParams, apply_hyperparameters
 from models.training import Task, train
-from models.tuning import RecipeOracle, RecipeTuner, search_space, tuner_fn
+from models.tuning import RecipeOracle, RecipeTuner, Trials, search_space, tuner_fn
 from schema import contract
 
 Values = Mapping[str, Any]
 Store = Callable[..., list[str]]
 # The taps of tests/conftest.py's tiny backbone.
 CHANNELS = {"block1": 12, "last": 24}
+# Six epochs at this rate get nowhere; the data want about a hundred times more.
+BAD: dict[str, Any] = {"learning_rate": 1e-4}
 TRAINING: dict[str, Any] = {"learning_rate": 0.01, "batch_size": 16, "epochs": 6}
 
 
@@ -54,18 +59,20 @@ def backbone_dir(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-@pytest.fixture
-def search(backbone_dir: Path, store: Store, tmp_path: Path) -> Callable[..., RecipeTuner]:
+@pytest.fixture(scope="module")
+def search(
+    backbone_dir: Path, module_store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., RecipeTuner]:
     """Runs `tuner_fn` and its search on features at boundary head, as TFX' Tuner does."""
     files = {
-        split: store(split, *_features(count, seed))
+        split: module_store(split, *_features(count, seed))
         for split, count, seed in (("train", 48, 1), ("eval", 24, 2))
     }
 
     unrelated = itertools.count(100)
 
     def call(
-        name: str = "work", train_files: list[str] | None = None, **fields: Any
+        work: Path | None = None, train_files: list[str] | None = None, **fields: Any
     ) -> RecipeTuner:
         config = {
             "backbone": "tiny",
@@ -79,7 +86,7 @@ def search(backbone_dir: Path, store: Store, tmp_path: Path) -> Callable[..., Re
         keras.utils.set_random_seed(next(unrelated))
         result = tuner_fn(
             FnArgs(
-                working_dir=str(tmp_path / name),
+                working_dir=str(work or tmp_path_factory.mktemp("work")),
                 train_files=train_files or files["train"],
                 eval_files=files["eval"],
                 base_model=str(backbone_dir),
@@ -90,6 +97,44 @@ def search(backbone_dir: Path, store: Store, tmp_path: Path) -> Callable[..., Re
         return result.tuner
 
     return call
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search that starts from a bad recipe.
+
+    Attributes:
+        tuner: after it.
+        work: the working folder.
+        printed: standard output.
+        elsewhere: what it left in the current folder.
+    """
+
+    tuner: RecipeTuner
+    work: Path
+    printed: str
+    elsewhere: list[Path]
+
+
+@pytest.fixture(scope="module")
+def searched(
+    search: Callable[..., RecipeTuner],
+    tiny_backbone: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Searched:
+    """Three trials, with heads of both kinds among them."""
+    work, elsewhere = (tmp_path_factory.mktemp(name) for name in ("work", "elsewhere"))
+    recipe = _params(**BAD).model_dump(mode="json")
+    printed = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(printed),
+    ):
+        patch.chdir(elsewhere)
+        tuner = search(work, training=recipe, trials=3)
+        tuner.search_space_summary()
+        tuner.results_summary()
+    return Searched(tuner, work, printed.getvalue(), list(elsewhere.iterdir()))
 
 
 def _tried(tuner: RecipeTuner) -> list[tuple[Values, float]]:
@@ -108,50 +153,53 @@ class Remembering:
         return 1.0
 
 
-def test_a_bad_recipe_is_left_for_a_better_one(search: Callable[..., RecipeTuner]) -> None:
-    """Six epochs at this rate get nowhere; the data want about a hundred times more."""
-    bad = _params(learning_rate=1e-4)
-    tuner = search(training=bad.model_dump(mode="json"), trials=8)
-    first, *others = _tried(tuner)
+def test_a_bad_recipe_is_left_for_a_better_one(searched: Searched) -> None:
+    first, *others = _tried(searched.tuner)
     assert first[0]["learning_rate"] == pytest.approx(1e-4)
     assert first[0]["head.kind"] == "regularised"
     assert first[0]["batch_size"] == 16
-    (best,) = tuner.get_best_hyperparameters()
+    (best,) = searched.tuner.get_best_hyperparameters()
     losses = [score for _, score in others]
     assert best.values == others[int(np.argmin(losses))][0]
     assert min(losses) < 0.7 * first[1]
     assert best.values["learning_rate"] > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["regularised", "paper"])
+@pytest.mark.parametrize(
+    ("kind", "task"), [("regularised", Task(3, healthy=1)), ("paper", Task(3))]
+)
 def test_a_trials_loss_is_the_one_that_training_finds(
-    kind: str, search: Callable[..., RecipeTuner], store: Store
+    kind: str, task: Task, searched: Searched, store: Store
 ) -> None:
-    recipe = _params(head={"kind": kind, "width": 64, "dropout": 0.2})
-    (tried,) = _tried(search(training=recipe.model_dump(mode="json"), trials=1))
-    assert tried[0]["head.kind"] == kind
-    params = apply_hyperparameters(_params(), tried[0], get_backbone("tiny"))
+    """Whatever else was tried before it; so the same seed finds the same."""
+    *_, (values, loss) = (
+        tried for tried in _tried(searched.tuner) if tried[0]["head.kind"] == kind
+    )
     row = get_backbone("tiny")
+    params = apply_hyperparameters(_params(**BAD), values, row)
     trained = train(
         cut(build_network(row), row, BOUNDARY_HEAD, params.head.taps),
         params,
-        Task(3, healthy=1),
+        task,
         train_files=store("train again", *_features(48, 1)),
         eval_files=store("eval again", *_features(24, 2)),
         seed=0,
     )
-    assert trained.validation["loss"] == tried[1]
+    assert trained.validation["loss"] == loss
 
 
-def test_the_same_seed_tries_the_same_and_finds_the_same(
-    search: Callable[..., RecipeTuner],
+def test_the_same_seed_tries_the_same(
+    search: Callable[..., RecipeTuner], searched: Searched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two, other = (
-        _tried(search(f"work {n}", seed=seed, trials=2)) for n, seed in enumerate((0, 0, 7))
+    monkeypatch.setattr(Trials, "loss", lambda *_: 1.0)
+    one = [values for values, _ in _tried(searched.tuner)]
+    two, other = (
+        [v for v, _ in _tried(search(training=_params(**BAD).model_dump(mode="json"), seed=seed))]
+        for seed in (0, 7)
     )
     assert one == two
-    assert one[0][0] == other[0][0]
-    assert one[1][0] != other[1][0]
+    assert one[0] == other[0]
+    assert one[1] != other[1]
 
 
 def test_a_block_is_tried_with_its_own_map_and_rates(
@@ -172,7 +220,7 @@ def test_a_block_is_tried_with_its_own_map_and_rates(
         return store(name, maps, np.arange(count) % 3)
 
     train_files, eval_files = stored("train", 12), stored("eval", 6)
-    params = _params(boundary="block2", epochs=1, learning_rate=1e-4)
+    params = _params(boundary="block2", epochs=1, learning_rate=1e-4, warm_start=False)
     result = tuner_fn(
         FnArgs(
             working_dir=str(tmp_path / "work"),
@@ -209,7 +257,7 @@ def test_only_cached_boundaries_are_tried_each_with_rates_of_its_own(
     boundaries: list[str], tiny_backbone: str, tmp_path: Path
 ) -> None:
     remembering = Remembering()
-    oracle = RecipeOracle(search_space(_params(learning_rate=5e-4), boundaries), 14, seed=0)
+    oracle = RecipeOracle(search_space(_params(learning_rate=5e-4), boundaries), 11, seed=0)
     RecipeTuner(oracle, remembering, str(tmp_path)).search()
     tried = remembering.tried
     assert {values["boundary"] for values in tried} == set(boundaries)
@@ -267,14 +315,25 @@ def test_a_recipe_that_diverges_fails_and_the_search_goes_on(
     assert tuner.get_best_hyperparameters()[0].values == calls[0]
 
 
-def test_a_search_of_which_nothing_comes_is_an_error(
+def test_a_search_of_which_nothing_comes_is_an_error(tiny_backbone: str, tmp_path: Path) -> None:
+    """KerasTuner itself would name the first failed trial the best."""
+    numbers = itertools.count(1)
+
+    def loss(values: Values) -> float:
+        raise FloatingPointError(f"training {next(numbers)} diverged")
+
+    oracle = RecipeOracle(search_space(_params(), ["head"]), 3, seed=0)
+    with pytest.raises(RuntimeError, match=r"all 3 trials failed.*training 3 diverged"):
+        RecipeTuner(oracle, loss, str(tmp_path)).search()
+
+
+def test_a_training_that_diverges_is_a_failed_trial(
     search: Callable[..., RecipeTuner], store: Store
 ) -> None:
-    """KerasTuner itself would name the first failed trial the best."""
     features, labels = _features(12, 1)
     features["last"][3, 3] = math.nan
-    with pytest.raises(RuntimeError, match=r"all 3 trials failed.*training diverged"):
-        search(train_files=store("broken", features, labels))
+    with pytest.raises(RuntimeError, match=r"all 1 trials failed.*training diverged"):
+        search(train_files=store("broken", features, labels), trials=1)
 
 
 def test_an_error_that_is_not_the_recipes_ends_the_search(
@@ -289,18 +348,7 @@ def test_an_error_that_is_not_the_recipes_ends_the_search(
     assert len(oracle.trials) == 1
 
 
-def test_nothing_is_printed_and_all_files_are_in_the_working_folder(
-    search: Callable[..., RecipeTuner],
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    monkeypatch.chdir(elsewhere)
-    tuner = search(trials=1)
-    tuner.search_space_summary()
-    tuner.results_summary()
-    assert capsys.readouterr().out == ""
-    assert list(elsewhere.iterdir()) == []
-    assert list((tmp_path / "work").rglob("trial.json"))
+def test_nothing_is_printed_and_all_files_are_in_the_working_folder(searched: Searched) -> None:
+    assert searched.printed == ""
+    assert searched.elsewhere == []
+    assert list(searched.work.rglob("trial.json"))

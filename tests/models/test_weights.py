@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
+import importlib.util
 import re
 import subprocess
 import sys
@@ -128,33 +127,25 @@ def test_a_linked_file_keeps_the_label_of_its_name(folder: Path, tmp_path: Path)
     assert find_weights(VGG, folder) == WeightsSource("imagenet", target, _digest(b"linked"))
 
 
-@pytest.mark.slow
-def test_cache_is_the_folder_that_keras_itself_uses(tmp_path: Path) -> None:
-    """Asked in a process of its own: Keras reads the environment once, when it is imported."""
-    program = (
-        "import importlib, json, os, sys\n"
-        "from keras.src.backend import config\n"
-        "from models.weights import keras_cache\n"
-        "for variables in json.loads(sys.argv[1]):\n"
-        "    os.environ.pop('KERAS_HOME', None)\n"
-        "    os.environ.update(variables)\n"
-        "    importlib.reload(config)\n"
-        "    print(json.dumps([os.path.join(config.keras_home(), 'models'), str(keras_cache())]))\n"
-    )
-    # Keras puts up with no home that it can't write to.
-    (tmp_path / "home").mkdir()
-    variables = [{"KERAS_HOME": str(tmp_path / "own")}, {"HOME": str(tmp_path / "home")}]
-    environment = {k: v for k, v in os.environ.items() if k != OWN_KERAS_HOME}
-    done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(variables)],
-        cwd=ROOT,
-        env=environment | variables[0],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    own, default = (str(tmp_path / name) for name in ("own/models", "home/.keras/models"))
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [[own] * 2, [default] * 2]
+@pytest.mark.parametrize("variable", ["KERAS_HOME", "HOME"])
+def test_cache_is_the_folder_that_keras_itself_uses(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of a second copy of its module: Keras reads the environment when it is imported."""
+    from keras.src.backend import config
+
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv(variable, str(tmp_path))
+    # It is to stand beside the first one, and not for it.
+    monkeypatch.setattr("keras.src.api_export.keras_export", lambda _: lambda symbol: symbol)
+    spec = importlib.util.spec_from_file_location("keras_again", config.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    home = tmp_path if variable == "KERAS_HOME" else tmp_path / ".keras"
+    assert Path(again.keras_home()) == home
+    assert keras_cache() == home / "models"
 
 
 def test_the_cache_stays_where_it_is_while_keras_home_is_elsewhere(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,39 +132,6 @@ def _cxr(arguments: Sequence[str]) -> int:
         patch.setattr(sys, "argv", ["cxr", *arguments])
         cli.main()
     return int(stopped.value.code or 0)
-
-
-def _tinier_application(include_top: bool, weights: str | None, input_tensor: Any, **_: Any) -> Any:
-    """One strided convolution, with the signature of a `keras.applications` class."""
-    import keras
-
-    assert not include_top
-    if weights is not None:
-        raise OSError(f"no {weights} weights: nobody trained this backbone")
-    layer = keras.layers.Conv2D(10, 5, strides=8, activation="relu", name="block1_conv")
-    return keras.Model(keras.utils.get_source_inputs(input_tensor), layer(input_tensor))
-
-
-@pytest.fixture(scope="module")
-def two_backbones(tiny_backbone: str) -> Iterator[list[str]]:
-    """The tiny backbone, and a cheaper one beside it."""
-    import keras
-
-    from models import backbones
-
-    row = dataclasses.replace(
-        backbones.get_backbone(tiny_backbone),
-        name="tinier",
-        application="Tinier",
-        imagenet_file="tinier_imagenet_notop.h5",
-        blocks={},
-        taps={},
-        head_taps=(backbones.TAP_LAST,),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.applications, "Tinier", _tinier_application, raising=False)
-        patch.setitem(backbones._TABLE, "tinier", row)
-        yield [tiny_backbone, "tinier"]
 
 
 _SUMMARY: dict[str, Any] = {

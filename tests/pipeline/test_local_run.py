@@ -1,77 +1,89 @@
-"""The whole DAG on phantoms, through `cxr run`, with a backbone that takes no time."""
+"""The whole DAG on phantoms, through `cxr run`: what the golden run did, and what it pushed."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 
-from components.radiograph_example_gen.manifest import read_manifest
+from components.radiograph_example_gen.manifest import Entry, read_manifest
 from pipeline import cli
-from pipeline.layout import OutputLayout
 from schema import contract
+from tests.miniatures import miniature_backbones
 
 if TYPE_CHECKING:
     from models.engines import EngineName
-    from tests.pipeline.conftest import Outcome, Run, Snapshot
+    from pipeline.summary import RunOutputs
+    from tests.golden_run import GoldenRun
+    from tests.pipeline.conftest import Run
 
 pytestmark = pytest.mark.slow
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
-
-
-@dataclass(frozen=True)
-class FirstRun:
-    """A run that started in a folder of its own, and what it left there."""
-
-    outcome: Outcome
-    left_elsewhere: dict[str, int]
-    images_before: dict[str, int]
-    images_after: dict[str, int]
+BACKBONES = ["vgg16", "xception", "densenet121"]
+MODELS = [*BACKBONES, "ensemble", "cascade"]
 
 
 @pytest.fixture(scope="module")
-def first_run(
-    run: Run, snapshot: Snapshot, phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> FirstRun:
-    """One run that the tests of this module share; none of them may write into its output."""
-    # With a blank, which users' folders have.
-    output = tmp_path_factory.mktemp("first run") / "output"
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    images_before = snapshot(phantom_folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(elsewhere)
-        patch.setenv("TMPDIR", str(elsewhere))
-        outcome = run(output)
-    assert outcome.exit_code == cli.EXIT_PUSHED, outcome.printed
-    return FirstRun(outcome, snapshot(elsewhere), images_before, snapshot(phantom_folder))
+def outputs(golden: GoldenRun) -> RunOutputs:
+    """The golden run's artifacts."""
+    from pipeline.summary import read_run
+
+    return read_run(golden.layout)
 
 
 @pytest.fixture(scope="module")
-def first(first_run: FirstRun) -> Outcome:
-    """What the shared run did."""
-    return first_run.outcome
+def entries(outputs: RunOutputs) -> list[Entry]:
+    """The test split."""
+    manifest = outputs.uri("RadiographExampleGen", "manifest")
+    return [entry for entry in read_manifest(manifest) if entry.split == contract.SPLIT_TEST]
 
 
-def test_a_first_run_takes_nothing_from_a_cache_and_says_what_it_lacks(first: Outcome) -> None:
+@pytest.fixture(scope="module")
+def answers(golden: GoldenRun) -> dict[str, dict[str, list[float]]]:
+    """Model -> digest of a test image -> probabilities, as the Evaluator kept them."""
+    kept = json.loads((golden.layout.report / "answers.json").read_text())
+    return {
+        model: dict(zip(found["sha256"], found["probabilities"], strict=True))
+        for model, found in kept.items()
+    }
+
+
+def test_a_first_run_takes_nothing_from_a_cache_and_says_what_it_lacks(golden: GoldenRun) -> None:
+    first = golden.first
+    assert first.exit_code == cli.EXIT_PUSHED
     assert first.cached == set()
-    assert {"RadiographExampleGen", "Trainer.tiny", "Pusher.champion"} <= first.executed
+    some = {"RadiographExampleGen", "Trainer.vgg16", "Combiner.cascade", "Pusher.champion"}
+    assert some <= first.executed
     assert "RANDOM weights" in first.printed
 
 
-def test_nothing_is_written_outside_the_output_folder(first_run: FirstRun) -> None:
-    assert first_run.left_elsewhere == {}
-    assert first_run.images_after == first_run.images_before
+def test_the_same_again_computes_nothing_and_comes_to_the_same(golden: GoldenRun) -> None:
+    first, second = golden.first, golden.second
+    assert second.exit_code == cli.EXIT_PUSHED, second.printed
+    assert second.executed == set()
+    assert second.cached == first.executed
+    assert {"Combiner.ensemble", "Combiner.cascade", "Pusher.cascade", "Report"} <= second.cached
+    assert second.served == first.served != {}
+    for key in ("data", "audit", "models", "champion", "champion_pushed_to"):
+        assert golden.summary[key] == golden.first_summary[key]
 
 
-def test_the_output_folder_holds_what_is_documented_and_nothing_temporary(first: Outcome) -> None:
-    assert {path.name for path in first.output.iterdir()} == {
+def test_nothing_is_written_outside_the_output_folder(golden: GoldenRun) -> None:
+    assert golden.first.left == golden.second.left == []
+    assert golden.phantoms_changed == []
+
+
+def test_the_output_folder_holds_what_is_documented_and_nothing_temporary(
+    golden: GoldenRun,
+) -> None:
+    assert {path.name for path in golden.layout.root.iterdir()} == {
         "artifacts",
         "logs",
         "metadata.sqlite",
@@ -81,8 +93,8 @@ def test_the_output_folder_holds_what_is_documented_and_nothing_temporary(first:
     }
 
 
-def test_the_summary_has_the_keys_of_its_specification(first: Outcome) -> None:
-    summary = first.summary
+def test_the_summary_has_the_keys_of_its_specification(golden: GoldenRun) -> None:
+    summary = golden.first_summary
     beyond = {"champion_pushed_to"}
     assert set(summary) == beyond | {
         *("tfx_version", "preset", "seed", "data", "audit", "models", "champion", "seconds")
@@ -92,27 +104,20 @@ def test_the_summary_has_the_keys_of_its_specification(first: Outcome) -> None:
     assert set(summary["data"]) == beyond | {
         *("classes", "counts", "duplicates_dropped", "patients_in_two_splits")
     }
-    assert set(summary["models"]) == {"tiny"}
-    assert set(summary["models"]["tiny"]) == {
-        *("weights", "accuracy", "correct", "total", "confusion", "wilson95", "blessed"),
-        *(
-            "members",
-            "gate",
-            "refused_because",
-            "infra_validation",
-            "abstain",
-            "pushed_to",
-            "training",
-            "tuned",
-        ),
-    }
-    assert set(summary["seconds"]) == {*first.how, "total"}
+    assert list(summary["models"]) == MODELS
+    for model in summary["models"].values():
+        assert set(model) == {
+            *("weights", "accuracy", "correct", "total", "confusion", "wilson95", "blessed"),
+            *("members", "gate", "refused_because", "infra_validation", "abstain"),
+            *("pushed_to", "training", "tuned"),
+        }
+    assert set(summary["seconds"]) == {*golden.first.how, "total"}
 
 
-def test_the_summary_tells_of_the_run_and_its_data(first: Outcome) -> None:
+def test_the_summary_tells_of_the_run_and_its_data(golden: GoldenRun) -> None:
     import tfx
 
-    summary = first.summary
+    summary = golden.first_summary
     assert summary["tfx_version"] == tfx.__version__
     assert summary["preset"] == "demo"
     assert summary["seed"] == 3
@@ -127,58 +132,79 @@ def test_the_summary_tells_of_the_run_and_its_data(first: Outcome) -> None:
     assert summary["seconds"]["total"] >= sum(nodes)
 
 
-def test_the_summary_tells_of_the_model(first: Outcome) -> None:
-    assert first.summary["champion"] == "tiny"
-    model = first.summary["models"]["tiny"]
-    assert model["weights"] == "random"
-    assert model["blessed"] is True
-    assert model["total"] == 18
-    assert [sum(row) for row in model["confusion"]] == [6, 6, 6]
-    assert model["correct"] == sum(model["confusion"][i][i] for i in range(3))
-    assert model["accuracy"] == pytest.approx(model["correct"] / 18)
-    low, high = model["wilson95"]
-    assert 0 < low < model["accuracy"] <= high <= 1
-    serving = first.output.resolve() / "serving"
-    for name, pushed in (("tiny", model["pushed_to"]), ("champion", _champion(first))):
-        assert Path(pushed).parent == serving / name
-        assert (Path(pushed) / "saved_model.pb").is_file()
+def test_the_summary_tells_of_the_models(golden: GoldenRun) -> None:
+    summary = golden.summary
+    for name, model in summary["models"].items():
+        assert model["weights"] == ("random" if name in BACKBONES else None)
+        assert model["total"] == 18
+        assert [sum(row) for row in model["confusion"]] == [6, 6, 6]
+        assert model["correct"] == sum(model["confusion"][i][i] for i in range(3))
+        assert model["accuracy"] == pytest.approx(model["correct"] / 18)
+        low, high = model["wilson95"]
+        assert 0 < low < model["accuracy"] <= high <= 1
+    pushed = {name: model["pushed_to"] for name, model in summary["models"].items()}
+    pushed[contract.CHAMPION] = summary["champion_pushed_to"]
+    for name, folder in pushed.items():
+        assert Path(folder).parent == golden.layout.serving / name
+        assert (Path(folder) / contract.SAVED_MODEL_FILE).is_file()
 
 
-def _champion(outcome: Outcome) -> str:
-    return str(outcome.summary["champion_pushed_to"])
-
-
-def test_the_evaluation_is_that_of_the_pushed_model_on_raw_bytes(
-    first: Outcome, phantom_folder: Path
+def test_every_pushed_model_answers_raw_bytes_as_it_was_evaluated(
+    golden: GoldenRun, answers: dict[str, dict[str, list[float]]], entries: list[Entry]
 ) -> None:
-    """TFMA's confusion matrix against the SavedModel, asked with the PNG files."""
-    import tensorflow as tf
+    """What was kept of the evaluation, TFMA's confusion matrix, and the served models: the same."""
+    from serving.local_client import predict_files
+    from serving.prediction import Prediction
 
-    from pipeline.summary import read_run
-
-    outputs = read_run(OutputLayout(first.output))
-    entries = [
-        e
-        for e in read_manifest(outputs.uri("RadiographExampleGen", "manifest"))
-        if e.split == "test"
-    ]
-    model = tf.saved_model.load(first.summary["models"]["tiny"]["pushed_to"])
-    confusion = np.zeros((3, 3), int)
-    for entry in entries:
-        answer = model.signatures["serving_default"](
-            image_bytes=tf.constant([(phantom_folder / entry.file).read_bytes()])
+    labels = [CLASSES.index(entry.class_name) for entry in entries]
+    # Two of each class.
+    some = [entry for name in CLASSES for entry in entries if entry.class_name == name][::3]
+    for name in MODELS:
+        confusion = np.zeros((3, 3), int)
+        kept = [int(np.argmax(answers[name][entry.sha256])) for entry in entries]
+        np.add.at(confusion, (labels, kept), 1)
+        assert confusion.tolist() == golden.summary["models"][name]["confusion"]
+        found = list(
+            predict_files([golden.data / entry.file for entry in some], golden.layout.serving, name)
         )
-        predicted = answer["predicted_class"].numpy()[0].decode()
-        confusion[CLASSES.index(entry.class_name), CLASSES.index(predicted)] += 1
-    assert confusion.tolist() == first.summary["models"]["tiny"]["confusion"]
+        assert len(found) == 6
+        for entry, prediction in zip(some, found, strict=True):
+            assert isinstance(prediction, Prediction)
+            assert list(prediction.probabilities) == CLASSES
+            probabilities = list(prediction.probabilities.values())
+            assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+            wanted = answers[name][entry.sha256]
+            np.testing.assert_allclose(probabilities, wanted, atol=2e-5)
+            assert prediction.predicted_class == CLASSES[int(np.argmax(wanted))]
 
 
-def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(first: Outcome) -> None:
+def test_cxr_predict_asks_a_combination_by_its_name(
+    golden: GoldenRun,
+    answers: dict[str, dict[str, list[float]]],
+    entries: list[Entry],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    entry = entries[0]
+    file = golden.data / entry.file
+    serving = str(golden.layout.serving)
+    arguments = ["predict", str(file), "--model-dir", serving, "--model", "ensemble"]
+    monkeypatch.setattr("sys.argv", ["cxr", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    printed = capsys.readouterr().out
+    assert not stopped.value.code, printed
+    assert file.name in printed
+    for probability in answers["ensemble"][entry.sha256]:
+        assert f"{probability:.3f}" in printed
+
+
+def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(
+    outputs: RunOutputs,
+) -> None:
     from components.evaluation_results import candidate_result
-    from pipeline.summary import read_run
 
-    outputs = read_run(OutputLayout(first.output))
-    result = candidate_result(outputs.uri("Evaluator.tiny", "evaluation"))
+    result = candidate_result(outputs.uri("Evaluator.xception", "evaluation"))
     slices = dict(result.slicing_metrics)
     further = "metadata/scanner"
     assert {key[0][0] for key in slices if key} == {*contract.SLICE_FEATURES, further}
@@ -194,32 +220,88 @@ def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(first: Ou
     assert "calibrationHistogramBuckets" in plots["classId:0"]
 
 
-def test_cached_features_are_those_of_the_raw_image(first: Outcome, phantom_folder: Path) -> None:
+def test_the_confidence_curve_begins_with_all_images(
+    golden: GoldenRun, outputs: RunOutputs
+) -> None:
+    from components.evaluation_results import confidence_curve
+
+    curve = confidence_curve(outputs.uri("Evaluator.xception", "evaluation"))
+    model = golden.summary["models"]["xception"]
+    assert curve[0] == (0.0, model["total"], model["correct"])
+    # A third of three classes is the least that the highest probability can be.
+    assert curve[33] == (0.33, model["total"], model["correct"])
+    answered = [count for _, count, _ in curve]
+    assert answered == sorted(answered, reverse=True)
+    assert answered[-1] < answered[0]
+
+
+def test_cxr_runs_lists_both_runs_as_their_summaries_did_and_finds_no_difference(
+    golden: GoldenRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(*arguments: str) -> Any:
+        command = ["cxr", "runs", *arguments, "--output", str(golden.layout.root), "--json"]
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+            patch.setattr("sys.argv", command)
+            cli.main()
+        assert not stopped.value.code
+        return json.loads(capsys.readouterr().out)
+
+    listed = printed()
+    both = ((golden.first, golden.first_summary), (golden.second, golden.summary))
+    for run, (seen, summary) in zip(listed, both, strict=True):
+        assert run["state"] == "complete"
+        assert run["seed"] == summary["seed"]
+        assert run["data"]["digest"] == summary["data"]["digest"]
+        assert run["data"]["counts"] == summary["data"]["counts"]
+        assert run["champion"] == summary["champion"]
+        assert set(run["models"]) == set(MODELS)
+        for name, model in run["models"].items():
+            for key in ("accuracy", "correct", "total", "blessed", "pushed_to"):
+                assert model[key] == summary["models"][name][key]
+        assert run["nodes"] == {"executed": len(seen.executed), "cached": len(seen.cached)}
+        assert run["artifacts"]["gone"] == 0
+        assert 0 < run["seconds"] <= summary["seconds"]["total"]
+    same = printed("diff", listed[0]["run"], listed[1]["run"])
+    assert (same["properties"], same["code"], same["same_data"]) == ([], [], True)
+    hows = {(node["a"], node["b"]) for node in same["nodes"].values()}
+    assert hows == {("executed", "cached"), ("resolved", "resolved")}
+
+
+@pytest.fixture(scope="module")
+def miniatures() -> Iterator[None]:
+    """As in the golden run."""
+    with miniature_backbones():
+        yield
+
+
+@pytest.mark.usefixtures("miniatures")
+def test_cached_features_are_those_of_the_raw_image(
+    golden: GoldenRun, outputs: RunOutputs, entries: list[Entry]
+) -> None:
     """Through ExampleGen, Transform and Featurizer, or straight from the file: the same."""
     import tensorflow as tf
     from tfx.utils import path_utils
 
+    from models.backbones import get_backbone
     from models.engines import TENSORFLOW
     from models.prefix import Job, Prefix
     from models.preprocessing import decode_and_resize
-    from pipeline.summary import read_run
 
-    outputs = read_run(OutputLayout(first.output))
-    backbone = path_utils.serving_model_path(outputs.uri("PretrainedBackbone.tiny", "model"))
-    features = outputs.get("Featurizer.tiny", "features")
+    backbone = path_utils.serving_model_path(outputs.uri("PretrainedBackbone.vgg16", "model"))
+    features = outputs.get("Featurizer.vgg16", "features")
     assert features is not None
     engine = cast("EngineName", features.custom_properties["engine"].string_value)
-    job = Job("tiny", None, ("head",), backbone, ("block1", "last"), engine)
+    taps = get_backbone("vgg16").head_taps
+    job = Job("vgg16", None, ("head",), backbone, taps, engine)
     prefix, served = Prefix(job), Prefix(job._replace(engine=TENSORFLOW))
     assert engine == prefix.engine != TENSORFLOW
-    entries = read_manifest(outputs.uri("RadiographExampleGen", "manifest"))
-    by_hash = {e.sha256: e for e in entries}
-    files = tf.io.gfile.glob(outputs.uri("Featurizer.tiny", "features") + "/Split-test/features-*")
+    by_hash = {entry.sha256: entry for entry in entries}
+    files = tf.io.gfile.glob(f"{features.uri}/Split-test/features-*")
     compared = 0
     for record in tf.data.TFRecordDataset(files).as_numpy_iterator():
         fields = tf.train.Example.FromString(record).features.feature
         entry = by_hash[fields[contract.SHA256].bytes_list.value[0].decode()]
-        image = decode_and_resize((phantom_folder / entry.file).read_bytes())
+        image = decode_and_resize((golden.data / entry.file).read_bytes())
         of_the_graph = served(image[tf.newaxis])
         for name, expected in prefix(image[tf.newaxis]).items():
             raw = fields[contract.FEATURE_PREFIX + name].bytes_list.value[0]
@@ -233,23 +315,20 @@ def test_cached_features_are_those_of_the_raw_image(first: Outcome, phantom_fold
 
 
 def test_both_signatures_agree_on_what_example_gen_wrote(
-    first: Outcome, phantom_folder: Path
+    golden: GoldenRun, outputs: RunOutputs
 ) -> None:
     import tensorflow as tf
 
-    from pipeline.summary import read_run
-
-    outputs = read_run(OutputLayout(first.output))
     files = tf.io.gfile.glob(outputs.uri("RadiographExampleGen", "examples") + "/Split-test/*")
     records = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
-    model = tf.saved_model.load(first.summary["models"]["tiny"]["pushed_to"])
+    model = tf.saved_model.load(golden.summary["champion_pushed_to"])
     by_examples = model.signatures["serve_examples"](examples=tf.constant(records))
     paths = [
         tf.train.Example.FromString(r).features.feature[contract.PATH].bytes_list.value[0].decode()
         for r in records
     ]
     by_images = model.signatures["serving_default"](
-        image_bytes=tf.constant([(phantom_folder / path).read_bytes() for path in paths])
+        image_bytes=tf.constant([(golden.data / path).read_bytes() for path in paths])
     )
     # Two graphs, which another kind of CPU may compute in another order.
     np.testing.assert_allclose(
@@ -259,31 +338,43 @@ def test_both_signatures_agree_on_what_example_gen_wrote(
     assert len(records) == 18
 
 
-def test_the_paper_preset_runs_an_epoch(run: Run, tmp_path: Path) -> None:
-    paper = {
-        "preset": "paper",
-        "allow_random_weights": True,
-        "gate": {"min_accuracy": 0.0},
-        "training": {},
-        "training_overrides": {"tiny": {"epochs": 1}},
-    }
-    outcome = run(tmp_path / "output", config=paper)
-    assert outcome.exit_code == cli.EXIT_PUSHED, outcome.printed
-    from pipeline.summary import read_run
+@pytest.mark.usefixtures("miniatures")
+def test_a_study_with_the_runs_seed_comes_to_the_same(
+    golden: GoldenRun, outputs: RunOutputs, tmp_path: Path
+) -> None:
+    from models.predictions import aligned, read_predictions
+    from pipeline.config import load_config
+    from pipeline.study.command import run_study
+    from pipeline.study.screen import StudyScreen
 
-    history = json.loads(
-        Path(
-            read_run(OutputLayout(outcome.output)).uri("Trainer.tiny", "model_run"),
-            contract.HISTORY_FILE,
-        ).read_text()
+    config = load_config(
+        golden.folder / "settings.yaml",
+        overrides={
+            "data": {"dir": golden.data},
+            "output": tmp_path / "study",
+            "backbones": ["xception"],
+        },
     )
-    assert len(history["loss"]) == 1
-    assert set(history) >= {"loss", "accuracy", "val_loss", "val_accuracy"}
+    report = run_study(config, (3,), StudyScreen(1))
+    (split,) = report["data"]["splits"]
+    assert split["digest"] == golden.summary["data"]["digest"]
+    result = json.loads((tmp_path / "study/results/xception/seed-3.json").read_text())
+    model_run = Path(outputs.uri("Trainer.xception", "model_run"))
+    validation = json.loads((model_run / contract.VALIDATION_FILE).read_text())
+    assert result["validation"] == validation
+    (answers,) = aligned([read_predictions(str(model_run))])
+    assert sorted(result["eval"]["sha256"]) == list(answers.sha256)
+    # The Evaluator asks the served model, TensorFlow from the image on.
+    model = golden.summary["models"]["xception"]
+    assert report["models"]["xception"]["confusion"] == model["confusion"]
+    assert report["models"]["xception"]["weights"] == "random"
 
 
-def test_metadata_from_another_place_and_an_image_that_is_there_twice(
+@pytest.mark.long
+def test_the_papers_preset_with_metadata_from_elsewhere_and_an_image_that_is_there_twice(
     run: Run, phantom_folder: Path, tmp_path: Path
 ) -> None:
+    from pipeline.layout import OutputLayout
     from pipeline.summary import read_run
 
     data = tmp_path / "data"
@@ -295,9 +386,15 @@ def test_metadata_from_another_place_and_an_image_that_is_there_twice(
     table.write_text(table.read_text() + "NORMAL/gone.png,NORMAL,,,,,,\n")
     image = sorted((data / "NORMAL").glob("*.png"))[0]
     shutil.copy(image, image.with_name("again.png"))
-    barely: dict[str, Any] = {"gate": {"min_accuracy": 0.0}, "training": {"epochs": 1}}
+    paper: dict[str, Any] = {
+        "preset": "paper",
+        "allow_random_weights": True,
+        "gate": {"min_accuracy": 0.0},
+        "training": {},
+        "training_overrides": {"tiny": {"epochs": 1}},
+    }
 
-    outcome = run(tmp_path / "output", "--metadata", str(table), data=data, config=barely)
+    outcome = run(tmp_path / "output", "--metadata", str(table), data=data, config=paper)
 
     assert outcome.exit_code == cli.EXIT_PUSHED, outcome.printed
     left_out = outcome.summary["data"]["left_out"]
@@ -308,29 +405,7 @@ def test_metadata_from_another_place_and_an_image_that_is_there_twice(
     assert {e.file: e.patient for e in entries} == {e.file: patients[e.file] for e in entries}
     assert all(e.patient for e in entries)
     assert len(entries) == 90
-
-
-def test_a_study_with_the_runs_seed_comes_to_the_same(
-    first: Outcome, phantom_folder: Path, tmp_path: Path
-) -> None:
-    from models.predictions import aligned, read_predictions
-    from pipeline.config import load_config
-    from pipeline.study.command import run_study
-    from pipeline.study.screen import StudyScreen
-
-    config = load_config(
-        first.output.parent / "output.yaml",
-        overrides={"data": {"dir": phantom_folder}, "output": tmp_path / "study"},
-    )
-    report = run_study(config, (3,), StudyScreen(1))
-    (split,) = report["data"]["splits"]
-    assert split["digest"] == first.summary["data"]["digest"]
-    result = json.loads((tmp_path / "study/results/tiny/seed-3.json").read_text())
-    (model_run,) = (first.output / "artifacts/Trainer.tiny/model_run").iterdir()
-    validation = json.loads((model_run / contract.VALIDATION_FILE).read_text())
-    assert result["validation"] == validation
-    (answers,) = aligned([read_predictions(str(model_run))])
-    assert sorted(result["eval"]["sha256"]) == list(answers.sha256)
-    # The Evaluator asks the served model, TensorFlow from the image on.
-    assert report["models"]["tiny"]["confusion"] == first.summary["models"]["tiny"]["confusion"]
-    assert report["models"]["tiny"]["weights"] == "random"
+    folder = Path(outputs.uri("Trainer.tiny", "model_run"))
+    history = json.loads((folder / contract.HISTORY_FILE).read_text())
+    assert len(history["loss"]) == 1
+    assert set(history) >= {"loss", "accuracy", "val_loss", "val_accuracy"}

@@ -1,8 +1,9 @@
-"""The report of a run of the whole DAG, against the served models' own answers."""
+"""The report of the golden run, against its models' own answers (test_local_run.py asks them)."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import html
 import json
 import re
@@ -18,68 +19,48 @@ from sklearn import metrics
 
 from pipeline import cli
 from pipeline.layout import OutputLayout
-from serving.local_client import predict_files
-from serving.prediction import Prediction
 
 if TYPE_CHECKING:
-    from tests.pipeline.conftest import Outcome, Run, Snapshot
+    from components.report.sources import ReportSources
+    from tests.golden_run import GoldenRun
 
 pytestmark = pytest.mark.slow
 
-MODELS = ["tiny", "tinier", "ensemble", "cascade"]
+BACKBONES = ["vgg16", "xception", "densenet121"]
+MODELS = [*BACKBONES, "ensemble", "cascade"]
 
 
 @pytest.fixture(scope="module")
-def outcome(
-    run: Run, two_backbones: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Outcome:
-    """A run whose models are bad enough to make mistakes."""
-    output = tmp_path_factory.mktemp("reported") / "output"
-    config = {
-        "backbones": two_backbones,
-        "gate": {"min_accuracy": 0.0},
-        "training": {"learning_rate": 0.01, "epochs": 3},
-    }
-    outcome = run(output, config=config)
-    assert outcome.exit_code == 0, outcome.printed
-    return outcome
-
-
-@pytest.fixture(scope="module")
-def numbers(outcome: Outcome) -> dict[str, Any]:
+def numbers(golden: GoldenRun) -> dict[str, Any]:
     """report.json."""
-    content: dict[str, Any] = json.loads(_report(outcome, "report.json").read_text())
+    content: dict[str, Any] = json.loads(_report(golden, "report.json").read_text())
     return content
 
 
-def _report(outcome: Outcome, name: str) -> Path:
-    return OutputLayout(outcome.output).report / name
+def _report(golden: GoldenRun, name: str) -> Path:
+    return golden.layout.report / name
 
 
-def _test_files(outcome: Outcome, data: Path) -> list[tuple[Path, str, str]]:
-    """File, class and digest of the test split, from the manifest."""
-    manifest = Path(outcome.summary["data"]["manifest"]) / "manifest.csv"
+def _test_files(golden: GoldenRun) -> list[dict[str, str]]:
+    """The rows of the test split, from the manifest."""
+    manifest = Path(golden.summary["data"]["manifest"]) / "manifest.csv"
     with manifest.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    return [(data / row["file"], row["class"], row["sha256"]) for row in rows]
+        return [row for row in csv.DictReader(file) if row["split"] == "test"]
 
 
-def test_the_figures_are_those_of_the_pushed_models(
-    outcome: Outcome, numbers: dict[str, Any], phantom_folder: Path
+def test_the_figures_are_those_of_the_models_answers(
+    golden: GoldenRun, numbers: dict[str, Any]
 ) -> None:
-    files = _test_files(outcome, phantom_folder)
+    rows = _test_files(golden)
     classes = numbers["classes"]
-    labels = np.array([classes.index(name) for _, name, _ in files])
-    raw = json.loads(_report(outcome, "answers.json").read_text())
+    labels = np.array([classes.index(row["class"]) for row in rows])
+    raw = json.loads(_report(golden, "answers.json").read_text())
+    assert list(raw) == list(numbers["models"]) == MODELS
     for model in MODELS:
-        found = list(
-            predict_files([f for f, _, _ in files], OutputLayout(outcome.output).serving, model)
-        )
-        assert all(isinstance(one, Prediction) for one in found)
-        served = np.array([list(o.probabilities.values()) for o in found])  # type: ignore[union-attr]
         kept = dict(zip(raw[model]["sha256"], raw[model]["probabilities"], strict=True))
-        np.testing.assert_allclose([kept[d] for _, _, d in files], served, atol=2e-5)
-        _check_figures(numbers["models"][model], labels, np.array([kept[d] for _, _, d in files]))
+        assert len(kept) == len(rows)
+        probabilities = np.array([kept[row["sha256"]] for row in rows])
+        _check_figures(numbers["models"][model], labels, probabilities)
 
 
 def _check_figures(figures: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray) -> None:
@@ -112,27 +93,25 @@ def _same(value: float | None, expected: float) -> bool:
     return np.isnan(expected) if value is None else value == pytest.approx(expected, rel=1e-12)
 
 
-def test_every_slice_is_counted_rightly(
-    outcome: Outcome, numbers: dict[str, Any], phantom_folder: Path
-) -> None:
-    with (phantom_folder / "metadata.csv").open(newline="") as file:
+def test_every_slice_is_counted_rightly(golden: GoldenRun, numbers: dict[str, Any]) -> None:
+    with (golden.data / "metadata.csv").open(newline="") as file:
         known = {row["file"]: row for row in csv.DictReader(file)}
-    raw = json.loads(_report(outcome, "answers.json").read_text())["ensemble"]
+    raw = json.loads(_report(golden, "answers.json").read_text())["ensemble"]
     right = {
         digest: int(np.argmax(p)) == label
         for digest, label, p in zip(raw["sha256"], raw["labels"], raw["probabilities"], strict=True)
     }
     expected: dict[tuple[str, str], list[bool]] = {}
-    for path, name, digest in _test_files(outcome, phantom_folder):
-        row = known[path.relative_to(phantom_folder).as_posix()]
-        values = {"class": name} | {
+    for entry in _test_files(golden):
+        row = known[entry["file"]]
+        values = {"class": entry["class"]} | {
             column.replace("_", " "): row[column] or "unknown"
             for column in ("sex", "age_group", "view", "source")
         }
         # A further one, found by its few values; `number` has too many.
         values["scanner"] = row["Scanner"] or "unknown"
         for feature, value in values.items():
-            expected.setdefault((feature, value), []).append(right[digest])
+            expected.setdefault((feature, value), []).append(right[entry["sha256"]])
     found = {
         (row["feature"], row["value"]): (row["images"], row["accuracy"]["count"])
         for row in numbers["models"]["ensemble"]["slices"]
@@ -141,8 +120,8 @@ def test_every_slice_is_counted_rightly(
     assert all(row["too_small"] for row in numbers["models"]["ensemble"]["slices"])
 
 
-def test_every_error_is_shown_with_its_overlay(outcome: Outcome, numbers: dict[str, Any]) -> None:
-    page = _report(outcome, "index.html").read_text()
+def test_every_error_is_shown_with_its_overlay(golden: GoldenRun, numbers: dict[str, Any]) -> None:
+    page = _report(golden, "index.html").read_text()
     wrong = {
         (row["sha256"], model)
         for row in numbers["errors"]
@@ -158,63 +137,128 @@ def test_every_error_is_shown_with_its_overlay(outcome: Outcome, numbers: dict[s
     for row in [*numbers["errors"], *numbers["read_rightly"]]:
         assert page.count(row["path"]) >= 1
     # An image, and a map by each backbone that is wrong and by the champion.
-    explained = sum(
-        model in ("tiny", "tinier") or model == numbers["champion"] for _, model in wrong
-    )
+    explained = sum(model in BACKBONES or model == numbers["champion"] for _, model in wrong)
     assert page.count('<img src="data:image/jpeg') >= len(numbers["errors"]) + explained
 
 
-def test_the_page_needs_nothing_else(outcome: Outcome) -> None:
-    page = _report(outcome, "index.html").read_text()
+def test_the_page_needs_nothing_else(golden: GoldenRun) -> None:
+    page = _report(golden, "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert "@import" not in page
     assert "<script" not in page
-    pictures = sorted(p.name for p in _report(outcome, "figures").glob("*.png"))
+    pictures = sorted(p.name for p in _report(golden, "figures").glob("*.png"))
     assert len(pictures) == page.count("<svg ")
 
 
-def test_the_main_models_card_is_on_it(outcome: Outcome, numbers: dict[str, Any]) -> None:
-    page = _report(outcome, "index.html").read_text()
+def test_the_main_models_card_is_on_it(golden: GoldenRun, numbers: dict[str, Any]) -> None:
+    page = _report(golden, "index.html").read_text()
     assert f"Model card of {numbers['champion']}" in page
     assert page.count(numbers["digest"]) >= 1
 
 
-def test_what_the_audit_found_is_on_it(outcome: Outcome, numbers: dict[str, Any]) -> None:
-    page = html.unescape(_report(outcome, "index.html").read_text())
+def test_what_the_audit_found_is_on_it(golden: GoldenRun, numbers: dict[str, Any]) -> None:
+    page = html.unescape(_report(golden, "index.html").read_text())
     assert numbers["audit"]["findings"]
     for finding in numbers["audit"]["findings"]:
         # At the top and in the section of its own.
         assert page.count(finding) == 2
-    assert _report(outcome, "figures/shortcuts.png").is_file()
+    assert _report(golden, "figures/shortcuts.png").is_file()
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def elsewhere(golden: GoldenRun, tmp_path: Path) -> OutputLayout:
+    """An output folder whose last run is the golden one, and whose report is gone."""
+    layout = OutputLayout(tmp_path / "output")
+    layout.root.mkdir()
+    # Its artifacts lie where the store says.
+    shutil.copy(golden.layout.metadata, layout.metadata)
+    return layout
+
+
+def _sources_of_the_node(golden: GoldenRun) -> ReportSources:
+    """What the Report node was given."""
+    from ml_metadata.proto import metadata_store_pb2
+    from tfx.types import artifact_utils
+
+    from components.report.executor import NAMES, sources_of
+    from pipeline.metadata_store import open_store
+
+    store = open_store(golden.layout)
+    context = store.get_context_by_type_and_name("node", "cxr-tfx.Report")
+    execution = min(store.get_executions_by_context(context.id), key=lambda one: one.id)
+    artifacts: dict[str, list[Any]] = {}
+    for event in store.get_events_by_execution_ids([execution.id]):
+        if event.type == metadata_store_pb2.Event.INPUT:
+            (artifact,) = store.get_artifacts_by_id([event.artifact_id])
+            (kind,) = store.get_artifact_types_by_id([artifact.type_id])
+            found = artifact_utils.deserialize_artifact(kind, artifact)
+            artifacts.setdefault(event.path.steps[0].key, []).append(found)
+    return sources_of(artifacts, json.loads(execution.custom_properties[NAMES].string_value))
 
 
 def test_it_is_built_again_without_the_pipeline(
-    outcome: Outcome, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    golden: GoldenRun,
+    elsewhere: OutputLayout,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = _report(outcome, ".")
-    before = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    shutil.rmtree(folder)
-    monkeypatch.setattr("sys.argv", ["cxr", "report", "--output", str(outcome.output)])
+    """From what the node was given, and to what it wrote: of the champion, without the others."""
+    from components.report import writing
+
+    used: list[ReportSources] = []
+
+    def write(sources: ReportSources, folder: str) -> object:
+        used.append(sources)
+        champion = tuple(one for one in sources.models if one.name == sources.champion)
+        return write_report(dataclasses.replace(sources, models=champion), folder)
+
+    write_report = writing.write_report
+    monkeypatch.setattr(writing, "write_report", write)
+    monkeypatch.setattr("sys.argv", ["cxr", "report", "--output", str(elsewhere.root)])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    assert not stopped.value.code, capsys.readouterr()
-    assert {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    printed = capsys.readouterr()
+    assert not stopped.value.code, printed
+    assert str(elsewhere.report / "index.html") in printed.out.replace("\n", "")
+    assert used == [_sources_of_the_node(golden)]
+    again, before = _files(elsewhere.report), _files(golden.layout.report)
+    assert set(again) <= set(before)
+    pictures = {name for name in again if name.startswith("figures/")}
+    # It compares the models.
+    pictures.remove("figures/accuracies.png")
+    assert len(pictures) == 9
+    assert {name for name in pictures if again[name] != before[name]} == set()
+    numbers, whole = (json.loads(files["report.json"]) for files in (again, before))
+    champion = whole["champion"]
+    assert numbers["models"] == {champion: whole["models"][champion]}
+    for key in ("data", "audit", "digest", "drift", "read_rightly"):
+        assert numbers[key] == whole[key]
+    answers, kept = (json.loads(files["answers.json"]) for files in (again, before))
+    assert answers == {champion: kept[champion]}
 
 
-def test_a_second_run_computes_nothing_and_brings_a_deleted_page_back(
-    outcome: Outcome, run: Run, two_backbones: list[str], snapshot: Snapshot
+def test_a_deleted_one_is_brought_back_from_the_artifact(
+    golden: GoldenRun, elsewhere: OutputLayout
 ) -> None:
-    before = _report(outcome, "index.html").read_bytes()
-    shutil.rmtree(_report(outcome, "."))
-    config = {
-        "backbones": two_backbones,
-        "gate": {"min_accuracy": 0.0},
-        "training": {"learning_rate": 0.01, "epochs": 3},
-    }
-    second = run(outcome.output, config=config)
-    assert second.executed == set()
-    assert "Report" in second.cached
-    assert _report(outcome, "index.html").read_bytes() == before
+    """As the golden run's second run does, which finds none."""
+    from pipeline.report_folder import publish_report
+    from pipeline.summary import read_run
+
+    artifact = Path(read_run(golden.layout).uri("Report", "report"))
+    for _ in range(2):
+        publish_report(elsewhere)
+        assert _files(elsewhere.report) == _files(artifact) == _files(golden.layout.report)
+        # What somebody changed there comes back, too.
+        (elsewhere.report / "index.html").write_text("mine")
+        (elsewhere.report / "notes.txt").touch()
 
 
 def test_without_a_run_there_is_nothing_to_report(
@@ -271,10 +315,11 @@ def _measured(page: Path, folder: Path, width: int, *arguments: str) -> dict[str
     return content
 
 
+@pytest.mark.long
 @pytest.mark.skipif(_CHROMIUM is None, reason="there is no chromium here")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_all_of_it(outcome: Outcome, tmp_path: Path, width: int) -> None:
-    page = _report(outcome, "index.html")
+def test_a_browser_shows_all_of_it(golden: GoldenRun, tmp_path: Path, width: int) -> None:
+    page = _report(golden, "index.html")
     seen = _measured(page, tmp_path, width)
     # Wide tables scroll in themselves; the page doesn't.
     assert seen["overflow"] <= 0
@@ -287,9 +332,10 @@ def test_a_browser_shows_all_of_it(outcome: Outcome, tmp_path: Path, width: int)
         assert said
 
 
+@pytest.mark.long
 @pytest.mark.skipif(_CHROMIUM is None, reason="there is no chromium here")
-def test_it_is_readable_light_and_dark(outcome: Outcome, tmp_path: Path) -> None:
-    page = _report(outcome, "index.html")
+def test_it_is_readable_light_and_dark(golden: GoldenRun, tmp_path: Path) -> None:
+    page = _report(golden, "index.html")
     themes = [
         _measured(page, tmp_path, 1280, f"--blink-settings=preferredColorScheme={scheme}")
         for scheme in (0, 1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,8 +11,6 @@ import pytest
 from models.weights import keras_cache
 from pipeline.runtime import logs_to, make_folder, scratch_below
 from schema.errors import InputError
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_a_folder_of_the_users_is_left_alone(tmp_path: Path) -> None:
@@ -49,30 +45,6 @@ def test_the_cache_of_weights_stays_where_it_is(
         assert Path(os.environ["KERAS_HOME"]).parent.parent == tmp_path
         assert keras_cache() == tmp_path / "mine" / "models"
     assert os.environ["KERAS_HOME"] == str(tmp_path / "mine")
-
-
-@pytest.mark.slow
-def test_importing_keras_writes_nothing_into_the_home_folder(tmp_path: Path) -> None:
-    home, output = tmp_path / "home", tmp_path / "output"
-    home.mkdir()
-    output.mkdir()
-    code = (
-        "import sys, pathlib\n"
-        "from pipeline.runtime import prepare_environment, scratch_below\n"
-        "with scratch_below(pathlib.Path(sys.argv[1])):\n"
-        "    prepare_environment()\n"
-        "    import keras\n"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "KERAS_HOME"}
-    subprocess.run(
-        [sys.executable, "-c", code, str(output)],
-        cwd=ROOT,
-        env=environment | {"HOME": str(home)},
-        check=True,
-        capture_output=True,
-    )
-    assert list(home.iterdir()) == []
-    assert list(output.iterdir()) == []
 
 
 def test_an_output_that_cannot_be_made_is_bad_input(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +32,7 @@ from pipeline import tfma_metrics  # noqa: E402
 from pipeline.evaluation import eval_config  # noqa: E402
 from pipeline.gate_config import SliceGateConfig  # noqa: E402
 from schema import contract  # noqa: E402
+from tests.pipeline.made_evaluation import Answered, evaluated  # noqa: E402
 
 # (sex, view, right answers, images)
 Group = tuple[str, str, int, int]
@@ -47,19 +47,21 @@ def _slice(**fields: Any) -> SliceGateConfig:
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    """Lets TFMA evaluate answers to such images; the rest of the gate is open."""
+    """The evaluation of answers to such images; the rest of the gate is open."""
 
     def call(groups: list[Group], *slices: SliceGateConfig) -> str:
-        rows = [
-            {
-                contract.LABEL: 0,
-                contract.OUTPUT_PROBABILITIES: [0.8, 0.2] if number < right else [0.2, 0.8],
-                contract.SEX: sex,
-                contract.VIEW: view,
-                f"{contract.COLUMN_PREFIX}{COLUMN}": f"unit {view}",
-                # Of one image only, as it is of a file.
-                contract.SHA256: f"{sex}{view}{number}".encode(),
-            }
+        test_split = [
+            Answered(
+                label=0,
+                candidate=[0.8, 0.2] if number < right else [0.2, 0.8],
+                features={
+                    contract.SEX: sex,
+                    contract.VIEW: view,
+                    f"{contract.COLUMN_PREFIX}{COLUMN}": f"unit {view}",
+                    # Of one image only, as it is of a file.
+                    contract.SHA256: f"{sex}{view}{number}",
+                },
+            )
             for sex, view, right, images in groups
             for number in range(images)
         ]
@@ -70,9 +72,8 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
             slices=slices,
             columns=[COLUMN],
         )
-        folder = str(tmp_path_factory.mktemp("evaluation"))
-        tfma.analyze_raw_data(pd.DataFrame(rows), config, output_path=folder)
-        return folder
+        folder = tmp_path_factory.mktemp("evaluation")
+        return evaluated(folder, config, test_split, has_baseline=False)
 
     return call
 

@@ -70,6 +70,16 @@ def test_spans_add_the_nodes_that_go_on_and_nothing_else(tmp_path: Path) -> None
     assert nodes["Trainer.vgg16"].parameters == plain["Trainer.vgg16"].parameters
 
 
+def test_another_limit_of_drift_is_no_reason_to_train_again(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    before, after = (
+        _span_nodes(_config(tmp_path, data={"dir": tmp_path / "{SPAN}", "max_drift": limit}))
+        for limit in (None, 0.7)
+    )
+    changed = {node for node in before if before[node].parameters != after[node].parameters}
+    assert changed == {"SpanDrift"}
+
+
 def test_training_goes_on_only_where_it_is_asked_to(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     plain = _nodes(_config(tmp_path))

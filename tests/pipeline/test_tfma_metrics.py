@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
@@ -36,10 +37,19 @@ from pipeline import tfma_metrics  # noqa: E402
 from pipeline.evaluation import eval_config  # noqa: E402
 from pipeline.gate_config import SliceGateConfig  # noqa: E402
 from schema import contract  # noqa: E402
+from tests.pipeline.made_evaluation import (  # noqa: E402
+    BASELINE,
+    CANDIDATE,
+    Answered,
+    completed,
+    evaluated,
+    figures_of,
+)
 
 Evaluate = Callable[..., str]
-CANDIDATE, BASELINE = MODELS = tfma.CANDIDATE_KEY, tfma.BASELINE_KEY
 SLICE = contract.SLICE_FEATURES[0]
+# Blanks and dots are nothing special in a column's name.
+COLUMN = "x-ray unit no."
 METRICS = (
     tfma_metrics.AccuracyWilsonLower(),
     tfma_metrics.McNemarPValue(),
@@ -75,6 +85,28 @@ def _pairs(both: int = 0, candidate: int = 0, baseline: int = 0, neither: int = 
     )
 
 
+# Right and wrong answers of either model, ties, and probabilities that are thresholds.
+TEST_SPLIT = [
+    *_pairs(both=4, candidate=2, baseline=6, neither=1),
+    *(
+        Image(index % 3, answer, QUARTERS[-1 - index], "FM"[index % 2])
+        for index, answer in enumerate(QUARTERS)
+    ),
+    Image(0, (0.9, 0.05, 0.05), (0.29, 0.7, 0.01), "F"),
+    Image(2, (0.58, 0.13, 0.29), (0.2, 0.2, 0.6), "M"),
+]
+GATE: dict[str, Any] = {
+    "min_accuracy": 0.95,
+    "min_wilson_lower": 0.9,
+    "slices": [
+        SliceGateConfig(feature=COLUMN, min_accuracy=0.9, min_wilson_lower=0.8),
+        SliceGateConfig(feature="class", value="M", min_accuracy=0.9, min_images=30),
+        SliceGateConfig(feature=COLUMN, value="unit X", min_accuracy=0.1),
+    ],
+    "columns": [COLUMN],
+}
+
+
 class _Oracle(tf.Module):
     """A model that reads its answer from a feature of the example."""
 
@@ -94,50 +126,69 @@ def digest_of(index: int) -> str:
     return hashlib.sha256(str(index).encode()).hexdigest()
 
 
+def _features(index: int, image: Image) -> dict[str, str]:
+    return {
+        contract.SHA256: digest_of(index),
+        SLICE: image.group,
+        f"{contract.COLUMN_PREFIX}{COLUMN}": f"unit {image.group}",
+    }
+
+
 def _serialized(index: int, image: Image) -> bytes:
     example = tf.train.Example()
     feature = example.features.feature
-    feature[contract.SHA256].bytes_list.value.append(digest_of(index).encode())
     feature[contract.LABEL].int64_list.value.append(image.label)
-    feature[SLICE].bytes_list.value.append(image.group.encode())
+    for name, value in _features(index, image).items():
+        feature[name].bytes_list.value.append(value.encode())
     feature[CANDIDATE].float_list.value.extend(image.candidate)
     feature[BASELINE].float_list.value.extend(image.baseline)
     return bytes(example.SerializeToString())
 
 
+def _config(**gate: Any) -> config_pb2.EvalConfig:
+    return eval_config(n_classes=3, **{"min_accuracy": 0.0, "against_baseline": True} | gate)
+
+
 @pytest.fixture(scope="module")
 def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
-    """Runs TFMA as Evaluator does, on two models that answer what the images say."""
-    folder = tmp_path_factory.mktemp("oracles")
-    for name in MODELS:
+    """The evaluation of two models that answer what the images say."""
+
+    def call(test_split: list[Image], *, has_baseline: bool = True, **gate: Any) -> str:
+        answered = [
+            Answered(image.label, image.candidate, image.baseline, _features(index, image))
+            for index, image in enumerate(test_split)
+        ]
+        folder = tmp_path_factory.mktemp("evaluation")
+        return evaluated(folder, _config(**gate), answered, has_baseline=has_baseline)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The evaluation that TFMA's own job writes, as Evaluator runs it, of TEST_SPLIT."""
+    folder = tmp_path_factory.mktemp("job")
+    config = completed(_config(**GATE), has_baseline=True)
+    for name in (CANDIDATE, BASELINE):
         oracle = _Oracle(name)
         signatures = {contract.SIGNATURE_EXAMPLES: oracle.answer}
         tf.saved_model.save(oracle, str(folder / name), signatures)
-
-    def call(test_split: list[Image], *, has_baseline: bool = True, **gate: Any) -> str:
-        asked = {"min_accuracy": 0.0, "against_baseline": True} | gate
-        config = tfma.utils.update_eval_config_with_defaults(
-            eval_config(n_classes=3, **asked), has_baseline=has_baseline, rubber_stamp=True
+    with tf.io.TFRecordWriter(str(folder / "test.tfrecord")) as writer:
+        for index, image in enumerate(TEST_SPLIT):
+            writer.write(_serialized(index, image))
+    models = [
+        tfma.default_eval_shared_model(
+            str(folder / spec.name), model_name=spec.name, eval_config=config
         )
-        work = tmp_path_factory.mktemp("evaluation")
-        with tf.io.TFRecordWriter(str(work / "test.tfrecord")) as writer:
-            for index, image in enumerate(test_split):
-                writer.write(_serialized(index, image))
-        models = [
-            tfma.default_eval_shared_model(
-                str(folder / (spec.name or CANDIDATE)), model_name=spec.name, eval_config=config
-            )
-            for spec in config.model_specs
-        ]
-        tfma.run_model_analysis(
-            models if has_baseline else models[0],
-            eval_config=config,
-            data_location=str(work / "test.tfrecord"),
-            output_path=str(work / "evaluation"),
-        )
-        return str(work / "evaluation")
-
-    return call
+        for spec in config.model_specs
+    ]
+    tfma.run_model_analysis(
+        models,
+        eval_config=config,
+        data_location=str(folder / "test.tfrecord"),
+        output_path=str(folder / "evaluation"),
+    )
+    return str(folder / "evaluation")
 
 
 def _metrics(evaluation: str, **of_slice: str) -> dict[str, Any]:
@@ -185,12 +236,8 @@ def _check(evaluation: str, test_split: list[Image], **of_slice: str) -> None:
         assert answered_rightly == sum(both)
 
 
-@settings(max_examples=4)
-@given(test_split=st.lists(images, min_size=1, max_size=60))
-def test_the_metrics_are_those_of_the_raw_predictions(
-    evaluate: Evaluate, test_split: list[Image]
-) -> None:
-    evaluation = evaluate(test_split)
+def _check_all(evaluation: str, test_split: list[Image], *features: str) -> None:
+    """Metrics of the whole and of each slice by these features, and the answers kept."""
     _check(evaluation, test_split)
     kept = read_answers(evaluation)
     answered = zip(kept.sha256, kept.labels, kept.probabilities.tolist(), strict=True)
@@ -199,12 +246,45 @@ def test_the_metrics_are_those_of_the_raw_predictions(
         for index, image in enumerate(test_split)
     )
     counted = []
-    for group in sorted({image.group for image in test_split}):
-        part = [image for image in test_split if image.group == group]
-        _check(evaluation, part, **{SLICE: group})
-        right = sum(_right(image, image.candidate) for image in part)
-        counted.append(SliceCount(SLICE, group, right, len(part)))
+    for feature in features:
+        for value in sorted({_features(0, image)[feature] for image in test_split}):
+            part = [image for image in test_split if _features(0, image)[feature] == value]
+            _check(evaluation, part, **{feature: value})
+            right = sum(_right(image, image.candidate) for image in part)
+            counted.append(SliceCount(feature, value, right, len(part)))
     assert slice_counts(evaluation) == counted
+
+
+def test_a_real_job_finds_the_metrics_of_the_raw_predictions(job: str) -> None:
+    _check_all(job, TEST_SPLIT, SLICE, f"{contract.COLUMN_PREFIX}{COLUMN}")
+
+
+def test_a_made_evaluation_is_the_real_jobs(job: str, evaluate: Evaluate) -> None:
+    made = evaluate(TEST_SPLIT, **GATE)
+    theirs, ours = figures_of(job), figures_of(made)
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert ours[key] == value, key
+    assert gate_figures(made) == gate_figures(job)
+    assert slice_counts(made) == slice_counts(job)
+    said = refusal(job)
+    assert refusal(made) == said
+    assert said is not None
+    assert re.findall(r"\((gate\..*?)\)", said) == [
+        "gate.min_accuracy",
+        "gate.against_baseline",
+        "gate.min_wilson_lower",
+        *("gate.slices.0.min_accuracy", "gate.slices.0.min_wilson_lower") * 2,
+        "gate.slices.2.value",
+    ]
+
+
+@settings(max_examples=10)
+@given(test_split=st.lists(images, min_size=1, max_size=30))
+def test_the_metrics_are_those_of_the_raw_predictions(
+    evaluate: Evaluate, test_split: list[Image]
+) -> None:
+    _check_all(evaluate(test_split), test_split, SLICE)
 
 
 def test_the_metrics_of_a_test_split_as_large_as_the_papers(evaluate: Evaluate) -> None:

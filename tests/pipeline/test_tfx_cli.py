@@ -1,4 +1,7 @@
-"""`tfx pipeline create` and `tfx run create`, as the README prints them."""
+"""`tfx pipeline create` and `tfx run create`, as the README prints them, on miniatures.
+
+With `pipeline/local_runner.py` itself, and a real network, `.ci/run` does the same.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,18 @@ import yaml
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
+# By its path: where TFX's command looks, another package is called `tests`.
+RUNNER = f"""
+import importlib.util
+from pipeline.local_runner import main
+
+spec = importlib.util.spec_from_file_location("miniatures", {str(ROOT / "tests/miniatures.py")!r})
+miniatures = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(miniatures)
+if __name__ == "__main__":
+    with miniatures.miniature_backbones():
+        main()
+"""
 
 
 def _tfx(arguments: str, environment: dict[str, str]) -> str:
@@ -39,11 +54,14 @@ def test_create_and_run_with_a_configuration_file(tmp_path: Path, phantom_folder
                 "data": {"dir": str(phantom_folder)},
                 "output": "out",
                 "backbones": ["densenet121"],
-                "training": {"epochs": 5, "views": ["identity"]},
+                "audit": {"enabled": False},
+                "training": {"epochs": 2, "views": ["identity"]},
                 "gate": {"min_accuracy": 0.0},
             }
         )
     )
+    runner = tmp_path / "local_runner.py"
+    runner.write_text(RUNNER)
     # TFX keeps its list of pipelines in the home folder.
     (tmp_path / "home").mkdir()
     # As `source .venv/bin/activate` does: TFX's command calls pip by its name.
@@ -53,9 +71,7 @@ def test_create_and_run_with_a_configuration_file(tmp_path: Path, phantom_folder
         "HOME": str(tmp_path / "home"),
         "PATH": programs,
     }
-    created = _tfx(
-        "pipeline create --engine=local --pipeline_path=pipeline/local_runner.py", environment
-    )
+    created = _tfx(f"pipeline create --engine=local --pipeline_path={runner}", environment)
     assert 'Pipeline "cxr-tfx" created successfully' in created
     assert not (tmp_path / "out" / "summary.json").exists()
 

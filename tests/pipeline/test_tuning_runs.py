@@ -1,9 +1,8 @@
-"""`cxr run --tune`, its result in later runs, and `--tuned` without one."""
+"""`cxr run --tune`, and its result in later runs (refusals: test_tuning_results.py)."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,19 +13,20 @@ from schema import contract
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Outcome, Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # Two steps of an epoch at a rate that gets nowhere: the search's first trial is bad.
 BAD: dict[str, Any] = {
     "training": {"learning_rate": 1e-4, "epochs": 10},
     "tuning": {"trials": 3, "boundaries": ["head"]},
+    "audit": {"enabled": False},
 }
 
 
 @pytest.fixture(scope="module")
 def searched(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """A first run with --tune; others may run into its output."""
-    outcome = run(tmp_path_factory.mktemp("tune") / "output", "--tune", config=BAD)
+    """A first run with --tune; others may run into its output. The name has a blank."""
+    outcome = run(tmp_path_factory.mktemp("tune") / "my output", "--tune", config=BAD)
     assert outcome.exit_code in (cli.EXIT_PUSHED, cli.EXIT_NONE_BLESSED), outcome.printed
     return outcome
 
@@ -75,21 +75,3 @@ def test_what_was_found_is_used_again(searched: Outcome, run: Run) -> None:
     other = run(searched.output, "--tuned", config=BAD | {"training": longer})
     assert "Trainer.tiny" in other.executed, other.printed
     assert _model(other)["training"] == _model(searched)["training"] | {"epochs": 11}
-
-
-def test_a_result_at_a_boundary_without_features_is_refused(searched: Outcome, run: Run) -> None:
-    elsewhere = {"tuning": {"boundaries": ["block2"]}}
-    outcome = run(searched.output, "--tuned", config=BAD | elsewhere)
-    assert outcome.exit_code == cli.EXIT_INPUT
-    assert "tuning.boundaries" in outcome.printed
-    assert "'head'" in outcome.printed
-    assert outcome.how == {}
-
-
-def test_nothing_to_reuse_is_said_before_anything_runs(run: Run, tmp_path: Path) -> None:
-    outcome = run(tmp_path / "output", "--tuned", config=BAD)
-    assert outcome.exit_code == cli.EXIT_INPUT
-    assert "tiny has no result of a search" in outcome.printed
-    assert "--tune first" in outcome.printed
-    assert outcome.how == {}
-    assert not (outcome.output / "metadata.sqlite").exists()

@@ -350,32 +350,3 @@ def test_root_is_only_said(machine: Machine) -> None:
     run = machine.run("--root")
     assert (run.stdout, run.returncode) == (f"{machine.root}\n", 0)
     assert not machine.root.exists()
-
-
-@pytest.mark.parametrize(
-    ("left", "part"),
-    [(5400, "all"), (3040, "all"), (3039, "few"), (699, "run"), (559, "none"), (-5, "none")],
-)
-def test_ci_tries_what_there_is_time_for(left: int, part: str) -> None:
-    run = subprocess.run(
-        ["bash", "-c", f"source .ci/run; trixie_part {left}"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert run.stdout == f"{part}\n"
-
-
-def test_the_tests_that_ci_tries_there_exist() -> None:
-    run = subprocess.run(
-        ["bash", "-c", "source .ci/run; echo $TRIXIE_TESTS"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert [name for name in run.stdout.split() if not (ROOT / name).exists()] == []
-    assert run.stdout.strip()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
 
 from pipeline.runtime import prepare_environment
 from schema import contract
-from serving.process import Server, running_server
+from serving.local_client import latest_version
+from serving.process import Server, running_server, stop
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from models.boundary import CutNetwork
+    from serving.servables.tensorflow_servable import TensorFlowServable
+    from tests.golden_run import GoldenRun
 
 prepare_environment()
 
@@ -29,6 +32,25 @@ LIMITS = (
     *("--max-pixels", "1000000"),
     *("--read-timeout-seconds", "1"),
 )
+
+
+Cxr = Callable[..., int]
+
+
+@pytest.fixture
+def cxr(monkeypatch: pytest.MonkeyPatch) -> Cxr:
+    """`cxr` in this process: words -> exit status."""
+    from pipeline import cli
+
+    def call(*arguments: str | Path) -> int:
+        monkeypatch.setattr("sys.argv", ["cxr", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+        return 0
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +68,9 @@ def server(models: Path) -> Iterator[Server]:
     """It, with limits that tests can reach. Nothing may be changed in it."""
     with running_server("--model-config-file", str(models / "models.config"), *LIMITS) as running:
         yield running
+        # SIGTERM is how it is asked to end.
+        assert stop(running) == 0
+        assert running.log.read_text().count("stopped") == 1
 
 
 def _transform(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -60,59 +85,62 @@ def _transform(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {contract.TRANSFORMED_IMAGE: pngs}
 
 
-@pytest.fixture(scope="module")
-def images(encode: Callable[..., bytes]) -> list[bytes]:
-    """Eight PNGs, darker and brighter ones."""
-    rng = np.random.default_rng(0)
-    return [
-        encode(np.kron(rng.integers(0, 20 + 20 * i, (8, 8)), np.ones((32, 32))).astype(np.uint8))
-        for i in range(8)
-    ]
+@pytest.fixture(scope="session")
+def images(golden: GoldenRun) -> list[bytes]:
+    """Eight phantoms, of all classes."""
+    files = sorted(golden.data.rglob("*.png"))
+    return [file.read_bytes() for file in files[:: len(files) // 7]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def versions(
-    tiny_cut: Callable[..., CutNetwork],
-    images: Sequence[bytes],
-    tmp_path_factory: pytest.TempPathFactory,
+    golden: GoldenRun, images: Sequence[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """Name -> SavedModel: two backbones, and what is put together from them."""
     import tensorflow as tf
 
-    from models.classifier import BackboneModel, CalibratedHead, Classifier
     from models.combination import CombinedModel, Rule
-    from models.heads import build_head, build_hierarchical_head
-    from models.hyperparameters import HeadParams
     from models.preprocessing import decode_and_resize
     from models.signatures import export
+
+    served = {"a": "xception", "b": "densenet121", "ensemble": "ensemble"}
+    found = {name: latest_version(golden.layout.serving, model) for name, model in served.items()}
+    # The golden run's passes on all images or none. This one asks the second model about half
+    # of them. Held by a name: its functions don't keep its variables alive.
+    first = tf.saved_model.load(str(found["a"]))
+    pixels = tf.stack([tf.cast(decode_and_resize(data), tf.float32) for data in images])
+    sure = first.network(pixels)[contract.HIERARCHICAL].numpy().max(axis=-1)
+    rule = Rule("cascade", ("a", "b"), float(np.median(sure)), 0.9)
+    members = {name: str(found[name]) for name in rule.members}
+    found["cascade"] = tmp_path_factory.mktemp("versions") / "cascade"
+    export(CombinedModel(_transform, rule, members, CLASSES, 0.4), str(found["cascade"]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def loaded_once() -> Iterator[None]:
+    """A folder is loaded once, however often and by whatever name."""
+    import tensorflow as tf
+
+    load = functools.cache(tf.saved_model.load)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.saved_model, "load", lambda path: load(str(Path(path).resolve())))
+        yield
+
+
+Load = Callable[[str, Literal["tensorflow", "openvino"]], "TensorFlowServable"]
+
+
+@pytest.fixture(scope="session")
+def loaded(versions: dict[str, Path]) -> Load:
+    """(name, engine) -> one of the versions, in memory, loaded once. OpenVINO's with float32."""
+    from serving.servables.openvino_servable import OpenVinoServable
     from serving.servables.tensorflow_servable import TensorFlowServable
 
-    folder = tmp_path_factory.mktemp("versions")
-    network = tiny_cut("head")
-    pixels = tf.stack([tf.cast(decode_and_resize(data), tf.float32) for data in images])
-    taps = {k: v.numpy() for k, v in network.suffix(network.prefix(pixels)).items()}
-    moments = {k: (v.mean(axis=0), np.full(v.shape[1], v.var())) for k, v in taps.items()}
-    channels = {k: v.shape[1] for k, v in taps.items()}
-    params = HeadParams(l2=0.01)
-    found = {}
-    for seed, name in enumerate(("a", "b")):
-        heads = {
-            contract.FLAT: CalibratedHead(build_head(params, channels, 3, moments, seed)),
-            contract.HIERARCHICAL: CalibratedHead(
-                build_hierarchical_head(params, channels, 3, 1, moments, seed)
-            ),
-        }
-        found[name] = folder / name
-        export(
-            BackboneModel(_transform, Classifier(network, heads), CLASSES, 0.4), str(found[name])
-        )
-    # Held by a name: its functions don't keep its variables alive.
-    servable = TensorFlowServable(found["a"])
-    answers = servable.loaded.network(pixels)[contract.HIERARCHICAL].numpy()
-    threshold = float(np.median(answers.max(axis=-1)))
-    for kind in ("ensemble", "cascade"):
-        rule = Rule(kind, ("a", "b"), threshold, 0.9)
-        members = {name: str(found[name]) for name in ("a", "b")}
-        found[kind] = folder / kind
-        export(CombinedModel(_transform, rule, members, CLASSES, 0.4), str(found[kind]))
-    return found
+    @functools.cache
+    def call(name: str, engine: Literal["tensorflow", "openvino"]) -> TensorFlowServable:
+        if engine == "openvino":
+            return OpenVinoServable(versions[name], "f32")
+        return TensorFlowServable(versions[name])
+
+    return call

@@ -14,6 +14,7 @@ import pytest
 
 from pipeline import cli
 from schema.errors import InputError
+from serving import client
 from serving.client import Client, ServerError
 from serving.prediction import Failure, Prediction, files_in
 
@@ -63,9 +64,11 @@ class Stub:
 
 
 @pytest.fixture
-def stub() -> Iterator[Stub]:
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    # Tries follow each other at once.
+    monkeypatch.setattr(client, "_BACKOFF_S", 0.001)
     made = Stub()
-    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    threading.Thread(target=made.server.serve_forever, args=[0.01], daemon=True).start()
     yield made
     made.server.shutdown()
     made.server.server_close()

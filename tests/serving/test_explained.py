@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,11 +18,12 @@ from serving.client import Client
 from serving.explained import colours, overlay, plan, write_pictures
 from serving.local_client import predict_files
 from serving.prediction import Failure, Prediction
-from serving.process import Server, running_server
-from serving.servables.openvino_servable import OpenVinoServable
+from serving.servables.servable import Servable
 from serving.servables.tensorflow_servable import TensorFlowServable
+from tests.serving.conftest import Cxr, Load
+from tests.serving.in_thread import ThreadServer, server_in_thread
 
-Cxr = Callable[..., int]
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,8 @@ def model_dir(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
 
     folder = tmp_path_factory.mktemp("serving")
     for name in ("a", "cascade"):
-        shutil.copytree(versions[name], folder / name / "1")
+        (folder / name).mkdir()
+        (folder / name / "1").symlink_to(versions[name])
     loaded = tf.saved_model.load(str(versions["a"]))
     old = {k: v for k, v in loaded.signatures.items() if k != contract.SIGNATURE_EXPLAIN}
     tf.saved_model.save(loaded, str(folder / "old/1"), signatures=old)
@@ -41,8 +42,12 @@ def model_dir(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def server(model_dir: Path) -> Iterator[Server]:
-    with running_server("--model-dir", str(model_dir), "--precision", "f32") as running:
+def server(model_dir: Path, loaded: Load) -> Iterator[ThreadServer]:
+    def load(path: Path) -> Servable:
+        name = path.parent.name
+        return TensorFlowServable(path) if name == "old" else loaded(name, "openvino")
+
+    with server_in_thread(load, model_dir=model_dir) as running:
         yield running
 
 
@@ -55,24 +60,11 @@ def files(images: Sequence[bytes], tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.fixture
-def cxr(monkeypatch: pytest.MonkeyPatch) -> Cxr:
-    def call(*arguments: str | Path) -> int:
-        monkeypatch.setattr("sys.argv", ["cxr", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            return int(stopped.code or 0)
-        return 0
-
-    return call
-
-
 @pytest.mark.parametrize("name", ["a", "cascade"])
 def test_openvinos_servable_explains_with_tensorflow(
-    name: str, versions: dict[str, Path], images: list[bytes]
+    name: str, loaded: Load, images: list[bytes]
 ) -> None:
-    fast, slow = OpenVinoServable(versions[name], "f32"), TensorFlowServable(versions[name])
+    fast, slow = loaded(name, "openvino"), loaded(name, "tensorflow")
     for batch in (images[:3], []):
         values = np.empty(len(batch), np.object_)
         values[:] = batch
@@ -85,7 +77,7 @@ def test_openvinos_servable_explains_with_tensorflow(
             np.testing.assert_array_equal(found[key], value)
 
 
-def test_the_metadata_say_what_explain_takes_and_returns(server: Server) -> None:
+def test_the_metadata_say_what_explain_takes_and_returns(server: ThreadServer) -> None:
     metadata = requests.get(f"{server.url}/v1/models/a/metadata", timeout=30).json()
     definition = metadata["metadata"]["signature_def"]["signature_def"][contract.SIGNATURE_EXPLAIN]
     assert set(definition["inputs"]) == {contract.INPUT_IMAGES}
@@ -96,7 +88,7 @@ def test_the_metadata_say_what_explain_takes_and_returns(server: Server) -> None
 
 @pytest.mark.parametrize("model", ["a", "cascade"])
 def test_a_server_and_this_process_explain_alike(
-    model: str, server: Server, model_dir: Path, files: list[Path]
+    model: str, server: ThreadServer, model_dir: Path, files: list[Path]
 ) -> None:
     served = list(Client(server.url, model).predict_files(files, explain=True))
     local = list(predict_files(files, model_dir, model, explain=True))
@@ -118,7 +110,7 @@ def test_a_server_and_this_process_explain_alike(
 @pytest.mark.parametrize("served", [True, False])
 def test_the_command_writes_a_picture_for_each_image(
     served: bool,
-    server: Server,
+    server: ThreadServer,
     model_dir: Path,
     files: list[Path],
     tmp_path: Path,
@@ -144,7 +136,7 @@ def test_the_command_writes_a_picture_for_each_image(
 @pytest.mark.parametrize("served", [True, False])
 def test_a_model_without_heat_maps_is_told(
     served: bool,
-    server: Server,
+    server: ThreadServer,
     model_dir: Path,
     files: list[Path],
     tmp_path: Path,

@@ -25,14 +25,18 @@ from serving.servables import openvino_servable
 
 README = Path(__file__).parents[2] / "serving" / "deploy" / "README.md"
 VERSION = "1700000000"
+MODELS = ("a", "cascade", "ensemble")
+
+
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 @pytest.fixture(scope="module")
 def serving(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's serving folder. Nothing may be changed in it."""
     folder = tmp_path_factory.mktemp("run") / "serving"
-    for name, version in versions.items():
-        shutil.copytree(version, folder / name / VERSION)
+    for name in MODELS:
+        shutil.copytree(versions[name], folder / name / VERSION)
         # Older, and no model: nobody looks at it.
         (folder / name / "9").mkdir()
     return folder
@@ -43,8 +47,7 @@ def openvino(serving: Path) -> Path:
     """What was exported from it. Nothing may be changed in it."""
     output = serving.parent / "openvino"
     results = list(export_models(serving, output))
-    names = ["a", "b", "cascade", "ensemble"]
-    assert results == [Exported(name, output / name / VERSION, True) for name in names]
+    assert results == [Exported(name, output / name / VERSION, True) for name in MODELS]
     return output
 
 
@@ -67,12 +70,11 @@ def _export(model_dir: Path, output: Path) -> list[Result]:
     return list(export_models(model_dir, output))
 
 
-@pytest.mark.parametrize("name", ["a", "ensemble", "cascade"])
+@pytest.mark.parametrize("name", MODELS)
 def test_from_bytes_to_the_saved_models_probabilities(
-    name: str, serving: Path, openvino: Path, phantom_folder: Path
+    name: str, serving: Path, openvino: Path, images: list[bytes]
 ) -> None:
-    files = sorted(phantom_folder.rglob("*.png"))[::8]
-    strings = tf.constant([file.read_bytes() for file in files])
+    strings = tf.constant(images)
     saved_model = tf.saved_model.load(str(serving / name / VERSION))
     pixels = saved_model.preprocess(strings).numpy()
     exported = openvino / name / VERSION
@@ -94,10 +96,9 @@ def test_from_bytes_to_the_saved_models_probabilities(
 
 
 def test_the_folder_is_a_model_repository(openvino: Path) -> None:
-    names = ("a", "b", "cascade", "ensemble")
     assert set(_files(openvino)) == {
         "config.json",
-        *(f"{n}/{VERSION}/model.{suffix}" for n in names for suffix in ("xml", "bin", "json")),
+        *(f"{n}/{VERSION}/model.{suffix}" for n in MODELS for suffix in ("xml", "bin", "json")),
     }
     entries = [
         {
@@ -105,7 +106,7 @@ def test_the_folder_is_a_model_repository(openvino: Path) -> None:
             "base_path": f"/models/{name}",
             "plugin_config": {"INFERENCE_PRECISION_HINT": "f32"},
         }
-        for name in names
+        for name in MODELS
     ]
     assert json.loads((openvino / "config.json").read_text()) == {
         "model_config_list": [{"config": entry} for entry in entries],
@@ -299,14 +300,14 @@ class FakeServer:
 def test_the_documented_client_gets_the_saved_models_answer(
     serving: Path,
     openvino: Path,
-    phantom_folder: Path,
+    images: list[bytes],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "output" / "run"
     for folder in (serving, openvino):
         shutil.copytree(folder / "a", run / folder.name / contract.CHAMPION)
-    shutil.copy(sorted(phantom_folder.rglob("*.png"))[0], tmp_path / "chest.png")
+    (tmp_path / "chest.png").write_bytes(images[0])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "requests", FakeServer(run / openvino.name))
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,8 +16,7 @@ from schema import contract
 from serving.protocol.status import ServingError
 from serving.servables import openvino_servable
 from serving.servables.loading import load_servable
-from serving.servables.openvino_servable import OpenVinoServable
-from serving.servables.tensorflow_servable import TensorFlowServable
+from tests.serving.conftest import Load
 
 
 def _inputs(values: Sequence[bytes], name: str = contract.INPUT_IMAGES) -> dict[str, np.ndarray]:
@@ -27,10 +26,8 @@ def _inputs(values: Sequence[bytes], name: str = contract.INPUT_IMAGES) -> dict[
 
 
 @pytest.mark.parametrize("name", ["a", "ensemble", "cascade"])
-def test_the_answers_are_tensorflows(
-    name: str, versions: dict[str, Path], images: list[bytes]
-) -> None:
-    fast, slow = OpenVinoServable(versions[name], "f32"), TensorFlowServable(versions[name])
+def test_the_answers_are_tensorflows(name: str, loaded: Load, images: list[bytes]) -> None:
+    fast, slow = loaded(name, "openvino"), loaded(name, "tensorflow")
     assert fast.engine == OPENVINO_F32
     for values in (images, images[3:4], []):
         found, expected = (s.run("", _inputs(values)) for s in (fast, slow))
@@ -44,8 +41,8 @@ def test_the_answers_are_tensorflows(
                 assert found[key].tolist() == value.tolist()
 
 
-def test_examples_are_taken_too(versions: dict[str, Path], images: list[bytes]) -> None:
-    servable = OpenVinoServable(versions["a"], "f32")
+def test_examples_are_taken_too(loaded: Load, images: list[bytes]) -> None:
+    servable = loaded("a", "openvino")
     examples = []
     for data in images[:3]:
         feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
@@ -56,11 +53,11 @@ def test_examples_are_taken_too(versions: dict[str, Path], images: list[bytes]) 
     np.testing.assert_allclose(by_example["probabilities"], by_image["probabilities"], atol=1e-6)
 
 
-@pytest.mark.parametrize("engine", ["auto", "tensorflow"])
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 def test_what_is_no_image_is_the_clients_mistake(
-    engine: Any, versions: dict[str, Path], images: list[bytes]
+    engine: Literal["openvino", "tensorflow"], loaded: Load, images: list[bytes]
 ) -> None:
-    servable = load_servable(versions["a"], engine, "f32")
+    servable = loaded("a", engine)
     with pytest.raises(ServingError, match="Unknown image file format") as refused:
         servable.run("", _inputs([images[0], b"no image"]))
     assert refused.value.http_status == 400
@@ -86,25 +83,40 @@ def test_an_engine_that_is_off_is_not_used(
 
 
 @pytest.mark.parametrize(
-    ("note", "engine"),
+    ("note", "precision"),
     [
-        ('{"precision": "f32"}', OPENVINO_F32),
-        ('{"precision": "int4"}', None),
-        ('{"precision": ["f32"]}', None),
-        ("[]", None),
-        ("{", None),
+        ('{"precision": "f32"}', "f32"),
+        ('{"precision": "bf16"}', "bf16"),
+        ('{"precision": "int4"}', "auto"),
+        ('{"precision": ["f32"]}', "auto"),
+        ("[]", "auto"),
+        ("{", "auto"),
+        (None, "auto"),
     ],
 )
 def test_a_note_beside_the_model_is_heeded(
-    note: str, engine: str | None, versions: dict[str, Path], tmp_path: Path
+    note: str | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked = []
+    monkeypatch.setattr(openvino_servable, "OpenVinoServable", lambda *given: asked.append(given))
+    if note is not None:
+        file = tmp_path / contract.SERVING_NOTE_FILE
+        file.parent.mkdir()
+        file.write_text(note)
+    load_servable(tmp_path)
+    load_servable(tmp_path, "openvino")
+    # Who says which one he wants gets it.
+    load_servable(tmp_path, "auto", "f32")
+    assert asked == [(tmp_path, precision), (tmp_path, precision), (tmp_path, "f32")]
+
+
+def test_a_model_is_loaded_as_its_note_says(versions: dict[str, Path], tmp_path: Path) -> None:
     shutil.copytree(versions["a"], tmp_path / "1")
-    own = load_servable(tmp_path / "1").engine
     file = tmp_path / "1" / contract.SERVING_NOTE_FILE
-    file.parent.mkdir()
-    file.write_text(note)
-    assert load_servable(tmp_path / "1").engine == (engine or own)
-    assert OpenVinoServable(tmp_path / "1", "f32").engine == OPENVINO_F32
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"precision": "f32"}')
+    assert load_servable(tmp_path / "1").engine == OPENVINO_F32
+    assert load_servable(tmp_path / "1", "tensorflow").engine == TENSORFLOW
 
 
 def test_a_damaged_model_is_told(tmp_path: Path, versions: dict[str, Path]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,9 @@ from models.predictions import Predictions, write_predictions  # noqa: E402
 from models.preprocessing import decode_and_resize  # noqa: E402
 from models.signatures import export  # noqa: E402
 from schema import contract  # noqa: E402
+from serving.protocol.tensors import strings  # noqa: E402
 from serving.servables.loading import load_servable  # noqa: E402
+from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E402
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 PER_SPLIT = 9
@@ -204,22 +208,40 @@ def test_where_bf16_is_off_f32_is_tried(
     assert findings.failures == (first if second is None or second else [])
 
 
-@pytest.mark.slow
+@pytest.fixture
+def told(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Has a server of this process answer, which is off in bf16; what it was started with."""
+    started: list[tuple[str, ...]] = []
+    servable = TensorFlowServable(model / "model" / "Format-Serving")
+
+    @contextlib.contextmanager
+    def running_server(*arguments: str) -> Iterator[Any]:
+        started.append(arguments)
+        engine = OPENVINO_F32 if arguments[2:] == ("--precision", "f32") else OPENVINO_BF16
+        yield SimpleNamespace(engine_of=lambda _: engine)
+
+    def ask(server: Any, content: bytes) -> tuple[str, np.ndarray]:
+        inputs = {contract.INPUT_IMAGES: strings([content])}
+        outputs = servable.run(contract.SIGNATURE_DEFAULT, inputs)
+        (probabilities,) = outputs[contract.OUTPUT_PROBABILITIES]
+        off = 0.1 if server.engine_of("candidate") == OPENVINO_BF16 else 0.0
+        return CLASSES[int(probabilities.argmax())], probabilities + off
+
+    monkeypatch.setattr(requests_sent, "running_server", running_server)
+    monkeypatch.setattr(requests_sent, "_FORMS", {"here": ask})
+    return started
+
+
 def test_a_model_that_needs_f32_is_pushed_with_a_note(
-    model: Path, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, examples: Path, tmp_path: Path, told: list[tuple[str, ...]]
 ) -> None:
-    compared = requests_sent.check_served
-
-    def off_in_bf16(version: Path, samples: Any, asked: str = "") -> Findings:
-        findings = compared(version, samples, asked)
-        if not asked:
-            findings.engine = OPENVINO_BF16
-            findings.failures.append("off")
-        return findings
-
-    monkeypatch.setattr(requests_sent, "check_served", off_in_bf16)
     blessing, report = _check(model / "model", model / "run", examples, tmp_path / "infra")
+    assert [arguments[::2] for arguments in told] == [
+        ("--model-config-file",),
+        ("--model-config-file", "--precision"),
+    ]
     assert report["engine"] == OPENVINO_F32
+    assert (report["failures"], report["requests"]) == ([], 6)
     assert model_utils.is_infra_validated(blessing)
     pushed = _artifact(standard_artifacts.PushedModel, tmp_path / "pushed")
     destination = {"filesystem": {"base_directory": str(tmp_path / "serving")}}
@@ -239,9 +261,8 @@ def test_a_model_that_needs_f32_is_pushed_with_a_note(
     assert not (model / "model" / "Format-Serving" / "assets.extra").exists()
 
 
-@pytest.mark.slow
 def test_other_answers_than_in_training_are_not_blessed(
-    model: Path, examples: Path, tmp_path: Path
+    model: Path, examples: Path, tmp_path: Path, told: list[tuple[str, ...]]
 ) -> None:
     shutil.copytree(model / "run", tmp_path / "run")
     file = tmp_path / "run" / contract.PREDICTIONS_FILE

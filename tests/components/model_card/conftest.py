@@ -1,4 +1,4 @@
-"""A model that reads its answers from the images, judged by TFMA as Evaluator does."""
+"""Cards of answers that are made up."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from pipeline.runtime import prepare_environment
 
 prepare_environment()
 
-import tensorflow as tf  # noqa: E402
-import tensorflow_model_analysis as tfma  # noqa: E402
 from tfx.types import standard_artifacts  # noqa: E402
 
 from components.model_card.executor import Executor  # noqa: E402
@@ -23,11 +21,11 @@ from components.radiograph_example_gen.artifact import SplitManifest  # noqa: E4
 from components.radiograph_example_gen.manifest import Summary, write_manifest  # noqa: E402
 from pipeline.evaluation import eval_config  # noqa: E402
 from schema import contract  # noqa: E402
+from tests.pipeline.made_evaluation import Answered, evaluated  # noqa: E402
 
 # What users may call things.
 CLASSES = ["Covid | <b>19</b>", "*Normal*", "Other_[1](x)"]
 SOURCES = ["here|there", "<script>alert(1)</script>", "unknown"]
-_PROBABILITIES = "answer"
 
 
 @dataclass(frozen=True)
@@ -82,52 +80,27 @@ SUMMARY = Summary(
 )
 
 
-class _Oracle(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def answer(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        spec = {_PROBABILITIES: tf.io.FixedLenFeature([3], tf.float32)}
-        parsed = tf.io.parse_example(examples, spec)
-        return {contract.OUTPUT_PROBABILITIES: parsed[_PROBABILITIES]}
-
-
-def _serialized(index: int, image: Image) -> bytes:
-    example = tf.train.Example()
-    feature = example.features.feature
-    feature[contract.LABEL].int64_list.value.append(image.label)
-    feature[contract.SHA256].bytes_list.value.append(f"{index:064x}".encode())
+def _answered(index: int, image: Image) -> Answered:
     probabilities = [(1 - image.confidence) / 2] * 3
     probabilities[image.predicted] = image.confidence
-    feature[_PROBABILITIES].float_list.value.extend(probabilities)
-    for name, value in {
+    features = {
+        contract.SHA256: f"{index:064x}",
         contract.LABEL_TEXT: CLASSES[image.label],
         contract.SOURCE: image.source,
         contract.VIEW: "PA",
         contract.SEX: image.sex,
         contract.AGE_GROUP: "unknown",
-    }.items():
-        feature[name].bytes_list.value.append(value.encode())
-    return bytes(example.SerializeToString())
+    }
+    return Answered(image.label, probabilities, features=features)
 
 
 @pytest.fixture(scope="session")
 def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """TFMA's result on IMAGES, with a gate at 0.9."""
+    """The evaluation of IMAGES, with a gate at 0.9."""
+    config = eval_config(n_classes=3, min_accuracy=0.9, against_baseline=False)
+    answered = [_answered(index, image) for index, image in enumerate(IMAGES)]
     folder = tmp_path_factory.mktemp("evaluation")
-    oracle = _Oracle()
-    tf.saved_model.save(oracle, str(folder / "model"), {contract.SIGNATURE_EXAMPLES: oracle.answer})
-    config = tfma.utils.update_eval_config_with_defaults(
-        eval_config(n_classes=3, min_accuracy=0.9, against_baseline=False), has_baseline=False
-    )
-    with tf.io.TFRecordWriter(str(folder / "test.tfrecord")) as writer:
-        for index, image in enumerate(IMAGES):
-            writer.write(_serialized(index, image))
-    tfma.run_model_analysis(
-        tfma.default_eval_shared_model(str(folder / "model"), eval_config=config),
-        eval_config=config,
-        data_location=str(folder / "test.tfrecord"),
-        output_path=str(folder / "result"),
-    )
-    return folder / "result"
+    return Path(evaluated(folder, config, answered, has_baseline=False))
 
 
 @dataclass(frozen=True)

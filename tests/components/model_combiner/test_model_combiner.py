@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,17 +17,18 @@ from pipeline.runtime import prepare_environment
 prepare_environment()
 
 import tensorflow as tf  # noqa: E402
-import tensorflow_transform.beam as tft_beam  # noqa: E402
-from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils  # noqa: E402
 from tfx import v1 as tfx  # noqa: E402
 from tfx.types import standard_artifacts  # noqa: E402
 
 from components.model_combiner import ModelCombiner  # noqa: E402
 from components.model_combiner.executor import Executor, input_key  # noqa: E402
-from components.seen_images import SEEN_FILE, Images, read_seen, write_seen  # noqa: E402
+from components.seen_images import Images, read_seen, write_seen  # noqa: E402
+from models import combination, signatures  # noqa: E402
 from models.predictions import Predictions, read_predictions, write_predictions  # noqa: E402
-from models.preprocessing import preprocessing_fn  # noqa: E402
 from schema import contract  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.golden_run import GoldenRun
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 
@@ -42,6 +43,8 @@ def _png(number: int) -> bytes:
 IMAGES = [_png(number) for number in range(12)]
 # Images 3 and 8 lie close to the border, on the wrong side.
 LABELS = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2])
+# Images and patients of the models that the members went on from.
+SEEN = {"cheap": Images(frozenset({"a"}), frozenset({"p"})), "dear": Images(frozenset({"b"}))}
 
 
 Members = Mapping[str, Path]
@@ -87,25 +90,10 @@ class Member(tf.Module):
 
 
 @pytest.fixture(scope="module")
-def transform_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def transform_graph(golden: GoldenRun) -> Path:
     """The project's preprocessing, as Transform writes it."""
-    kinds = {
-        contract.IMAGE: tf.string,
-        contract.LABEL: tf.int64,
-        contract.LABEL_TEXT: tf.string,
-        contract.SHA256: tf.string,
-    }
-    schema = schema_utils.schema_from_feature_spec(
-        {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
-    )
-    row = {contract.IMAGE: IMAGES[0], contract.LABEL: 0}
-    row |= {contract.LABEL_TEXT: b"x", contract.SHA256: b"y"}
-    folder = tmp_path_factory.mktemp("transform") / "graph"
-    data = ([row], dataset_metadata.DatasetMetadata(schema))
-    with tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("temp"))):
-        _, transform = data | tft_beam.AnalyzeAndTransformDataset(preprocessing_fn)
-        transform | tft_beam.WriteTransformFn(str(folder))
-    return folder
+    (graph,) = (golden.layout.artifacts / "Transform" / "transform_graph").iterdir()
+    return graph
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +109,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Members:
         tf.saved_model.save(member, str(model / "Format-Serving"))
         answers = {k: v.numpy() for k, v in member.classify(tf.constant(IMAGES)).items()}
         write_predictions(str(run), Predictions(hashes, LABELS, answers, cost))
+        write_seen(str(run), SEEN[name])
         folders[input_key("model", name)] = model
         folders[input_key("run", name)] = run
     return folders
@@ -132,11 +121,14 @@ def _artifact(kind: Any, folder: Path) -> list[Any]:
     return [artifact]
 
 
-@pytest.fixture
-def execute(members: Members, transform_graph: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Kind → the folder with `model` and `model_run`; runs the executor by itself."""
+@pytest.fixture(scope="module")
+def made(
+    members: Members, transform_graph: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Kind → the folder with `model` and `model_run`; each from the executor by itself."""
 
     def run(kind: str) -> Path:
+        root = tmp_path_factory.mktemp(kind)
         inputs = {
             key: _artifact(
                 standard_artifacts.Model
@@ -148,8 +140,8 @@ def execute(members: Members, transform_graph: Path, tmp_path: Path) -> Callable
         }
         inputs["transform_graph"] = _artifact(standard_artifacts.TransformGraph, transform_graph)
         outputs = {
-            "model": _artifact(standard_artifacts.Model, tmp_path / "model"),
-            "model_run": _artifact(standard_artifacts.ModelRun, tmp_path / "model_run"),
+            "model": _artifact(standard_artifacts.Model, root / "model"),
+            "model_run": _artifact(standard_artifacts.ModelRun, root / "model_run"),
         }
         properties = {
             "kind": kind,
@@ -158,16 +150,16 @@ def execute(members: Members, transform_graph: Path, tmp_path: Path) -> Callable
             "code_digest": "",
         }
         Executor().Do(inputs, outputs, properties)
-        return tmp_path
+        return root
 
-    return run
+    return {kind: run(kind) for kind in ("ensemble", "cascade")}
 
 
 @pytest.mark.parametrize("kind", ["ensemble", "cascade"])
 def test_what_is_served_are_the_answers_on_which_the_rule_was_fitted(
-    kind: str, execute: Callable[[str], Path]
+    kind: str, made: dict[str, Path]
 ) -> None:
-    folder = execute(kind)
+    folder = made[kind]
     validation = json.loads((folder / "model_run" / contract.VALIDATION_FILE).read_text())
     predictions = read_predictions(str(folder / "model_run"))
     loaded = tf.saved_model.load(str(folder / "model" / "Format-Serving"))
@@ -192,26 +184,29 @@ def test_what_is_served_are_the_answers_on_which_the_rule_was_fitted(
         assert validation["cascade"]["first"] == "cheap"
 
 
-def test_it_has_seen_what_its_members_went_on_from(
-    execute: Callable[[str], Path], members: Members
-) -> None:
-    seen = Images(frozenset({"a"}), frozenset({"p"})), Images(frozenset({"b"}))
-    for name, images in zip(("cheap", "dear"), seen, strict=True):
-        write_seen(str(members[input_key("run", name)]), images)
-    try:
-        folder = execute("ensemble")
-    finally:
-        for name in ("cheap", "dear"):
-            (members[input_key("run", name)] / SEEN_FILE).unlink()
-    both = Images(frozenset({"a", "b"}), frozenset({"p"}))
-    assert read_seen(str(folder / "model_run")) == both
+def test_it_has_seen_what_its_members_went_on_from(made: dict[str, Path]) -> None:
+    for folder in made.values():
+        seen = Images(frozenset({"a", "b"}), frozenset({"p"}))
+        assert read_seen(str(folder / "model_run")) == seen
 
 
 @pytest.mark.slow
 def test_under_tfx_it_is_cached_until_something_changes(
-    members: Members, transform_graph: Path, launch: Callable[..., Any]
+    members: Members,
+    transform_graph: Path,
+    launch: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """What is exported is another test's: here is an empty file."""
     import ml_metadata as mlmd
+
+    def export(_: Any, folder: str) -> None:
+        Path(folder).mkdir(parents=True)
+        Path(folder, contract.SAVED_MODEL_FILE).touch()
+
+    monkeypatch.setattr(signatures, "export", export)
+    monkeypatch.setattr(signatures, "load_transform", str)
+    monkeypatch.setattr(combination, "CombinedModel", lambda *_: None)
 
     def nodes(abstain_accuracy: float) -> list[Any]:
         def importer(kind: Any, key: str, folder: Path) -> Any:

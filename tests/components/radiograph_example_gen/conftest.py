@@ -111,15 +111,19 @@ RunExecutor = Callable[..., Run]
 
 @pytest.fixture
 def run_executor(tmp_path: Path) -> RunExecutor:
-    """(data folder, settings…) → Run; calls the executor without an orchestrator."""
+    """(data folder, beam, settings…) → Run; calls the executor without an orchestrator.
+
+    Without Beam, too, unless that is asked for.
+    """
     from tfx.types import standard_artifacts
 
     from components.radiograph_example_gen import RadiographExampleGen, SplitManifest
     from components.radiograph_example_gen.executor import RadiographExampleGenExecutor
+    from tests.components.without_beam import InProcess
 
     runs = 0
 
-    def run(data_dir: Path, **settings: Any) -> Run:
+    def run(data_dir: Path, *, beam: bool = False, **settings: Any) -> Run:
         nonlocal runs
         runs += 1
         arguments = {"classes": CLASSES, "seed": 1, **settings}
@@ -128,7 +132,8 @@ def run_executor(tmp_path: Path) -> RunExecutor:
         for name, artifact in (("examples", result.examples), ("manifest", result.manifest)):
             artifact.uri = str(tmp_path / f"run{runs}" / name)
             Path(artifact.uri).mkdir(parents=True)
-        RadiographExampleGenExecutor().Do(
+        executor = RadiographExampleGenExecutor if beam else InProcess
+        executor().Do(
             {},
             {"examples": [result.examples], "manifest": [result.manifest]},
             component.exec_properties,

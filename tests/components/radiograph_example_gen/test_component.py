@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tfx import v1 as tfx
 
 from components.radiograph_example_gen import RadiographExampleGen
 from components.radiograph_example_gen.discovery import discover
+from components.radiograph_example_gen.executor import RadiographExampleGenExecutor
 from components.radiograph_example_gen.fingerprint import fingerprint_folder
+from components.radiograph_example_gen.manifest import read_summary
 from components.radiograph_example_gen.settings import ClassFolders
 from schema.errors import InputError
+from tests.components.without_beam import map_to_lines
+
+if TYPE_CHECKING:
+    from tests.golden_run import GoldenRun
 
 Launch = Callable[..., bool]
 
@@ -44,7 +50,10 @@ def launch(tmp_path: Path, tree: Any, classes: Any) -> Launch:
     return run
 
 
-def test_cache_follows_contents_not_dates(tree: Any, launch: Launch) -> None:
+def test_cache_follows_contents_not_dates(
+    tree: Any, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RadiographExampleGenExecutor, "_map_to_lines", map_to_lines)
     tree.metadata([("Normal/0.png", "", "p")])
     assert launch()
     assert not launch()
@@ -77,26 +86,20 @@ def test_input_errors_reach_the_caller(tree: Any, launch: Launch) -> None:
         launch()
 
 
-def test_statistics_gen_reads_the_examples(tmp_path: Path, tree: Any, classes: Any) -> None:
+def test_statistics_gen_reads_the_examples(golden: GoldenRun) -> None:
     import tensorflow_data_validation as tfdv
 
-    node = RadiographExampleGen(str(tree.root), classes, 1)
-    statistics = tfx.components.StatisticsGen(examples=node.outputs["examples"])
-    database = tfx.orchestration.metadata.sqlite_metadata_connection_config(
-        str(tmp_path / "metadata.db")
-    )
-    tfx.orchestration.LocalDagRunner().run(
-        tfx.dsl.Pipeline(
-            "p",
-            str(tmp_path / "root"),
-            components=[node, statistics],
-            metadata_connection_config=database,
-        )
-    )
-    files = sorted((tmp_path / "root").rglob("FeatureStats.pb"))
+    artifacts = golden.layout.artifacts
+    files = sorted((artifacts / "StatisticsGen").rglob("FeatureStats.pb"))
     assert [path.parent.name for path in files] == ["Split-eval", "Split-test", "Split-train"]
-    total = sum(tfdv.load_stats_binary(str(path)).datasets[0].num_examples for path in files)
-    assert total == 24
+    found = {
+        path.parent.name: tfdv.load_stats_binary(str(path)).datasets[0].num_examples
+        for path in files
+    }
+    (manifest,) = (artifacts / "RadiographExampleGen" / "manifest").iterdir()
+    totals = read_summary(str(manifest))["split_totals"]
+    assert found == {f"Split-{split}": total for split, total in totals.items()}
+    assert sum(found.values()) == 90
 
 
 def test_equal_settings_serialize_equally(classes: Any) -> None:

@@ -18,6 +18,7 @@ from components.serving_pusher.driver import Push, choose_attempt, highest_versi
 from components.serving_pusher.executor import Executor
 from schema import contract
 from schema.errors import InputError
+from tests.components.serving_pusher.conftest import Clock
 
 
 def _version(base: Path, name: str, *, whole: bool = True) -> str:
@@ -70,10 +71,10 @@ def test_else_the_attempt_is_a_new_one(tmp_path: Path) -> None:
     assert choose_attempt([Push(0, half)], half) == 1
 
 
-def test_a_version_of_this_second_is_waited_for(tmp_path: Path) -> None:
-    highest = int(time.time()) + 1
+def test_a_version_of_this_second_is_waited_for(tmp_path: Path, clock: Clock) -> None:
+    highest = int(clock.time()) + 1
     driver._wait_for_a_higher_version(str(tmp_path), str(highest))
-    assert int(time.time()) > highest
+    assert int(clock.time()) == highest + 1
 
 
 def test_an_older_version_is_not_waited_for(

@@ -60,7 +60,7 @@ def generate(folder: Path, root: Path, seed: int = 3) -> dict[str, list[Any]]:
     from tfx.types import standard_artifacts
 
     from components.radiograph_example_gen import RadiographExampleGen, SplitManifest
-    from components.radiograph_example_gen.executor import RadiographExampleGenExecutor
+    from tests.components.without_beam import InProcess
 
     node = RadiographExampleGen(
         str(folder),
@@ -77,7 +77,7 @@ def generate(folder: Path, root: Path, seed: int = 3) -> dict[str, list[Any]]:
     for name, (artifact,) in outputs.items():
         artifact.uri = str(root / name)
         Path(artifact.uri).mkdir(parents=True)
-    RadiographExampleGenExecutor().Do({}, outputs, node.exec_properties)
+    InProcess().Do({}, outputs, node.exec_properties)
     return outputs
 
 

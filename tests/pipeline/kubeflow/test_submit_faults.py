@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.kubeflow.access import TOKEN_VARIABLE
 from tests.pipeline.kubeflow.api_stand_in import Fault, StandIn, snapshot, task
-from tests.pipeline.kubeflow.submit_runs import TOKEN, Here, Ran, program, serving, write_ir
+from tests.pipeline.kubeflow.submit_runs import TOKEN, Here, Ran, serving, write_ir
 
 LOOK = "GET /runs/{}"
 UPLOAD = "POST /pipelines/upload"
@@ -253,23 +253,15 @@ def test_a_run_that_does_not_end_in_time(stand_in: StandIn, submit: Callable[...
     assert "has not ended within 0.05 s. The run " in ran.err
 
 
-@pytest.mark.parametrize("as_program", [False, True])
-def test_a_run_that_fails(
-    as_program: bool, stand_in: StandIn, submit: Callable[..., Ran], ir: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("namespace", ["kubeflow", "team-a"])
+def test_a_run_that_fails(namespace: str, stand_in: StandIn, submit: Callable[..., Ran]) -> None:
     stand_in.script = FAILED_RUN
-    if as_program:
-        started = program(ir, "--endpoint", stand_in.url, home=tmp_path)
-        out, err = started.communicate(timeout=100)
-        ran = Ran(started.returncode, out, err)
-    else:
-        ran = submit("--namespace", "team-a")
+    ran = submit(*([] if namespace == "kubeflow" else ["--namespace", namespace]))
     assert ran.code == 1
     assert ran.err == ""
     lines = ran.out.splitlines()
     (run_id,) = stand_in.runs
     end = lines[lines.index("The run ended as FAILED.") :]
-    namespace = "kubeflow" if as_program else "team-a"
     assert end[1:] == [
         "The run: the workflow failed",
         "executor: OOMKilled (exit code 137)",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.kubeflow.ir import Pipeline, Task, pipeline_of
@@ -231,6 +231,7 @@ def test_when_it_is_stopped_so_are_the_steps(tmp_path: Path) -> None:
     assert runner.stopped
 
 
+@settings(max_examples=30)
 @given(st.data(), st.integers(1, 4))
 def test_whatever_the_dag_each_step_runs_once_and_after_what_it_waits_for(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, jobs: int

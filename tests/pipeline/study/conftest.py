@@ -81,7 +81,7 @@ def configure(tiny_backbone: str, weights_dir: Path, phantom_folder: Path) -> Co
             "weights_dir": weights_dir,
             "backbones": [tiny_backbone],
             "gate": {"min_accuracy": 0.5},
-            "training": {"learning_rate": 0.01, "epochs": 12},
+            "training": {"learning_rate": 0.01, "epochs": 4},
         }
         return load_config(preset="fast", overrides=values | fields)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,6 +23,9 @@ from schema import contract
 from schema.errors import InputError
 from tests.pipeline.study.conftest import Configure, Remembering
 
+if TYPE_CHECKING:
+    from models.hyperparameters import TrainingParams
+
 prepare_environment()
 
 SEEDS = (3, 4)
@@ -39,6 +41,30 @@ def finished(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> 
     assert screen.reused == []
     assert screen.views > 0
     return output
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> list[TrainingParams]:
+    """Fits no weights: heads stay as they were drawn, and a network's weights all move by 0.01.
+
+    Returns:
+        The recipes that something was to be fitted by.
+    """
+    given: list[TrainingParams] = []
+
+    def fit_on_taps(head: Any, training: Any, validation: Any, params: Any, **_: Any) -> Any:
+        given.append(params)
+        return {}
+
+    def fit(model: Any, training: Any, validation: Any, params: Any, log_dir: Any) -> Any:
+        given.append(params)
+        for variable in model.trainable_variables:
+            variable.assign(variable + 0.01)
+        return {}
+
+    monkeypatch.setattr("models.training.fit_on_taps", fit_on_taps)
+    monkeypatch.setattr("models.training.fit", fit)
+    return given
 
 
 def _result(output: Path, seed: int, recipe: str = "tiny") -> dict[str, Any]:
@@ -84,6 +110,7 @@ def test_a_second_run_computes_nothing(
 def test_a_stopped_study_goes_on_and_ends_as_if_it_had_not(
     finished: Path, configure: Configure, tmp_path: Path
 ) -> None:
+    """So each seed comes to the same alone and behind others."""
     config = configure(tmp_path / "output")
     stopped = Remembering(stop_after=1)
     with pytest.raises(KeyboardInterrupt):
@@ -96,21 +123,8 @@ def test_a_stopped_study_goes_on_and_ends_as_if_it_had_not(
     assert screen.computed == [("tiny", 4)]
     assert screen.views == 0
     assert _report(config.output)["models"] == _report(finished)["models"]
-
-
-def test_a_changed_recipe_trains_again_on_the_features_that_are_there(
-    finished: Path, configure: Configure, tmp_path: Path
-) -> None:
-    output = tmp_path / "output"
-    shutil.copytree(finished, output)
-    screen = Remembering()
-    changed = {"learning_rate": 0.002, "epochs": 12}
-    run_study(configure(output, training=changed), (3,), screen)
-    assert (screen.computed, screen.views) == ([("tiny", 3)], 0)
-    before = _result(finished, 3)["test"]
-    after = _result(output, 3)["test"]
-    assert after["sha256"] == before["sha256"]
-    assert after["probabilities"] != before["probabilities"]
+    for seed in SEEDS:
+        _assert_equal(config.output, finished, seed)
 
 
 def _assert_equal(one: Path, other: Path, seed: int) -> None:
@@ -118,13 +132,24 @@ def _assert_equal(one: Path, other: Path, seed: int) -> None:
         assert _result(one, seed)[part] == _result(other, seed)[part]
 
 
-def test_a_seed_comes_to_the_same_alone_and_behind_others(
-    finished: Path, configure: Configure, tmp_path: Path
+def test_a_changed_recipe_trains_again_on_the_features_that_are_there(
+    finished: Path, configure: Configure, tmp_path: Path, brief: list[TrainingParams]
 ) -> None:
-    run_study(configure(tmp_path), (4,), Remembering())
-    _assert_equal(tmp_path, finished, 4)
+    output = tmp_path / "output"
+    shutil.copytree(finished, output)
+    screen = Remembering()
+    changed = {"learning_rate": 0.002, "epochs": 12}
+    run_study(configure(output, training=changed), (3,), screen)
+    assert (screen.computed, screen.views) == ([("tiny", 3)], 0)
+    # Both heads.
+    assert [(params.learning_rate, params.epochs) for params in brief] == [(0.002, 12)] * 2
+    before = _result(finished, 3)["test"]
+    after = _result(output, 3)["test"]
+    assert after["sha256"] == before["sha256"]
+    assert after["probabilities"] != before["probabilities"]
 
 
+@pytest.mark.usefixtures("brief")
 def test_where_the_network_trains_nothing_of_it_reaches_the_next_seed(
     configure: Configure, phantom_folder: Path, tmp_path: Path
 ) -> None:
@@ -134,8 +159,10 @@ def test_where_the_network_trains_nothing_of_it_reaches_the_next_seed(
     run_study(configure(tmp_path / "alone", **fields), (4,), Remembering())
     run_study(configure(tmp_path / "behind", **fields), (3, 4), Remembering())
     _assert_equal(tmp_path / "alone", tmp_path / "behind", 4)
+    assert _result(tmp_path / "behind", 3)["eval"] != _result(tmp_path / "behind", 4)["eval"]
 
 
+@pytest.mark.usefixtures("brief")
 def test_random_weights_are_those_of_the_seed(configure: Configure, tmp_path: Path) -> None:
     """As in a run, where PretrainedBackbone draws them."""
     fields = {"weights_dir": None, "allow_random_weights": True, "training": {"epochs": 1}}
@@ -164,6 +191,7 @@ def test_no_patient_is_in_two_splits_of_a_seed(configure: Configure, tmp_path: P
     assert len(digests) == 12
 
 
+@pytest.mark.usefixtures("brief")
 def test_recipes_share_features_where_they_are_cut_at_one_place(
     configure: Configure, phantom_folder: Path, tmp_path: Path
 ) -> None:
@@ -234,7 +262,7 @@ def test_the_command_prints_and_writes_its_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("training: {epochs: 2}\n")
+    file.write_text("training: {epochs: 1}\n")
     output = tmp_path / "my study"
     code = _cxr(
         monkeypatch,
@@ -263,18 +291,3 @@ def test_no_data_exits_with_2(
     absent = ("--data", str(tmp_path / "absent"), "--output", output)
     assert _cxr(monkeypatch, *absent) == cli.EXIT_INPUT
     assert "data.dir" in capsys.readouterr().err
-
-
-def test_a_study_needs_no_tfx() -> None:
-    """Importing it takes longer than training a head."""
-    code = (
-        "import sys\n"
-        "from pipeline.runtime import prepare_environment\n"
-        "prepare_environment()\n"
-        "from pipeline.study import command, experiment, images, outcomes, report, screen, tables\n"
-        "print([name for name in ('tfx', 'apache_beam') if name in sys.modules])\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert ran.stdout.strip() == "[]"

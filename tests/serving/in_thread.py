@@ -1,0 +1,93 @@
+"""`cxr serve` in a thread of the tests' own process: it starts in no time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from serving.process import free_port
+from serving.servables.servable import Servable
+from serving.settings import Settings
+
+
+@dataclass
+class ThreadServer:
+    """A server in a thread.
+
+    Attributes:
+        url: of the REST API; there is no gRPC.
+        thread: that it runs in.
+        signals: number -> what the server does at that signal.
+    """
+
+    url: str
+    thread: threading.Thread
+    signals: dict[int, Callable[[], object]] = field(default_factory=dict)
+
+    def stop(self) -> None:
+        """What SIGTERM does; returns when the server has ended."""
+        self.signals[signal.SIGTERM]()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+
+@contextlib.contextmanager
+def server_in_thread(load: Callable[[Path], Servable], **settings: Any) -> Iterator[ThreadServer]:
+    """Run `serving.server.run.start` until the block ends.
+
+    Args:
+        load: version's folder -> servable, instead of `load_servable`.
+        settings: fields of Settings.
+    """
+    from serving.server import run
+
+    port = free_port()
+    wanted = Settings(**{"port": port, "grpc_port": 0, **settings})
+    server = ThreadServer(f"http://127.0.0.1:{port}", threading.Thread(daemon=True))
+
+    def add_signal_handler(
+        loop: asyncio.AbstractEventLoop, number: int, act: Callable[[], object]
+    ) -> None:
+        # Only the main thread may have real ones.
+        server.signals[number] = lambda: loop.call_soon_threadsafe(act)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", add_signal_handler)
+        patch.setattr(run, "load_servable", lambda path, *_: load(path))
+        server.thread = threading.Thread(target=run.start, args=[wanted], daemon=True)
+        server.thread.start()
+        try:
+            until(lambda: _answers(server.url))
+            yield server
+        finally:
+            if server.thread.is_alive():
+                server.stop()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=10).status_code == requests.codes.ok
+    except requests.ConnectionError:
+        return False
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for a condition.
+
+    Raises:
+        AssertionError: it doesn't hold, for that long.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
