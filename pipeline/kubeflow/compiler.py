@@ -88,6 +88,7 @@ def _check(config: PipelineConfig) -> None:
     problems = []
     if config.kubeflow.data is None:
         problems.append("kubeflow.data: say where the steps find the images (--data)")
+    problems += _relative_places(config)
     problems += _problems_of_spans(config)
     if config.tuning.mode == "reuse":
         problems.append(
@@ -100,6 +101,18 @@ def _check(config: PipelineConfig) -> None:
         )
     if problems:
         raise InputError("configuration can't run on Kubeflow:\n  " + "\n  ".join(problems))
+
+
+def _relative_places(config: PipelineConfig) -> list[str]:
+    """A step's working folder is its container's: what is relative here is nothing there."""
+    return [
+        f"kubeflow.{field}: {place!r} is relative, and steps have no folder that it is relative "
+        "to; write the path from / as the steps see it, or a URI such as gs://… or s3://…"
+        for field in ("data", "metadata", "weights", "root", "serving", "history")
+        if (place := getattr(config.kubeflow, field)) is not None
+        and not place.startswith("/")
+        and "://" not in place
+    ]
 
 
 def _problems_of_spans(config: PipelineConfig) -> list[str]:
