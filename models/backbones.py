@@ -100,6 +100,7 @@ class Backbone:
     Attributes:
         name: the name in configuration, node ids and the serving folder.
         application: the class in `keras.applications`.
+        parameters: of its convolutional part, as `count_params` counts them.
         imagenet_file: Keras' file name of the ImageNet weights without the top.
         scaling: how grey levels 0..255 become the network's input.
         blocks: block name -> the layer that the block begins with. A boundary of that
@@ -116,6 +117,7 @@ class Backbone:
 
     name: str
     application: str
+    parameters: int
     imagenet_file: str
     scaling: Scaling
     blocks: Mapping[str, str] = field(hash=False)
@@ -141,6 +143,7 @@ _ROWS = (
     Backbone(
         name="vgg16",
         application="VGG16",
+        parameters=14_714_688,
         imagenet_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
         scaling="caffe",
         blocks=MappingProxyType({"block4": "block4_conv1", "block5": "block5_conv1"}),
@@ -159,6 +162,7 @@ _ROWS = (
     Backbone(
         name="xception",
         application="Xception",
+        parameters=20_861_480,
         imagenet_file="xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
         scaling="tf",
         # block13 has a residual branch around it, so the cut lies behind its sum.
@@ -188,6 +192,7 @@ _ROWS = (
     Backbone(
         name="densenet121",
         application="DenseNet121",
+        parameters=7_037_504,
         imagenet_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
         scaling="torch",
         # The pooling layer of each transition is the one tensor between two blocks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -35,13 +36,32 @@ def save_pretrained(
     keras.utils.set_random_seed(seed)
     network = build_network(get_backbone(backbone))
     tf.io.gfile.makedirs(directory)
-    with tempfile.TemporaryDirectory() as folder:
-        if path:
+    if path:
+        with tempfile.TemporaryDirectory() as folder:
             load_weights(network, str(_fetch(path, folder, sha256)), shown_as=path)
-        local = os.path.join(folder, contract.BACKBONE_WEIGHTS_FILE)
-        network.save_weights(local)
-        target = os.path.join(directory, contract.BACKBONE_WEIGHTS_FILE)
-        tf.io.gfile.copy(local, target, overwrite=True)
+    content = weights_file(network)
+    with tf.io.gfile.GFile(os.path.join(directory, contract.BACKBONE_WEIGHTS_FILE), "wb") as file:
+        file.write(content)
+
+
+def weights_file(network: keras.Model) -> bytes:
+    """The file that `network.save_weights` would write, made in memory.
+
+    HDF5 ends the process where a disk is full (it fails again while it closes the file); bytes are
+    written by whoever raises an error then. Keras has no public way to hand it a file object.
+
+    Args:
+        network: built.
+    """
+    from keras.src.saving import saving_lib
+
+    content = io.BytesIO()
+    store = saving_lib.H5IOStore(content, mode="w")
+    saving_lib._save_state(
+        network, weights_store=store, assets_store=None, inner_path="", visited_saveables=set()
+    )
+    store.close()
+    return content.getvalue()
 
 
 def _fetch(path: str, folder: str, sha256: str) -> Path:

@@ -23,6 +23,7 @@ from pipeline.engine_resolution import resolve_engine
 from pipeline.exclusive import alone_in
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
+from pipeline.room import Room
 from pipeline.runtime import (
     make_folder,
     prepare_environment,
@@ -86,7 +87,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
     pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
-    clock = NodeClock(listener)
+    clock = NodeClock(listener, Room(layout.root, config, weights).check)
     try:
         run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
     except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -36,11 +37,14 @@ class NodeClock(logging.Handler):
 
     Attributes:
         listener: is called.
+        before_execution: called with a node's id once the cache has no answer; what it raises
+            ends the run.
         seconds: node id -> wall-clock seconds, in the order of execution.
         how: node id -> what was done for it.
     """
 
     listener: Listener
+    before_execution: Callable[[str], None] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     how: dict[str, How] = field(default_factory=dict)
     _running: str | None = None
@@ -62,6 +66,8 @@ class NodeClock(logging.Handler):
             self.how[self._running] = "cached"
         elif record.msg == _EXECUTING and self._running:
             self.how[self._running] = "executed"
+            if self.before_execution:
+                self.before_execution(self._running)
         elif record.msg == _FINISHED and self._running:
             spent = time.monotonic() - self._started
             self.seconds[self._running] = spent

@@ -81,6 +81,7 @@ def tiny_backbone() -> Iterator[str]:
     row = backbones.Backbone(
         name=TINY,
         application="Tiny",
+        parameters=0,
         imagenet_file="tiny_imagenet_notop.h5",
         scaling="tf",
         blocks={"block2": "block2_conv"},

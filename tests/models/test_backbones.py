@@ -42,6 +42,11 @@ def test_the_table_holds_the_three_backbones_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_row_says_how_many_parameters_there_are(name: str, real_network: RealNetwork) -> None:
+    assert real_network(name).count_params() == get_backbone(name).parameters
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_scaling_is_the_preprocessing_that_keras_documents(
     name: str, real_network: RealNetwork
 ) -> None:
