@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import yaml
 
@@ -42,6 +42,8 @@ FOLDER: Final = ROOT / "output" / "golden"
 _PRODUCT: Final = ("components", "models", "pipeline", "schema", "serving")
 _LIBRARIES: Final = ("tfx", "tensorflow", "keras", "openvino", "tensorflow-model-analysis", "numpy")
 _DONE: Final = "done.json"
+# What this process holds open.
+_READING: Final[list[IO[str]]] = []
 _FIRST_SUMMARY: Final = "first-summary.json"
 PHANTOMS: Final[dict[str, Any]] = {"per_class": (30, 36, 33), "size": 128, "seed": 7}
 SCANNERS: Final = ("CR 30", "DX-100", "")
@@ -49,7 +51,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "preset": "demo",
     "seed": 3,
     "gate": {"min_accuracy": 0.0},
-    "training": {"learning_rate": 0.01, "epochs": 3},
+    # With the views of the preset `fast`, which the demonstration does without.
+    "training": {"learning_rate": 0.01, "epochs": 3, "views": None},
 }
 _NODE: Final = re.compile(r"^ *\d+  (executed|cached|resolved) +(\S+) +[\d.]+ s$", re.MULTILINE)
 
@@ -127,11 +130,11 @@ class GoldenRun:
 
 def code_and_libraries() -> str:
     """SHA-256 of all that the golden run depends on: code, templates, presets, schema, versions."""
-    digest = hashlib.sha256(repr((PHANTOMS, SCANNERS, SETTINGS)).encode())
+    digest = hashlib.sha256()
     for name in _LIBRARIES:
         digest.update(f"{name} {version(name)}\0".encode())
     files = [file for room in _PRODUCT for file in (ROOT / room).rglob("*") if file.is_file()]
-    for file in sorted((*files, Path(miniatures.__file__))):
+    for file in sorted((*files, Path(miniatures.__file__), Path(__file__))):
         if file.suffix not in (".pyc", ".md"):
             digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode())
             digest.update(file.read_bytes())
@@ -150,9 +153,13 @@ def golden_run() -> GoldenRun:
         RuntimeError: it failed; with what it printed.
     """
     place = _place()
-    with _locked():
+    with _locked(FOLDER / ".lock"):
         if not (place / _DONE).exists():
             _make(place)
+        # As long as this process lives: nobody removes what it reads.
+        reading = _lock_of(place).open("w")
+        fcntl.flock(reading, fcntl.LOCK_SH)
+        _READING.append(reading)
     return _read(place)
 
 
@@ -160,18 +167,27 @@ def _place() -> Path:
     return FOLDER / code_and_libraries()[:16]
 
 
+def _lock_of(place: Path) -> Path:
+    return place.with_name(f".{place.name}.lock")
+
+
 @contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, how)
         yield
 
 
 def _make(place: Path) -> None:
-    for old in FOLDER.iterdir():
-        if old.is_dir():
+    for old in filter(Path.is_dir, FOLDER.iterdir()):
+        # One that somebody reads stays for the next time.
+        with (
+            contextlib.suppress(BlockingIOError),
+            _locked(_lock_of(old), fcntl.LOCK_EX | fcntl.LOCK_NB),
+        ):
             shutil.rmtree(old)
+            _lock_of(old).unlink()
     elsewhere = place / "elsewhere"
     elsewhere.mkdir(parents=True)
     phantoms, output = draw_phantoms(place / "phantoms"), place / "run"
