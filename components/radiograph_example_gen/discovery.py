@@ -134,7 +134,8 @@ def unread_format(name: str) -> str | None:
 
 def _what_is_there(unread: Sequence[LeftOut]) -> str:
     formats = Counter(unread_format(item.path) for item in unread)
-    return "".join(f", but {count} {form}" for form, count in sorted(formats.items(), key=str))
+    counted = [f"{count} {form}" for form, count in sorted(formats.items(), key=str)]
+    return f", but {' and '.join(counted)}" if counted else ""
 
 
 def _beside(

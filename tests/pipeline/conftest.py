@@ -150,6 +150,7 @@ _SUMMARY: dict[str, Any] = {
         "bad": 0,
         "left_out": {"duplicate": 2},
         "deviations": [],
+        "could_not_know": [],
         "digest": "ab",
         "manifest": "manifest/1",
     },

@@ -119,6 +119,7 @@ def test_the_rest_of_the_result_has_a_line_each(show: Callable[..., Page], outpu
     assert page.lines[0] == (
         "Split per class (COVID-19, Normal, Viral Pneumonia): train 123/123/123; "
         "eval 53/53/53; test 43/43/43. Duplicates dropped: 2; bad images left out: 0; "
+        "images of other formats, not read: 0; "
         "patients in two splits: 0."
     )
     assert page.lines[-2] == "Champion: vgg16 → out/serving/champion/18"

@@ -75,14 +75,19 @@ def test_only_a_node_that_the_cache_does_not_know_is_looked_at() -> None:
     asked: list[str] = []
     logger = logging.Logger("runner", logging.INFO)
     logger.addHandler(NodeClock(_Quiet(), asked.append))
-    for node, message in (("A", "A cached execution %d is used."), ("B", "Going to run a new execution %d")):
+    for node, message in (
+        ("A", "A cached execution %d is used."),
+        ("B", "Going to run a new execution %d"),
+    ):
         logger.info("Component %s is running.", node)
         logger.info(message, 1)
         logger.info("Component %s is finished.", node)
     assert asked == ["B"]
 
 
-def test_weights_in_memory_are_the_file_that_keras_reads(tiny_backbone: str, tmp_path: Path) -> None:
+def test_weights_in_memory_are_the_file_that_keras_reads(
+    tiny_backbone: str, tmp_path: Path
+) -> None:
     import numpy as np
 
     from models.backbones import build_network, get_backbone, load_weights

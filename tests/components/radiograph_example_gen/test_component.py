@@ -17,6 +17,7 @@ from components.radiograph_example_gen.fingerprint import fingerprint_folder
 from components.radiograph_example_gen.manifest import read_summary
 from components.radiograph_example_gen.settings import ClassFolders
 from schema.errors import InputError
+from tests.components.radiograph_example_gen.conftest import ANY_TABLE
 from tests.components.without_beam import map_to_lines
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def launch(tmp_path: Path, tree: Any, classes: Any) -> Launch:
         root = tmp_path / "pipeline"
         manifests = root / "RadiographExampleGen" / "manifest"
         before = set(manifests.glob("*/summary.json"))
-        node = RadiographExampleGen(str(tree.root), **{"classes": classes, "seed": 1, **settings})
+        given = {"classes": classes, "seed": 1, "limits": ANY_TABLE, **settings}
+        node = RadiographExampleGen(str(tree.root), **given)
         database = tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(root / "metadata.db")
         )

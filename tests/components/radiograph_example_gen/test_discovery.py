@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_images_of_other_formats_are_counted_and_folders_of_no_class_named(tmp_p
 
 def test_a_class_of_other_formats_alone_says_what_is_there(tmp_path: Path) -> None:
     touch(tmp_path, "COVID/1.jpg", "COVID/2.jpeg", "COVID/3.dcm", "Normal/1.png")
-    with pytest.raises(InputError, match=r"below\), but 1 DICOM, but 2 JPEG: put PNGs there"):
+    with pytest.raises(InputError, match=r"below\), but 1 DICOM and 2 JPEG: put PNGs there"):
         discover(tmp_path, CLASSES)
 
 

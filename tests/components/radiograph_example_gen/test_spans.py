@@ -20,6 +20,7 @@ from components.radiograph_example_gen.settings import SpanFolder, parse_setting
 from components.radiograph_example_gen.span_facts import read_span_facts
 from schema import contract
 from schema.errors import InputError
+from tests.components.radiograph_example_gen.conftest import ANY_TABLE
 
 FOLDERS = ("COVID-19", "Normal", "Viral Pneumonia")
 RunExecutor = Callable[..., Any]
@@ -45,7 +46,7 @@ def select(classes: Any, tmp_path: Path) -> Select:
 
     def call(data_dir: Path, **arguments: Any) -> Selected:
         component = RadiographExampleGen(
-            str(data_dir), **{"classes": classes, "seed": 1, **arguments}
+            str(data_dir), **{"classes": classes, "seed": 1, "limits": ANY_TABLE, **arguments}
         )
         settings = parse_settings(component.exec_properties)
         folder = look(settings)
