@@ -22,6 +22,8 @@ from models.preprocessing import decode_and_resize
 from models.weights import find_weights
 
 SHARED = Path(__file__).parents[3] / "shared"
+# Of a network that is dear, so many test images of a class; of the others, all 43.
+_FEWER = {"vgg16": 15}
 RADIOGRAPHS, WEIGHTS = SHARED / "data" / "radiography", SHARED / "weights"
 
 
@@ -88,11 +90,13 @@ def test_no_prediction_for_a_real_test_image_changes(
     cached = load_engine(OPENVINO_BF16 if has_bf16() else OPENVINO_F32, prefix, taps)
     assert cached.name != TENSORFLOW
     train, labels = radiographs["train"]
-    test, _ = radiographs["test"]
+    test, test_labels = radiographs["test"]
     assert len(test) == 129
+    places = [np.flatnonzero(test_labels == label)[: _FEWER.get(backbone)] for label in range(3)]
+    test = test[np.concatenate(places)]
     ours = cached(test)
     served: dict[str, list[np.ndarray]] = {name: [] for name in taps}
-    for features in TensorFlowEngine(prefix).stream(np.array_split(test, 17)):
+    for features in TensorFlowEngine(prefix).stream(np.array_split(test, len(test) // 7)):
         for name, values in features.items():
             served[name].append(values)
     theirs = {name: np.concatenate(values) for name, values in served.items()}

@@ -9,18 +9,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.phantoms import write_phantoms
+if TYPE_CHECKING:
+    from tests.golden_run import GoldenRun
 
 ROOT = Path(__file__).parents[2]
 # RadiographExampleGen has two Beam pipelines; StatisticsGen, Transform, Featurizer and
 # Evaluator have one each. Every pipeline gets a worker of its own.
 BEAM_PIPELINES = 6
-# No model has to pass here.
-EXIT_CODES = (0, 3)
+# With it on PYTHONPATH, the workers' backbones are miniatures, too.
+MINIATURES = Path(__file__).with_name("miniature_workers")
 
 
 def _own_network() -> list[str]:
@@ -31,22 +32,6 @@ def _own_network() -> list[str]:
     command = [unshare, "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     tried = subprocess.run([*command, "true"], check=False, capture_output=True)
     return [] if tried.returncode else command
-
-
-def _run(tmp_path: Path, data: Path, name: str, beam: str, before: list[str]) -> Path:
-    output = tmp_path / name
-    command = [sys.executable, "-m", "pipeline.cli", "run", "--preset", "demo"]
-    command += ["--data", str(data), "--output", str(output), "--backbones", "vgg16"]
-    done = subprocess.run(
-        [*before, *command, "--beam", beam],
-        cwd=ROOT,
-        env=os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in EXIT_CODES, done.stdout + done.stderr
-    return output
 
 
 def _digests(output: Path, node: str, artifact: str) -> dict[str, str]:
@@ -60,31 +45,38 @@ def _digests(output: Path, node: str, artifact: str) -> dict[str, str]:
     return digests
 
 
-def _summary(output: Path) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((output / "summary.json").read_text())
-    return summary
-
-
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(2400)
-def test_every_beam_node_through_a_job_service_gives_the_same_digests(tmp_path: Path) -> None:
+def test_every_beam_node_through_a_job_service_gives_the_same_digests(
+    tmp_path: Path, golden: GoldenRun
+) -> None:
+    """The same as the golden run, whose Beam nodes ran in its own process."""
     network = _own_network()
     if not network:
         pytest.skip("needs root and unshare: Beam's worker pool listens on every address")
-    data = write_phantoms(tmp_path / "phantoms", (14, 14, 14), size=128, seed=7)
-    direct = _run(tmp_path, data, "direct", "direct", [])
-    logs = tmp_path / "services"
+    logs, output = tmp_path / "services", tmp_path / "portable"
     logs.mkdir()
-    services = [*network, sys.executable, str(Path(__file__).with_name("beam_services.py"))]
-    portable = _run(tmp_path, data, "portable", "portable:localhost", [*services, str(logs)])
-
+    services = [sys.executable, str(Path(__file__).with_name("beam_services.py")), str(logs)]
+    command = [sys.executable, "-m", "tests.miniatures", "run", "--data", str(golden.data)]
+    command += ["--config", str(golden.folder / "settings.yaml"), "--backbones", "vgg16"]
+    done = subprocess.run(
+        [*network, *services, *command, "--output", str(output), "--beam", "portable:localhost"],
+        cwd=ROOT,
+        env=os.environ | {"HOME": str(tmp_path), "PYTHONPATH": f"{MINIATURES}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    direct = golden.layout.root
     for node, artifact in (("RadiographExampleGen", "examples"), ("Featurizer.vgg16", "features")):
-        assert _digests(portable, node, artifact) == _digests(direct, node, artifact)
-    ours, theirs = _summary(portable), _summary(direct)
+        assert _digests(output, node, artifact) == _digests(direct, node, artifact)
+    ours: dict[str, Any] = json.loads((output / "summary.json").read_text())
+    theirs = golden.summary
     assert ours["data"]["digest"] == theirs["data"]["digest"]
     assert ours["models"]["vgg16"]["confusion"] == theirs["models"]["vgg16"]["confusion"]
-    assert (portable / "logs" / "run.log").read_text().count("DirectRunner") == 0
+    assert (output / "logs" / "run.log").read_text().count("DirectRunner") == 0
     # The pool says of each worker by which command it was started.
     started = (logs / "worker_pool_main.log").read_text().count("Starting worker with command")
     assert started == BEAM_PIPELINES

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +10,11 @@ import fsspec
 import pytest
 
 from components.radiograph_example_gen.kept_splits import read_kept
-from components.radiograph_example_gen.manifest import read_manifest
 from components.radiograph_example_gen.settings import SpanFolder, parse_settings
-from components.seen_images import SEEN_FILE
 from pipeline.config import PipelineConfig, load_config
-from pipeline.kubeflow.compiler import compile_pipeline, write_ir
-from pipeline.kubeflow.ir import pipeline_of
-from pipeline.kubeflow.local_run import run_ir
-from pipeline.kubeflow.package import parameters_from, read_package
+from pipeline.kubeflow.compiler import compile_pipeline
 from pipeline.kubeflow.spans import with_spans
-from pipeline.phantoms import write_phantoms
 from pipeline.runtime import prepare_environment
-from schema import contract
 from schema.errors import InputError
 
 prepare_environment()
@@ -218,81 +209,3 @@ def _rule_file(settings: Any, tmp_path: Path) -> str:
     write_kept(str(tmp_path / "named"), settings, {})
     (file,) = (tmp_path / "named" / "splits").iterdir()
     return file.name
-
-
-def _places(manifest: Path) -> dict[str, str]:
-    return {entry.sha256: entry.split for entry in read_manifest(str(manifest)) if entry.split}
-
-
-def _step(run: Path, step: str, name: str) -> Any:
-    return json.loads((run / step / "model_run" / name).read_text())
-
-
-@pytest.fixture(scope="module")
-def three_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The last span -> the folder of its run; each step its own command, in its own process.
-
-    The third run ends after drift, and has lost the first span's folder.
-    """
-    folder = tmp_path_factory.mktemp("spans")
-    ir, images = folder / "ir.yaml", folder / "images"
-    config = _config(
-        f"{images}/span-{{SPAN}}",
-        data={"max_drift": 0.99},
-        # Pushed whatever chance says: what is tested is which models meet.
-        gate={"min_accuracy": 0.1, "baseline_significance": 1e-6},
-        training={"head": {"kind": "paper"}},
-        audit={"enabled": False},
-        kubeflow={"history": str(folder / "history"), "serving": str(folder / "serving")},
-    )
-    write_ir(config, ir)
-    package, pipeline = read_package(ir), pipeline_of(read_package(ir), ir)
-    found = {}
-    for number, counts in ((1, (12, 16, 14)), (2, (10, 9, 12)), (3, (9, 10, 9))):
-        write_phantoms(images / f"span-{number}", counts, size=64, seed=number)
-        if number == 3:
-            shutil.rmtree(images / "span-1")
-            wanted = {"radiograph-example-gen", "span-drift"}
-            tasks = tuple(task for task in pipeline.tasks if task.name in wanted)
-            pipeline = dataclasses.replace(pipeline, tasks=tasks)
-        # A parameter of the run: the IR is compiled once.
-        given = parameters_from(package, ["window=1"] if number == 2 else [])
-        output = folder / f"run-{number}"
-        assert run_ir(pipeline, pipeline.values(given), output, jobs=2, retries=False)
-        (found[number],) = (each for each in output.iterdir() if each.name != "logs")
-    return found
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1500)
-def test_nobody_moves_though_a_folder_is_gone(three_runs: dict[int, Path]) -> None:
-    before: dict[str, str] = {}
-    spans = {1: {"span-1"}, 2: {"span-2"}, 3: {"span-2", "span-3"}}
-    for number, run in three_runs.items():
-        manifest = run / "radiograph-example-gen" / "manifest"
-        entries = read_manifest(str(manifest))
-        assert {entry.file.partition("/")[0] for entry in entries} == spans[number]
-        now = _places(manifest)
-        assert all(before.get(sha256, split) == split for sha256, split in now.items())
-        before |= now
-    (kept,) = (three_runs[3] / "radiograph-example-gen/manifest/splits").glob("*.csv")
-    assert len(kept.read_text().splitlines()) == 1 + 42 + 31 + 28
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1500)
-def test_training_goes_on_from_what_was_pushed(three_runs: dict[int, Path]) -> None:
-    # In a first run there is nothing to go on from.
-    assert not (three_runs[1] / "trainer-vgg16/model_run" / contract.CONTINUED_FILE).exists()
-    assert not (three_runs[1] / "trainer-vgg16/model_run" / SEEN_FILE).exists()
-    note = _step(three_runs[2], "trainer-vgg16", contract.CONTINUED_FILE)
-    assert note["continued"], note
-    # It has seen what the first one was trained with, which its own manifest doesn't know.
-    first = _places(three_runs[1] / "radiograph-example-gen/manifest")
-    seen = {sha256 for sha256, split in first.items() if split in ("train", "eval")}
-    assert set(_step(three_runs[2], "trainer-vgg16", SEEN_FILE)["hashes"]) == seen
-    history = three_runs[1].parents[1] / "history/vgg16"
-    one, two = sorted(history.iterdir(), key=lambda version: int(version.name))
-    assert not (one / SEEN_FILE).exists()
-    assert json.loads((two / SEEN_FILE).read_text())["hashes"] == sorted(seen)
-    assert (two / contract.TRAINING_FILE).is_file()
