@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import jinja2
 
+from components.class_tables import MOST_COLUMNS, most_confused
 from components.model_card.content import Card, Share
 
 _TEMPLATE: Final = "card.md.j2"
@@ -42,7 +43,9 @@ def to_markdown(card: Card) -> str:
         "interval": interval,
         "counts": lambda share: f"{share.count} of {share.total}",
         "flat": lambda fields: list(flat(fields)),
+        "most_confused": most_confused,
     }
+    environment.globals["most_columns"] = MOST_COLUMNS
     return environment.get_template(_TEMPLATE).render(card=card)
 
 

@@ -31,6 +31,8 @@ mpl.use("Agg")
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Text and axes: the colour is nobody else's, so the page can put its own in its place.
 INK: Final = "#010203"
+# Of what stands behind the others.
+FAINT: Final = "#808080"
 # Of one column in a figure: a page has no room for more.
 MOST_VALUES: Final = 30
 _STYLE: Final[dict[str, Any]] = {

@@ -13,6 +13,7 @@ import markdown
 from markupsafe import Markup
 from PIL import Image
 
+from components.class_tables import MOST_COLUMNS, most_confused, named
 from components.report.content import Content
 from components.report.data import SHOWN_LEFT_OUT
 from components.report.data_figures import thumbnail
@@ -50,7 +51,11 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "interval": interval, "number": number}
+    environment.filters |= {
+        **{"percent": percent, "interval": interval, "number": number},
+        **{"named": named, "most_confused": most_confused},
+    }
+    environment.globals["most_columns"] = MOST_COLUMNS
     numbers = content.numbers
     return environment.get_template(_TEMPLATE).render(
         **numbers,

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from scipy.stats import fisher_exact
 
+from components.class_tables import MOST_COLUMNS
 from components.evaluation_results import place, slice_name
 from components.report.comparison import SIGNIFICANT
 from components.report.images import COLUMNS
@@ -32,8 +33,8 @@ def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, An
     Returns:
         By feature and value, the class first and further columns last: `feature` (as people
         call it), `value`, `images`, `accuracy` (a `share`), `classes` (name -> both `rates` of
-        what was predicted, and what TFMA says of the class against the rest), `too_small` to
-        judge.
+        what was predicted, and what TFMA says of the class against the rest; of many classes,
+        those that have images there or that are said of some), `too_small` to judge.
     """
     plots = dict(result.plots)
     rows = []
@@ -51,6 +52,9 @@ def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, An
                 "classes": {
                     name: rates(confusion, index) | _binarized(metrics, index)
                     for index, name in enumerate(classes)
+                    if len(classes) <= MOST_COLUMNS
+                    or confusion[index].any()
+                    or confusion[:, index].any()
                 },
                 "too_small": images < TOO_SMALL,
             }
