@@ -11,11 +11,11 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from components.class_tables import MOST_COLUMNS, named
 from components.radiograph_example_gen.discovery import Kind
 from components.radiograph_example_gen.remarks import PATIENTS_UNKNOWN
 from pipeline.layout import OutputLayout
 from pipeline.progress import How
+from schema.class_tables import MOST_COLUMNS, named
 
 UNREAD: Final = Kind.UNREAD_IMAGE.value
 # A table written to a file or a pipe needn't fold.

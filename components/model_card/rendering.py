@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import jinja2
 
-from components.class_tables import MOST_COLUMNS, most_confused
 from components.model_card.content import Card, Share
+from schema.class_tables import MOST_COLUMNS, most_confused
 
 _TEMPLATE: Final = "card.md.j2"
 # What Markdown, its tables, HTML or GitHub's formulas would take for their own. An underscore

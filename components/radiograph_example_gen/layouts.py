@@ -9,16 +9,16 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from components.radiograph_example_gen.columns import normal
 from schema.image_names import is_of_the_system, is_skipped_folder
 
-# Where the README's table of layouts is.
+# Where each layout has its recipe.
 _WHERE: Final = 'docs/data.md, "Layouts that people download"'
 # Columns that name what an image shows, by `normal`.
 _FINDINGS: Final = (
@@ -34,8 +34,11 @@ _FINDINGS: Final = (
 _LINES: Final = 5
 _WORDS: Final = range(2, 7)
 _SHOWN: Final = 6
+# Folders of such names are parts of a data set, and no classes.
+_PARTS: Final = frozenset({"train", "test", "val", "valid", "validation", "images", "data"})
 _FIRST_LINE: Final = 65536
 
+_Item = TypeVar("_Item")
 IsPicture = Callable[[str], bool]
 
 
@@ -68,12 +71,12 @@ def what_is_there(root: Path, is_picture: IsPicture) -> str:
         sentences.append(_of_splits(root, below))
     elif filled or top.pictures:
         sentences.append(_of_folders(filled, top.pictures))
-    if len(filled) + bool(top.pictures) > 0 and not below:
+    if (filled or top.pictures) and not below:
         sentences += _of_lists(top.files)
     return "".join(f" {sentence}" for sentence in sentences)
 
 
-def _of_splits(root: Path, below: dict[str, dict[str, int]]) -> str:
+def _of_splits(root: Path, below: Mapping[str, Mapping[str, int]]) -> str:
     first = "train" if "train" in below else next(iter(below))
     counted = "; ".join(
         f"{name}: " + ", ".join(f"{inner} ({count})" for inner, count in _first(counts))
@@ -86,15 +89,15 @@ def _of_splits(root: Path, below: dict[str, dict[str, int]]) -> str:
     )
 
 
-def _of_folders(filled: dict[str, int], loose: int) -> str:
+def _of_folders(filled: Mapping[str, int], loose: int) -> str:
     parts = [f"{name!r} with {count}" for name, count in _first(filled)]
     parts += [f"and {len(filled) - _SHOWN} more folders"] if len(filled) > _SHOWN else []
     parts += [f"{loose} directly inside"] if loose else []
     advice = ""
-    if len(filled) > 1:
+    if any(name.casefold() not in _PARTS for name in filled):
         classes = ", ".join(_class(name) for name, _ in _first(filled))
         advice = f" If these are the classes, say so: data.classes: [{classes}]."
-    elif filled or loose:
+    else:
         advice = f" Images must lie in a folder for each class: {_WHERE}."
     return f"Images there: {', '.join(parts)}.{advice}"
 
@@ -178,5 +181,5 @@ def _class(name: str) -> str:
     return f"{{name: {quoted}, folders: [{quoted}]}}"
 
 
-def _first(items: dict[str, object]) -> list[tuple[str, object]]:
+def _first(items: Mapping[str, _Item]) -> list[tuple[str, _Item]]:
     return list(islice(items.items(), _SHOWN))

@@ -8,10 +8,10 @@ from typing import Any, Final
 import matplotlib.pyplot as plt
 import numpy as np
 
-from components.class_tables import MOST_COLUMNS, shortened
 from components.report.drawing import COLOURS, FAINT, INK, MOST_VALUES, Picture, picture
 from components.report.images import NUMBERS, ImageFacts
 from components.report.words import percent
+from schema.class_tables import MOST_COLUMNS, shortened
 from serving.explained import grey
 
 # Of the contact sheet, each class.
@@ -29,6 +29,7 @@ def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Pic
             values,
             patch_artist=True,
             widths=0.6,
+            showfliers=len(classes) <= MOST_COLUMNS,
             flierprops={"markersize": 2, "markeredgecolor": INK},
             medianprops={"color": INK},
             **{key: {"color": INK} for key in ("whiskerprops", "capprops", "boxprops")},
@@ -38,6 +39,9 @@ def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Pic
         for box, colour in zip(boxes["boxes"], colours, strict=False):
             box.set_facecolor(colour)
         if len(classes) > MOST_COLUMNS:
+            # As one picture: so many shapes are slow to draw.
+            for artist in (one for part in boxes.values() for one in part):
+                artist.set_rasterized(True)
             axes.set_xticks([])
             axes.set_xlabel("a class each", fontsize=8)
         else:
@@ -161,15 +165,15 @@ def _crowded_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
 def shortcuts(found: Sequence[Mapping[str, Any]], chance: float) -> Picture:
     """How well the class is predicted from what isn't lungs.
 
-    All that predict every class; of those that tell one class from the rest, the most accurate
-    above guessing, MOST_VALUES in all.
+    Of too many, what tells one class from the rest no better than guessing is left out first, and
+    then what does so the least.
     """
-    cut = f" Of {len(found)} shortcuts, {MOST_VALUES}." if len(found) > MOST_VALUES else ""
-    telling = sorted(
-        found, key=lambda one: (bool(one["against_rest"]), one["chance"] - one["accuracy"])
-    )
-    kept = telling[:MOST_VALUES]
-    found = [one for one in found if one in kept]
+    total = len(found)
+    if total > MOST_VALUES:
+        telling = [one for one in found if not one["against_rest"] or one["above_chance"]]
+        best = sorted(telling, key=lambda o: (bool(o["against_rest"]), o["chance"] - o["accuracy"]))
+        found = [one for one in telling if one in best[:MOST_VALUES]]
+    cut = f" {len(found)} of {total} are drawn." if len(found) < total else ""
     figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.36 * len(found)))
     values = [one["accuracy"] for one in found]
     ends = np.array([one["wilson95"] for one in found]).T

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -59,6 +60,8 @@ _STYLE: Final[dict[str, Any]] = {
     "font.family": "DejaVu Sans",
     # Text stays text: it can be read aloud and searched, and follows the page's colours.
     "svg.fonttype": "none",
+    # Dollars in a name are dollars.
+    "text.parse_math": False,
 }
 _PNG_DPI: Final = 144
 
@@ -98,7 +101,9 @@ def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
         caption: as in Picture.
         alt: as in Picture.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # The page's text is the browser's to draw; the file has boxes for what the font lacks.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         image = io.BytesIO()

@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from components.class_tables import MOST_COLUMNS, most_confused, shortened
 from components.report.drawing import COLOURS, FAINT, INK, MOST_VALUES, Picture, picture
 from components.report.words import percent
+from schema.class_tables import MOST_COLUMNS, most_confused, shortened
 
 # A figure of the confusion is as wide as a page at most, inches.
 _WIDEST: Final = 12.0
@@ -146,7 +146,13 @@ def curves(name: str, of_classes: Mapping[str, Mapping[str, Any]]) -> Picture:
     figure, (roc, pr) = plt.subplots(1, 2, figsize=(7.6, 3.7 + below))
     for label, one in drawn.items():
         if label not in worst:
-            style = {"color": FAINT, "linewidth": 0.6, "alpha": 0.6, "zorder": 1}
+            style = {
+                "color": FAINT,
+                "linewidth": 0.6,
+                "alpha": 0.6,
+                "zorder": 1,
+                "rasterized": True,
+            }
             roc.plot(one["roc"]["false_positive_rate"], one["roc"]["true_positive_rate"], **style)
             pr.plot(one["pr"]["recall"], one["pr"]["precision"], **style)
     for label in coloured:

@@ -11,12 +11,12 @@ import tensorflow as tf
 from PIL import Image
 from tfx.utils import path_utils
 
-from components.class_tables import MOST_COLUMNS
 from components.report.answers import TestAnswers
 from components.report.images import ImageFacts, read_files
 from components.report.sources import ReportSources
 from models.backbones import BACKBONES
 from schema import contract
+from schema.class_tables import MOST_COLUMNS
 from serving.explained import overlay
 
 # The explained signature holds feature maps of all taps in float32.

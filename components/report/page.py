@@ -13,7 +13,6 @@ import markdown
 from markupsafe import Markup
 from PIL import Image
 
-from components.class_tables import MOST_COLUMNS, most_confused, named
 from components.report.content import Content
 from components.report.data import SHOWN_LEFT_OUT
 from components.report.data_figures import thumbnail
@@ -21,6 +20,7 @@ from components.report.drawing import Picture
 from components.report.gallery import SHOWN_ERRORS, Shown
 from components.report.words import interval, number, percent
 from schema import contract
+from schema.class_tables import MOST_COLUMNS, most_confused, named
 
 _TEMPLATE: Final = "index.html.j2"
 _SHOWN_SIDE: Final = 256

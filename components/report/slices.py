@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from scipy.stats import fisher_exact
 
-from components.class_tables import MOST_COLUMNS
 from components.evaluation_results import place, slice_name
 from components.report.comparison import SIGNIFICANT
 from components.report.images import COLUMNS
 from components.report.judgement import rates, share
 from schema import contract
+from schema.class_tables import MOST_COLUMNS
 
 _CLASS: Final = slice_name(contract.LABEL_TEXT)
 # Further columns stand behind these.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from components.class_tables import MOST_COLUMNS, SHOWN_CONFUSIONS
 from components.radiograph_example_gen.remarks import PATIENTS_UNKNOWN
 from schema import contract
+from schema.class_tables import MOST_COLUMNS, SHOWN_CONFUSIONS
 
 # Images in the list of those that are most often read wrongly.
 _ERRORS_SHOWN: Final = 15

@@ -95,11 +95,11 @@ def test_two_models_are_compared_on_the_images_that_tell_them_apart() -> None:
 
 
 def test_the_paper_is_other_images() -> None:
-    found = against_paper("vgg16", 122, 129)
+    found = against_paper("vgg16", 122, 129, CLASSES)
     assert found is not None
     assert (found["accuracy"]["count"], found["accuracy"]["total"]) == (122, 129)
     assert found["p"] == 1
     assert not found["significant"]
-    worse = against_paper("densenet121", 100, 129)
+    worse = against_paper("densenet121", 100, 129, CLASSES)
     assert worse is not None and worse["significant"]
-    assert against_paper("ensemble", 129, 129) is None
+    assert against_paper("ensemble", 129, 129, CLASSES) is None
