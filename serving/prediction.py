@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Of the probabilities of many classes, so many are in the table; JSON has all.
 _SHOWN: Final = 3
+# What the names may have together, to be headings.
+_LETTERS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def print_results(results: Iterable[Result]) -> None:
         return
     classes = list(answers[0].probabilities)
     unsure = any(answer.abstain for answer in answers)
-    many = len(classes) > MOST_COLUMNS
+    many = len(classes) > MOST_COLUMNS or sum(map(len, classes)) > _LETTERS
     columns = ["probability", "next"] if many else classes
     table = Table("file", "predicted class", *columns, *(["unsure"] if unsure else []))
     for answer in answers:
