@@ -22,7 +22,8 @@ SHEET_CLASSES: Final = 36
 
 def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Picture:
     """How the images' numbers lie, class by class."""
-    figure, grid = plt.subplots(2, 3, figsize=(7.8, 4.6))
+    named_upright = 3 < len(classes) <= MOST_COLUMNS
+    figure, grid = plt.subplots(2, 3, figsize=(7.8, 6.4 if named_upright else 4.6))
     for axes, name in zip(grid.flat, NUMBERS, strict=True):
         values = [[f.numbers[name] for f in facts if f.label == i] for i in range(len(classes))]
         boxes = axes.boxplot(
@@ -45,8 +46,8 @@ def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Pic
             axes.set_xticks([])
             axes.set_xlabel("a class each", fontsize=8)
         else:
-            upright = {"rotation": 90} if len(classes) > 3 else {}
-            names = [shortened(c, 16 if upright else 10) for c in classes]
+            upright = {"rotation": 90} if named_upright else {}
+            names = [shortened(c, 16 if named_upright else 10) for c in classes]
             axes.set_xticks(range(1, len(classes) + 1), names, fontsize=8, **upright)
         axes.set_title(name)
     return picture(
@@ -185,7 +186,7 @@ def shortcuts(found: Sequence[Mapping[str, Any]], chance: float) -> Picture:
     axes.set_yticks(range(len(found)), [shortened(one["name"], 60) for one in found], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
-    axes.set_xlabel("accuracy on the test split (dotted: guessing; bar: 95 % interval)")
+    axes.set_xlabel("accuracy on the test split\n(dotted: guessing; bar: 95 % interval)")
     spoken = "; ".join(f"{one['name']} {percent(one['accuracy'])}" for one in found)
     return picture(
         figure,
