@@ -6,7 +6,7 @@ into a frozen and a trained part, and the paper's recipe for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
@@ -48,6 +48,11 @@ _SCALINGS: Final[Mapping[Scaling, tuple[list[float], list[float]]]] = {
 PAPER_CLASSES: Final = ("COVID-19", "Normal", "Viral Pneumonia")
 
 
+def are_the_papers(classes: Sequence[str]) -> bool:
+    """Whether these are the paper's three classes, by name, in any order."""
+    return sorted(classes) == sorted(PAPER_CLASSES)
+
+
 @dataclass(frozen=True)
 class PaperRecipe:
     """What the reference study trained with (Liang and Hayes, 2020, and notebooks)."""
@@ -68,6 +73,11 @@ class PaperResult:
     """
 
     confusion: tuple[tuple[int, ...], ...]
+
+    def confusion_of(self, classes: Sequence[str]) -> list[list[int]]:
+        """`confusion` with rows and columns in the order of `classes`, which are the paper's."""
+        order = [PAPER_CLASSES.index(name) for name in classes]
+        return [[self.confusion[row][column] for column in order] for row in order]
 
     @property
     def correct(self) -> int:

@@ -15,6 +15,7 @@ from components.radiograph_example_gen.discovery import Kind
 from components.radiograph_example_gen.remarks import PATIENTS_UNKNOWN
 from pipeline.layout import OutputLayout
 from pipeline.progress import How
+from schema.class_tables import MOST_COLUMNS, named
 
 UNREAD: Final = Kind.UNREAD_IMAGE.value
 # A table written to a file or a pipe needn't fold.
@@ -105,15 +106,20 @@ class Console:
 
 
 def _split_line(data: Mapping[str, Any]) -> str:
-    per_split = [
-        f"{split} " + "/".join(str(n) for n in counts.values())
-        for split, counts in data["counts"].items()
-    ]
+    per_split = [f"{split} {_counts(counts)}" for split, counts in data["counts"].items()]
     return (
-        f"Split per class ({', '.join(data['classes'])}): {'; '.join(per_split)}. "
+        f"Split per class ({named(data['classes'])}): {'; '.join(per_split)}. "
         f"Duplicates dropped: {data['duplicates_dropped']}; bad images left out: {data['bad']}; "
         f"images of other formats, not read: {data['left_out'].get(UNREAD, 0)}; {_patients(data)}."
     )
+
+
+def _counts(of_classes: Mapping[str, int]) -> str:
+    counts = list(of_classes.values())
+    if len(counts) <= MOST_COLUMNS:
+        return "/".join(map(str, counts))
+    low, high = min(counts), max(counts)
+    return f"{low} each" if low == high else f"{low} to {high} each"
 
 
 def _patients(data: Mapping[str, Any]) -> str:
@@ -190,11 +196,17 @@ def _table(summary: Mapping[str, Any], layout: OutputLayout) -> Table:
             _weights(model),
             f"{model['accuracy']:.2%} ({model['correct']}/{model['total']})",
             f"{low:.3f}–{high:.3f}",
-            "\n".join(" ".join(f"{n:3d}" for n in row) for row in model["confusion"]),
+            _confusion(model["confusion"]),
             "yes" if model["blessed"] else "no",
             _below(layout.root, model["pushed_to"]),
         )
     return table
+
+
+def _confusion(matrix: Sequence[Sequence[int]]) -> str:
+    if len(matrix) > MOST_COLUMNS:
+        return "in summary.json"
+    return "\n".join(" ".join(f"{n:3d}" for n in row) for row in matrix)
 
 
 def _weights(model: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from components.radiograph_example_gen.remarks import (
     of_ages,
     of_files,
     of_folders,
+    of_names,
     of_patients,
 )
 from components.radiograph_example_gen.selection import Folder, look, sift
@@ -107,6 +108,7 @@ def _remarks(folder: Folder, inspections: Sequence[Inspection]) -> Iterator[Rema
     good = [item for item in inspections if not item.reason]
     rows = [folder.matched.by_path.get(item.path) for item in good]
     yield from of_patients(rows)
+    yield from of_names([item.path for item in good], rows)
     yield from folder.matched.remarks
     yield from of_files(folder.found.left_out)
     yield from of_folders(folder.found.beside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -99,7 +100,7 @@ class DataConfig(Strict):
         if len(classes) < 2:
             raise ValueError("at least two classes are needed")
         names = [c.name for c in classes]
-        folders = [f.casefold() for c in classes for f in c.folders]
+        folders = [unicodedata.normalize("NFC", f).casefold() for c in classes for f in c.folders]
         for what, values in (("class name", names), ("folder", folders)):
             twice = sorted({v for v in values if values.count(v) > 1})
             if twice:

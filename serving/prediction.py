@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from schema import contract
+from schema.class_tables import MOST_COLUMNS
 from schema.errors import InputError
 from schema.image_names import PNG_AND_JPEG, is_image, is_skipped_folder
 
 if TYPE_CHECKING:
     import numpy as np
+
+# Of the probabilities of many classes, so many are in the table; JSON has all.
+_SHOWN: Final = 3
+# What the names may have together, to be headings.
+_LETTERS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,22 @@ def print_results(results: Iterable[Result]) -> None:
         return
     classes = list(answers[0].probabilities)
     unsure = any(answer.abstain for answer in answers)
-    table = Table("file", "predicted class", *classes, *(["unsure"] if unsure else []))
+    many = len(classes) > MOST_COLUMNS or sum(map(len, classes)) > _LETTERS
+    columns = ["probability", "next"] if many else classes
+    table = Table("file", "predicted class", *columns, *(["unsure"] if unsure else []))
     for answer in answers:
-        shares = [f"{answer.probabilities[name]:.3f}" for name in classes]
+        if many:
+            (_, first), *others = _largest(answer.probabilities)
+            shares = [f"{first:.3f}", ", ".join(f"{name} {p:.3f}" for name, p in others)]
+        else:
+            shares = [f"{answer.probabilities[name]:.3f}" for name in classes]
         marks = ["yes" if answer.abstain else ""] if unsure else []
         table.add_row(str(answer.file), answer.predicted_class, *shares, *marks)
     console.print(table)
+
+
+def _largest(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(probabilities.items(), key=lambda item: -item[1])[:_SHOWN]
 
 
 def not_explained(model: str) -> InputError:

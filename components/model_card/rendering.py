@@ -12,6 +12,7 @@ from typing import Any, Final
 import jinja2
 
 from components.model_card.content import Card, Share
+from schema.class_tables import MOST_COLUMNS, most_confused
 
 _TEMPLATE: Final = "card.md.j2"
 # What Markdown, its tables, HTML or GitHub's formulas would take for their own. An underscore
@@ -42,7 +43,9 @@ def to_markdown(card: Card) -> str:
         "interval": interval,
         "counts": lambda share: f"{share.count} of {share.total}",
         "flat": lambda fields: list(flat(fields)),
+        "most_confused": most_confused,
     }
+    environment.globals["most_columns"] = MOST_COLUMNS
     return environment.get_template(_TEMPLATE).render(card=card)
 
 

@@ -12,7 +12,7 @@ from absl import logging
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
 from components.radiograph_example_gen.metadata import Row
-from components.radiograph_example_gen.settings import ClassFolders, Limits
+from components.radiograph_example_gen.settings import ClassFolders, Limits, meant
 from schema.errors import InputError
 
 REASONS_SHOWN = 10
@@ -53,14 +53,13 @@ def clean(
     """Drop unusable, contradictory and redundant files; link patients that share an image."""
     left_out = [LeftOut(item.path, Kind.BAD, item.reason) for item in inspections if item.reason]
     usable = [item for item in inspections if not item.reason]
-    by_name = {entry.name: entry for entry in classes}
     patients = _patients_by_content(inspections, rows)
     groups = link_patients(patients.values())
     images = []
     duplicates = 0
     for copies in _by_content(usable):
         # Before copies are dropped: whichever of them were kept, its label is in doubt.
-        contradictory = _contradictory(copies, rows, by_name)
+        contradictory = _contradictory(copies, rows, classes)
         left_out.extend(contradictory)
         if contradictory:
             continue
@@ -127,10 +126,10 @@ def link_patients(sets: Iterable[frozenset[str]]) -> dict[str, str]:
     return {name: root(name) for name in parent}
 
 
-def _label_conflict(row: Row | None, entry: ClassFolders) -> str:
-    if row is None or not row.label or entry.accepts_label(row.label):
+def _label_conflict(row: Row | None, name: str, classes: Sequence[ClassFolders]) -> str:
+    if row is None or not row.label or name in (each.name for each in meant(classes, row.label)):
         return ""
-    return f"the folder says {entry.name!r}, line {row.line} of the metadata says {row.label!r}"
+    return f"the folder says {name!r}, line {row.line} of the metadata says {row.label!r}"
 
 
 def _patients_by_content(
@@ -155,13 +154,13 @@ def _by_content(usable: Sequence[Inspection]) -> list[list[Inspection]]:
 def _contradictory(
     copies: Sequence[Inspection],
     rows: Mapping[str, Row],
-    by_name: Mapping[str, ClassFolders],
+    classes: Sequence[ClassFolders],
 ) -> list[LeftOut]:
     """All copies, each with its reason, if anything is said against the class of one."""
     names = sorted({item.class_name for item in copies})
     shared = f"the same file is in {' and in '.join(names)}" if len(names) > 1 else ""
     conflicts = {
-        item.path: _label_conflict(rows.get(item.path), by_name[item.class_name]) for item in copies
+        item.path: _label_conflict(rows.get(item.path), item.class_name, classes) for item in copies
     }
     doubted = [path for path, conflict in conflicts.items() if conflict]
     if not shared and not doubted:

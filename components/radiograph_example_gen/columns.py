@@ -1,7 +1,7 @@
 """Which column of a table is which, by the names that people give them.
 
 Names are compared without case, spaces, underscores and other signs: `Patient ID`, `patientid` and
-`PATIENT_ID` are one. The list is in docs/operations.md, too.
+`PATIENT_ID` are one. The list is in docs/data.md, too.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from components.radiograph_example_gen.settings import ClassFolders
+from components.radiograph_example_gen.layouts import what_is_there
+from components.radiograph_example_gen.settings import ClassFolders, plain
 from schema.errors import InputError
 from schema.image_names import is_image, is_of_the_system, is_skipped_folder
 
@@ -27,6 +27,11 @@ UNREAD_SUFFIXES: Final = {
 }
 IMAGES_FOLDER = "images"
 METADATA_NAME = "metadata.csv"
+# Files that hold tables; only one CSV is read.
+TABLE_SUFFIXES: Final = (
+    *(".csv", ".tsv", ".tab", ".xlsx", ".xls", ".xlsm", ".ods", ".numbers"),
+    *(".parquet", ".feather", ".sav", ".dta"),
+)
 
 
 class Kind(str, Enum):
@@ -68,12 +73,14 @@ class Discovery:
         left_out: files that are not inspected; those of kind BAD are images too.
         found: images a class (candidates and those of kind BAD or UNREAD_IMAGE).
         beside: folders with images that no class names -> how many images.
+        tables: files directly in the folder that look like tables.
     """
 
     candidates: tuple[Candidate, ...]
     left_out: tuple[LeftOut, ...]
     found: dict[str, int]
     beside: dict[str, int] = field(default_factory=dict)
+    tables: tuple[str, ...] = ()
 
 
 def discover(
@@ -123,13 +130,22 @@ def discover(
             )
         left_out.extend(skipped)
     beside = dict(_beside(subfolders, classes))
-    return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside)
+    tables = tuple(
+        _shown(root, path)
+        for path in subfolders
+        if path.name.casefold().endswith(TABLE_SUFFIXES) and not path.is_dir()
+    )
+    return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside, tables)
 
 
 def unread_format(name: str) -> str | None:
     """The format of an image that is not read, by its file's name; None for all else."""
     plain = name.casefold()
     return next((form for end, form in UNREAD_SUFFIXES.items() if plain.endswith(end)), None)
+
+
+def _is_picture(name: str) -> bool:
+    return is_image(name) or unread_format(name) is not None
 
 
 def _what_is_there(unread: Sequence[LeftOut]) -> str:
@@ -141,9 +157,9 @@ def _what_is_there(unread: Sequence[LeftOut]) -> str:
 def _beside(
     subfolders: Sequence[Path], classes: Sequence[ClassFolders]
 ) -> Iterator[tuple[str, int]]:
-    named = {_plain(name) for entry in classes for name in entry.folders}
+    named = {plain(name) for entry in classes for name in entry.folders}
     for folder in subfolders:
-        if _plain(folder.name) in named or is_skipped_folder(folder.name) or not folder.is_dir():
+        if plain(folder.name) in named or is_skipped_folder(folder.name) or not folder.is_dir():
             continue
         inside = _list(folder)
         inside += [
@@ -152,7 +168,7 @@ def _beside(
             if images.name.casefold() == IMAGES_FOLDER and images.is_dir()
             for inner in _list(images)
         ]
-        count = sum(is_image(p.name) or unread_format(p.name) is not None for p in inside)
+        count = sum(_is_picture(p.name) for p in inside)
         if count:
             yield folder.name, count
 
@@ -175,12 +191,13 @@ def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None
 
 
 def _class_folders(root: Path, subfolders: Sequence[Path], entry: ClassFolders) -> list[Path]:
-    wanted = {_plain(name) for name in entry.folders}
-    folders = [path for path in subfolders if _plain(path.name) in wanted and path.is_dir()]
+    wanted = {plain(name) for name in entry.folders}
+    folders = [path for path in subfolders if plain(path.name) in wanted and path.is_dir()]
     if not folders:
         raise InputError(
             f"class {entry.name!r}: {str(root)!r} has no sub-folder named {_join(entry.folders)}: "
-            f"create it, or correct the folders of the class in data.classes."
+            "create it, or correct the folders of the class in data.classes."
+            f"{what_is_there(root, _is_picture)}"
         )
     return folders
 
@@ -239,10 +256,6 @@ def _link_problem(root: Path, path: Path, *, follow_links: bool) -> str:
         "a symbolic link out of the data folder: set data.follow_links to true, or copy the image "
         "into it"
     )
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _shown(root: Path, path: Path) -> str:

@@ -24,6 +24,7 @@ from components.radiograph_example_gen.remarks import (
     check_unmatched,
     of_columns,
     of_rows,
+    of_tables,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
 
@@ -99,7 +100,8 @@ def match(settings: Settings, listing: Listing) -> Matched:
     paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
     by_path: dict[str, Row] = {}
     left_out: list[LeftOut] = []
-    remarks: list[Remark] = []
+    read = (_inside(settings.data_dir, table.name) for table in listing.tables)
+    remarks: list[Remark] = list(of_tables(found.tables, filter(None, read)))
     for table in listing.tables:
         taken = table.span is None or table.span.taken
         parsed = parse_metadata(table.content, table.name, settings.columns if taken else ())
@@ -126,6 +128,12 @@ def match(settings: Settings, listing: Listing) -> Matched:
                 *of_rows(table.name, by_rule, without, count),
             ]
     return Matched(by_path, tuple(left_out), remarks=tuple(remarks))
+
+
+def _inside(data_dir: str, path: str) -> str | None:
+    """A file's path below the data folder; None where it lies elsewhere."""
+    place, root = Path(path).resolve(), Path(data_dir).resolve()
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else None
 
 
 def _match_span(
@@ -160,6 +168,7 @@ def _together(parts: Iterable[tuple[SpanFolder, Discovery]]) -> Discovery:
     left_out: list[LeftOut] = []
     found: dict[str, int] = {}
     beside: dict[str, int] = {}
+    unread: list[str] = []
     for span, part in parts:
         prefix = f"{span.folder}/"
         candidates += [Candidate(prefix + each.path, each.class_name) for each in part.candidates]
@@ -167,8 +176,11 @@ def _together(parts: Iterable[tuple[SpanFolder, Discovery]]) -> Discovery:
             left_out += [_prefixed(prefix, item) for item in part.left_out]
             for name, count in part.found.items():
                 found[name] = found.get(name, 0) + count
+            unread += [prefix + name for name in part.tables]
             beside |= {prefix + name: count for name, count in part.beside.items()}
-    return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside)
+    return Discovery(
+        tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside, tuple(unread)
+    )
 
 
 def _prefixed(prefix: str, item: LeftOut) -> LeftOut:

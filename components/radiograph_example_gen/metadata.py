@@ -19,7 +19,7 @@ from schema.errors import InputError
 PATIENT_COLUMN = "patient_id"
 SOURCE_COLUMN = "source"
 # Cells that say "not known", without regard to case; so does a patient's id of zeros alone. The
-# list is in docs/operations.md, too.
+# list is in docs/data.md, too.
 UNKNOWN_VALUES: Final = frozenset(
     {
         *("", contract.UNKNOWN, "unk", "not known", "not available", "not applicable", "missing"),

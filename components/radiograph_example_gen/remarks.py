@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ ROWS: Final = "rows"
 FILES: Final = "files"
 FOLDERS: Final = "folders"
 AGES: Final = "ages"
+TABLES: Final = "tables"
 
 PATIENTS_UNKNOWN: Final = "patients unknown: images of one person may lie in several splits"
 # A patient has an unlikely share where it has this many images, this share of all that have a
@@ -28,6 +30,12 @@ _MANY_IMAGES: Final = 10
 _LARGE_SHARE: Final = 0.1
 _TIMES_THE_MEDIAN: Final = 5
 _SHOWN: Final = 3
+# Parts of names that speak of a person, with a number; and from which share of the images on.
+_PERSON_IN_A_NAME: Final = re.compile(
+    r"(?<![a-z])(?:person|patient|pat|subject|subj|participant|pid)[ _.-]?0*(\d+)(?!\d)"
+)
+_NAMED_SHARE: Final = 0.1
+_NAMED_TIMES: Final = 2
 
 
 @dataclass(frozen=True, order=True)
@@ -101,6 +109,52 @@ def of_patients(rows: Iterable[Row | None]) -> Iterator[Remark]:
                 PATIENTS,
                 f"patient {patient!r} has {count} of {total} images: is it a word for 'unknown'?",
             )
+
+
+def of_names(paths: Iterable[str], rows: Iterable[Row | None]) -> Iterator[Remark]:
+    """Whether names of images look as if they carried the patient, who is else unknown.
+
+    Args:
+        paths: of each image that is used.
+        rows: of the same images; None for an image without one.
+    """
+    unknown = [path for path, row in zip(paths, rows, strict=True) if not row or not row.patient]
+    people: Counter[str] = Counter()
+    for path in unknown:
+        if found := _PERSON_IN_A_NAME.search(path.casefold()):
+            people[found[0]] += 1
+    images = people.total()
+    if images < _NAMED_SHARE * len(unknown) or max(people.values(), default=0) < _NAMED_TIMES:
+        return
+    most, count = max(people.items(), key=lambda item: (item[1], item[0]))
+    yield Remark(
+        PATIENTS,
+        f"the names of {images} of {len(unknown)} images without a patient look as if they named "
+        f"one ({most!r} is in {count}): a table with the columns 'file' and 'patient_id' keeps "
+        "each person's images in one split",
+    )
+
+
+def of_tables(tables: Sequence[str], read: Iterable[str]) -> Iterator[Remark]:
+    """Tables in the data folder that are not read.
+
+    Args:
+        tables: their paths.
+        read: those of them that are.
+    """
+    unread = sorted(set(tables) - set(read))
+    if not unread:
+        return
+    shown = ", ".join(unread[:_SHOWN])
+    more = f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
+    what = "is a table" if len(unread) == 1 else "are tables"
+    how = "save it as CSV" if len(unread) == 1 else "save them as one CSV"
+    yield Remark(
+        TABLES,
+        f"{shown}{more} {what} in the data folder that {'is' if len(unread) == 1 else 'are'} not "
+        f"read; to have what is in {'it' if len(unread) == 1 else 'them'}, {how} in UTF-8 and give "
+        "it as data.metadata",
+    )
 
 
 def of_ages(rows: Iterable[Row | None]) -> Iterator[Remark]:

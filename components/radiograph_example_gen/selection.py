@@ -30,6 +30,7 @@ from components.radiograph_example_gen.remarks import (
     of_ages,
     of_files,
     of_folders,
+    of_names,
     of_patients,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
@@ -270,6 +271,9 @@ def _torn(
 def _remarks(decision: Decision, chosen: Mapping[str, Sequence[CleanImage]]) -> Iterator[Remark]:
     rows = [image.row for members in chosen.values() for image in members]
     yield from of_patients(rows)
+    yield from of_names(
+        [image.inspection.path for members in chosen.values() for image in members], rows
+    )
     yield from decision.usable.remarks
     yield from of_files(decision.left_out)
     yield from of_folders(decision.usable.found.beside)

@@ -7,6 +7,7 @@ author reads them; what only a caller in Python can get wrong has the argument's
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -35,8 +36,8 @@ class ClassFolders:
     folders: tuple[str, ...]
 
     def accepts_label(self, label: str) -> bool:
-        """Whether `label` (a metadata cell) means this class, whatever its case."""
-        return label.casefold() in {text.casefold() for text in (self.name, *self.folders)}
+        """Whether `label` (a metadata cell) can mean this class, whatever its case and form."""
+        return plain(label) in {plain(text) for text in (self.name, *self.folders)}
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,18 @@ class Settings:
 
     def folders_of(self, label: str) -> tuple[str, ...]:
         """Names of the folders of the class that a label means; none where it is no class."""
-        return next((c.folders for c in self.classes if c.accepts_label(label)), ())
+        return next((c.folders for c in meant(self.classes, label)), ())
+
+
+def plain(name: str) -> str:
+    """A name without regard to case and Unicode's normal form."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def meant(classes: Sequence[ClassFolders], label: str) -> list[ClassFolders]:
+    """The classes that a label can mean: the one that is called so, else all that accept it."""
+    exact = [each for each in classes if each.name == label]
+    return exact or [each for each in classes if each.accepts_label(label)]
 
 
 def to_json(value: object) -> str:
@@ -194,7 +206,7 @@ def _parse_classes(raw: object) -> tuple[ClassFolders, ...]:
         if parsed.name in {other.name for other in classes}:
             raise InputError(f"data.classes: the name {parsed.name!r} is given twice.")
         for folder in parsed.folders:
-            first = owner.setdefault(folder.casefold(), parsed.name)
+            first = owner.setdefault(plain(folder), parsed.name)
             if first != parsed.name:
                 raise InputError(
                     f"data.classes: the folder {folder!r} belongs to both {first!r} and "

@@ -10,7 +10,7 @@ from scipy.stats import binomtest, fisher_exact
 
 from components.report.answers import TestAnswers
 from components.report.judgement import share
-from models.backbones import BACKBONES, PAPER_CLASSES
+from models.backbones import BACKBONES, are_the_papers
 
 # The usual one; what is above it is called chance.
 SIGNIFICANT: Final = 0.05
@@ -62,11 +62,6 @@ def _pair(first: str, second: str, one: TestAnswers, other: TestAnswers) -> dict
     }
 
 
-def are_the_papers(classes: Sequence[str]) -> bool:
-    """Whether these are the paper's three classes, by name, in any order."""
-    return sorted(classes) == sorted(PAPER_CLASSES)
-
-
 def against_paper(
     name: str, correct: int, total: int, classes: Sequence[str]
 ) -> dict[str, Any] | None:
@@ -89,7 +84,6 @@ def against_paper(
     result = BACKBONES[name].paper_result if name in BACKBONES else None
     if result is None or not are_the_papers(classes):
         return None
-    order = [PAPER_CLASSES.index(one) for one in classes]
     table = [
         [correct, total - correct],
         [result.correct, result.total - result.correct],
@@ -97,7 +91,7 @@ def against_paper(
     p = float(fisher_exact(table)[1])
     return {
         "accuracy": share(result.correct, result.total),
-        "confusion": [[result.confusion[row][column] for column in order] for row in order],
+        "confusion": result.confusion_of(classes),
         "p": p,
         "significant": p < SIGNIFICANT,
     }

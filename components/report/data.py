@@ -8,8 +8,8 @@ from statistics import fmean, pstdev
 from typing import Any, Final
 
 from components.radiograph_example_gen.manifest import read_left_out, read_summary
-from components.report.comparison import are_the_papers
 from components.report.images import COLUMNS, NUMBERS, ImageFacts
+from models.backbones import are_the_papers
 from schema import contract
 
 # The paper's images of each class, 657 in all.

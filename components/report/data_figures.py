@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from components.report.drawing import COLOURS, INK, MOST_VALUES, Picture, picture
+from components.report.drawing import COLOURS, FAINT, INK, MOST_VALUES, Picture, picture
 from components.report.images import NUMBERS, ImageFacts
 from components.report.words import percent
+from schema.class_tables import MOST_COLUMNS, shortened
 from serving.explained import grey
 
 # Of the contact sheet, each class.
 SHEET_COLUMNS: Final = 6
+# More classes have one image each, and of so many the rest has none.
+SHEET_CLASSES: Final = 36
 
 
 def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Picture:
     """How the images' numbers lie, class by class."""
-    figure, grid = plt.subplots(2, 3, figsize=(7.8, 4.6))
+    named_upright = 3 < len(classes) <= MOST_COLUMNS
+    figure, grid = plt.subplots(2, 3, figsize=(7.8, 6.4 if named_upright else 4.6))
     for axes, name in zip(grid.flat, NUMBERS, strict=True):
         values = [[f.numbers[name] for f in facts if f.label == i] for i in range(len(classes))]
         boxes = axes.boxplot(
             values,
             patch_artist=True,
             widths=0.6,
+            showfliers=len(classes) <= MOST_COLUMNS,
             flierprops={"markersize": 2, "markeredgecolor": INK},
             medianprops={"color": INK},
             **{key: {"color": INK} for key in ("whiskerprops", "capprops", "boxprops")},
         )
-        for box, colour in zip(boxes["boxes"], COLOURS, strict=False):
+        # Colours that come again would join what has nothing in common.
+        colours = COLOURS if len(classes) <= len(COLOURS) else [FAINT] * len(classes)
+        for box, colour in zip(boxes["boxes"], colours, strict=False):
             box.set_facecolor(colour)
-        axes.set_xticks(range(1, len(classes) + 1), [_short(c) for c in classes], fontsize=8)
+        if len(classes) > MOST_COLUMNS:
+            # As one picture: so many shapes are slow to draw.
+            for artist in (one for part in boxes.values() for one in part):
+                artist.set_rasterized(True)
+            axes.set_xticks([])
+            axes.set_xlabel("a class each", fontsize=8)
+        else:
+            upright = {"rotation": 90} if named_upright else {}
+            names = [shortened(c, 16 if named_upright else 10) for c in classes]
+            axes.set_xticks(range(1, len(classes) + 1), names, fontsize=8, **upright)
         axes.set_title(name)
     return picture(
         figure,
@@ -46,7 +62,10 @@ def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Pic
 def columns(
     counts: Mapping[str, Mapping[str, Mapping[str, int]]], classes: Sequence[str]
 ) -> Picture:
-    """Which values of the metadata go with which class; MOST_VALUES at most of a column."""
+    """Which values of the metadata go with which class; MOST_VALUES at most of a column.
+
+    Where classes are more than colours, the largest class of each value stands against the rest.
+    """
     shown = {column: values for column, values in counts.items() if 1 < len(values) <= MOST_VALUES}
     crowded = [column for column, values in counts.items() if len(values) > MOST_VALUES]
     left_out = f" Not drawn, for its many values: {', '.join(crowded)}." if crowded else ""
@@ -57,14 +76,17 @@ def columns(
     )  # fmt: skip
     for axes, (column, values) in zip(grid[:, 0], shown.items(), strict=False):
         left = np.zeros(len(values))
-        for name, colour in zip(classes, COLOURS, strict=False):
-            width = np.array([of_class[name] for of_class in values.values()], float)
+        for name, colour, width in _parts(values, classes):
             axes.barh(range(len(values)), width, left=left, color=colour, label=name)
             left += width
-        axes.set_yticks(range(len(values)), list(values), fontsize=8)
+        axes.set_yticks(range(len(values)), [shortened(value) for value in values], fontsize=8)
         axes.invert_yaxis()
         axes.set_title(column.replace("_", " "), loc="left")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(),
+        loc="outside upper right",
+        ncols=_legend_columns(classes),
+    )
     return picture(
         figure,
         "metadata",
@@ -74,14 +96,44 @@ def columns(
     )
 
 
+def _parts(
+    values: Mapping[str, Mapping[str, int]], classes: Sequence[str]
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """What each bar is put together of: name, colour and float [values]."""
+    counts = np.array([[of_class[name] for name in classes] for of_class in values.values()], float)
+    if len(classes) <= len(COLOURS):
+        names = [shortened(name) for name in classes]
+        yield from zip(names, COLOURS, counts.T, strict=False)
+        return
+    largest = counts.max(axis=1)
+    yield "the class that most of them are of", COLOURS[0], largest
+    yield "other classes", FAINT, counts.sum(axis=1) - largest
+
+
+def _legend_columns(classes: Sequence[str]) -> int:
+    longest = max(len(shortened(name)) for name in classes)
+    return 3 if longest <= 18 and len(classes) <= len(COLOURS) else 2
+
+
+def sheet_images(n_classes: int) -> int:
+    """How many images of each class a contact sheet shows."""
+    return SHEET_COLUMNS if n_classes <= MOST_COLUMNS else 1
+
+
 def contact_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
-    """Some images of each class, as they are."""
+    """Some images of each class, as they are; of many classes one each, of SHEET_CLASSES at most.
+
+    Args:
+        files: class -> so many as `sheet_images` says.
+    """
+    if sheet_images(len(files)) == 1:
+        return _crowded_sheet(files)
     rows = len(files)
     figure, grid = plt.subplots(rows, SHEET_COLUMNS, figsize=(7.8, 1.45 * rows), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for row, (name, contents) in zip(grid, files.items(), strict=True):
-        row[0].set_title(name, loc="left", fontsize=9)
+        row[0].set_title(shortened(name, 90), loc="left", fontsize=9)
         for axes, content in zip(row, contents, strict=False):
             axes.imshow(thumbnail(content, 128), cmap="gray", vmin=0, vmax=255)
     return picture(
@@ -92,8 +144,37 @@ def contact_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
     )
 
 
+def _crowded_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
+    shown = {name: contents[0] for name, contents in files.items() if contents}
+    first = dict(list(shown.items())[:SHEET_CLASSES])
+    rows = max(-(-len(first) // SHEET_COLUMNS), 1)
+    figure, grid = plt.subplots(rows, SHEET_COLUMNS, figsize=(7.8, 1.55 * rows), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, (name, content) in zip(grid.flat, first.items(), strict=False):
+        axes.set_title(shortened(name, 20), fontsize=7)
+        axes.imshow(thumbnail(content, 128), cmap="gray", vmin=0, vmax=255)
+    of_all = f" {len(first)} of {len(files)} classes." if len(first) < len(files) else ""
+    return picture(
+        figure,
+        "contact-sheet",
+        caption=f"A test image of each class, drawn by its digest.{of_all}",
+        alt=f"Contact sheet: one image of each of {', '.join(first)}.",
+    )
+
+
 def shortcuts(found: Sequence[Mapping[str, Any]], chance: float) -> Picture:
-    """How well the class is predicted from what isn't lungs."""
+    """How well the class is predicted from what isn't lungs.
+
+    Of too many, what tells one class from the rest no better than guessing is left out first, and
+    then what does so the least.
+    """
+    total = len(found)
+    if total > MOST_VALUES:
+        telling = [one for one in found if not one["against_rest"] or one["above_chance"]]
+        best = sorted(telling, key=lambda o: (bool(o["against_rest"]), o["chance"] - o["accuracy"]))
+        found = [one for one in telling if one in best[:MOST_VALUES]]
+    cut = f" {len(found)} of {total} are drawn." if len(found) < total else ""
     figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.36 * len(found)))
     values = [one["accuracy"] for one in found]
     ends = np.array([one["wilson95"] for one in found]).T
@@ -102,15 +183,15 @@ def shortcuts(found: Sequence[Mapping[str, Any]], chance: float) -> Picture:
         range(len(found)), values, xerr=errors, color=COLOURS[1], ecolor=INK, capsize=3, alpha=0.8
     )
     axes.axvline(chance, color=INK, linestyle=":", linewidth=1.2)
-    axes.set_yticks(range(len(found)), [one["name"] for one in found], fontsize=9)
+    axes.set_yticks(range(len(found)), [shortened(one["name"], 60) for one in found], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
-    axes.set_xlabel("accuracy on the test split (dotted: guessing; bar: 95 % interval)")
+    axes.set_xlabel("accuracy on the test split\n(dotted: guessing; bar: 95 % interval)")
     spoken = "; ".join(f"{one['name']} {percent(one['accuracy'])}" for one in found)
     return picture(
         figure,
         "shortcuts",
-        caption="How well simple models predict the class from things that are no lungs.",
+        caption="How well simple models predict the class from things that are no lungs." + cut,
         alt=f"Accuracy of shortcuts: {spoken}; guessing {percent(chance)}.",
     )
 
@@ -120,7 +201,3 @@ def thumbnail(content: bytes, side: int) -> np.ndarray:
     image = grey(content)
     image.thumbnail((side, side))
     return np.asarray(image)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 10 else name[:9] + "…"

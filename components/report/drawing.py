@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +32,8 @@ mpl.use("Agg")
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Text and axes: the colour is nobody else's, so the page can put its own in its place.
 INK: Final = "#010203"
+# Of what stands behind the others.
+FAINT: Final = "#808080"
 # Of one column in a figure: a page has no room for more.
 MOST_VALUES: Final = 30
 _STYLE: Final[dict[str, Any]] = {
@@ -57,6 +60,8 @@ _STYLE: Final[dict[str, Any]] = {
     "font.family": "DejaVu Sans",
     # Text stays text: it can be read aloud and searched, and follows the page's colours.
     "svg.fonttype": "none",
+    # Dollars in a name are dollars.
+    "text.parse_math": False,
 }
 _PNG_DPI: Final = 144
 
@@ -96,7 +101,9 @@ def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
         caption: as in Picture.
         alt: as in Picture.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # The page's text is the browser's to draw; the file has boxes for what the font lacks.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         image = io.BytesIO()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from components.report.drawing import COLOURS, INK, MOST_VALUES, Picture, picture
+from components.report.drawing import COLOURS, FAINT, INK, MOST_VALUES, Picture, picture
 from components.report.words import percent
+from schema.class_tables import MOST_COLUMNS, most_confused, shortened
+
+# A figure of the confusion is as wide as a page at most, inches.
+_WIDEST: Final = 12.0
+# Letters of a name that fit beside a cell of the confusion of three classes.
+_FITS_A_CELL: Final = 16
+# Letters of a name in a legend inside a figure.
+_FITS_INSIDE: Final = 18
 
 
 def accuracies(models: Mapping[str, Mapping[str, Any]]) -> Picture:
@@ -53,28 +61,49 @@ def confusion(name: str, matrix: Sequence[Sequence[int]], classes: Sequence[str]
     """The confusion matrix as a heat map, rows true, columns predicted."""
     counts = np.asarray(matrix)
     rows = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = plt.subplots(figsize=(4.4, 3.7))
+    names = [shortened(name) for name in classes]
+    crowded = len(names) > 4 or max(map(len, names)) > _FITS_A_CELL
+    side = min(0.7 + 0.5 * max(len(names) - 3, 0) + (2.0 if crowded else 0.0), _WIDEST - 4.0)
+    figure, axes = plt.subplots(figsize=(3.7 + side, 3.0 + side))
+    size = min(9.0, 72 * (side + 1.5) / len(names))
     axes.imshow(counts / rows, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.grid(visible=False)
     for (row, column), count in np.ndenumerate(counts):
+        if not count and len(names) > MOST_COLUMNS:
+            continue
         dark = count / rows[row, 0] > 0.5
         axes.text(
-            column, row, str(count), ha="center", va="center", color="white" if dark else "#202020"
-        )
-    axes.set_xticks(range(len(classes)), classes, fontsize=9)
-    axes.set_yticks(range(len(classes)), classes, fontsize=9, rotation=90, va="center")
+            column, row, str(count), ha="center", va="center",
+            color="white" if dark else "#202020", fontsize=min(size + 1, 10),
+        )  # fmt: skip
+    upright = {"rotation": 90}
+    axes.set_xticks(range(len(names)), names, fontsize=size, **(upright if crowded else {}))
+    axes.set_yticks(
+        range(len(names)), names, fontsize=size, va="center", **({} if crowded else upright)
+    )
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    spoken = "; ".join(
-        f"of {counts[i].sum()} {classes[i]}, "
-        + ", ".join(f"{counts[i, j]} read as {classes[j]}" for j in range(len(classes)))
-        for i in range(len(classes))
-    )
     return picture(
         figure,
         f"{name}-confusion",
         caption="Confusion matrix: rows true, columns predicted; coloured by share of the row.",
-        alt=f"Confusion matrix of {name}: {spoken}.",
+        alt=f"Confusion matrix of {name}: {_spoken(counts, classes)}.",
+    )
+
+
+def _spoken(counts: np.ndarray, classes: Sequence[str]) -> str:
+    """The confusion in words: of all classes, or of many the most frequent mistakes."""
+    if len(classes) > MOST_COLUMNS:
+        mistakes = [
+            f"{one.count} of {one.total} {one.true} read as {one.predicted}"
+            for one in most_confused(counts.tolist(), classes)
+        ]
+        right = f"{np.trace(counts)} of {counts.sum()} images of {len(classes)} classes are right"
+        return "; ".join([right, *mistakes])
+    return "; ".join(
+        f"of {counts[i].sum()} {classes[i]}, "
+        + ", ".join(f"{counts[i, j]} read as {classes[j]}" for j in range(len(classes)))
+        for i in range(len(classes))
     )
 
 
@@ -105,36 +134,62 @@ def history(name: str, epochs: Mapping[str, Sequence[float]]) -> Picture:
 
 
 def curves(name: str, of_classes: Mapping[str, Mapping[str, Any]]) -> Picture:
-    """ROC and precision-recall curves, each class against the rest."""
-    figure, (roc, pr) = plt.subplots(1, 2, figsize=(7.6, 3.7))
-    for label, one in of_classes.items():
-        if one["roc"] is None:
-            continue
+    """ROC and precision-recall curves, each class against the rest.
+
+    Where classes are more than colours, those with the smallest areas have one.
+    """
+    drawn = {label: one for label, one in of_classes.items() if one["roc"] is not None}
+    worst = sorted(drawn, key=lambda label: drawn[label]["auc"])[: len(COLOURS)]
+    coloured = [label for label in drawn if label in worst]
+    inside = max(map(len, coloured), default=0) <= _FITS_INSIDE and len(coloured) <= 4
+    below = 0.0 if inside else 0.2 + 0.2 * len(coloured)
+    figure, (roc, pr) = plt.subplots(1, 2, figsize=(7.6, 3.7 + below))
+    for label, one in drawn.items():
+        if label not in worst:
+            style = {
+                "color": FAINT,
+                "linewidth": 0.6,
+                "alpha": 0.6,
+                "zorder": 1,
+                "rasterized": True,
+            }
+            roc.plot(one["roc"]["false_positive_rate"], one["roc"]["true_positive_rate"], **style)
+            pr.plot(one["pr"]["recall"], one["pr"]["precision"], **style)
+    for label in coloured:
+        one, short = drawn[label], shortened(label, 40)
+        colour = COLOURS[coloured.index(label)]
         roc.plot(
             one["roc"]["false_positive_rate"],
             one["roc"]["true_positive_rate"],
-            label=f"{label} ({one['auc']:.3f})",
+            label=f"{short} ({one['auc']:.3f})",
+            color=colour,
         )
         pr.plot(
             one["pr"]["recall"],
             one["pr"]["precision"],
-            label=f"{label} ({one['average_precision']:.3f})",
+            label=f"{short} ({one['average_precision']:.3f})",
+            color=colour,
         )
     roc.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (AUC)")
     pr.set(xlabel="recall", ylabel="precision", title="precision-recall (AP)")
     for axes in (roc, pr):
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        axes.legend(loc="best")
-    spoken = ", ".join(
-        f"{label} {one['auc']:.3f}" for label, one in of_classes.items() if one["auc"] is not None
-    )
+        if coloured:
+            place = {"loc": "best"} if inside else {
+                "loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "fontsize": 8
+            }  # fmt: skip
+            axes.legend(**place)
+    spoken = ", ".join(f"{label} {drawn[label]['auc']:.3f}" for label in coloured)
+    few = len(coloured) < len(drawn)
+    grey = f" The {len(coloured)} with the smallest areas have a colour." if few else ""
     return picture(
         figure,
         f"{name}-curves",
         caption="Each class against the rest: ROC with its area, precision-recall with average "
-        "precision.",
-        alt=f"ROC and precision-recall curves of {name}; areas under the ROC: {spoken}.",
+        f"precision.{grey}",
+        alt=f"ROC and precision-recall curves of {name}; areas under the ROC"
+        f"{', the smallest' if few else ''}: {spoken}.",
     )
 
 
@@ -165,15 +220,30 @@ def calibration(
 def slice_accuracies(rows: Sequence[Mapping[str, Any]], name: str) -> Picture:
     """Accuracy of one model by group; what is too small to judge is hollow.
 
-    It isn't drawn at all where there are more than MOST_VALUES groups of a kind.
+    It isn't drawn at all where there are more than MOST_VALUES groups of a kind; and of so many
+    groups that can be judged, the MOST_VALUES with the lowest accuracy are drawn.
     """
     groups = Counter(row["feature"] for row in rows)
     rows = [row for row in rows if not row["too_small"] or groups[row["feature"]] <= MOST_VALUES]
+    judged = Counter(row["feature"] for row in rows)
+    lowest = {
+        feature: sorted(
+            (row for row in rows if row["feature"] == feature),
+            key=lambda row: row["accuracy"]["value"],
+        )[:MOST_VALUES]
+        for feature, count in judged.items()
+        if count > MOST_VALUES
+    }
+    rows = [row for row in rows if row in lowest.get(row["feature"], rows)]
+    cut = "".join(
+        f" Of {judged[feature]} groups by {feature}, the {MOST_VALUES} with the lowest accuracy."
+        for feature in lowest
+    )
     figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.32 * len(rows)))
     for place, row in enumerate(rows):
-        colour = "#808080" if row["too_small"] else COLOURS[0]
+        colour = FAINT if row["too_small"] else COLOURS[0]
         _with_interval(axes, place, row["accuracy"], colour, "o", hollow=row["too_small"])
-    labels = [f"{row['feature']}: {row['value']} ({row['images']})" for row in rows]
+    labels = [f"{row['feature']}: {shortened(row['value'])} ({row['images']})" for row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=9)
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(_percent)
@@ -186,7 +256,7 @@ def slice_accuracies(rows: Sequence[Mapping[str, Any]], name: str) -> Picture:
         figure,
         "slices",
         caption=f"Accuracy of {name} by group, with the number of test images; bars: 95 % "
-        "Wilson intervals.",
+        f"Wilson intervals.{cut}",
         alt=f"Accuracy by group: {spoken}.",
     )
 

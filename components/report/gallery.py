@@ -16,12 +16,17 @@ from components.report.images import ImageFacts, read_files
 from components.report.sources import ReportSources
 from models.backbones import BACKBONES
 from schema import contract
+from schema.class_tables import MOST_COLUMNS
 from serving.explained import overlay
 
 # The explained signature holds feature maps of all taps in float32.
 _BATCH: Final = 8
 # More would make the page too heavy to open; the JSON lists all.
 SHOWN_ERRORS: Final = 150
+# Of those that are read rightly; with more classes, not each has one.
+SHOWN_RIGHT: Final = 2 * MOST_COLUMNS
+# Of the probabilities of many classes; ANSWERS_FILE has all.
+_MOST_PROBABLE: Final = 5
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ def errors(
 
     Returns:
         `path`, `sha256`, `label`, `columns`, and `answers`: model -> `predicted`,
-        `probabilities` (by class) and whether that is `right`; what most models read wrongly
-        comes first.
+        `probabilities` (by class; of many classes the true one's and the largest) and whether
+        that is `right`; what most models read wrongly comes first.
     """
     known = {f.sha256: f for f in facts}
     rows = []
@@ -68,6 +73,9 @@ def examples_read_rightly(
 ) -> list[dict[str, Any]]:
     """Of each class the image of which one model is surest, and the one of which it is least.
 
+    Of more than MOST_COLUMNS classes, half of SHOWN_RIGHT are the surest of their class and the
+    other half the least sure ones.
+
     Args:
         answers: of the model.
         model: its name.
@@ -79,14 +87,20 @@ def examples_read_rightly(
     """
     known = {f.sha256: f for f in facts}
     confidence = answers.probabilities.max(axis=1)
-    rows = []
+    surest, least = [], []
     for label in range(len(classes)):
         right = np.flatnonzero(answers.right & (answers.labels == label))
         ordered = right[np.argsort(-confidence[right], kind="stable")]
-        for index in dict.fromkeys((*ordered[:1].tolist(), *ordered[-1:].tolist())):
-            facts_of = known[answers.sha256[index]]
-            rows.append(_row(facts_of, index, {model: answers}, classes))
-    return rows
+        surest += ordered[:1].tolist()
+        least += ordered[-1:].tolist()
+    if len(classes) > MOST_COLUMNS:
+        half = SHOWN_RIGHT // 2
+        surest = sorted(surest, key=lambda index: -confidence[index])[:half]
+        least = sorted(least, key=lambda index: confidence[index])[:half]
+    chosen = sorted(
+        dict.fromkeys((*surest, *least)), key=lambda i: (answers.labels[i], -confidence[i])
+    )
+    return [_row(known[answers.sha256[i]], i, {model: answers}, classes) for i in chosen]
 
 
 def _row(
@@ -100,14 +114,21 @@ def _row(
         "answers": {
             name: {
                 "predicted": classes[int(model.predicted[index])],
-                "probabilities": dict(
-                    zip(classes, model.probabilities[index].tolist(), strict=True)
-                ),
+                "probabilities": _probabilities(model, index, classes),
                 "right": bool(model.right[index]),
             }
             for name, model in answers.items()
         },
     }
+
+
+def _probabilities(model: TestAnswers, index: int, classes: Sequence[str]) -> dict[str, float]:
+    values = model.probabilities[index]
+    shown = range(len(classes))
+    if len(classes) > MOST_COLUMNS:
+        largest = np.argsort(-values, kind="stable")[:_MOST_PROBABLE].tolist()
+        shown = dict.fromkeys((*largest, int(model.labels[index])))
+    return {classes[label]: float(values[label]) for label in shown}
 
 
 def _wrong(row: Mapping[str, Any]) -> int:

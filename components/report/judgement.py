@@ -15,6 +15,7 @@ from sklearn import metrics
 from components.report.answers import TestAnswers
 from models.calibration import expected_calibration_error, negative_log_likelihood
 from models.intervals import wilson95
+from schema.class_tables import MOST_COLUMNS
 
 # Of the reliability diagram; `expected_calibration_error` uses the same.
 CALIBRATION_BINS: Final = 15
@@ -53,7 +54,8 @@ def judge(answers: TestAnswers, classes: Sequence[str]) -> dict[str, Any]:
         "loss": negative_log_likelihood(answers.probabilities, answers.labels),
         "confusion": confusion.tolist(),
         "classes": {
-            name: _one_class(confusion, index) | _curves(answers, index)
+            name: _one_class(confusion, index)
+            | _curves(answers, index, corners=len(classes) > MOST_COLUMNS)
             for index, name in enumerate(classes)
         },
         "calibration": _calibration(answers),
@@ -91,8 +93,14 @@ def _one_class(confusion: np.ndarray, index: int) -> dict[str, Any]:
     }
 
 
-def _curves(answers: TestAnswers, index: int) -> dict[str, Any]:
+def _curves(answers: TestAnswers, index: int, *, corners: bool) -> dict[str, Any]:
     """One class against the rest.
+
+    Args:
+        answers: of the whole test split.
+        index: of the class.
+        corners: only the points where a curve bends, which draw the same: classes times images
+            are too many to keep.
 
     Returns:
         `roc` (`false_positive_rate`, `true_positive_rate`) and `auc`, `pr` (`recall`,
@@ -101,8 +109,10 @@ def _curves(answers: TestAnswers, index: int) -> dict[str, Any]:
     positive, score = answers.labels == index, answers.probabilities[:, index]
     if positive.all() or not positive.any():
         return {"roc": None, "auc": None, "pr": None, "average_precision": None}
-    false_positive, true_positive, _ = metrics.roc_curve(positive, score, drop_intermediate=False)
-    precision, recall, _ = metrics.precision_recall_curve(positive, score)
+    false_positive, true_positive, _ = metrics.roc_curve(positive, score, drop_intermediate=corners)
+    precision, recall, _ = metrics.precision_recall_curve(
+        positive, score, drop_intermediate=corners
+    )
     return {
         "roc": {
             "false_positive_rate": false_positive.tolist(),

@@ -20,6 +20,7 @@ from components.report.drawing import Picture
 from components.report.gallery import SHOWN_ERRORS, Shown
 from components.report.words import interval, number, percent
 from schema import contract
+from schema.class_tables import MOST_COLUMNS, most_confused, named
 
 _TEMPLATE: Final = "index.html.j2"
 _SHOWN_SIDE: Final = 256
@@ -50,7 +51,11 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "interval": interval, "number": number}
+    environment.filters |= {
+        **{"percent": percent, "interval": interval, "number": number},
+        **{"named": named, "most_confused": most_confused},
+    }
+    environment.globals["most_columns"] = MOST_COLUMNS
     numbers = content.numbers
     return environment.get_template(_TEMPLATE).render(
         **numbers,

@@ -14,6 +14,7 @@ from components.report.comparison import SIGNIFICANT
 from components.report.images import COLUMNS
 from components.report.judgement import rates, share
 from schema import contract
+from schema.class_tables import MOST_COLUMNS
 
 _CLASS: Final = slice_name(contract.LABEL_TEXT)
 # Further columns stand behind these.
@@ -32,8 +33,8 @@ def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, An
     Returns:
         By feature and value, the class first and further columns last: `feature` (as people
         call it), `value`, `images`, `accuracy` (a `share`), `classes` (name -> both `rates` of
-        what was predicted, and what TFMA says of the class against the rest), `too_small` to
-        judge.
+        what was predicted, and what TFMA says of the class against the rest; of many classes,
+        those that have images there or that are said of some), `too_small` to judge.
     """
     plots = dict(result.plots)
     rows = []
@@ -51,6 +52,9 @@ def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, An
                 "classes": {
                     name: rates(confusion, index) | _binarized(metrics, index)
                     for index, name in enumerate(classes)
+                    if len(classes) <= MOST_COLUMNS
+                    or confusion[index].any()
+                    or confusion[:, index].any()
                 },
                 "too_small": images < TOO_SMALL,
             }

@@ -72,10 +72,11 @@ def _pictures(sources: ReportSources, content: Content) -> Iterator[Picture]:
 
 def _sheet(sources: ReportSources, content: Content) -> dict[str, list[bytes]]:
     """Class -> some test images; which, their digests decide."""
+    each = data_figures.sheet_images(len(content.numbers["classes"]))
     chosen = {
         name: sorted(
             f.sha256 for f in content.facts if f.label == label and f.split == contract.SPLIT_TEST
-        )[: data_figures.SHEET_COLUMNS]
+        )[:each]
         for label, name in enumerate(content.numbers["classes"])
     }
     wanted = {digest for digests in chosen.values() for digest in digests}

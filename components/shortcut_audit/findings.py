@@ -32,6 +32,8 @@ _MEANING: Final = (
     "how well it tells these groups of images apart; it is no estimate of clinical accuracy."
 )
 _NAMED: Final = 3
+# More classes that a column tells from the rest are counted, not named.
+_CLASSES_NAMED: Final = 6
 
 
 def findings(
@@ -97,10 +99,17 @@ def _shortcuts(shortcuts: Sequence[Shortcut]) -> Iterator[str]:
     for shortcut in telling:
         yield f"{_named(shortcut)} predicts the class of {_figures(shortcut)}."
     against_rest = list(_most_telling_columns(shortcuts))
-    for shortcut in against_rest:
+    if len(against_rest) > _CLASSES_NAMED:
+        against_rest.sort(key=lambda one: one.chance - one.accuracy)
+    for shortcut in against_rest[:_CLASSES_NAMED]:
         yield (
             f"{_named(shortcut)} tells {shortcut.against_rest} from the other classes in "
             f"{_figures(shortcut)}."
+        )
+    if (more := len(against_rest) - _CLASSES_NAMED) > 0:
+        yield (
+            f"A column tells {'one more class' if more == 1 else f'{more} more classes'} from the "
+            "other ones; audit.json has them all."
         )
     if not telling and not against_rest:
         yield (

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from components.radiograph_example_gen.manifest import Summary
-from models.backbones import BACKBONES
+from models.backbones import BACKBONES, are_the_papers
 from models.intervals import wilson95
 from pipeline.study.images import ImagePool
 from pipeline.study.outcomes import Outcome
@@ -70,8 +70,9 @@ def model_report(
         "pairs": _pairs(confusion, classes),
         "slices": _slices(hashes, labels == predicted, pool),
         "errors": _errors(hashes, labels, predicted, pool),
-        "paper": _paper(name),
-        "goal": _goal(name, statistics.fmean(accuracies)),
+        # Of other classes, the paper and the goals that come from it say nothing.
+        "paper": _paper(name, classes) if are_the_papers(classes) else None,
+        "goal": _goal(name, statistics.fmean(accuracies)) if are_the_papers(classes) else None,
     }
     if name == contract.CASCADE:
         report["passed_on"] = statistics.fmean(o.passed_on or 0.0 for o in outcomes)
@@ -254,7 +255,7 @@ def _errors(
     return sorted(errors, key=lambda e: (-e["wrong"], -e["wrong"] / e["tested"], e["path"]))
 
 
-def _paper(name: str) -> dict[str, Any] | None:
+def _paper(name: str, classes: Sequence[str]) -> dict[str, Any] | None:
     result = BACKBONES[name].paper_result if name in BACKBONES else None
     if result is None:
         return None
@@ -263,7 +264,7 @@ def _paper(name: str) -> dict[str, Any] | None:
         "total": result.total,
         "accuracy": result.correct / result.total,
         "wilson95": wilson95(result.correct, result.total),
-        "confusion": [list(row) for row in result.confusion],
+        "confusion": result.confusion_of(classes),
     }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from components.radiograph_example_gen.remarks import PATIENTS_UNKNOWN
-from pipeline.study.report import GOALS
 from schema import contract
+from schema.class_tables import MOST_COLUMNS, SHOWN_CONFUSIONS
 
 # Images in the list of those that are most often read wrongly.
 _ERRORS_SHOWN: Final = 15
@@ -136,7 +136,7 @@ def _accuracy(report: Mapping[str, Any]) -> str:
         for name, model in report["models"].items()
         if model["goal"] and not model["goal"]["met"]
     ]
-    if any(name in GOALS for name in report["models"]):
+    if any(model["goal"] for model in report["models"].values()):
         lines.append(f"Goals not met: {'; '.join(goals) if goals else 'none'}.")
     return "\n\n".join(lines)
 
@@ -163,6 +163,8 @@ def _seed_by_seed(report: Mapping[str, Any]) -> str:
 
 def _confusion(report: Mapping[str, Any]) -> str:
     classes = report["data"]["classes"]
+    if len(classes) > MOST_COLUMNS:
+        return "The tables of so many classes are in study.json; the most frequent mistakes follow."
     rows = [
         [name, *(" ".join(map(str, row)) for row in model["confusion"])]
         for name, model in report["models"].items()
@@ -184,7 +186,7 @@ def _errors(report: Mapping[str, Any]) -> str:
     pairs = [
         [name, f"{pair['true']} → {pair['predicted']}", str(pair["count"]), _share(pair, model)]
         for name, model in models.items()
-        for pair in model["pairs"]
+        for pair in model["pairs"][:SHOWN_CONFUSIONS]
     ]
     slices = [
         [

@@ -19,7 +19,6 @@ from components.report.comparison import (  # noqa: E402
     pairs,
 )
 from components.report.judgement import judge  # noqa: E402
-from models.backbones import PAPER_CLASSES  # noqa: E402
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 rows = st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(34, 100))
@@ -96,11 +95,11 @@ def test_two_models_are_compared_on_the_images_that_tell_them_apart() -> None:
 
 
 def test_the_paper_is_other_images() -> None:
-    found = against_paper("vgg16", 122, 129, PAPER_CLASSES)
+    found = against_paper("vgg16", 122, 129, CLASSES)
     assert found is not None
     assert (found["accuracy"]["count"], found["accuracy"]["total"]) == (122, 129)
     assert found["p"] == 1
     assert not found["significant"]
-    worse = against_paper("densenet121", 100, 129, PAPER_CLASSES)
+    worse = against_paper("densenet121", 100, 129, CLASSES)
     assert worse is not None and worse["significant"]
-    assert against_paper("ensemble", 129, 129, PAPER_CLASSES) is None
+    assert against_paper("ensemble", 129, 129, CLASSES) is None
