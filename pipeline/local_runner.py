@@ -21,6 +21,9 @@ from pipeline.config import PipelineConfig, check_inputs, load_config
 from pipeline.docker_resolution import require_images
 from pipeline.engine_resolution import resolve_engine
 from pipeline.exclusive import alone_in
+from pipeline.folder.inventory import update_inventory
+from pipeline.folder.opening import open_folder
+from pipeline.folder.vanishing import Held, damaged_files, holding, missing_data, missing_output
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
 from pipeline.runtime import (
@@ -51,7 +54,8 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 
     Raises:
         InputError: bad input, weights or data that break the schema; an output folder
-            that can't be written to.
+            that can't be written to, or whose metadata store can't be used; images or output
+            that went meanwhile.
         NodeFailedError: anything else, naming the node.
     """
     check_inputs(config)
@@ -64,11 +68,13 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> dict[str, Any] | None:
     prepare_environment()
     started = time.monotonic()
+    # Before TFX is imported, which takes seconds: what is wrong with the folder, missing columns
+    # and weights are said at once.
+    open_folder(layout, listener.warn)
     if config.tuning.mode == "reuse":
         from pipeline.tuning_results import check_reusable
 
         check_reusable(config, layout)
-    # Before TFX is imported, which takes seconds: missing columns and weights are said at once.
     spans = resolve_spans(config.data)
     config = resolve_columns(config, spans)
     weights = resolve_weights(config, listener.warn)
@@ -87,23 +93,46 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
     clock = NodeClock(listener)
-    try:
-        run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
-    except Exception:
-        # It would tell of an earlier run.
-        layout.summary.unlink(missing_ok=True)
-        raise
-    finally:
-        # Before Transform nothing can have been trained, and the data may still be mended.
-        if spans and "Transform" in clock.how:
-            keep(read_run(layout).uri("RadiographExampleGen", "manifest"), layout.splits)
-    if latest_run(layout) == before:
-        return None
-    seconds = {**clock.seconds, "total": time.monotonic() - started}
-    summary = summarize(config, layout, seconds)
-    write_summary(layout, summary)
-    publish_report(layout)
+    with holding(layout) as held:
+        try:
+            try:
+                run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
+            finally:
+                # Before Transform nothing can have been trained, and the data may still be mended.
+                if spans and "Transform" in clock.how:
+                    keep(read_run(layout).uri("RadiographExampleGen", "manifest"), layout.splits)
+            if latest_run(layout) == before:
+                return None
+            seconds = {**clock.seconds, "total": time.monotonic() - started}
+            summary = summarize(config, layout, seconds)
+            write_summary(layout, summary)
+            publish_report(layout)
+            update_inventory(layout, read_run(layout).uris)
+        except Exception as error:
+            # It would tell of an earlier run.
+            layout.summary.unlink(missing_ok=True)
+            raise _reason(error, config, layout, held, clock.running) from error
     return summary
+
+
+def _reason(
+    error: Exception, config: PipelineConfig, layout: OutputLayout, held: Held, node: str | None
+) -> Exception:
+    """What the user is told: that something went or is damaged, or else the error itself.
+
+    What the run finished is taken down.
+    """
+    from pipeline.summary import read_run
+
+    gone = missing_output(held, node)
+    if gone:
+        return gone
+    uris = read_run(layout).uris
+    lost = missing_data(config, node)
+    if lost is None and not isinstance(error, InputError):
+        lost = damaged_files(layout, uris, node)
+    update_inventory(layout, uris)
+    return lost or error
 
 
 def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:
