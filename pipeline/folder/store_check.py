@@ -137,7 +137,7 @@ def number_above(layout: OutputLayout, highest: int) -> int | None:
         row = connection.execute(
             "SELECT seq FROM sqlite_sequence WHERE name = 'Execution'"
         ).fetchone()
-        if row is not None and row[0] >= highest:
+        if highest <= (row[0] if row else 0):
             return None
         if row is None:
             connection.execute("INSERT INTO sqlite_sequence VALUES ('Execution', ?)", (highest,))
