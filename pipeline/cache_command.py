@@ -66,9 +66,7 @@ def _print(found: Mapping[str, Any], output: Path) -> None:
     for item in found["damaged"]:
         console.print(item["sentence"])
         if item["set_aside"]:
-            console.print(
-                f"  It is now in {item['set_aside']}; a run that needs it makes it again."
-            )
+            console.print(f"  It is now in {item['set_aside']}; a run makes it again.")
     if any(not item["set_aside"] for item in found["damaged"]):
         console.print(
             f"To have them made again: cxr cache --output {output} --mend, and then cxr run."

@@ -69,7 +69,7 @@ def relocate(layout: OutputLayout) -> list[Path]:
 
 
 def _mover(others: Collection[str], own: str) -> Callable[[str], str]:
-    """Text -> the same with `own` for other roots: where it begins with one, or a JSON string does."""
+    """Text -> the same with `own` for another root: where it, or a JSON string in it, begins so."""
 
     def json_text(path: str) -> str:
         return json.dumps(path)[1:-1]

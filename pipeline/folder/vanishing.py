@@ -57,7 +57,7 @@ def missing_output(held: Held, node: str | None) -> InputError | None:
         return None
     return InputError(
         f"output: {gone} was removed, moved or replaced while {_who(node)} ran, so the run "
-        "stopped. Put it back, or don't; the next run goes on with what is there."
+        "stopped. Start it again: it goes on with what is there then."
     )
 
 

@@ -2,12 +2,13 @@
 
     python -m tests.pipeline.forked_runs      reads orders from standard input, a JSON line each
 
-A child runs the command with the backbones in miniature; at a node, and at a moment of it, something
-may happen: the process is killed, or a folder goes. `ForkedRuns` is the side of the test.
+A child runs the command with the backbones in miniature. At a node, and at a moment of it, a
+thing happens: the process is killed, or a folder goes. `ForkedRuns` is the side of the test.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -31,6 +32,23 @@ _NODE: Final = re.compile(r"^ *\d+  (executed|cached|resolved) +(\S+) +[\d.]+ s$
 # done and nothing is published yet.
 Moment = Literal["start", "middle", "end"]
 KILL: Final = "kill"
+# What a run and its nodes import.
+_IMPORTED: Final = (
+    "pipeline.dag",
+    "pipeline.local_runner",
+    "pipeline.report_folder",
+    "pipeline.summary",
+    "components.model_card.content",
+    "components.model_card.rendering",
+    "components.report.writing",
+    "components.shortcut_audit.findings",
+    "components.shortcut_audit.leaks",
+    "components.shortcut_audit.radiographs",
+    "components.shortcut_audit.shortcuts",
+    "models.pretrained",
+    "models.signatures",
+    "models.trainer",
+)
 
 
 @dataclass(frozen=True)
@@ -122,11 +140,9 @@ def main() -> None:
         from pipeline.runtime import quick_tfx_import
 
         with quick_tfx_import():
-            # What a run imports, before there is a thread that a fork would lose.
-            import pipeline.dag
-            import pipeline.local_runner
-            import pipeline.report_folder
-            import pipeline.summary  # noqa: F401
+            # Before there is a thread that a fork would lose.
+            for name in _IMPORTED:
+                importlib.import_module(name)
         for line in sys.stdin:
             order = json.loads(line)
             child = os.fork()
@@ -140,7 +156,7 @@ def _child(order: dict[str, Any]) -> None:
     """Never returns."""
     from pipeline import cli
 
-    descriptor = os.open(order["printed"], os.O_WRONLY | os.O_CREAT)
+    descriptor = os.open(order["printed"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     settings = Path(order["printed"]).with_suffix(".json")

@@ -59,7 +59,7 @@ def test_what_is_damaged_is_named_and_mended_where_that_is_asked_for(
     code, printed = cxr("cache", "--output", layout.root, "--mend")
     assert code == 0
     assert said in printed
-    assert f"It is now in {layout.damaged / TRANSFORM}; a run that needs it makes it" in printed
+    assert f"It is now in {layout.damaged / TRANSFORM}; a run makes it again" in printed
     assert not file.exists()
     assert cxr("cache", "--output", layout.root)[0] == 0
     open_folder(layout, warnings.append)

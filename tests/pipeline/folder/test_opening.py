@@ -1,4 +1,4 @@
-"""A run's first look at OUTPUT: a store that is lost, damaged, of another version or somebody else's."""
+"""A run's first look at OUTPUT: a store that is lost, damaged, or of another version."""
 
 from __future__ import annotations
 
