@@ -182,6 +182,7 @@ def report(
     ] = False,
 ) -> None:
     """Build OUTPUT/report again from the last run's artifacts, without running the pipeline."""
+    from pipeline.folder.store_check import check_store
     from pipeline.layout import OutputLayout
     from pipeline.runtime import logs_to, prepare_environment
 
@@ -189,6 +190,7 @@ def report(
     log = output / "logs" / "report.log"
     if not layout.metadata.exists():
         raise InputError(f"output: {output} holds no run; give the OUTPUT of a `cxr run`.")
+    check_store(layout)
     with _naming_the_log(log, verbose), logs_to(log, verbose=verbose):
         prepare_environment()
         from pipeline.report_folder import rebuild_report

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -107,32 +107,55 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
             summary = summarize(config, layout, seconds)
             write_summary(layout, summary)
             publish_report(layout)
-            update_inventory(layout, read_run(layout).uris)
         except Exception as error:
             # It would tell of an earlier run.
             layout.summary.unlink(missing_ok=True)
-            raise _reason(error, config, layout, held, clock.running) from error
+            raise _reason(error, config, layout, held, clock, listener) from error
+    _take_down(layout, read_run(layout).uris, listener)
     return summary
 
 
 def _reason(
-    error: Exception, config: PipelineConfig, layout: OutputLayout, held: Held, node: str | None
+    error: Exception,
+    config: PipelineConfig,
+    layout: OutputLayout,
+    held: Held,
+    clock: NodeClock,
+    listener: Listener,
 ) -> Exception:
     """What the user is told: that something went or is damaged, or else the error itself.
 
     What the run finished is taken down.
     """
+    import ml_metadata as mlmd
+
     from pipeline.summary import read_run
 
+    node = clock.running
     gone = missing_output(held, node)
     if gone:
         return gone
-    uris = read_run(layout).uris
+    try:
+        uris = read_run(layout).uris
+    except (RuntimeError, mlmd.errors.StatusError):
+        # The store itself is what failed; the next run's first look says how.
+        return error
     lost = missing_data(config, node)
     if lost is None and not isinstance(error, InputError):
         lost = damaged_files(layout, uris, node)
-    update_inventory(layout, uris)
+    _take_down(layout, uris, listener)
     return lost or error
+
+
+def _take_down(layout: OutputLayout, uris: Iterable[str], listener: Listener) -> None:
+    """Notes what the run's files are. That it can't is no reason for the run to fail."""
+    try:
+        update_inventory(layout, uris)
+    except OSError as error:
+        listener.warn(
+            f"output: {layout.inventory} can't be written ({error}), so damage to its files "
+            "will not be noticed."
+        )
 
 
 def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:

@@ -11,6 +11,7 @@ import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.folder.places import own_place
+from pipeline.folder.store_check import check_store, has_store
 from pipeline.layout import PIPELINE_NAME, OutputLayout
 from pipeline.metadata_store import open_store
 from schema.errors import InputError
@@ -117,6 +118,9 @@ def read_runs(layout: OutputLayout) -> list[Run]:
     # MLMD raises RuntimeError for what it can't open, and its own errors for what it can't read.
     except (RuntimeError, mlmd.errors.StatusError) as error:
         journal = layout.metadata.with_name(f"{layout.metadata.name}-journal")
+        if has_store(layout) and not journal.exists():
+            # Says what is wrong, and what to do.
+            check_store(layout)
         hint = (
             " A run that was killed left it half-written; the next `cxr run` there mends it."
             if journal.exists()
