@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from pipeline.folder.inventory import Damage, find_damage, folder_of, forget, read_inventory
+from pipeline.folder.inventory import (
+    Damage,
+    find_damage,
+    folder_of,
+    forget,
+    read_inventory,
+    update_inventory,
+)
 from pipeline.folder.places import own_place
 from pipeline.folder.store_check import sqlite_of
 from pipeline.layout import OutputLayout
@@ -56,6 +63,8 @@ def mend_by_sizes(layout: OutputLayout, warn: Callable[[str], None]) -> None:
         layout: of an output folder that has a store.
         warn: is told of each artifact.
     """
+    # What is gone is forgotten before its number can be given out again, where the store went, too.
+    update_inventory(layout, ())
     inventory = read_inventory(layout)
     damages = find_damage(layout, inventory, known_folders(layout), contents=False)
     for folder, place in set_aside(layout, damages).items():

@@ -67,6 +67,17 @@ def test_a_folder_deleted_as_a_whole_is_no_damage(
     assert not layout.damaged.exists()
 
 
+def test_numbers_that_are_given_out_again_are_of_other_files(
+    layout: OutputLayout, warnings: list[str]
+) -> None:
+    """Who starts over removes the artifacts and the store, and leaves the rest."""
+    shutil.rmtree(layout.artifacts)
+    layout.metadata.unlink()
+    open_folder(layout, warnings.append)
+    assert warnings == []
+    assert read_inventory(layout) == {}
+
+
 def test_where_a_node_fails_contents_are_compared_too(
     layout: OutputLayout, warnings: list[str]
 ) -> None:
