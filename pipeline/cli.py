@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pipeline.beam_command import beam as beam_command
+from pipeline.cache_command import cache as cache_command
 from pipeline.check_command import check as check_command
 from pipeline.kubeflow.cli import kubeflow_app
 from pipeline.overrides import (
@@ -181,6 +182,7 @@ def report(
     ] = False,
 ) -> None:
     """Build OUTPUT/report again from the last run's artifacts, without running the pipeline."""
+    from pipeline.folder.store_check import check_store
     from pipeline.layout import OutputLayout
     from pipeline.runtime import logs_to, prepare_environment
 
@@ -188,6 +190,7 @@ def report(
     log = output / "logs" / "report.log"
     if not layout.metadata.exists():
         raise InputError(f"output: {output} holds no run; give the OUTPUT of a `cxr run`.")
+    check_store(layout)
     with _naming_the_log(log, verbose), logs_to(log, verbose=verbose):
         prepare_environment()
         from pipeline.report_folder import rebuild_report
@@ -219,6 +222,7 @@ def phantoms(
 app.add_typer(runs_app, name="runs")
 app.add_typer(kubeflow_app, name="kubeflow")
 app.command()(beam_command)
+app.command()(cache_command)
 app.command()(check_command)
 app.command()(predict)
 app.command()(serve)

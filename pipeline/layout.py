@@ -32,6 +32,16 @@ class OutputLayout:
         return self.root.resolve() / "metadata.sqlite"
 
     @property
+    def inventory(self) -> Path:
+        """What the files of each artifact were when its run ended."""
+        return self.root.resolve() / "inventory.json"
+
+    @property
+    def damaged(self) -> Path:
+        """Artifacts that were set aside because a file of theirs was damaged."""
+        return self.root.resolve() / "damaged"
+
+    @property
     def splits(self) -> Path:
         """Which split the images of spans were given, from run to run."""
         return self.root.resolve() / "splits"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from pipeline.config import PipelineConfig, check_inputs, load_config
 from pipeline.docker_resolution import require_images
 from pipeline.engine_resolution import resolve_engine
 from pipeline.exclusive import alone_in
+from pipeline.folder.inventory import update_inventory
+from pipeline.folder.opening import open_folder
+from pipeline.folder.vanishing import Held, damaged_files, holding, missing_data, missing_output
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
 from pipeline.room import Room
@@ -52,7 +55,8 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 
     Raises:
         InputError: bad input, weights or data that break the schema; an output folder
-            that can't be written to.
+            that can't be written to, or whose metadata store can't be used; images or output
+            that went meanwhile.
         NodeFailedError: anything else, naming the node.
     """
     check_inputs(config)
@@ -65,11 +69,13 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> dict[str, Any] | None:
     prepare_environment()
     started = time.monotonic()
+    # Before TFX is imported, which takes seconds: what is wrong with the folder, missing columns
+    # and weights are said at once.
+    open_folder(layout, listener.warn)
     if config.tuning.mode == "reuse":
         from pipeline.tuning_results import check_reusable
 
         check_reusable(config, layout)
-    # Before TFX is imported, which takes seconds: missing columns and weights are said at once.
     spans = resolve_spans(config.data)
     config = resolve_columns(config, spans)
     weights = resolve_weights(config, listener.warn)
@@ -88,23 +94,69 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
     clock = NodeClock(listener, Room(layout.root, config, weights).check)
-    try:
-        run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
-    except Exception:
-        # It would tell of an earlier run.
-        layout.summary.unlink(missing_ok=True)
-        raise
-    finally:
-        # Before Transform nothing can have been trained, and the data may still be mended.
-        if spans and "Transform" in clock.how:
-            keep(read_run(layout).uri("RadiographExampleGen", "manifest"), layout.splits)
-    if latest_run(layout) == before:
-        return None
-    seconds = {**clock.seconds, "total": time.monotonic() - started}
-    summary = summarize(config, layout, seconds)
-    write_summary(layout, summary)
-    publish_report(layout)
+    with holding(layout) as held:
+        try:
+            try:
+                run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
+            finally:
+                # Before Transform nothing can have been trained, and the data may still be mended.
+                if spans and "Transform" in clock.how:
+                    keep(read_run(layout).uri("RadiographExampleGen", "manifest"), layout.splits)
+            if latest_run(layout) == before:
+                return None
+            seconds = {**clock.seconds, "total": time.monotonic() - started}
+            summary = summarize(config, layout, seconds)
+            write_summary(layout, summary)
+            publish_report(layout)
+        except Exception as error:
+            # It would tell of an earlier run.
+            layout.summary.unlink(missing_ok=True)
+            raise _reason(error, config, layout, held, clock, listener) from error
+    _take_down(layout, read_run(layout).uris, listener)
     return summary
+
+
+def _reason(
+    error: Exception,
+    config: PipelineConfig,
+    layout: OutputLayout,
+    held: Held,
+    clock: NodeClock,
+    listener: Listener,
+) -> Exception:
+    """What the user is told: that something went or is damaged, or else the error itself.
+
+    What the run finished is taken down.
+    """
+    import ml_metadata as mlmd
+
+    from pipeline.summary import read_run
+
+    node = clock.running
+    gone = missing_output(held, node)
+    if gone:
+        return gone
+    try:
+        uris = read_run(layout).uris
+    except (RuntimeError, mlmd.errors.StatusError):
+        # The store itself is what failed; the next run's first look says how.
+        return error
+    lost = missing_data(config, node)
+    if lost is None and not isinstance(error, InputError):
+        lost = damaged_files(layout, uris, node)
+    _take_down(layout, uris, listener)
+    return lost or error
+
+
+def _take_down(layout: OutputLayout, uris: Iterable[str], listener: Listener) -> None:
+    """Notes what the run's files are. That it can't is no reason for the run to fail."""
+    try:
+        update_inventory(layout, uris)
+    except OSError as error:
+        listener.warn(
+            f"output: {layout.inventory} can't be written ({error}), so damage to its files "
+            "will not be noticed."
+        )
 
 
 def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:

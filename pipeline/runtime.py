@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import os
@@ -31,6 +32,9 @@ _PICTURES: Final = (
     "keras.visualization",
     "keras._tf_keras.keras.visualization",
 )
+# A scratch folder's name begins so; in it lies a file that its process holds.
+_SCRATCH: Final = ".tmp-"
+_OWNER: Final = ".in-use"
 
 
 def prepare_environment() -> None:
@@ -109,8 +113,9 @@ def scratch_below(root: Path) -> Iterator[None]:
     Args:
         root: the new folder is made below it, and removed at the end.
     """
+    _remove_abandoned(root)
     # Absolute, since a child process may work in another folder.
-    folder = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root.resolve()))
+    folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=root.resolve()))
     changed = {
         "TMPDIR": str(folder),
         OWN_KERAS_HOME: str(keras_cache().parent),
@@ -120,7 +125,9 @@ def scratch_below(root: Path) -> Iterator[None]:
     os.environ.update(changed)
     tempfile.tempdir = None  # Makes tempfile look at TMPDIR again.
     try:
-        yield
+        with (folder / _OWNER).open("w") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -129,6 +136,14 @@ def scratch_below(root: Path) -> Iterator[None]:
                 os.environ[name] = value
         tempfile.tempdir = None
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Removes scratch folders whose process was killed: nobody holds the file in them any more."""
+    for file in root.glob(f"{_SCRATCH}*/{_OWNER}"):
+        with contextlib.suppress(OSError), file.open("r+") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:

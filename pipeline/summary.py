@@ -26,6 +26,7 @@ from components.shortcut_audit.report import AUDIT_FILE, read_audit
 from components.span_drift.artifact import DRIFT_FILE
 from models.intervals import wilson95
 from pipeline.config import PipelineConfig
+from pipeline.folder.places import own_place
 from pipeline.layout import PIPELINE_NAME, OutputLayout
 from pipeline.metadata_store import open_store
 from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id
@@ -68,6 +69,11 @@ class RunOutputs:
         """
         return self.artifacts[node, key].uri
 
+    @property
+    def uris(self) -> list[str]:
+        """Where all of them lie."""
+        return [artifact.uri for artifact in self.artifacts.values()]
+
 
 def read_run(layout: OutputLayout) -> RunOutputs:
     """Collects what the last run wrote or took from the cache."""
@@ -87,6 +93,8 @@ def read_run(layout: OutputLayout) -> RunOutputs:
         for event in store.get_events_by_execution_ids([execution.id]):
             if event.type in outputs:
                 (artifact,) = store.get_artifacts_by_id([event.artifact_id])
+                # A copy of an output folder, before its first run, names the other's files.
+                artifact.uri = own_place(artifact.uri, layout)
                 found[node, event.path.steps[0].key] = artifact
     return RunOutputs(found)
 

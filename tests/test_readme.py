@@ -28,6 +28,10 @@ RUN_BY = {
         "tests/pipeline/runs/test_runs_cli.py",
         'cxr("runs", "diff", "previous", "latest", "--output", runs',
     ),
+    ".venv/bin/cxr cache --output": (
+        "tests/pipeline/folder/test_cache_command.py",
+        'cxr("cache", "--output", layout',
+    ),
     ".venv/bin/cxr report": ("tests/pipeline/test_report_runs.py", '"report", "--output"'),
     ".venv/bin/cxr study": ("tests/pipeline/study/test_study.py", '["cxr", "study", *arguments]'),
     "make study DATA=": ("tests/scripts/test_makefile.py", '"study", f"DATA={data}"'),

@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
+from pipeline.folder.places import own_place
+from pipeline.folder.store_check import check_store, has_store
 from pipeline.layout import PIPELINE_NAME, OutputLayout
 from pipeline.metadata_store import open_store
 from schema.errors import InputError
@@ -37,7 +39,7 @@ class Artifact:
 
     Attributes:
         id: in the store.
-        uri: where it lies, or lay.
+        uri: where it lies, or lay, in this output folder, be it a copy of another.
         properties: TFX's and the components' own.
     """
 
@@ -112,10 +114,13 @@ def read_runs(layout: OutputLayout) -> list[Run]:
             f"output: {layout.metadata} isn't there; give the folder that was --output of a run."
         )
     try:
-        return _read(open_store(layout))
+        return _read(open_store(layout), layout)
     # MLMD raises RuntimeError for what it can't open, and its own errors for what it can't read.
     except (RuntimeError, mlmd.errors.StatusError) as error:
         journal = layout.metadata.with_name(f"{layout.metadata.name}-journal")
+        if has_store(layout) and not journal.exists():
+            # Says what is wrong, and what to do.
+            check_store(layout)
         hint = (
             " A run that was killed left it half-written; the next `cxr run` there mends it."
             if journal.exists()
@@ -127,7 +132,7 @@ def read_runs(layout: OutputLayout) -> list[Run]:
         ) from error
 
 
-def _read(store: mlmd.MetadataStore) -> list[Run]:
+def _read(store: mlmd.MetadataStore, layout: OutputLayout) -> list[Run]:
     """A run may be writing: what refers to something else is asked for before it."""
     contexts = sorted(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
     of_run = {context.id: store.get_executions_by_context(context.id) for context in contexts}
@@ -142,7 +147,9 @@ def _read(store: mlmd.MetadataStore) -> list[Run]:
         events.setdefault(event.execution_id, []).append(event)
     written = sorted({e.artifact_id for each in events.values() for e in each if e.type in _OUTPUT})
     artifacts = {
-        artifact.id: Artifact(artifact.id, artifact.uri, _values(artifact.custom_properties))
+        artifact.id: Artifact(
+            artifact.id, own_place(artifact.uri, layout), _values(artifact.custom_properties)
+        )
         for artifact in (store.get_artifacts_by_id(written) if written else [])
     }
     return [

@@ -63,7 +63,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         runs = "1 run" if len(gone) == 1 else f"{len(gone)} runs"
         lines.append(
             f"Of {runs}, {lost} of {of} artifacts are no longer on disk: listed is what the "
-            "metadata store knows."
+            "metadata store knows. The next run makes again what it needs of them."
         )
     lines += [
         f"{short_id(record, records)}: {name}: accuracy unknown, {model.unknown}."

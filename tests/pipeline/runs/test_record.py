@@ -136,11 +136,17 @@ def test_a_folder_without_a_store_is_an_error_and_stays_as_it_is(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
-def test_what_is_no_store_is_an_error(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "can't be read as a metadata store"),
+        (b"no database at all" * 100, r"is damaged \(file is not a database\)\. Put a copy"),
+    ],
+)
+def test_what_is_no_store_is_an_error(tmp_path: Path, content: bytes, said: str) -> None:
     file = OutputLayout(tmp_path).metadata
     file.write_bytes(content)
-    with pytest.raises(InputError, match="can't be read as a metadata store"):
+    with pytest.raises(InputError, match=said):
         read_runs(OutputLayout(tmp_path))
     assert file.read_bytes() == content
 

@@ -1,0 +1,55 @@
+"""What a run does with OUTPUT before its first node: it has to be sound, and its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.folder.damage import mend_by_sizes
+from pipeline.folder.places import relocate
+from pipeline.folder.store_check import (
+    check_store,
+    has_store,
+    highest_folder,
+    make_store,
+    number_above,
+)
+from pipeline.layout import OutputLayout
+from pipeline.runtime import make_folder
+
+
+def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
+    """Has the next run find a store that is sound, names this folder's files, and numbers freely.
+
+    Args:
+        layout: of the output folder, which exists.
+        warn: is told what was found, and what was done about it.
+
+    Raises:
+        InputError: the store can't be used; says what to do.
+    """
+    make_folder(layout.artifacts)
+    had_store = has_store(layout)
+    if had_store:
+        check_store(layout)
+    else:
+        make_store(layout)
+    taken = highest_folder(layout)
+    known = number_above(layout, taken)
+    if known is not None and not had_store:
+        warn(
+            f"output: {layout.metadata} was not there, but artifacts are, up to number {taken}. "
+            "They are left alone: a new store was begun, which knows nothing of them, and this run "
+            f"computes everything anew, in folders from {taken + 1} on."
+        )
+    elif known is not None:
+        warn(
+            f"output: {layout.metadata} is older than what lies beside it: it knows of executions "
+            f"up to {known}, and there are folders up to {taken}. What it doesn't know is left "
+            f"alone; new folders are numbered from {taken + 1} on."
+        )
+    for other in relocate(layout):
+        warn(
+            f"output: {layout.root} was copied or moved from {other}. Its metadata store now names "
+            "its own files. Most nodes run again, since TFX's cache goes by paths."
+        )
+    mend_by_sizes(layout, warn)
