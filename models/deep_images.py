@@ -1,4 +1,9 @@
-"""16-bit images whose grey values nobody scaled: little but black would be left of them."""
+"""16-bit images whose grey values nobody scaled: little but black would be left of them.
+
+A detector stores 10 to 14 bits. DICOM says how many in BitsStored (0028,0101; PS3.3, C.7.6.3), and
+where there is no window (C.11.2), the whole range of them is shown. A PNG that was made of it
+without scaling has lost that number: it has to be given.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +30,7 @@ def unscaled(content: bytes) -> str | None:
     Returns:
         The reason, without a full stop; None for all other images, and for what can't be decoded.
     """
-    if len(content) < _HEADER.size:
-        return None
-    signature, _, chunk, _, _, bit_depth = _HEADER.unpack_from(content)
-    if (signature, chunk, bit_depth) != (_SIGNATURE, b"IHDR", _DEEP):
+    if not _is_deep(content):
         return None
     # TensorFlow is imported late: whoever asks about other images needs none.
     import tensorflow as tf
@@ -38,6 +40,42 @@ def unscaled(content: bytes) -> str | None:
     except tf.errors.OpError:
         return None
     return too_dark(image)
+
+
+def scaled(content: bytes, bits_stored: int) -> bytes:
+    """Spread the values of an unscaled image over all 16 bits: 0..2^bits_stored - 1 to 0..65535.
+
+    Args:
+        content: of an image file of any kind.
+        bits_stored: 9..15, of the detector; 0 to scale nothing.
+
+    Returns:
+        A 16-bit grey PNG; `content` itself where nothing is to be scaled.
+
+    Raises:
+        ValueError: a value needs more than `bits_stored` bits; says so without a full stop.
+    """
+    if not bits_stored or unscaled(content) is None:
+        return content
+    import tensorflow as tf
+
+    values = tf.io.decode_png(content, channels=1, dtype=tf.uint16).numpy().astype(np.float64)
+    most = 2**bits_stored - 1
+    if values.max() > most:
+        raise ValueError(
+            f"16-bit PNG with the grey value {int(values.max())}, which needs more than "
+            f"{bits_stored} bits: correct bits_stored"
+        )
+    spread = np.rint(values * ((2**_DEEP - 1) / most)).astype(np.uint16)
+    encoded: bytes = tf.io.encode_png(spread).numpy()
+    return encoded
+
+
+def _is_deep(content: bytes) -> bool:
+    if len(content) < _HEADER.size:
+        return False
+    signature, _, chunk, _, _, bit_depth = _HEADER.unpack_from(content)
+    return (signature, chunk, bit_depth) == (_SIGNATURE, b"IHDR", _DEEP)
 
 
 def too_dark(image: np.ndarray) -> str | None:
@@ -59,6 +97,6 @@ def too_dark(image: np.ndarray) -> str | None:
     return (
         f"16-bit PNG whose grey values use at most {bits} of 16 bits "
         f"(none is above {2**bits - 1} of {2**_DEEP - 1}), so that at most {highest + 1} of "
-        f"{GREY_LEVELS} grey levels would be left: scale them to the full 16 bits, or save "
-        f"the image as 8-bit"
+        f"{GREY_LEVELS} grey levels would be left: say how many bits the detector stores "
+        f"(bits_stored), scale them to the full 16 bits, or save the image as 8-bit"
     )

@@ -153,6 +153,8 @@ def study(
 ) -> None:
     """Train and test over many seeds, and compare with the paper. Goes on where it stopped."""
     from pipeline.config import load_config
+    from pipeline.exclusive import alone_in
+    from pipeline.layout import OutputLayout
     from pipeline.runtime import logs_to
     from pipeline.study.command import TABLE_FILE, run_study, seeds_from
     from pipeline.study.screen import StudyScreen
@@ -169,7 +171,12 @@ def study(
     chosen = seeds_from(first_seed, seeds)
     screen = StudyScreen(len(chosen) * len(settings.backbones))
     log = output / "logs" / "study.log"
-    with _naming_the_log(log, verbose), logs_to(log, verbose=verbose), screen:
+    with (
+        alone_in(OutputLayout(output)),
+        _naming_the_log(log, verbose),
+        logs_to(log, verbose=verbose),
+        screen,
+    ):
         report = run_study(settings, chosen, screen)
     screen.result(report, output / TABLE_FILE)
 

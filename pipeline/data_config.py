@@ -76,6 +76,8 @@ class DataConfig(Strict):
         follow_links: also symbolic links that lead out of `dir`; those inside are followed anyway.
         max_pixels: an image that claims more is left out unread.
         min_side: pixels; a smaller image is left out.
+        bits_stored: of the detector, where 16-bit PNGs hold its values as they were: they are
+            scaled by it. Where null, such images are left out as bad.
     """
 
     dir: Path
@@ -93,6 +95,7 @@ class DataConfig(Strict):
     follow_links: bool = False
     max_pixels: int = Field(100_000_000, ge=1)
     min_side: int = Field(32, ge=1)
+    bits_stored: int | None = Field(None, ge=9, le=15)
 
     @field_validator("classes")
     @classmethod
@@ -170,4 +173,5 @@ class DataConfig(Strict):
             "max_unmatched_fraction": self.max_unmatched_fraction,
             "max_pixels": self.max_pixels,
             "min_side": self.min_side,
+            "bits_stored": self.bits_stored or 0,
         }

@@ -13,9 +13,18 @@ from typing import Annotated
 
 import typer
 
+from schema.errors import InputError
 from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
 
 _DEFAULT = Limits()
+BitsStored = Annotated[
+    int | None,
+    typer.Option(
+        min=9,
+        max=15,
+        help="Of the detector: scale unscaled 16-bit PNGs by it, as data.bits_stored.",
+    ),
+]
 
 
 def serve(
@@ -66,6 +75,7 @@ def serve(
     read_timeout_seconds: Annotated[
         float, typer.Option(help="Without a byte from a client that is still sending.")
     ] = _DEFAULT.read_seconds,
+    bits_stored: BitsStored = None,
     shutdown_timeout_seconds: Annotated[
         float, typer.Option(help="For requests to end, after SIGTERM.")
     ] = 30.0,
@@ -96,6 +106,7 @@ def serve(
             queue=max_queue,
             request_seconds=request_timeout_seconds,
             read_seconds=read_timeout_seconds,
+            bits_stored=bits_stored or 0,
         ),
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
@@ -116,6 +127,7 @@ def predict(
     ),
     model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
+    bits_stored: BitsStored = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -137,13 +149,17 @@ def predict(
 
         pictures = plan(images, files, explain)
     if url is not None:
+        if bits_stored:
+            raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
         answers = Client(url, model).predict_files(files, explain=bool(pictures))
     else:
         from serving.local_client import predict_files
 
-        answers = predict_files(files, model_dir, model, explain=bool(pictures))
+        answers = predict_files(
+            files, model_dir, model, explain=bool(pictures), bits_stored=bits_stored or 0
+        )
     if pictures:
         answers = write_pictures(answers, pictures)
     console = open_console(sys.stderr)

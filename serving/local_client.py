@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.deep_images import unscaled
+from models.deep_images import scaled, unscaled
 from pipeline.runtime import prepare_environment
 from schema import contract
 from schema.errors import InputError
@@ -29,7 +29,12 @@ def latest_version(model_dir: Path, model: str) -> Path:
 
 
 def predict_files(
-    files: Sequence[Path], model_dir: Path, model: str, *, explain: bool = False
+    files: Sequence[Path],
+    model_dir: Path,
+    model: str,
+    *,
+    explain: bool = False,
+    bits_stored: int = 0,
 ) -> Iterator[Result]:
     """Classifies the files one by one.
 
@@ -38,6 +43,7 @@ def predict_files(
         model_dir: holds the models.
         model: its name.
         explain: whether answers come with heat maps.
+        bits_stored: as `models.deep_images.scaled` takes it.
 
     Raises:
         InputError: there is no such model, it is damaged, or it knows no heat maps.
@@ -48,12 +54,19 @@ def predict_files(
     signature = _load_signature(version, name)
     for file in files:
         content = read_file(file)
-        yield content if isinstance(content, Failure) else _predict(signature, file, content)
+        if isinstance(content, Failure):
+            yield content
+        else:
+            yield _predict(signature, file, content, bits_stored)
 
 
-def _predict(signature: Any, file: Path, content: bytes) -> Result:
+def _predict(signature: Any, file: Path, content: bytes, bits_stored: int) -> Result:
     import tensorflow as tf
 
+    try:
+        content = scaled(content, bits_stored)
+    except ValueError as error:
+        return Failure(file, str(error))
     reason = unscaled(content)
     if reason:
         return Failure(file, reason)

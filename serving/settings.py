@@ -26,6 +26,8 @@ class Limits:
         queue: requests that wait for a thread; one more is told to come again later.
         request_seconds: from the last byte of a request on.
         read_seconds: without a byte of a request, or of an answer being taken.
+        bits_stored: 9..15, of the detector: unscaled 16-bit images are scaled by it, as in
+            training; they are refused where 0.
     """
 
     body_bytes: int = 64 * 2**20
@@ -35,6 +37,7 @@ class Limits:
     queue: int = 256
     request_seconds: float = 60.0
     read_seconds: float = 30.0
+    bits_stored: int = 0
 
 
 @dataclass(frozen=True)

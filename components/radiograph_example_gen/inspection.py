@@ -17,7 +17,7 @@ from PIL import Image
 
 from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.settings import Limits
-from models.deep_images import GREY_LEVELS, too_dark
+from models.deep_images import GREY_LEVELS, scaled, too_dark
 
 GreyImage = NDArray[np.uint8]
 
@@ -66,6 +66,7 @@ class Inspection:
     std: float = 0.0
     entropy: float = 0.0
     reason: str = ""
+    bits_stored: int = 0
 
     def to_json(self) -> str:
         """One line of JSON; floats survive the round trip exactly."""
@@ -90,7 +91,7 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         width, height, bit_depth = png_header(content)
         known |= {"width": width, "height": height, "bit_depth": bit_depth}
         _check_size(width, height, limits)
-        image = decode_grey(content)
+        image = decode_grey(_scaled(content, limits.bits_stored))
         if bit_depth == _DEEP:
             _check_range(image)
         mean, std, entropy = grey_statistics(image)
@@ -98,7 +99,8 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         return Inspection(**known, reason=f"cannot be read: {error.strerror or error}")
     except UnusableImageError as error:
         return Inspection(**known, reason=str(error))
-    return Inspection(**known, mean=mean, std=std, entropy=entropy)
+    bits = limits.bits_stored if bit_depth == _DEEP else 0
+    return Inspection(**known, mean=mean, std=std, entropy=entropy, bits_stored=bits)
 
 
 def read_regular_file(path: Path) -> bytes:
@@ -180,6 +182,13 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
         raise UnusableImageError(
             f"{width}×{height} pixels: a side is below data.min_side = {limits.min_side}"
         )
+
+
+def _scaled(content: bytes, bits_stored: int) -> bytes:
+    try:
+        return scaled(content, bits_stored)
+    except ValueError as error:
+        raise UnusableImageError(str(error)) from error
 
 
 def _check_range(image: GreyImage) -> None:

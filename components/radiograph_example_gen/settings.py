@@ -50,12 +50,15 @@ class Limits:
             that may find no partner.
         max_pixels: largest width × height that is decoded.
         min_side: smallest usable width and height, pixels.
+        bits_stored: 9..15, of the detector: unscaled 16-bit images are scaled by it; they are
+            unusable where 0.
     """
 
     max_bad_fraction: float = 0.05
     max_unmatched_fraction: float = 0.05
     max_pixels: int = 100_000_000
     min_side: int = 32
+    bits_stored: int = 0
 
 
 @dataclass(frozen=True)

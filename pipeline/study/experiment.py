@@ -39,6 +39,7 @@ _FEATURE_CODE = (
     "components/featurizer",
     "models/backbones.py",
     "models/boundary.py",
+    "models/deep_images.py",
     "models/engines.py",
     "models/feature_records.py",
     "models/openvino_runtime.py",
@@ -220,6 +221,7 @@ class Experiment:
             "boundary": params.boundary,
             "taps": list(shared.taps),
             "engine": [self.engine.name, self.engine.version],
+            "bits_stored": self._pool.settings.limits.bits_stored,
             "code": code_digest(*_FEATURE_CODE),
         }
         store = FeatureStore(self._config.output / "features" / shared.backbone, key)
@@ -252,6 +254,7 @@ class Experiment:
                 image.inspection.class_name,
                 self._pool.label(image),
                 image.inspection.path,
+                image.inspection.bits_stored,
             )
             for image in self.decision(seed).chosen(split)
         ]

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from components.radiograph_example_gen.inspection import read_regular_file
 from models import feature_records
+from models.deep_images import scaled
 from models.preprocessing import decode_and_resize
 from models.views import view_of
 from pipeline.study.files import digest_of, read_json, unfinished, write_json
@@ -50,12 +51,14 @@ class Labelled:
         class_name: of the class.
         label: its index.
         path: relative to the data folder.
+        bits_stored: by which its values are scaled; 0 where they aren't.
     """
 
     sha256: str
     class_name: str
     label: int
     path: str
+    bits_stored: int = 0
 
     @property
     def identity(self) -> tuple[str, int]:
@@ -226,4 +229,4 @@ def _decoded(data_dir: Path, image: Labelled) -> tf.Tensor:
         ) from error
     if hashlib.sha256(content).hexdigest() != image.sha256:
         raise InputError(f"data.dir: {image.path} was changed during the study; start it again.")
-    return decode_and_resize(tf.constant(content))
+    return decode_and_resize(tf.constant(scaled(content, image.bits_stored)))

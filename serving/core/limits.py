@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 from PIL import Image
 
-from models.deep_images import unscaled
+from models.deep_images import scaled, unscaled
 from serving.protocol.status import invalid
 from serving.protocol.tensors import Tensors
 from serving.settings import Limits
@@ -21,16 +20,20 @@ _MAGIC: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
 _LOOK: Final = 1 << 20
 
 
-def check_inputs(inputs: Tensors, limits: Limits) -> None:
-    """Refuses batches and images that are too large.
+def checked(inputs: Tensors, limits: Limits) -> Tensors:
+    """Refuses batches and images that are too large, and scales images as it is told.
 
     Args:
         inputs: of a request.
         limits: bounds.
 
+    Returns:
+        The inputs; copies of those in which an image was scaled.
+
     Raises:
         ServingError: says which bound, and what was asked for.
     """
+    ready = dict(inputs)
     for name, value in inputs.items():
         if value.ndim and len(value) > limits.batch_size:
             raise invalid(
@@ -38,20 +41,28 @@ def check_inputs(inputs: Tensors, limits: Limits) -> None:
                 "server takes; send several requests"
             )
         if value.dtype == np.object_:
-            _check_images(name, value.ravel(), limits.pixels)
+            images = [
+                _checked_image(f"{name}: image {i}", image, limits)
+                for i, image in enumerate(value.ravel())
+            ]
+            if any(one is not other for one, other in zip(images, value.ravel(), strict=True)):
+                ready[name] = np.array(images, np.object_).reshape(value.shape)
+    return ready
 
 
-def _check_images(name: str, values: Iterable[bytes], most: int) -> None:
+def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:
     """Only of images themselves, not of those in tf.Examples, is the depth looked at."""
-    for index, content in enumerate(values):
-        pixels = claimed_pixels(content)
-        if pixels is not None and pixels > most:
-            raise invalid(
-                f"{name}: image {index} has {pixels} pixels, and this server takes {most}"
-            )
-        reason = unscaled(content)
-        if reason:
-            raise invalid(f"{name}: image {index}: {reason}")
+    pixels = claimed_pixels(content)
+    if pixels is not None and pixels > limits.pixels:
+        raise invalid(f"{what} has {pixels} pixels, and this server takes {limits.pixels}")
+    try:
+        content = scaled(content, limits.bits_stored)
+    except ValueError as error:
+        raise invalid(f"{what}: {error}") from error
+    reason = unscaled(content)
+    if reason:
+        raise invalid(f"{what}: {reason}")
+    return content
 
 
 def claimed_pixels(content: bytes) -> int | None:

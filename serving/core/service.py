@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.core.batching import Batcher
-from serving.core.limits import check_inputs
+from serving.core.limits import checked
 from serving.core.manager import Lent, Manager
 from serving.protocol.status import invalid
 from serving.protocol.tensors import STRING, Tensors, strings
@@ -91,7 +91,7 @@ class Service:
                 f"Expected prediction signature method_name to be one of {{{PREDICT}, {CLASSIFY}, "
                 f"{REGRESS}}}. Was: {signature.method}"
             )
-        check_inputs(inputs, self.limits)
+        inputs = checked(inputs, self.limits)
         return self.batcher.submit(
             lent.servable,
             signature.name,

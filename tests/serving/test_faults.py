@@ -24,7 +24,7 @@ import requests
 from PIL import Image
 from starlette.requests import Request
 
-from serving.core.limits import check_inputs, claimed_pixels
+from serving.core.limits import checked, claimed_pixels
 from serving.process import Server
 from serving.protocol.status import ServingError
 from serving.server import run
@@ -151,7 +151,7 @@ def test_too_many_rows_are_refused(server: Server) -> None:
     assert response.status_code == 400
     assert "a batch of 65 is more than the 64" in response.json()["error"]
     with pytest.raises(ServingError, match="a batch of 3"):
-        check_inputs({"x": np.zeros(3)}, Limits(batch_size=2))
+        checked({"x": np.zeros(3)}, Limits(batch_size=2))
 
 
 def test_a_slow_client_is_let_go_and_holds_nobody_up(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import tensorflow as tf
 from components.radiograph_example_gen import writing
 from components.radiograph_example_gen.discovery import Kind
 from components.radiograph_example_gen.manifest import read_left_out, read_manifest, read_summary
+from models.deep_images import scaled
 from schema import contract
 from schema.errors import InputError
 
@@ -230,6 +232,25 @@ def test_unscaled_sixteen_bits_are_left_out(
     assert kinds(run) == {"Normal/dark.png": Kind.BAD}
     assert "at most 12 of 16 bits" in read_left_out(run.manifest.uri)[0].reason
     assert read_summary(run.manifest.uri)["bad"] == 1
+
+
+def test_unscaled_sixteen_bits_are_scaled_where_their_number_is_given(
+    tree: Any, run_executor: RunExecutor, make_png: Callable[..., bytes]
+) -> None:
+    content = make_png(1, 40, "I;16", 16)
+    (tree.root / "Normal/7.png").write_bytes(content)
+    run = run_executor(tree.root, limits={"bits_stored": 12})
+    assert kinds(run) == {}
+    features = next(
+        example.features.feature
+        for split in contract.SPLITS
+        for example in records(run, split)
+        if example.features.feature[contract.PATH].bytes_list.value == [b"Normal/7.png"]
+    )
+    assert features[contract.IMAGE].bytes_list.value == [scaled(content, 12)]
+    assert features[contract.SHA256].bytes_list.value == [
+        hashlib.sha256(content).hexdigest().encode()
+    ]
 
 
 def test_duplicate_in_a_class_is_used_once(tree: Any, run_executor: RunExecutor) -> None:
