@@ -68,12 +68,13 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
         pass
 
 
-def test_cxr_run_is_refused_before_it_writes_a_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["run", "study"])
+def test_a_command_is_refused_before_it_writes_a_log(command: str, tmp_path: Path) -> None:
     output = tmp_path / "output"
     first = _hold(output)
     try:
         second = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", "run", "--data", tmp_path, "--output", output],
+            [sys.executable, "-m", "pipeline.cli", command, "--data", tmp_path, "--output", output],
             cwd=ROOT,
             capture_output=True,
             text=True,
