@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,10 @@ import pytest
 
 from models.weights import RANDOM, WeightsSource
 from pipeline.config import PipelineConfig, load_config
+from pipeline.phantoms import write_phantoms
 from pipeline.progress import NodeClock
 from pipeline.room import NoRoomError, Room
+from schema import contract
 
 _Usage = namedtuple("_Usage", "total used free")
 MEGABYTE = 10**6
@@ -100,3 +106,62 @@ def test_weights_in_memory_are_the_file_that_keras_reads(
     assert other.count_params() > 0
     for mine, its in zip(network.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, its)
+
+
+def test_a_full_disk_is_an_error_while_weights_are_written(
+    tiny_backbone: str, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    from models.pretrained import save_pretrained
+
+    # Linux' device on which there is never any room.
+    (tmp_path / contract.BACKBONE_WEIGHTS_FILE).symlink_to("/dev/full")
+    with pytest.raises(tf.errors.OpError, match="No space left"):
+        save_pretrained(tiny_backbone, str(tmp_path), seed=0)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MB."""
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or not mount:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=False
+    ).returncode:
+        pytest.skip("this machine allows no mounts")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_run_on_a_small_disk_ends_in_a_sentence_and_goes_on_with_room(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    write_phantoms(tmp_path / "data", (10, 11, 12), size=64, seed=1)
+    command = [sys.executable, "-m", "tests.miniatures", "run", "--data", tmp_path / "data"]
+    command += ["--preset", "demo", "--backbones", "vgg16", "--min-accuracy", "0"]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, "--output", small_disk / "output"],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    small = run()
+    assert small.returncode == 1
+    (sentence,) = small.stderr.splitlines()
+    assert sentence.startswith(
+        "cxr: PretrainedBackbone.vgg16 failed: it will write about 60 MB, and the disk of "
+    )
+    subprocess.run(["mount", "-o", "remount,size=800m", small_disk], check=True)
+    large = run()
+    assert large.returncode == 0, large.stderr
+    assert "cached    CuratedSchemaGen" in large.stdout
