@@ -22,7 +22,7 @@ from pipeline.docker_resolution import require_images
 from pipeline.engine_resolution import resolve_engine
 from pipeline.exclusive import alone_in
 from pipeline.folder.inventory import update_inventory
-from pipeline.folder.opening import open_folder
+from pipeline.folder.opening import begin_folder, open_folder
 from pipeline.folder.vanishing import Held, damaged_files, holding, missing_data, missing_output
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
@@ -93,6 +93,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
     clock = NodeClock(listener)
+    begin_folder(layout)
     with holding(layout) as held:
         try:
             try:
