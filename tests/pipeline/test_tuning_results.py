@@ -44,6 +44,8 @@ class Searched:
         root.mkdir()
         self.layout = OutputLayout(root)
         shutil.copy(golden.layout.metadata, self.layout.metadata)
+        # Read through it; nothing here writes.
+        self.layout.artifacts.symlink_to(golden.layout.artifacts)
         config = pb.ConnectionConfig()
         config.sqlite.filename_uri = str(self.layout.metadata)
         config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE
