@@ -44,6 +44,8 @@ def cache(
 
 def _print(found: Mapping[str, Any], output: Path) -> None:
     from pipeline.console import open_console
+    from pipeline.folder.damage import how_to_mend
+    from pipeline.layout import OutputLayout
     from pipeline.runs.tables import new_table, print_table
 
     console = open_console()
@@ -68,8 +70,6 @@ def _print(found: Mapping[str, Any], output: Path) -> None:
         if item["set_aside"]:
             console.print(f"  It is now in {item['set_aside']}; a run makes it again.")
     if any(not item["set_aside"] for item in found["damaged"]):
-        console.print(
-            f"To have them made again: cxr cache --output {output} --mend, and then cxr run."
-        )
+        console.print(f"To have them made again: {how_to_mend(OutputLayout(output))}.")
     elif not found["damaged"]:
         console.print("No file is damaged.")

@@ -22,8 +22,15 @@ from pipeline.docker_resolution import require_images
 from pipeline.engine_resolution import resolve_engine
 from pipeline.exclusive import alone_in
 from pipeline.folder.inventory import update_inventory
-from pipeline.folder.opening import open_folder
-from pipeline.folder.vanishing import Held, damaged_files, holding, missing_data, missing_output
+from pipeline.folder.opening import begin_folder, open_folder
+from pipeline.folder.vanishing import (
+    Held,
+    damaged_files,
+    holding,
+    missing_artifact,
+    missing_data,
+    missing_output,
+)
 from pipeline.layout import OutputLayout
 from pipeline.progress import Listener, NodeClock
 from pipeline.room import Room
@@ -94,6 +101,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
     clock = NodeClock(listener, Room(layout.root, config, weights).check)
+    begin_folder(layout)
     with holding(layout) as held:
         try:
             try:
@@ -143,7 +151,7 @@ def _reason(
         return error
     lost = missing_data(config, node)
     if lost is None and not isinstance(error, InputError):
-        lost = damaged_files(layout, uris, node)
+        lost = missing_artifact(uris, node) or damaged_files(layout, uris, node)
     _take_down(layout, uris, listener)
     return lost or error
 
@@ -192,11 +200,14 @@ def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:
 def _explained(error: BaseException, node: str | None) -> Exception:
     """The user's own mistake, where one lies beneath; else the node's failure."""
     seen: BaseException | None = error
+    said = ""
     while seen is not None:
         if isinstance(seen, InputError):
             return seen
+        # TFX's own errors may say nothing: what led to them does.
+        said = said or str(seen).strip()
         seen = seen.__cause__ or seen.__context__
-    return NodeFailedError(f"{node or 'the runner'} failed: {error}")
+    return NodeFailedError(f"{node or 'the runner'} failed: {said or type(error).__name__}")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.champion.executor import BACKBONE_PROPERTY
 from components.report.sources import ModelSources, ReportSources, in_order
+from pipeline.folder.damage import name_damage
 from pipeline.layout import OutputLayout
 from pipeline.summary import RunOutputs, read_run
 from schema.errors import InputError
@@ -29,15 +30,20 @@ def rebuild_report(layout: OutputLayout) -> None:
 
     Raises:
         InputError: the last run was stopped before all models were judged, or was made by a
-            version that kept no answers.
+            version that kept no answers; or a file that it wrote is damaged.
     """
     from components.report.writing import write_report
 
-    sources = _sources(layout)
     try:
+        sources = _sources(layout)
         _replace(layout.report, lambda folder: write_report(sources, str(folder)))
-    except KeyError as error:
-        raise InputError(f"output: {error.args[0]}.") from error
+    except Exception as error:
+        damaged = name_damage(layout, read_run(layout).uris)
+        if damaged:
+            raise damaged from error
+        if isinstance(error, KeyError):
+            raise InputError(f"output: {error.args[0]}.") from error
+        raise
 
 
 def _sources(layout: OutputLayout) -> ReportSources:

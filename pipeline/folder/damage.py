@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline.folder.inventory import (
 from pipeline.folder.places import own_place
 from pipeline.folder.store_check import sqlite_of
 from pipeline.layout import OutputLayout
+from schema.errors import InputError
 
 # Longer lists say how many more there are.
 _NAMED = 3
@@ -70,6 +72,29 @@ def mend_by_sizes(layout: OutputLayout, warn: Callable[[str], None]) -> None:
     for folder, place in set_aside(layout, damages).items():
         of_it = [damage for damage in damages if damage.folder == folder]
         warn(f"{what_is_damaged(of_it)} It is now in {place}; a run that needs it makes it again.")
+
+
+def name_damage(layout: OutputLayout, uris: Iterable[str]) -> InputError | None:
+    """What to say where something that only reads met a damaged artifact.
+
+    Args:
+        layout: of the output folder.
+        uris: of the artifacts that it read.
+    """
+    folders = {folder for uri in uris if (folder := folder_of(uri, layout))}
+    damages = find_damage(layout, read_inventory(layout), folders, contents=True)
+    if not damages:
+        return None
+    first = [damage for damage in damages if damage.folder == damages[0].folder]
+    return InputError(
+        f"output: {what_is_damaged(first)} To have all that is damaged made again: "
+        f"{how_to_mend(layout)}."
+    )
+
+
+def how_to_mend(layout: OutputLayout) -> str:
+    """The commands."""
+    return f"cxr cache --output {shlex.quote(str(layout.root))} --mend, and then cxr run"
 
 
 def what_is_damaged(damages: Sequence[Damage]) -> str:

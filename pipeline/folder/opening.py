@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.folder.damage import mend_by_sizes
+from pipeline.folder.inventory import update_inventory
 from pipeline.folder.places import relocate
 from pipeline.folder.store_check import (
     check_store,
@@ -20,6 +21,8 @@ from pipeline.runtime import make_folder
 def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
     """Has the next run find a store that is sound, names this folder's files, and numbers freely.
 
+    Nothing is written where no run has been.
+
     Args:
         layout: of the output folder, which exists.
         warn: is told what was found, and what was done about it.
@@ -27,13 +30,16 @@ def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
     Raises:
         InputError: the store can't be used; says what to do.
     """
-    make_folder(layout.artifacts)
+    taken = highest_folder(layout)
     had_store = has_store(layout)
     if had_store:
         check_store(layout)
-    else:
+    elif taken:
         make_store(layout)
-    taken = highest_folder(layout)
+    else:
+        # Who starts over may have left the inventory of what is gone.
+        update_inventory(layout, ())
+        return
     known = number_above(layout, taken)
     if known is not None and not had_store:
         warn(
@@ -53,3 +59,10 @@ def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
             "its own files. Most nodes run again, since TFX's cache goes by paths."
         )
     mend_by_sizes(layout, warn)
+
+
+def begin_folder(layout: OutputLayout) -> None:
+    """Makes what a first run needs, so that it can be held while the run lasts."""
+    make_folder(layout.artifacts)
+    if not has_store(layout):
+        make_store(layout)

@@ -53,8 +53,21 @@ def holding(layout: OutputLayout) -> Iterator[Held]:
 def missing_output(held: Held, node: str | None) -> InputError | None:
     """What to say where OUTPUT, or what a run needs of it, was taken away meanwhile."""
     gone = held.gone()
-    if gone is None:
-        return None
+    return None if gone is None else _removed(gone, node)
+
+
+def missing_artifact(uris: Iterable[str], node: str | None) -> InputError | None:
+    """What to say where an artifact was taken away that the run had written or found.
+
+    Args:
+        uris: of those artifacts.
+        node: that failed.
+    """
+    gone = next((uri for uri in uris if not Path(uri).exists()), None)
+    return None if gone is None else _removed(gone, node)
+
+
+def _removed(gone: Path | str, node: str | None) -> InputError:
     return InputError(
         f"output: {gone} was removed, moved or replaced while {_who(node)} ran, so the run "
         "stopped. Start it again: it goes on with what is there then."

@@ -178,8 +178,9 @@ def elsewhere(golden: GoldenRun, tmp_path: Path) -> OutputLayout:
     """An output folder whose last run is the golden one, and whose report is gone."""
     layout = OutputLayout(tmp_path / "output")
     layout.root.mkdir()
-    # Its artifacts lie where the store says.
+    # A copy reads its own artifacts, not those that the store names.
     shutil.copy(golden.layout.metadata, layout.metadata)
+    layout.artifacts.symlink_to(golden.layout.artifacts)
     return layout
 
 
@@ -228,7 +229,9 @@ def test_it_is_built_again_without_the_pipeline(
     printed = capsys.readouterr()
     assert not stopped.value.code, printed
     assert str(elsewhere.report / "index.html") in printed.out.replace("\n", "")
-    assert used == [_sources_of_the_node(golden)]
+    (read,) = used
+    own, first = str(elsewhere.root.resolve()), str(golden.layout.root.resolve())
+    assert repr(read).replace(own, first) == repr(_sources_of_the_node(golden))
     again, before = _files(elsewhere.report), _files(golden.layout.report)
     assert set(again) <= set(before)
     pictures = {name for name in again if name.startswith("figures/")}
@@ -259,6 +262,29 @@ def test_a_deleted_one_is_brought_back_from_the_artifact(
         # What somebody changed there comes back, too.
         (elsewhere.report / "index.html").write_text("mine")
         (elsewhere.report / "notes.txt").touch()
+
+
+def test_what_it_cannot_read_is_named_with_its_node(
+    golden: GoldenRun,
+    elsewhere: OutputLayout,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from pipeline.summary import read_run
+
+    elsewhere.artifacts.unlink()
+    shutil.copytree(golden.layout.artifacts, elsewhere.artifacts)
+    shutil.copy(golden.layout.inventory, elsewhere.inventory)
+    (file,) = Path(read_run(elsewhere).uri("Evaluator.vgg16", "evaluation")).glob("metrics-*")
+    file.write_bytes(file.read_bytes()[:-30])
+    monkeypatch.setattr("sys.argv", ["cxr", "report", "--output", str(elsewhere.root)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == cli.EXIT_INPUT
+    said = capsys.readouterr().err
+    assert f"made by Evaluator.vgg16, is damaged: {file.name} has" in said
+    assert f"cxr cache --output {elsewhere.root} --mend, and then cxr run" in said
+    assert said.count("\n") == 1
 
 
 def test_without_a_run_there_is_nothing_to_report(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +27,41 @@ def test_a_folder_of_the_users_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "tmp" / "file").exists()
     assert (tmp_path / ".tmp-mine" / "file").exists()
     assert tempfile.gettempdir() == before
+
+
+_SCRATCH = """
+import sys
+from pathlib import Path
+from pipeline.runtime import scratch_below
+with scratch_below(Path(sys.argv[1])):
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+    """A study may be under way in the same folder; who made other folders is not known."""
+    (tmp_path / ".tmp-earlier").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SCRATCH, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        with scratch_below(tmp_path):
+            assert len(list(tmp_path.iterdir())) == 3
+        assert len(list(tmp_path.iterdir())) == 2
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(list(tmp_path.iterdir())) == 2
+    with scratch_below(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".tmp-earlier"]
 
 
 def test_children_find_the_scratch_folder_from_wherever_they_work(

@@ -13,6 +13,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline import cli
 from pipeline.config import PipelineConfig, load_config
+from pipeline.folder.places import relocate
 from pipeline.layout import OutputLayout
 from pipeline.tuning_results import check_reusable, latest_search, search_summary
 from schema.errors import InputError
@@ -43,6 +44,8 @@ class Searched:
         root.mkdir()
         self.layout = OutputLayout(root)
         shutil.copy(golden.layout.metadata, self.layout.metadata)
+        # Read through it; nothing here writes.
+        self.layout.artifacts.symlink_to(golden.layout.artifacts)
         config = pb.ConnectionConfig()
         config.sqlite.filename_uri = str(self.layout.metadata)
         config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE
@@ -195,6 +198,8 @@ def test_a_result_that_does_not_fit_is_said_before_anything_runs(
     searched: Searched, run: Run
 ) -> None:
     searched.search(VALUES | {"boundary": "block5"})
+    # As a run would: the store is a copy.
+    relocate(searched.layout)
     before = searched.layout.metadata.read_bytes()
     outcome = run(searched.layout.root, "--tuned", config={"backbones": ["vgg16"]})
     assert outcome.exit_code == cli.EXIT_INPUT

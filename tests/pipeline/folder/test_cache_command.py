@@ -53,7 +53,7 @@ def test_what_is_damaged_is_named_and_mended_where_that_is_asked_for(
     assert code == 2
     said = f"artifacts/{TRANSFORM}, made by Transform, is damaged: Split-train/data.gz has another"
     assert said in printed
-    assert f"cxr cache --output {layout.root} --mend, and then cxr run" in printed
+    assert f"cxr cache --output '{layout.root}' --mend, and then cxr run" in printed
     assert file.exists()
 
     code, printed = cxr("cache", "--output", layout.root, "--mend")

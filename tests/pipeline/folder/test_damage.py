@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.folder.damage import name_damage
 from pipeline.folder.inventory import FileState, find_damage, read_inventory, update_inventory
 from pipeline.folder.opening import open_folder
 from pipeline.folder.vanishing import damaged_files
@@ -97,6 +98,18 @@ def test_where_a_node_fails_contents_are_compared_too(
         "depends on it."
     )
     assert not (layout.artifacts / TRANSFORM).exists()
+
+
+def test_what_only_reads_names_it_and_leaves_it(layout: OutputLayout) -> None:
+    uris = [str(layout.artifacts / TRANSFORM)]
+    assert name_damage(layout, uris) is None
+    a_file(layout).write_bytes(b"MORE images")
+    assert str(name_damage(layout, uris)) == (
+        f"output: artifacts/{TRANSFORM}, made by Transform, is damaged: Split-train/data.gz has "
+        "another content than was written. To have all that is damaged made again: "
+        f"cxr cache --output '{layout.root}' --mend, and then cxr run."
+    )
+    assert a_file(layout).exists()
 
 
 def test_of_many_files_three_are_named(layout: OutputLayout, warnings: list[str]) -> None:

@@ -12,7 +12,7 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.folder.opening import open_folder
+from pipeline.folder.opening import begin_folder, open_folder
 from pipeline.folder.store_check import highest_folder
 from pipeline.layout import OutputLayout
 from pipeline.metadata_store import open_store
@@ -47,6 +47,9 @@ def test_a_first_run_gets_an_empty_store_and_no_warning(
 ) -> None:
     layout = OutputLayout(tmp_path)
     open_folder(layout, warnings.append)
+    # What is refused at its start leaves nothing there.
+    assert list(tmp_path.iterdir()) == []
+    begin_folder(layout)
     assert warnings == []
     assert next_execution(layout) == 1
 

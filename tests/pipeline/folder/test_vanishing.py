@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_config
-from pipeline.folder.vanishing import holding, missing_data, missing_output
+from pipeline.folder.vanishing import (
+    holding,
+    missing_artifact,
+    missing_data,
+    missing_output,
+)
 from pipeline.layout import OutputLayout
 from schema.errors import InputError
 
@@ -26,6 +31,14 @@ def test_what_was_removed_of_output_is_named(layout: OutputLayout, name: str) ->
         layout.artifacts.mkdir(parents=True, exist_ok=True)
         layout.metadata.touch()
         assert str(missing_output(held, "Transform")) == str(found)
+
+
+def test_an_artifact_that_went_is_named(layout: OutputLayout) -> None:
+    uris = [str(layout.artifacts / "Transform/transformed_examples/2"), str(layout.artifacts)]
+    assert missing_artifact(uris, "Report") is None
+    shutil.rmtree(uris[0])
+    found = missing_artifact(uris, "Report")
+    assert f"output: {uris[0]} was removed, moved or replaced while Report ran" in str(found)
 
 
 def test_what_is_written_into_is_not_gone(layout: OutputLayout) -> None:
