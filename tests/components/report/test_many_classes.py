@@ -221,7 +221,10 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
         "read_rightly": examples_read_rightly(answers, "vgg16", facts, classes),
         "data": {
             "summary": {
-                "split_totals": {"test": 9}, "remarks": [], "deviations": [],
+                "split_totals": {"test": 9}, "remarks": [], "deviations": [
+                    {"class_name": n, "split": "test", "got": 1, "wanted": 2, "reason": "few"}
+                    for n in classes
+                ],
                 "images_found": dict.fromkeys(classes, 9), "split_counts": of_class,
                 "images_clean": dict.fromkeys(classes, 9), "duplicates_dropped": 0,
                 "patients_in_two_splits": None, "images_without_patient": 9,
@@ -240,4 +243,5 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
     assert max(row.count("<th") + row.count("<td") for row in rows) <= 2 * MOST_COLUMNS + 5
     assert len(page) < 4_000_000
     assert "<b>opaque" not in page
+    assert page.count("1 instead of 2 images (few)") == min(count, MOST_COLUMNS)
     assert SIXTY in page or count < 4
