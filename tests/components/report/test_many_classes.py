@@ -29,6 +29,8 @@ from schema.class_tables import MOST_COLUMNS, most_confused, named, shortened  #
 from tests.many_classes import SIXTY, class_names  # noqa: E402
 
 COUNTS = (2, 4, 12, 100)
+# Drawing takes seconds.
+DRAWN = (2, 12, 100)
 # What a page of 72 rem shows in one piece, with the file's resolution.
 WIDEST, HIGHEST = 1900, 2600
 
@@ -74,7 +76,7 @@ def _check(picture: Picture) -> None:
     assert ElementTree.fromstring(picture.svg).get("aria-label") == picture.alt
 
 
-@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("count", DRAWN)
 def test_figures_of_a_model(count: int) -> None:
     classes, answers = class_names(count), _answers(count)
     judged = judge(answers, classes)
@@ -92,7 +94,7 @@ def test_figures_of_a_model(count: int) -> None:
     assert ("have a colour" in curves.caption) == (count > 6)
 
 
-@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("count", DRAWN)
 def test_figures_of_the_data(count: int) -> None:
     classes, answers = class_names(count), _answers(count)
     facts = _facts(answers, classes)
