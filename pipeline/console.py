@@ -128,15 +128,17 @@ def _patients(data: Mapping[str, Any]) -> str:
 
 
 def _deviation_lines(deviations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line a class: by how much its counts miss, and why."""
+    """One line a class, of many the first: by how much its counts miss, and why."""
     by_class: dict[tuple[str, str], list[str]] = {}
     for item in deviations:
         missed = f"{item['split']} {item['got']} instead of {item['wanted']}"
         by_class.setdefault((item["class_name"], item["reason"]), []).append(missed)
-    return [
+    lines = [
         f"class {name}: {', '.join(missed)}: {reason}"
         for (name, reason), missed in by_class.items()
     ]
+    more = len(lines) - MOST_COLUMNS
+    return lines if more <= 0 else [*lines[:MOST_COLUMNS], f"{more} more classes: summary.json"]
 
 
 def _tuning_lines(models: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -36,6 +36,7 @@ _ODD_SIDE: Final = 4.0
 # Fewer images with one value and one class are chance.
 _ENOUGH: Final = 10
 _SHOWN: Final = 5
+_VALUES_SHOWN: Final = 20
 
 
 def check_data(config: PipelineConfig) -> dict[str, Any]:
@@ -114,7 +115,10 @@ def _remarks(folder: Folder, inspections: Sequence[Inspection]) -> Iterator[Rema
     yield from of_folders(folder.found.beside)
     yield from of_ages(rows)
     yield from _of_looks(good)
-    yield from _of_values(zip(good, rows, strict=True))
+    values = list(_of_values(zip(good, rows, strict=True)))
+    yield from values[:_VALUES_SHOWN]
+    if more := len(values[_VALUES_SHOWN:]):
+        yield Remark("values", f"{more} more values have images of one class alone")
 
 
 def _of_looks(images: Sequence[Inspection]) -> Iterator[Remark]:

@@ -46,9 +46,10 @@ def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Pic
             axes.set_xticks([])
             axes.set_xlabel("a class each", fontsize=8)
         else:
-            upright = {"rotation": 90} if named_upright else {}
             names = [shortened(c, 16 if named_upright else 10) for c in classes]
-            axes.set_xticks(range(1, len(classes) + 1), names, fontsize=8, **upright)
+            axes.set_xticks(
+                range(1, len(classes) + 1), names, fontsize=8, rotation=90 if named_upright else 0
+            )
         axes.set_title(name)
     return picture(
         figure,

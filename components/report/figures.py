@@ -76,11 +76,9 @@ def confusion(name: str, matrix: Sequence[Sequence[int]], classes: Sequence[str]
             column, row, str(count), ha="center", va="center",
             color="white" if dark else "#202020", fontsize=min(size + 1, 10),
         )  # fmt: skip
-    upright = {"rotation": 90}
-    axes.set_xticks(range(len(names)), names, fontsize=size, **(upright if crowded else {}))
-    axes.set_yticks(
-        range(len(names)), names, fontsize=size, va="center", **({} if crowded else upright)
-    )
+    places = range(len(names))
+    axes.set_xticks(places, names, fontsize=size, rotation=90 if crowded else 0)
+    axes.set_yticks(places, names, fontsize=size, rotation=0 if crowded else 90, va="center")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return picture(

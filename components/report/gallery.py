@@ -124,10 +124,10 @@ def _row(
 
 def _probabilities(model: TestAnswers, index: int, classes: Sequence[str]) -> dict[str, float]:
     values = model.probabilities[index]
-    shown = range(len(classes))
+    shown = list(range(len(classes)))
     if len(classes) > MOST_COLUMNS:
         largest = np.argsort(-values, kind="stable")[:_MOST_PROBABLE].tolist()
-        shown = dict.fromkeys((*largest, int(model.labels[index])))
+        shown = list(dict.fromkeys((*largest, int(model.labels[index]))))
     return {classes[label]: float(values[label]) for label in shown}
 
 

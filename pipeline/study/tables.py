@@ -11,6 +11,8 @@ from schema.class_tables import MOST_COLUMNS, SHOWN_CONFUSIONS
 
 # Images in the list of those that are most often read wrongly.
 _ERRORS_SHOWN: Final = 15
+# Of what a split couldn't meet, class by class and seed by seed.
+_DEVIATIONS_SHOWN: Final = 100
 MAIN_HEADER: Final = (
     "model",
     "weights",
@@ -286,10 +288,12 @@ def _data(report: Mapping[str, Any]) -> str:
         f"Usable images: {clean}. Left out: {left_out or 'nothing'}. Train/eval/test with seed "
         f"{data['splits'][0]['seed']}: {per_class}. Patients in two splits, all seeds: {shared}."
     ]
-    lines += [
+    missed = [
         f"- seed {split['seed']}: {item['class_name']}, {item['split']}: {item['got']} instead of "
         f"{item['wanted']}: {item['reason']}"
         for split in data["splits"]
         for item in split["deviations"]
     ]
-    return "\n".join(lines)
+    more = len(missed) - _DEVIATIONS_SHOWN
+    rest = [f"- {more} more counts are missed: study.json has all."] if more > 0 else []
+    return "\n".join([*lines, *missed[:_DEVIATIONS_SHOWN], *rest])

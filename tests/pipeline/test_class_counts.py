@@ -145,7 +145,13 @@ def test_everything_is_pushed_and_described(run: Run) -> None:
 @pytest.mark.long
 def test_answers_name_the_classes_with_and_without_a_server(run: Run) -> None:
     some = run.images[:: max(len(run.images) // 8, 1)][:8]
-    command = ("predict", *some, "--model-dir", run.layout.serving, "--json")
+    command: tuple[str | Path, ...] = (
+        "predict",
+        *some,
+        "--model-dir",
+        run.layout.serving,
+        "--json",
+    )
     printed = _cxr(run.settings.parent, *command)
     alone = json.loads(printed[printed.index("[") :])
     assert [list(one["probabilities"]) for one in alone] == [run.classes] * len(some)
