@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "run"
-JOBS = ["set-up", "lint", "tests", "long", "readme", "images", "tfx-1.21"]
+FIRST, LANE, BESIDE = ["set-up", "lint"], ["tests", "long"], ["images", "readme", "tfx-1.21"]
+JOBS = [*FIRST, *LANE, *BESIDE]
 
 
 @pytest.fixture
@@ -53,12 +54,29 @@ def _table(run: subprocess.CompletedProcess[str]) -> list[list[str]]:
     return [[part for n, part in enumerate(row.split()) if n != 1] for row in table.splitlines()]
 
 
-def test_all_jobs_run_in_their_order(checkout: Path) -> None:
+def _begun(run: subprocess.CompletedProcess[str]) -> list[str]:
+    return re.findall(r"^here is (\S+)$", run.stdout, re.MULTILINE)
+
+
+def test_all_jobs_run_in_the_order_of_their_lane(checkout: Path) -> None:
     run = _run(checkout, FAKE_tests="echo '== 12 passed, 1 skipped =='; echo '2 passed in 1 s'")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert re.findall(r"^here is (\S+)$", run.stdout, re.MULTILINE) == JOBS
-    counted = [[name, "14" if name == "tests" else "–"] for name in JOBS]
-    assert _table(run) == [*counted, ["all"]]
+    begun = _begun(run)
+    assert begun[:2] == FIRST
+    for lane in (LANE, BESIDE):
+        assert [name for name in begun if name in lane] == lane
+    *rows, last = _table(run)
+    assert sorted(rows) == sorted([name, "14" if name == "tests" else "–"] for name in JOBS)
+    assert last == ["all"]
+
+
+def test_two_lanes_are_under_way_at_once(checkout: Path) -> None:
+    """Each waits for the other, which neither would live to see one behind the other."""
+    wait = "touch {}; until [ -e {} ]; do sleep 0.05; done"
+    run = _run(checkout, FAKE_tests=wait.format("a", "b"), FAKE_images=wait.format("b", "a"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    # What a job says stands together.
+    assert "=== tests\nhere is tests\n" in run.stdout
 
 
 def test_some_jobs(checkout: Path) -> None:
@@ -72,20 +90,29 @@ def test_some_jobs(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["exit 3", "false; true"])
-def test_a_job_that_fails_is_the_last(checkout: Path, command: str) -> None:
-    run = _run(checkout, FAKE_tests=f"echo '3 passed, 1 failed'; {command}")
+def test_behind_a_job_that_fails_none_begins(checkout: Path, command: str) -> None:
+    wait = 'until [ -e "$SCRATCH/failed" ]; do sleep 0.05; done'
+    failing = f"echo '3 passed, 1 failed'; {command}"
+    run = _run(checkout, FAKE_tests=failing, FAKE_images=wait)
     assert run.returncode == 1
     status = "3" if "3" in command else "1"
     assert f"=== tests: failed with {status} after" in run.stdout
-    assert "here is long" not in run.stdout
-    assert _table(run)[2] == ["tests", "3", "exit", "status", status]
+    # What was under way beside it ends.
+    assert _begun(run) == [*FIRST, "tests", "images"]
+    assert ["tests", "3", "exit", "status", status] in _table(run)
+
+
+def test_where_the_set_up_fails_nothing_else_begins(checkout: Path) -> None:
+    run = _run(checkout, FAKE_set_up="exit 1")
+    assert run.returncode == 1
+    assert _begun(run) == ["set-up"]
 
 
 def test_running_out_of_time_is_a_failure_and_says_who_took_it(checkout: Path) -> None:
     run = _run(checkout, CXR_CI_SECONDS="2", FAKE_long="sleep 50")
     assert run.returncode == 1
     assert re.search(r"=== long: out of time after \d s; all jobs have 2 s", run.stdout)
-    assert [row[0] for row in _table(run)] == ["set-up", "lint", "tests", "long", "all"]
+    assert {"set-up", "lint", "tests", "long", "all"} <= {row[0] for row in _table(run)}
     # What is not reached is not passed over, either: nothing is left for the next one.
     late = _run(checkout, CXR_CI_SECONDS="0", FAKE_set_up="sleep 50")
     assert late.returncode == 1
