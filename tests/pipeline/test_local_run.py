@@ -101,7 +101,7 @@ def test_the_summary_has_the_keys_of_its_specification(golden: GoldenRun) -> Non
         *("tfx_version", "preset", "seed", "data", "audit", "models", "champion", "seconds")
     }
     assert set(summary["audit"]) == {"passed", "failures", "findings", "report"}
-    beyond = {"bad", "left_out", "deviations", "digest", "manifest"}
+    beyond = {"bad", "left_out", "deviations", "could_not_know", "digest", "manifest"}
     assert set(summary["data"]) == beyond | {
         *("classes", "counts", "duplicates_dropped", "patients_in_two_splits")
     }

@@ -35,7 +35,9 @@ def data(phantom_folder: Path, tmp_path: Path) -> Path:
             (folder / images.name).mkdir(parents=True)
             for image in sorted(images.glob("*.png"))[:12]:
                 shutil.copy(image, folder / images.name)
-    shutil.copy(phantom_folder / "metadata.csv", folder)
+    header, *rows = (phantom_folder / "metadata.csv").read_text().splitlines(keepends=True)
+    known = [row for row in rows if (folder / row.partition(",")[0]).exists()]
+    (folder / "metadata.csv").write_text("".join([header, *known]))
     return folder
 
 
