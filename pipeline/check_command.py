@@ -61,5 +61,12 @@ def _print(found: Mapping[str, Any]) -> None:
         console.print(f"{remark['topic']}: {remark['sentence']}.")
     for problem in found["problems"]:
         console.print(f"A run would stop: {problem}")
+    for split, counts in found.get("split", {}).items():
+        console.print(f"{split}: {', '.join(f'{name} {n}' for name, n in counts.items())}.")
+    for miss in found.get("deviations", ()):
+        console.print(
+            f"{miss['split']}, {miss['class_name']}: {miss['got']} images instead of "
+            f"{miss['wanted']}: {miss['reason']}."
+        )
     if not found["problems"]:
         console.print("A run would go through to the split.")

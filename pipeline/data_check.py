@@ -9,6 +9,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
@@ -21,11 +22,19 @@ from components.radiograph_example_gen.remarks import (
     of_names,
     of_patients,
 )
-from components.radiograph_example_gen.selection import Folder, look, sift
+from components.radiograph_example_gen.selection import (
+    Folder,
+    Usable,
+    decide,
+    look,
+    sift,
+    summarize,
+)
 from pipeline.columns_resolution import resolve_columns
 from pipeline.config import PipelineConfig, check_inputs
 from pipeline.spans_resolution import resolve_spans
 from pipeline.study.images import settings_of
+from schema import contract
 from schema.errors import InputError
 
 # Grey levels: below such a mean there is next to nothing to see.
@@ -36,6 +45,7 @@ _ODD_SIDE: Final = 4.0
 # Fewer images with one value and one class are chance.
 _ENOUGH: Final = 10
 _SHOWN: Final = 5
+_LISTED: Final = 1000
 _VALUES_SHOWN: Final = 20
 
 
@@ -47,9 +57,10 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
 
     Returns:
         What JSON can hold: `problems`, sentences that would stop a run; `remarks`, each `topic` and
-        `sentence`; `classes` (name -> `found`, `usable`); `left_out` (kind -> count); `files` (the
-        first 1,000 that are left out: `path`, `kind`, `reason`); `patients` (`known`,
-        `images_without`); `sizes` and `bit_depths` (-> images). After a problem that hides the
+        `sentence`; `classes` (name -> `found`, `usable`); `split` (split -> class ->
+        images), its `digest` and `deviations`, as a run would make it with the same seed;
+        `left_out` (kind -> count); `files` (the first 1,000 that are left out: `path`, `kind`,
+        `reason`); `patients` (`known`, `images_without`); `sizes` and `bit_depths` (-> images). After a problem that hides the
         rest, what could be found out before it.
 
     Raises:
@@ -61,7 +72,7 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
     found: dict[str, Any] = {"problems": [], "remarks": []}
     try:
         config = resolve_columns(config, resolve_spans(config.data))
-        settings = settings_of(config)
+        settings = replace(settings_of(config), columns=tuple(config.data.slice_columns or ()))
         folder = look(settings)
         found["classes"] = {name: {"found": count} for name, count in folder.found.found.items()}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -77,23 +88,35 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
             for remark in _remarks(folder, inspections)
         ]
         usable = sift(settings, folder, inspections)
+        found |= _of_files(usable, found["classes"])
+        summary = summarize(settings, decide(settings, usable))
     except InputError as error:
         found["problems"].append(str(error))
         return found
-    counts = Counter(image.inspection.class_name for image in usable.cleaned.images)
-    for name, row in found["classes"].items():
-        row["usable"] = counts[name]
-    found["left_out"] = dict(sorted(Counter(i.kind.value for i in usable.left_out).items()))
-    found["files"] = [
-        {"path": item.path, "kind": item.kind.value, "reason": item.reason}
-        for item in sorted(usable.left_out)[:1000]
-    ]
-    people = {patient for image in usable.cleaned.images for patient in image.patients}
-    found["patients"] = {
-        "known": len(people),
-        "images_without": sum(not image.patients for image in usable.cleaned.images),
+    found["split"] = {
+        split: {name: counts[split] for name, counts in summary.split_counts.items()}
+        for split in contract.SPLITS
     }
+    found["digest"] = summary.digest
+    found["deviations"] = list(summary.deviations)
     return found
+
+
+def _of_files(usable: Usable, classes: Mapping[str, dict[str, int]]) -> dict[str, Any]:
+    counts = Counter(image.inspection.class_name for image in usable.cleaned.images)
+    people = {patient for image in usable.cleaned.images for patient in image.patients}
+    return {
+        "classes": {name: {**row, "usable": counts[name]} for name, row in classes.items()},
+        "left_out": dict(sorted(Counter(i.kind.value for i in usable.left_out).items())),
+        "files": [
+            {"path": item.path, "kind": item.kind.value, "reason": item.reason}
+            for item in sorted(usable.left_out)[:_LISTED]
+        ],
+        "patients": {
+            "known": len(people),
+            "images_without": sum(not image.patients for image in usable.cleaned.images),
+        },
+    }
 
 
 def _of_images(inspections: Sequence[Inspection]) -> dict[str, Any]:

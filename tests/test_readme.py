@@ -19,6 +19,7 @@ RUN_BY = {
         "tests/pipeline/test_spans.py",
         'data=root / "span-{SPAN}"',
     ),
+    ".venv/bin/cxr check --data": ("tests/pipeline/test_check_command.py", '"check", *map('),
     ".venv/bin/cxr run --tune": ("tests/pipeline/test_tuning_runs.py", '"--tune"'),
     ".venv/bin/cxr runs --output": (
         "tests/pipeline/runs/test_runs_cli.py",

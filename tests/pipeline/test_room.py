@@ -143,7 +143,7 @@ def test_a_run_on_a_small_disk_ends_in_a_sentence_and_goes_on_with_room(
     small_disk: Path, tmp_path: Path
 ) -> None:
     write_phantoms(tmp_path / "data", (10, 11, 12), size=64, seed=1)
-    command = [sys.executable, "-m", "tests.miniatures", "run", "--data", tmp_path / "data"]
+    command = [sys.executable, "-m", "tests.miniatures", "run", "--data", str(tmp_path / "data")]
     command += ["--preset", "demo", "--backbones", "vgg16", "--min-accuracy", "0"]
 
     def run() -> subprocess.CompletedProcess[str]:

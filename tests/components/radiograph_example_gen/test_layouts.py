@@ -166,9 +166,9 @@ def chestxray(tmp_path: Path, make_png: MakePng) -> Path:
     """covid-chestxray-dataset: one folder, and a table of more than two findings."""
     root = tmp_path / "covid-chestxray-dataset"
     lines = [FINDINGS]
-    for number in range(20):
+    for number in range(28):
         finding = ("Pneumonia/Viral/COVID-19", "No Finding", "Tuberculosis", "todo")[number % 4]
-        view = "L" if number >= 16 else FRONTAL[number // 4]
+        view = "L" if number >= 24 else FRONTAL[number // 6]
         name = f"auntminnie-{number}.png"
         _write(root / "images" / name, make_png(number))
         lines.append(
@@ -181,7 +181,7 @@ def chestxray(tmp_path: Path, make_png: MakePng) -> Path:
 
 def test_chestxrays_one_folder_says_what_to_do(chestxray: Path) -> None:
     (problem,) = _check(chestxray)["problems"]
-    assert "Images there: 'images' with 20." in problem
+    assert "Images there: 'images' with 28." in problem
     assert "metadata.csv has a column 'finding': sort the images into class folders" in problem
     assert "docs/data.md" in problem and "If these are the classes" not in problem
 
@@ -198,10 +198,10 @@ def test_chestxrays_recipe_sorts_by_finding(
     )
     assert found["problems"] == []
     assert {name: row["usable"] for name, row in found["classes"].items()} == {
-        "COVID-19": 4, "Normal": 4,
+        "COVID-19": 6, "Normal": 6,
     }  # fmt: skip
     # Of each two rows with one id, one shows COVID-19 and the other nothing.
-    assert found["patients"] == {"known": 4, "images_without": 0}
+    assert found["patients"] == {"known": 6, "images_without": 0}
     remarks = _remarks(found)
     assert "unknown" not in remarks and "go by no image" not in remarks
 
@@ -210,7 +210,7 @@ def test_chestxrays_recipe_sorts_by_finding(
 def covidx(tmp_path: Path, make_png: MakePng) -> Path:
     """COVIDx: two folders without classes, and a list for each."""
     root = tmp_path / "COVIDx"
-    for part, each in (("train", 6), ("test", 2)):
+    for part, each in (("train", 8), ("test", 4)):
         lines = []
         for number in range(each):
             name = f"{part} {number}.png" if number == 1 else f"{part}-{number}.png"
@@ -223,7 +223,7 @@ def covidx(tmp_path: Path, make_png: MakePng) -> Path:
 
 def test_covidx_lists_are_seen(covidx: Path) -> None:
     (problem,) = _check(covidx)["problems"]
-    assert "Images there: 'test' with 2, 'train' with 6." in problem
+    assert "Images there: 'test' with 4, 'train' with 8." in problem
     assert "train.txt looks like a list of images and their classes" in problem
     assert "If these are the classes" not in problem
 
@@ -235,7 +235,7 @@ def test_covidx_recipe_sorts_by_its_lists(covidx: Path, monkeypatch: pytest.Monk
     classes = [{"name": name, "folders": [name]} for name in ("negative", "positive")]
     found = _check(Path("sorted"), classes=classes)
     assert found["problems"] == []
-    assert [row["usable"] for row in found["classes"].values()] == [4, 4]
+    assert [row["usable"] for row in found["classes"].values()] == [6, 6]
     assert found["patients"] == {"known": 3, "images_without": 0}
     assert _remarks(found) == ""
 
