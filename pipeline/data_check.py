@@ -57,11 +57,11 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
 
     Returns:
         What JSON can hold: `problems`, sentences that would stop a run; `remarks`, each `topic` and
-        `sentence`; `classes` (name -> `found`, `usable`); `split` (split -> class ->
-        images), its `digest` and `deviations`, as a run would make it with the same seed;
-        `left_out` (kind -> count); `files` (the first 1,000 that are left out: `path`, `kind`,
-        `reason`); `patients` (`known`, `images_without`); `sizes` and `bit_depths` (-> images). After a problem that hides the
-        rest, what could be found out before it.
+        `sentence`; `classes` (name -> `found`, `usable`); `split` (split -> class -> images), its
+        `digest` and `deviations`, as a run would make it with the same seed; `left_out` (kind ->
+        count); `files` (the first 1,000 that are left out: `path`, `kind`, `reason`); `patients`
+        (`known`, `images_without`); `sizes` and `bit_depths` (-> images). After a problem that
+        hides the rest, what could be found out before it.
 
     Raises:
         InputError: the configuration itself is wrong.
