@@ -17,6 +17,7 @@ from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import (
     Remark,
     of_ages,
+    of_classes,
     of_files,
     of_folders,
     of_names,
@@ -137,6 +138,7 @@ def _remarks(folder: Folder, inspections: Sequence[Inspection]) -> Iterator[Rema
     yield from of_files(folder.found.left_out)
     yield from of_folders(folder.found.beside)
     yield from of_ages(rows)
+    yield from of_classes((i.class_name, row) for i, row in zip(good, rows, strict=True))
     yield from _of_looks(good)
     values = list(_of_values(zip(good, rows, strict=True)))
     yield from values[:_VALUES_SHOWN]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.radiograph_example_gen.columns import Columns
 from components.radiograph_example_gen.discovery import (
     Candidate,
     Discovery,
@@ -22,7 +23,9 @@ from components.radiograph_example_gen.metadata import Row, parse_metadata, read
 from components.radiograph_example_gen.remarks import (
     Remark,
     check_unmatched,
+    of_cells,
     of_columns,
+    of_missing_columns,
     of_rows,
     of_tables,
 )
@@ -102,6 +105,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
     left_out: list[LeftOut] = []
     read = (_inside(settings.data_dir, table.name) for table in listing.tables)
     remarks: list[Remark] = list(of_tables(found.tables, filter(None, read)))
+    known: list[tuple[str, Columns]] = []
     for table in listing.tables:
         taken = table.span is None or table.span.taken
         parsed = parse_metadata(table.content, table.name, settings.columns if taken else ())
@@ -125,8 +129,11 @@ def match(settings: Settings, listing: Listing) -> Matched:
             by_rule = sum((Counter(part.by_rule) for part in used), Counter[str]())
             remarks += [
                 *of_columns(table.name, parsed.columns),
+                *of_cells(table.name, parsed.problems),
                 *of_rows(table.name, by_rule, without, count),
             ]
+            known.append((table.name, parsed.columns))
+    remarks += of_missing_columns(known)
     return Matched(by_path, tuple(left_out), remarks=tuple(remarks))
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,13 @@ UNKNOWN_VALUES: Final = frozenset(
         *("na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "nil", "-", "--", "–", "?", "."),
     }
 )
+
+# As spreadsheets of different countries write CSV. The first is taken where none fits better.
+_SEPARATORS: Final = (",", ";", "\t")
+_AGE: Final = re.compile(
+    r"(?P<number>\d+(?:[.,]\d+)?) ?(?P<unit>y|yrs?|years?|m|months?|w|weeks?|d|days?)?"
+)
+_A_YEAR: Final = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,7 @@ def _read_table(content: bytes, name: str) -> tuple[Columns, list[tuple[int, dic
         if any(cells[len(header) :]):
             raise InputError(
                 f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)} "
-                f"columns; quote a cell that contains a comma."
+                f"columns; quote a cell that contains the sign that separates cells."
             )
         records.append((line, dict(zip(header, cells, strict=False))))
     return columns, records
@@ -178,7 +186,8 @@ def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
         raise InputError(
             f"{name} is not UTF-8 (byte {error.start}): save it as CSV in UTF-8."
         ) from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    separator = _separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     records = []
     line = 1
     try:
@@ -190,6 +199,16 @@ def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise InputError(f"{name}, line {line}: not CSV ({error}).") from error
     return records
+
+
+def _separator(text: str) -> str:
+    """The sign that parts the header into columns of which one is the file's."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    for sign in _SEPARATORS:
+        cells = next(csv.reader([header], delimiter=sign), [])
+        if contract.FILE_COLUMN in recognise([cell.strip() for cell in cells]).names:
+            return sign
+    return _SEPARATORS[0]
 
 
 def _parse_row(
@@ -205,11 +224,11 @@ def _parse_row(
     problems = []
     for column in contract.METADATA_NUMBER_COLUMNS:
         value = cells.get(column, "")
-        number = _parse_number(value)
+        number = _parse_years(value)
         if number is not None:
             numbers[column] = number
         elif value.casefold() not in UNKNOWN_VALUES:
-            reason = f"line {line}: {column} {value!r} is not a number ≥ 0; treated as unknown"
+            reason = f"line {line}: {column} {value!r} is no number of years; treated as unknown"
             problems.append(LeftOut(file, Kind.METADATA, reason))
     stated = (cells.get(column, "") for column in contract.LICENCE_COLUMNS)
     licence = _known(next(filter(None, stated), ""))
@@ -234,9 +253,13 @@ def _known_patient(value: str) -> str:
     return _known("" if value and not value.strip("0") else value)
 
 
-def _parse_number(text: str) -> float | None:
+def _parse_years(text: str) -> float | None:
+    """A number of years: plain, with a decimal comma, or as DICOM's Age String (PS3.5, 6.2)."""
+    age = _AGE.fullmatch(text.casefold())
     try:
-        number = float(text)
+        number = float(age["number"].replace(",", ".")) if age else float(text)
     except ValueError:
         return None
+    if age:
+        number /= _A_YEAR[(age["unit"] or "y")[0]]
     return number if math.isfinite(number) and number >= 0 else None

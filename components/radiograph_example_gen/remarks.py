@@ -13,6 +13,7 @@ from components.radiograph_example_gen.columns import Columns
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.settings import Limits
+from schema import contract
 from schema.errors import InputError
 
 PATIENTS: Final = "patients"
@@ -21,6 +22,7 @@ ROWS: Final = "rows"
 FILES: Final = "files"
 FOLDERS: Final = "folders"
 AGES: Final = "ages"
+CLASSES: Final = "classes"
 TABLES: Final = "tables"
 
 PATIENTS_UNKNOWN: Final = "patients unknown: images of one person may lie in several splits"
@@ -64,6 +66,56 @@ def of_columns(name: str, columns: Columns) -> Iterator[Remark]:
             f"{name}: the column {column!r} looks like patients' ids but is not read; "
             "call it 'patient_id' if it holds them",
         )
+
+
+def of_missing_columns(tables: Sequence[tuple[str, Columns]]) -> Iterator[Remark]:
+    """What no table says; of patients, `of_patients` speaks.
+
+    Args:
+        tables: name and columns of each.
+    """
+    wanted = [*contract.METADATA_TEXT_COLUMNS, *contract.METADATA_NUMBER_COLUMNS]
+    wanted.remove("patient_id")
+    there = {column for _, columns in tables for column in columns.names}
+    missing = [column for column in wanted if column not in there]
+    if missing and tables:
+        names = ", ".join(name for name, _ in tables)
+        yield Remark(COLUMNS, f"{names}: no column says {', '.join(missing)} of the images")
+    elif missing:
+        yield Remark(COLUMNS, f"no table (metadata.csv) says {', '.join(missing)} of the images")
+
+
+def of_cells(name: str, problems: Sequence[LeftOut]) -> Iterator[Remark]:
+    """How many cells could not be read.
+
+    Args:
+        name: of the table.
+        problems: one a cell.
+    """
+    if problems:
+        first = problems[0].reason
+        yield Remark(
+            ROWS,
+            f"{name}: {len(problems)} {'cell' if len(problems) == 1 else 'cells'} could not be "
+            f"read ({first}{'; …' if len(problems) > 1 else ''}; left_out.csv)",
+        )
+
+
+def of_classes(rows: Iterable[tuple[str, Row | None]]) -> Iterator[Remark]:
+    """Classes that the tables pass over, where they speak of others.
+
+    Args:
+        rows: class and row of each image that is used; None for an image without one.
+    """
+    images: Counter[str] = Counter()
+    known: Counter[str] = Counter()
+    for name, row in rows:
+        images[name] += 1
+        known[name] += row is not None
+    if known.total():
+        for name, count in sorted(images.items()):
+            if not known[name]:
+                yield Remark(CLASSES, f"{name}: none of its {count} images has a row in a table")
 
 
 def of_rows(

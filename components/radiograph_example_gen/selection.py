@@ -28,6 +28,7 @@ from components.radiograph_example_gen.metadata import SOURCE_COLUMN, Row
 from components.radiograph_example_gen.remarks import (
     Remark,
     of_ages,
+    of_classes,
     of_files,
     of_folders,
     of_names,
@@ -278,6 +279,9 @@ def _remarks(decision: Decision, chosen: Mapping[str, Sequence[CleanImage]]) -> 
     yield from of_files(decision.left_out)
     yield from of_folders(decision.usable.found.beside)
     yield from of_ages(rows)
+    yield from of_classes(
+        (image.inspection.class_name, image.row) for part in chosen.values() for image in part
+    )
 
 
 def _span_counts(settings: Settings, merged: Merged) -> Iterator[dict[str, Any]]:

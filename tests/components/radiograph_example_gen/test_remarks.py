@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from components.radiograph_example_gen.columns import recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import (
     PATIENTS_UNKNOWN,
     of_ages,
+    of_cells,
+    of_classes,
     of_files,
     of_folders,
+    of_missing_columns,
     of_patients,
 )
 
@@ -55,3 +59,34 @@ def test_files_folders_and_ages() -> None:
     old = Row(2, "a.png", numbers={"age": 80.0})
     assert _said(of_ages([old, None])) == ["the age of 1 of 2 images is unknown"]
     assert _said(of_ages([old])) == _said(of_ages([None])) == []
+
+
+def test_what_no_table_says() -> None:
+    some = recognise(["file", "Gender", "Patient Age", "subject"])
+    assert _said(of_missing_columns([("a.csv", some)])) == [
+        "a.csv: no column says age_group, view, source of the images"
+    ]
+    more = recognise(["file", "view", "age_group"])
+    assert _said(of_missing_columns([("a.csv", some), ("b.csv", more)])) == [
+        "a.csv, b.csv: no column says source of the images"
+    ]
+    (alone,) = _said(of_missing_columns([]))
+    assert alone.startswith("no table (metadata.csv) says sex, age_group, view, source, age of")
+    whole = recognise(["file", "sex", "age", "age_group", "view", "source"])
+    assert _said(of_missing_columns([("a.csv", whole)])) == []
+
+
+def test_cells_that_cannot_be_read_are_counted() -> None:
+    problems = [LeftOut("x.png", Kind.METADATA, f"line {n}: age 'old' is no …") for n in (2, 3)]
+    assert _said(of_cells("a.csv", problems)) == [
+        "a.csv: 2 cells could not be read (line 2: age 'old' is no …; …; left_out.csv)"
+    ]
+    assert _said(of_cells("a.csv", [])) == []
+
+
+def test_classes_that_the_table_passes_over() -> None:
+    (row,) = _rows("p")
+    assert _said(of_classes([("A", row), ("B", None), ("B", None)])) == [
+        "B: none of its 2 images has a row in a table"
+    ]
+    assert _said(of_classes([("A", None), ("B", None)])) == []
