@@ -86,6 +86,9 @@ class KubeflowConfig(Strict):
         data_version: names a state of the images. Steps that would compute the same again
             are then taken from the cache; without one, none is.
         retries: of a step that failed.
+        retry_seconds: before the first of them.
+        retry_factor: by which each further pause is longer.
+        retry_seconds_max: the longest pause.
         resources: of the steps, by the part of their id before the dot; `default` for others.
         volumes: mounted in every step.
         secrets: environment variables of every step.
@@ -100,6 +103,9 @@ class KubeflowConfig(Strict):
     history: str = Field("/cxr/history", min_length=1)
     data_version: str = ""
     retries: int = Field(1, ge=0, le=10)
+    retry_seconds: int = Field(30, ge=1)
+    retry_factor: float = Field(2.0, ge=1.0)
+    retry_seconds_max: int = Field(3600, ge=1)
     resources: dict[str, StepResources] = Field(
         default_factory=lambda: {DEFAULT_STEP: StepResources(cpu=2, memory="8Gi")}
     )

@@ -96,6 +96,13 @@ def compile_command(
 
     write_ir(settings, output)
     typer.echo(f"{output}")
+    if settings.kubeflow.root:
+        typer.echo(
+            f"kubeflow.root: Kubeflow does not read {settings.kubeflow.root} from this file. "
+            "`cxr kubeflow submit` sends it with the run; elsewhere, give it as the run's "
+            "pipeline root.",
+            err=True,
+        )
 
 
 @kubeflow_app.command("run-local")

@@ -6,7 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,14 +20,20 @@ from pipeline.data_config import SPAN
 from pipeline.engine_resolution import ResolvedEngine
 from pipeline.kubeflow import names
 from pipeline.kubeflow.parameters import EXAMPLE_GEN, add_parameters
+from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.spans_resolution import ResolvedSpans
 from schema.errors import InputError
 
 # Where no root is given, KFP takes its installation's; TFX wants one to compile.
 _NO_ROOT: Final = "minio://mlpipeline/v2/artifacts"
-_RETRY_SECONDS: Final = "30s"
 # They look at what changes without their inputs changing: images, the serving folder.
 _NEVER_CACHED: Final = ("Baseline", "Previous", "Pusher")
+# Argo and KFP replace what stands in double braces or brackets, wherever it stands.
+_EXPANDED: Final = re.compile(r"\{\{|\}\}|\[\[|\]\]")
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+# Linux' bound of one argument (MAX_ARG_STRLEN, 32 pages), as which KFP's driver gets the root
+# component.
+LARGEST_ARGUMENT: Final = 131_072
 _NO_METADATA: Final = "Kubeflow has no metadata store that a step could ask"
 
 
@@ -76,7 +82,31 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
     add_parameters(spec, config)
     _configure_steps(spec, config)
     spec = _with_kubernetes_names(spec)
+    _check_for_server(spec)
     return [spec, *_kubernetes(spec, config)]
+
+
+def _check_for_server(spec: Mapping[str, Any]) -> None:
+    """What KFP's server would refuse or break, though it is IR.
+
+    Raises:
+        InputError: the pipeline's name, or the size of what travels as one argument.
+    """
+    name = spec["pipelineInfo"]["name"]
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"the pipeline's name {name!r}: Kubeflow takes small letters, digits and hyphens."
+        )
+    size = len(json.dumps(spec["root"]).encode())
+    if size <= LARGEST_ARGUMENT:
+        return
+    tasks = spec["root"]["dag"]["tasks"]
+    largest = sorted(tasks, key=lambda task: len(json.dumps(tasks[task])), reverse=True)[:3]
+    raise InputError(
+        f"the pipeline's root component has {size:,} bytes, and Kubeflow hands it over as one "
+        f"argument of at most {LARGEST_ARGUMENT:,}: leave out backbones, combinations, slices of "
+        f"the gate or columns to slice by. The largest steps are {', '.join(largest)}."
+    )
 
 
 def to_yaml(documents: list[dict[str, Any]]) -> str:
@@ -89,6 +119,7 @@ def _check(config: PipelineConfig) -> None:
     if config.kubeflow.data is None:
         problems.append("kubeflow.data: say where the steps find the images (--data)")
     problems += _relative_places(config)
+    problems += _expanded_texts(config)
     problems += _problems_of_spans(config)
     if config.tuning.mode == "reuse":
         problems.append(
@@ -101,6 +132,28 @@ def _check(config: PipelineConfig) -> None:
         )
     if problems:
         raise InputError("configuration can't run on Kubeflow:\n  " + "\n  ".join(problems))
+
+
+def _expanded_texts(config: PipelineConfig) -> Iterator[str]:
+    """Texts of the configuration that the server takes for a place to fill in."""
+    for field, text in _texts(config.model_dump(mode="json"), ""):
+        if found := _EXPANDED.search(text):
+            yield (
+                f"{field}: {text!r} has {found[0]!r} in it, which Kubeflow replaces by something "
+                "else; write it without"
+            )
+
+
+def _texts(value: Any, field: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _texts(name, f"{field}.{name}" if field else name)
+            yield from _texts(item, f"{field}.{name}" if field else name)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts(item, f"{field}.{number}")
 
 
 def _relative_places(config: PipelineConfig) -> list[str]:
@@ -164,26 +217,34 @@ def _configure_steps(spec: dict[str, Any], config: PipelineConfig) -> None:
     for task_name, task in spec["root"]["dag"]["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
-        _tell_inputs(container["args"], component.get("inputDefinitions", {}))
+        _tell_artifacts(container["args"], component)
         resources = _resources(config, task_name)
         if resources:
             container["resources"] = resources
         if settings.retries:
-            task["retryPolicy"] = {
-                "maxRetryCount": settings.retries,
-                "backoffDuration": _RETRY_SECONDS,
-                "backoffFactor": 2.0,
-            }
+            task["retryPolicy"] = _retry_policy(settings)
         cached = config.enable_cache and not task_name.startswith(_NEVER_CACHED)
         if task_name == EXAMPLE_GEN:
             cached = cached and bool(settings.data_version)
         task["cachingOptions"] = {"enableCache": True} if cached else {}
 
 
-def _tell_inputs(arguments: list[str], definitions: Mapping[str, Any]) -> None:
-    """Writes the definitions anew into TFX's argument that holds them."""
+def _retry_policy(settings: KubeflowConfig) -> dict[str, Any]:
+    """All of it: KFP takes a longest pause that isn't given for none, and tries nothing again."""
+    return {
+        "maxRetryCount": settings.retries,
+        "backoffDuration": f"{settings.retry_seconds}s",
+        "backoffFactor": settings.retry_factor,
+        "backoffMaxDuration": f"{settings.retry_seconds_max}s",
+    }
+
+
+def _tell_artifacts(arguments: list[str], component: Mapping[str, Any]) -> None:
+    """Writes the inputs anew into TFX's argument that holds them, and the outputs behind it."""
     place = arguments.index("--json_serialized_inputs_spec_args") + 1
-    arguments[place] = json.dumps(definitions, sort_keys=True)
+    arguments[place] = json.dumps(component.get("inputDefinitions", {}), sort_keys=True)
+    outputs = json.dumps(component.get("outputDefinitions", {}), sort_keys=True)
+    arguments[place + 1 : place + 1] = [names.OUTPUTS_ARGUMENT, outputs]
 
 
 def _resources(config: PipelineConfig, task_name: str) -> dict[str, Any]:

@@ -17,6 +17,11 @@ _PLACEHOLDER: Final = re.compile(
 )
 # An artifact as KFP hands it on: name, type, uri, metadata.
 Artifact = dict[str, Any]
+# An output that KFP gives every step, whatever the IR says: a file, which its launcher makes before
+# the step's command starts (backend/src/v2/component/launcher_v2.go of KFP 2.17).
+LOGS: Final = "executor-logs"
+# Of inputs KFP's backend hands on no type (backend/src/v2/metadata/client.go).
+_NO_TYPE: Final = {"instanceSchema": ""}
 
 
 def executor_input(
@@ -26,7 +31,7 @@ def executor_input(
     folder: Path,
     run: str,
 ) -> dict[str, Any]:
-    """Builds what the step's command gets.
+    """Builds what the step's command gets, as KFP's driver builds it.
 
     Args:
         task: the step.
@@ -55,6 +60,15 @@ def executor_input(
         }
         for name, definition in _outputs(task).items()
     }
+    outputs[LOGS] = {
+        "artifacts": [
+            {
+                "name": LOGS,
+                "type": {"schemaTitle": "system.Artifact"},
+                "uri": str(folder / LOGS),
+            }
+        ]
+    }
     return {
         "inputs": {
             "parameterValues": _parameter_values(task, parameters),
@@ -78,7 +92,7 @@ def _input_artifact(
     source: Mapping[str, Any], produced: Mapping[str, Mapping[str, Artifact]]
 ) -> Artifact:
     output = source["taskOutputArtifact"]
-    return produced[output["producerTask"]][output["outputArtifactKey"]]
+    return {**produced[output["producerTask"]][output["outputArtifactKey"]], "type": _NO_TYPE}
 
 
 def _parameter_values(task: Task, parameters: Mapping[str, Any]) -> dict[str, Any]:

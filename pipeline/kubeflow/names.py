@@ -29,5 +29,8 @@ PLACES: Final = (DATA_DIR, METADATA_CSV, WEIGHTS_PATH)
 # A parameter that a step gets only to edit another one with it (pipeline.kubeflow.edits).
 EDIT: Final = "edit_"
 
+# The argument by which a step is told of its outputs; TFX has one for inputs alone.
+OUTPUTS_ARGUMENT: Final = "--json_serialized_outputs_spec_args"
+
 # What a step's container runs, instead of TFX's own entry point.
 STEP_COMMAND: Final = ("python", "-m", "pipeline.kubeflow.step")

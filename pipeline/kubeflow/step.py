@@ -2,7 +2,8 @@
 
     python -m pipeline.kubeflow.step --executor_class_path … --json_serialized_invocation_args …
 
-It takes TFX's own arguments. Before it hands on to TFX it looks for spans
+It takes TFX's own arguments. Before it hands on to TFX it keeps to the
+artifacts that are the step's (`pipeline.kubeflow.artifact_types`), looks for spans
 (`pipeline.kubeflow.spans`), puts the run's parameters into the properties
 (`pipeline.kubeflow.edits`), brings inputs from object stores to this machine
 (`pipeline.kubeflow.places`) and sets the process up as a local run does.
@@ -18,8 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.kubeflow import names
+from pipeline.kubeflow.artifact_types import keep_own_artifacts
 from pipeline.kubeflow.edits import edited
-from pipeline.kubeflow.names import EDIT
 from pipeline.kubeflow.places import (
     fetch_places,
     make_output_folders,
@@ -36,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, beam_arguments = _parser().parse_known_args(argv)
     invocation = json.loads(arguments.json_serialized_invocation_args)
     spec = json.loads(arguments.json_serialized_inputs_spec_args or "{}")
+    told = arguments.json_serialized_outputs_spec_args
+    keep_own_artifacts(invocation, spec, json.loads(told) if told else None)
     prepare_environment()
     try:
         with tempfile.TemporaryDirectory(prefix="cxr-step-") as scratch:
@@ -51,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args")
+    # Not TFX's: what it is told of the outputs, this step has to know.
+    parser.add_argument(names.OUTPUTS_ARGUMENT, dest="json_serialized_outputs_spec_args")
     return parser
 
 
@@ -66,7 +72,7 @@ def _run(
     values = fetch_places(edited(values), scratch)
     inputs["parameterValues"] = values
     parameters = spec.get("parameters", {})
-    spec["parameters"] = {n: p for n, p in parameters.items() if not n.startswith(EDIT)}
+    spec["parameters"] = {n: p for n, p in parameters.items() if not n.startswith(names.EDIT)}
     moved = with_local_artifacts(invocation)
     make_output_folders(invocation)
 

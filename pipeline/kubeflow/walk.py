@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pipeline.kubeflow.conditions import holds
 from pipeline.kubeflow.executor_input import (
+    LOGS,
     Artifact,
     executor_input,
     filled_in,
@@ -194,6 +195,7 @@ class Walk:
             # What a try that failed has left is in the next one's way.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
+            (folder / LOGS).touch()
             step.tries += 1
             log = self._folder / "logs" / self._run / f"{task.name}.{step.tries}.log"
             outcome = self._runner.run(task, command, log)

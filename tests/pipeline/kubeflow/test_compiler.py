@@ -15,6 +15,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from models.backbones import BACKBONES, get_backbone
 from pipeline.config import PipelineConfig, load_config
+from pipeline.kubeflow import compiler, names
 from pipeline.kubeflow.compiler import compile_pipeline, kubernetes_name, to_yaml
 from pipeline.kubeflow.edits import edited
 from pipeline.runtime import prepare_environment
@@ -255,3 +256,53 @@ def test_weights_that_the_steps_would_not_find_are_said(weights: Path) -> None:
 def test_a_wrong_field_is_named(kubeflow: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         _config(kubeflow=kubeflow)
+
+
+def test_a_retry_policy_is_whole() -> None:
+    settings = {"retries": 3, "retry_seconds": 10, "retry_factor": 1.5, "retry_seconds_max": 600}
+    policy = _task(compile_pipeline(_config(kubeflow=settings)), "champion")["retryPolicy"]
+    assert policy == {
+        "maxRetryCount": 3,
+        "backoffDuration": "10s",
+        "backoffFactor": 1.5,
+        # Without it KFP's longest pause is none, and nothing is tried again.
+        "backoffMaxDuration": "600s",
+    }
+
+
+def test_a_step_is_told_of_its_outputs() -> None:
+    documents = compile_pipeline(_config(backbones=("vgg16",)))
+    for name, component in documents[0]["components"].items():
+        arguments = _container(documents, name.removeprefix("comp-"))["args"]
+        told = arguments[arguments.index(names.OUTPUTS_ARGUMENT) + 1]
+        assert json.loads(told) == component["outputDefinitions"]
+
+
+@pytest.mark.parametrize("field", ["data", "metadata", "weights", "root", "serving", "history"])
+def test_a_relative_place_is_refused(field: str) -> None:
+    given = {"data": "gs://bucket/data", field: "some/where"}
+    with pytest.raises(InputError, match=rf"kubeflow\.{field}: 'some/where' is relative"):
+        compile_pipeline(_config(kubeflow=given))
+
+
+@pytest.mark.parametrize("text", ["{{x}}", "a [[b]]"])
+def test_what_the_server_would_fill_in_is_refused(text: str) -> None:
+    data = {"dir": Path("d"), "classes": [{"name": n, "folders": ["f" + n]} for n in ("A", text)]}
+    with pytest.raises(InputError, match=r"data\.classes\.1\.name: .* has '(\{\{|\[\[)' in it"):
+        compile_pipeline(_config(data=data))
+
+
+def test_the_root_component_is_one_argument(
+    compiled: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = _config(
+        backbones=tuple(BACKBONES),
+        tuning={"mode": "search"},
+        data={"dir": Path("d"), "slice_columns": [f"column_{n}" for n in range(12)]},
+        gate={"slices": [{"feature": "sex", "min_accuracy": 0.5}] * 5},
+    )
+    size = len(json.dumps(compile_pipeline(largest)[0]["root"]).encode())
+    assert len(json.dumps(compiled[0]["root"]).encode()) < size < compiler.LARGEST_ARGUMENT
+    monkeypatch.setattr(compiler, "LARGEST_ARGUMENT", size - 1)
+    with pytest.raises(InputError, match=rf"root component has {size:,} bytes.*largest steps are"):
+        compile_pipeline(largest)

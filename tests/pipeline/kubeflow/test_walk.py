@@ -92,7 +92,7 @@ def leave(told: Mapping[str, Any], output: str = "model", **metadata: Any) -> No
     )
 
 
-def test_a_step_gets_parameters_and_what_came_before_with_its_type(tmp_path: Path) -> None:
+def test_a_step_gets_parameters_and_what_came_before_without_its_type(tmp_path: Path) -> None:
     def act(name: str, told: dict[str, Any]) -> int:
         leave(told, blessed=1.0)
         return 0
@@ -104,7 +104,8 @@ def test_a_step_gets_parameters_and_what_came_before_with_its_type(tmp_path: Pat
     (artifact,) = runner.told["b"]["inputs"]["artifacts"]["a"]["artifacts"]
     assert artifact == {
         "name": "run/a/model",
-        "type": MODEL["artifactType"],
+        # As KFP's driver hands it on; the step knows it by its own definitions.
+        "type": {"instanceSchema": ""},
         "uri": str(tmp_path / "run" / "a" / "model"),
         "metadata": {"blessed": 1.0},
     }
