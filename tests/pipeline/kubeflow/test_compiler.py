@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from models.backbones import BACKBONES, get_backbone
+from pipeline import cli
 from pipeline.config import PipelineConfig, load_config
 from pipeline.kubeflow import compiler, names
 from pipeline.kubeflow.compiler import compile_pipeline, kubernetes_name, to_yaml
@@ -306,3 +308,17 @@ def test_the_root_component_is_one_argument(
     monkeypatch.setattr(compiler, "LARGEST_ARGUMENT", size - 1)
     with pytest.raises(InputError, match=rf"root component has {size:,} bytes.*largest steps are"):
         compile_pipeline(largest)
+
+
+def test_compile_says_that_kubeflow_reads_no_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["cxr", "kubeflow", "compile", "--data", DATA, "--preset", "demo"]
+    command += ["--backbones", "vgg16", "--output", str(tmp_path / "ir.yaml")]
+    for root in ([], ["--root", "s3://bucket/artifacts"]):
+        monkeypatch.setattr(sys, "argv", [*command, *root])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert not stopped.value.code
+        said = capsys.readouterr().err
+        assert ("does not read s3://bucket/artifacts from this file" in said) is bool(root)
