@@ -116,7 +116,9 @@ def watch(ask: Callable[[], Any], tasks: Collection[str], screen: Screen, pace: 
         for step in steps:
             if known[step.name] != step.state:
                 known[step.name] = step.state
-                screen.changed(step)
+                # Behind a failure that is most of them, at once: the table says it.
+                if step.state != NOT_RUN:
+                    screen.changed(step)
         if state in _FINAL:
             return End(state, steps, cancelled)
         screen.waiting(state, sum(step.ended for step in steps), len(steps))

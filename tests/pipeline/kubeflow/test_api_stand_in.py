@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -94,7 +95,7 @@ def _answers(call: Call, stand_in: StandIn) -> dict[str, tuple[int, Any]]:
     def named(name: str) -> str:
         predicate = {"operation": 1, "key": "display_name", "stringValue": name}
         wanted = json.dumps({"predicates": [predicate]})
-        return f"/pipelines?filter={urllib.request.quote(wanted)}"
+        return f"/pipelines?filter={urllib.parse.quote(wanted)}"
 
     return {
         "same pipeline name again": call(f"{new}chest", _upload({})),

@@ -307,6 +307,8 @@ def test_a_run_that_fails(namespace: str, stand_in: StandIn, submit: Callable[..
     table = [line.split() for line in lines[:-3]]
     assert ["csv-example-gen", "FAILED", "12.0", "s"] in table
     assert ["trainer-vgg16", "not", "run", "–"] in table
+    # No line of its own.
+    assert ran.out.count("not run") == 1
 
 
 def test_a_run_that_somebody_cancels_ends_as_failed(
