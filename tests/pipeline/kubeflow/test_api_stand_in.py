@@ -18,13 +18,16 @@ from tests.pipeline.kubeflow.api_stand_in import StandIn
 from tests.pipeline.kubeflow.run_nodes import cache_row, node, snapshot, task
 from tests.pipeline.kubeflow.submit_runs import IR, serving
 
-ANSWERS: Final = Path("/work/shared/data/kfp/api/answers.txt")
+ANSWERS: Final = Path(__file__).parents[4] / "shared/data/kfp/api/answers.txt"
 NOBODY: Final = "11111111-1111-1111-1111-111111111111"
 # What differs from server to server, and from one run to the next.
 _VARIES: Final = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:]+(Z|\+00:00)|seed|epochs"
 )
 Call = Callable[..., tuple[int, Any]]
+needs_answers = pytest.mark.skipif(
+    not ANSWERS.is_file(), reason="needs ../shared/data/kfp/api/answers.txt"
+)
 
 
 @pytest.fixture
@@ -130,7 +133,7 @@ def _plain(text: str) -> str:
     return _VARIES.sub("…", text)
 
 
-@pytest.mark.skipif(not ANSWERS.is_file(), reason=f"needs {ANSWERS}, the real server's answers")
+@needs_answers
 def test_it_answers_as_the_real_one_does(call: Call, stand_in: StandIn) -> None:
     real = _real()
     for title, (status, answer) in _answers(call, stand_in).items():
@@ -152,7 +155,7 @@ def test_it_answers_as_the_real_one_does(call: Call, stand_in: StandIn) -> None:
             assert answer["error_details"].startswith(f"{answer['error_message']}\ngithub.com/")
 
 
-@pytest.mark.skipif(not ANSWERS.is_file(), reason=f"needs {ANSWERS}, the real server's answers")
+@needs_answers
 def test_a_run_of_it_has_the_fields_of_a_real_one(call: Call, stand_in: StandIn) -> None:
     fields = re.match(r'\{"runs":\[(\{.*?"state_history":\[.*?\]\})', _real()["run state"][1])
     assert fields
