@@ -66,10 +66,9 @@ setup(
         "threadpoolctl",
         "markdown",
         "docker",
-        # Kubeflow: object stores, and the conditions in the IR.
+        # Kubeflow: object stores.
         "fsspec",
         "s3fs",
-        "cel-python",
         # The `tfx` CLI runs `pip freeze --local` inside the environment.
         "pip",
         # setuptools 81 dropped pkg_resources, which TFX's dependencies still import.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from pipeline.kubeflow.access import TOKEN_VARIABLE, Access
 
 _LONGEST: Final = 500
+_WORDS: Final = ("error_message", "message", "error")
 # 429: too many requests; 408: the server gave up waiting. Both pass, as 5xx do.
 _PASSING: Final = (408, 429)
+# Where the function is and, below it, its file: frames of Go's stack traces.
+_TRACE: Final = re.compile(r"(\n\S+\n\t\S+:\d+)+")
 
 
 class ApiError(RuntimeError):
@@ -89,6 +93,11 @@ def _sentence(status: int, said: str, access: Access) -> str:
         )
     if status == 404:
         return f"not found (404): {said}. Check --endpoint; it must serve /apis/v2beta1."
+    if status == 409:
+        return (
+            f"there is one of that name already (409): {said}. If this account doesn't see it, "
+            "give another name."
+        )
     if 300 <= status < 400:
         return (
             f"the server sends elsewhere ({status}), perhaps to a sign-in page. Give the API's own "
@@ -107,12 +116,21 @@ def _message(body: Any) -> str:
     except ValueError:
         fields = None
     if isinstance(fields, dict):
-        names = ("error_message", "error_details", "message", "error")
-        words = [str(fields[name]) for name in names if fields.get(name)]
-        # The gateway says the same thing twice.
-        text = ": ".join(dict.fromkeys(words))
-    text = one_line(text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+        # Uploads have the first, and in `error_details` a stack trace; other calls the second.
+        text = next((str(fields[n]) for n in _WORDS if fields.get(n)), "")
+        text = _cause(fields.get("details"), text)
+    text = one_line(_TRACE.sub("", text))
+    if len(text) > _LONGEST:
+        # What happened stands at the end, what was to be done at the beginning.
+        text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+    return text
+
+
+def _cause(details: Any, text: str) -> str:
+    """What the text ends with, if the answer says it on its own, too."""
+    first = details[0] if isinstance(details, list) and details else None
+    cause = first.get("message") if isinstance(first, dict) else None
+    return cause if isinstance(cause, str) and cause and text.endswith(cause) else text
 
 
 def one_line(text: str) -> str:

@@ -49,7 +49,6 @@ class ContainerRunner:
 
     def run(self, task: Task, command: Sequence[str], log: Path) -> Outcome:
         """Runs the command in the task's image, within the task's memory and cores."""
-        assert task.container is not None
         log.parent.mkdir(parents=True, exist_ok=True)
         image = task.container["image"]
         resources = task.container.get("resources", {})

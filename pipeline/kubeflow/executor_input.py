@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pipeline.kubeflow.ir import Task
 
-_WHOLE: Final = "{{$}}"
-_PLACEHOLDER: Final = re.compile(
-    r"\{\{\$\.(inputs|outputs)\.(parameters|artifacts)\['([^']+)'\]"
-    r"(?:\.(uri|value|path|output_file))?\}\}"
-)
 # An artifact as KFP hands it on: name, type, uri, metadata.
 Artifact = dict[str, Any]
 # An output that KFP gives every step, whatever the IR says: a file, which its launcher makes before
@@ -46,7 +40,6 @@ def executor_input(
     artifacts = {
         name: {"artifacts": [_input_artifact(source, produced)]}
         for name, source in task.inputs.get("artifacts", {}).items()
-        if _is_there(source, produced)
     }
     outputs = {
         name: {
@@ -81,11 +74,6 @@ def executor_input(
 def _outputs(task: Task) -> Mapping[str, Any]:
     found: Mapping[str, Any] = task.component.get("outputDefinitions", {}).get("artifacts", {})
     return found
-
-
-def _is_there(source: Mapping[str, Any], produced: Mapping[str, Mapping[str, Artifact]]) -> bool:
-    output = source["taskOutputArtifact"]
-    return output["outputArtifactKey"] in produced.get(output["producerTask"], {})
 
 
 def _input_artifact(
@@ -127,28 +115,3 @@ def output_artifacts(task: Task, told: Mapping[str, Any]) -> dict[str, Artifact]
             "metadata": {**artifact.get("metadata", {}), **changed.get("metadata", {})},
         }
     return found
-
-
-def filled_in(argument: str, told: Mapping[str, Any]) -> str:
-    """An argument of the command, with KFP's placeholders replaced.
-
-    Args:
-        argument: as the IR has it.
-        told: the step's ExecutorInput.
-
-    Raises:
-        KeyError: a placeholder for an input or output that the step doesn't have.
-    """
-    if argument == _WHOLE:
-        return json.dumps(told)
-
-    def replace(match: re.Match[str]) -> str:
-        side, kind, name, attribute = match.groups()
-        if kind == "parameters":
-            return str(told[side]["parameterValues"][name])
-        (artifact,) = told[side]["artifacts"][name]["artifacts"]
-        if attribute == "value":
-            return Path(artifact["uri"]).read_text()
-        return str(artifact["uri"])
-
-    return _PLACEHOLDER.sub(replace, argument)

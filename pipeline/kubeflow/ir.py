@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipeline.kubeflow.package import Package, ParameterValue
 from schema.errors import InputError
+
+TOLD: Final = "{{$}}"
 
 
 @dataclass(frozen=True)
@@ -20,22 +22,18 @@ class Task:
         name: in the DAG.
         inputs: `artifacts` and `parameters`, and where each comes from.
         after: the tasks that must have ended before.
-        condition: a CEL expression over the inputs; it runs in any case where empty.
-        always: whether it runs where what it waits for has failed, too.
         component: definitions of its inputs and outputs.
-        container: image, command, arguments, resources; None for an importer.
-        importer: of an artifact from outside; None for a container.
+        container: image, resources.
+        command: with its arguments; the word TOLD stands for the step's ExecutorInput.
         retries: after a failure.
     """
 
     name: str
     inputs: Mapping[str, Any]
     after: tuple[str, ...]
-    condition: str
-    always: bool
     component: Mapping[str, Any]
-    container: Mapping[str, Any] | None
-    importer: Mapping[str, Any] | None
+    container: Mapping[str, Any]
+    command: Sequence[str]
     retries: int
 
 
@@ -103,29 +101,31 @@ def _task(name: str, task: Mapping[str, Any], spec: Mapping[str, Any]) -> Task:
     if "executorLabel" not in component:
         raise ValueError(f"task {name} is a DAG of its own, which is not executed here")
     executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
-    if not executor.keys() & {"container", "importer"}:
+    if "container" not in executor:
         raise ValueError(f"task {name}: there is no executor for {', '.join(executor)}")
     if task.keys() & {"parameterIterator", "artifactIterator"}:
         raise ValueError(f"task {name} is a loop, which is not executed here")
     policy = task.get("triggerPolicy", {})
+    if policy.get("condition") or policy.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED":
+        raise ValueError(
+            f"task {name} is conditional or an exit handler, which is not executed here"
+        )
+    container = executor["container"]
+    words = (*container.get("command", []), *container.get("args", []))
+    if other := [word for word in words if "{{$" in word and word != TOLD]:
+        raise ValueError(f"task {name}: nothing is filled in for {other[0]} here")
     inputs = task.get("inputs", {})
     producers = {
         source["taskOutputArtifact"]["producerTask"]
         for source in inputs.get("artifacts", {}).values()
         if "taskOutputArtifact" in source
-    } | {
-        source["taskOutputParameter"]["producerTask"]
-        for source in inputs.get("parameters", {}).values()
-        if "taskOutputParameter" in source
     }
     return Task(
         name=name,
         inputs=inputs,
         after=tuple(sorted({*task.get("dependentTasks", []), *producers})),
-        condition=policy.get("condition", ""),
-        always=policy.get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED",
         component=component,
-        container=executor.get("container"),
-        importer=executor.get("importer"),
+        container=container,
+        command=words,
         retries=int(task.get("retryPolicy", {}).get("maxRetryCount", 0)),
     )

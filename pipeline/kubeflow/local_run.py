@@ -38,7 +38,7 @@ def run_ir(
         screen: standard output where None.
 
     Returns:
-        Whether every step succeeded or was skipped by its condition.
+        Whether every step succeeded.
 
     Raises:
         InputError: `output` can't be written to, or there is no Docker daemon.

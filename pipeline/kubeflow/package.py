@@ -55,9 +55,14 @@ class Package:
         return self.digest.replace(":", "-")[: len("sha256-") + _DIGEST_LETTERS]
 
     @property
-    def tasks(self) -> frozenset[str]:
-        """The names of all tasks, those of nested DAGs too."""
-        return frozenset(name for dag in _dags(self.spec) for name in dag)
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks."""
+        return tuple(_mapping(_mapping(self.spec["root"], "dag"), "tasks"))
+
+    @property
+    def root(self) -> str | None:
+        """URI for the artifacts, if the IR names one; no part of KFP reads it there."""
+        return str(self.spec.get("defaultPipelineRoot") or "") or None
 
     def without_cache(self) -> Package:
         """The same pipeline with the cache switched off for each task.

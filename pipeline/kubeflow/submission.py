@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pipeline.kubeflow.api_errors import ApiError
 from pipeline.kubeflow.package import Package, ParameterValue
@@ -14,7 +14,8 @@ from schema.errors import InputError
 if TYPE_CHECKING:
     from pipeline.kubeflow.api_client import Api
 
-_CONFLICT = 409
+_T = TypeVar("_T")
+_CONFLICT: Final = 409
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Submission:
         version_name: of its version; None for one from the IR's digest.
         experiment: its name; made where there is none.
         run_name: None for the pipeline's name and the time.
-        pipeline_root: URI for the run's artifacts; None for the IR's own.
+        pipeline_root: URI for the run's artifacts; None for the installation's own.
         parameters: of the run, typed as the IR declares them.
     """
 
@@ -62,9 +63,9 @@ def start(server: Api, wanted: Submission, say: Callable[[str], None]) -> str:
     """
     if server.needs_namespace:
         raise InputError("namespace: the server is for many users; give yours with --namespace.")
-    pipeline_id, version_id = _version(server, wanted, say)
+    pipeline_id, version_id = _twice(lambda: _version(server, wanted, say))
     return server.start(
-        experiment_id=_experiment(server, wanted.experiment),
+        experiment_id=_twice(lambda: server.experiment_id(wanted.experiment)),
         name=wanted.run_name or f"{wanted.pipeline_name} {datetime.now():%Y-%m-%d %H:%M:%S}",
         pipeline_id=pipeline_id,
         version_id=version_id,
@@ -73,58 +74,31 @@ def start(server: Api, wanted: Submission, say: Callable[[str], None]) -> str:
     )
 
 
-def _experiment(server: Api, name: str) -> str:
+def _twice(find_or_make: Callable[[], _T]) -> _T:
+    """Tries again where somebody made it between the look-up and the making."""
     try:
-        return server.experiment_id(name)
+        return find_or_make()
     except ApiError as error:
         if error.status != _CONFLICT:
             raise
-        # Somebody made it between the look-up and the making.
-        return server.experiment_id(name)
+        return find_or_make()
 
 
 def _version(server: Api, wanted: Submission, say: Callable[[str], None]) -> tuple[str, str]:
     """The ids of the pipeline and of its version with this IR."""
-    there = server.pipeline_id(wanted.pipeline_name)
-    pipeline_id = there or _new_pipeline(server, wanted, say)
+    content, description = wanted.package.content, wanted.description
+    pipeline_id = there = server.pipeline_id(wanted.pipeline_name)
+    if pipeline_id is None:
+        pipeline_id = server.upload(content, wanted.pipeline_name, description)
+        say(f"Uploaded the pipeline {wanted.pipeline_name}.")
     if found := _reusable(server.versions(pipeline_id), wanted):
         if there:
             say(f"Version {found.display_name} of {wanted.pipeline_name} holds this IR already.")
         return pipeline_id, found.pipeline_version_id
     name = wanted.version_name or wanted.package.version_name
-    try:
-        version_id = server.upload_version(
-            wanted.package.content, pipeline_id, name, wanted.description
-        )
-    except ApiError as error:
-        if error.status != _CONFLICT:
-            raise
-        # Somebody uploaded it between the look-up and the upload.
-        if found := _reusable(server.versions(pipeline_id), wanted):
-            return pipeline_id, found.pipeline_version_id
-        raise
+    version_id = server.upload_version(content, pipeline_id, name, description)
     say(f"Uploaded version {name} of the pipeline {wanted.pipeline_name}.")
     return pipeline_id, version_id
-
-
-def _new_pipeline(server: Api, wanted: Submission, say: Callable[[str], None]) -> str:
-    try:
-        made = server.upload(wanted.package.content, wanted.pipeline_name, wanted.description)
-    except ApiError as error:
-        if error.status != _CONFLICT:
-            raise
-        # Somebody made it between the look-up and the upload.
-        there = server.pipeline_id(wanted.pipeline_name)
-        if there is None:
-            raise ApiError(
-                f"{error} A pipeline of that name exists where this account can't see it; give "
-                "another --pipeline-name.",
-                status=_CONFLICT,
-                passing=False,
-            ) from error
-        return there
-    say(f"Uploaded the pipeline {wanted.pipeline_name}.")
-    return made
 
 
 def _reusable(versions: Sequence[Any], wanted: Submission) -> Any | None:

@@ -88,7 +88,7 @@ def submit(
         version_name=version_name,
         experiment=experiment,
         run_name=run_name,
-        pipeline_root=pipeline_root,
+        pipeline_root=pipeline_root or package.root,
         parameters=parameters,
     )
     try:
@@ -136,9 +136,13 @@ def _follow(
     """Whether the run succeeded."""
     from pipeline.kubeflow.api_errors import ApiError
     from pipeline.kubeflow.submit_screen import SubmitScreen
-    from pipeline.kubeflow.watching import SUCCEEDED, Pace, state_of, watch
+    from pipeline.kubeflow.watching import SUCCEEDED, Pace, watch
 
     goes_on = f"The run {run_id} goes on: {api.run_url(run_id)}"
+    logs = (
+        f"kubectl logs -n {namespace or 'kubeflow'} -l pipeline/runid={run_id} "
+        "--all-containers --prefix"
+    )
     screen = SubmitScreen()
 
     def ask() -> Any:
@@ -146,8 +150,8 @@ def _follow(
 
     try:
         pace = Pace(poll=poll_seconds, timeout=timeout_seconds)
-        run, steps = watch(ask, wanted.package.tasks, screen, pace)
-        screen.result(run, steps, api.run_url(run_id), namespace)
+        end = watch(ask, wanted.package.tasks, screen, pace)
+        screen.result(end, api.run_url(run_id), logs)
     except KeyboardInterrupt:
         screen.stop()
         typer.echo(f"Stopped watching. {goes_on}", err=True)
@@ -158,4 +162,4 @@ def _follow(
         raise RuntimeError(f"{error}. {goes_on}") from error
     finally:
         screen.stop()
-    return state_of(run) == SUCCEEDED
+    return end.state == SUCCEEDED

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from rich.status import Status
 from rich.text import Text
 
 from pipeline.console import open_console
-from pipeline.kubeflow.watching import FAILED, SUCCEEDED, Step, error_of, failed_first, state_of
+from pipeline.kubeflow.watching import FAILED, SUCCEEDED, End, Step
 from pipeline.runs.tables import NOTHING, new_table, print_table
 
 _COLOURS: Final = {SUCCEEDED: "green", FAILED: "red", "RUNNING": "cyan"}
@@ -51,34 +50,27 @@ class SubmitScreen:
             self._status.stop()
             self._status = None
 
-    def result(self, run: Any, steps: Sequence[Step], url: str, namespace: str | None) -> None:
+    def result(self, end: End, url: str, logs: str) -> None:
         """Prints the table of steps and, after a failure, what failed and where to look.
 
         Args:
-            run: at its end, as kfp_server_api hands it over.
-            steps: all that are worth showing.
+            end: of the run.
             url: of the run's page.
-            namespace: of its pods, if the user gave it.
+            logs: the command that shows what its pods have written.
         """
         self.stop()
-        state = state_of(run)
-        if steps:
-            table = new_table(None, "step", "state", "seconds")
-            for step in steps:
-                table.add_row(step.name, step.state, _seconds(step))
-            print_table(self._console, table)
-        if state == SUCCEEDED:
+        table = new_table(None, "step", "state", "seconds")
+        for step in end.steps:
+            table.add_row(step.name, step.state, _seconds(step))
+        print_table(self._console, table)
+        if end.state == SUCCEEDED:
             self.say(f"The run succeeded: {url}")
             return
-        self.say(f"The run ended as {state}.")
-        if words := error_of(run):
-            self.say(f"The run: {words}")
-        failed = failed_first(steps)
-        for step in failed:
-            self.say(f"{step.name}: {step.error or 'the server gives no message'}")
-        self.say(f"Look at the failed step's log: {url}")
-        for pod in dict.fromkeys(pod for step in failed for pod in step.pods):
-            self.say(f"  kubectl logs -n {namespace or 'kubeflow'} {pod} --all-containers")
+        cancelled = "was cancelled, and " if end.cancelled else ""
+        self.say(f"The run {cancelled}ended as {end.state}: {url}")
+        if failed := [step.name for step in end.steps if step.state == FAILED]:
+            self.say(f"Failed: {', '.join(failed)}")
+        self.say(f"Logs: {logs}")
 
 
 def _seconds(step: Step) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import shutil
 import threading
 import time
@@ -12,15 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.kubeflow.conditions import holds
 from pipeline.kubeflow.executor_input import (
     LOGS,
     Artifact,
     executor_input,
-    filled_in,
     output_artifacts,
 )
-from pipeline.kubeflow.ir import Pipeline, Task
+from pipeline.kubeflow.ir import TOLD, Pipeline, Task
 
 
 class State(enum.Enum):
@@ -159,7 +158,7 @@ class Walk:
             if any(one.state in (State.PENDING, State.RUNNING) for one in before):
                 continue
             lost = [one for one in before if one.state is not State.SUCCEEDED]
-            if lost and not step.task.always:
+            if lost:
                 self._set(step, State.SKIPPED, f"{lost[0].task.name} did not succeed")
             elif free:
                 ready.append(step)
@@ -182,15 +181,7 @@ class Walk:
         folder = self._folder / self._run / task.name
         produced = {name: one.outputs for name, one in self.steps.items()}
         told = executor_input(task, self._parameters, produced, folder, self._run)
-        if task.condition and not holds(task.condition, told):
-            self._set(step, State.SKIPPED, f"the IR's condition does not hold: {task.condition}")
-            return
-        if task.importer is not None:
-            step.outputs = _imported(task, told)
-            return
-        assert task.container is not None
-        words = [*task.container.get("command", []), *task.container.get("args", [])]
-        command = [filled_in(word, told) for word in words]
+        command = [json.dumps(told) if word == TOLD else word for word in task.command]
         while True:
             # What a try that failed has left is in the next one's way.
             shutil.rmtree(folder, ignore_errors=True)
@@ -212,18 +203,3 @@ class Walk:
             if started:
                 step.seconds = time.monotonic() - started
             self._watcher.changed(step)
-
-
-def _imported(task: Task, told: Mapping[str, Any]) -> dict[str, Artifact]:
-    """An importer's artifact: what it says lies somewhere already."""
-    assert task.importer is not None
-    source = task.importer["artifactUri"]
-    uri = source.get("constant") or told["inputs"]["parameterValues"]["uri"]
-    return {
-        name: {
-            **artifacts["artifacts"][0],
-            "uri": uri,
-            "metadata": task.importer.get("metadata", {}),
-        }
-        for name, artifacts in told["outputs"]["artifacts"].items()
-    }

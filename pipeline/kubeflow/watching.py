@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final, Protocol
 
-from pipeline.kubeflow.api_errors import ApiError, one_line
+from pipeline.kubeflow.api_errors import ApiError
 
 SUCCEEDED: Final = "SUCCEEDED"
 FAILED: Final = "FAILED"
+NOT_RUN: Final = "not run"
+_CANCELING: Final = "CANCELING"
+_PENDING: Final = "PENDING"
+# What the API says, or leaves out, of a step that Argo has omitted.
+_UNSPECIFIED: Final = "RUNTIME_STATE_UNSPECIFIED"
 # What kfp.Client holds for final, and CANCELED, for which it would wait for ever.
 _FINAL: Final = frozenset({SUCCEEDED, FAILED, "SKIPPED", "CANCELED", "ERROR"})
-_UNKNOWN: Final = "PENDING"
+_LAST_PAUSE: Final = 5.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a run, at one moment.
+    """A task of the IR in a run, at one moment.
 
     Attributes:
-        key: tells it from others of the same name.
-        name: as the IR calls it, or the backend for what it adds.
-        state: PENDING, RUNNING, SUCCEEDED, FAILED, SKIPPED, …
+        name: as the IR calls it.
+        state: PENDING, RUNNING, SUCCEEDED, FAILED, SKIPPED, …, or NOT_RUN.
         seconds: how long it has been running; None before it starts.
-        error: what the server knows of its failure, or "".
-        pods: names of its pods, as far as the server tells.
-        own: whether the IR has it; the backend adds drivers, for instance.
     """
 
-    key: str
     name: str
     state: str
     seconds: float | None
-    error: str
-    pods: tuple[str, ...]
-    own: bool
 
     @property
-    def failed(self) -> bool:
-        """Whether it ended badly."""
-        return self.state in (FAILED, "ERROR")
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.state in _FINAL or self.state == NOT_RUN
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run ended.
+
+    Attributes:
+        state: in the API's words.
+        steps: one for each task of the IR.
+        cancelled: whether somebody stopped it; its state is FAILED then.
+    """
+
+    state: str
+    steps: list[Step]
+    cancelled: bool
 
 
 class Screen(Protocol):
@@ -79,70 +90,72 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
 
 
-def watch(
-    ask: Callable[[], Any], own_names: Collection[str], screen: Screen, pace: Pace
-) -> tuple[Any, list[Step]]:
+def watch(ask: Callable[[], Any], tasks: Collection[str], screen: Screen, pace: Pace) -> End:
     """Waits until a run has ended.
 
     Args:
         ask: hands over the run as it is now; raises ApiError.
-        own_names: the IR's task names.
+        tasks: the IR's.
         screen: is told of each change.
         pace: how often and how long.
-
-    Returns:
-        The run at its end, and its steps.
 
     Raises:
         ApiError: an error that doesn't pass, or an outage longer than `pace.patience`.
         TimeoutError: the run has not ended within `pace.timeout`.
     """
     started = pace.clock()
-    known: dict[str, str] = {}
+    known = dict.fromkeys(tasks, _PENDING)
+    cancelled = False
     while True:
         run = _patiently(ask, screen, pace, started)
-        steps = steps_of(run, own_names)
-        for step in steps:
-            if known.get(step.key) != step.state:
-                known[step.key] = step.state
-                screen.changed(step)
-        state = state_of(run)
+        state = (run.state or _PENDING).upper()
         if state in _FINAL:
-            return run, steps
-        ended = sum(step.state in _FINAL for step in steps)
-        screen.waiting(state, ended, max(len(own_names), len(steps)))
+            run = _once_more(ask, run, pace)
+        cancelled = cancelled or _CANCELING in {state, *map(_state, run.state_history or [])}
+        steps = steps_of(run, tasks)
+        for step in steps:
+            if known[step.name] != step.state:
+                known[step.name] = step.state
+                # Behind a failure that is most of them, at once: the table says it.
+                if step.state != NOT_RUN:
+                    screen.changed(step)
+        if state in _FINAL:
+            return End(state, steps, cancelled)
+        screen.waiting(state, sum(step.ended for step in steps), len(steps))
         _pause(pace.poll, pace, started)
 
 
-def state_of(thing: Any) -> str:
-    """The state of a run or a task in the API's words; PENDING where it has none yet."""
-    state = (thing.state or _UNKNOWN).upper()
-    return _UNKNOWN if state == "RUNTIME_STATE_UNSPECIFIED" else state
+def steps_of(run: Any, tasks: Collection[str]) -> list[Step]:
+    """The IR's tasks as they stand, in the order of their start.
 
-
-def steps_of(run: Any, own_names: Collection[str]) -> list[Step]:
-    """The run's steps in the order of their start.
-
-    Of what the backend adds (`root`, drivers, executors), only what failed is kept; all of it
-    where no name is one of the IR's.
+    The server tells of Argo's nodes: a task `x` is `x-driver`, then `x`; its pods are `executor`
+    and, where it may be tried again, `executor(0)`, whoever's they are. A task whose turn has not
+    come is no node yet. Entries without a name are rows of KFP's cache.
 
     Args:
         run: as kfp_server_api hands it over.
-        own_names: the IR's task names.
+        tasks: the IR's.
     """
-    details = (run.run_details and run.run_details.task_details) or []
-    own = {_plain(name) for name in own_names}
-    steps = [_step(task, own) for task in sorted(details, key=_order)]
-    if not any(step.own for step in steps):
-        return steps
-    return [step for step in steps if step.own or step.failed]
+    entries = (run.run_details and run.run_details.task_details) or []
+    nodes = {entry.display_name: entry for entry in entries if entry.display_name}
+    over = _state(run) in _FINAL
+    order = sorted(tasks, key=lambda task: _start(nodes.get(task)))
+    return [_step(task, nodes.get(task), nodes.get(f"{task}-driver"), over) for task in order]
 
 
-def error_of(thing: Any) -> str:
-    """What the server says about the failure of a run or a task, in one line; "" if nothing."""
-    errors = [thing.error, *(status.error for status in thing.state_history or [])]
-    words = [one_line(error.message) for error in errors if error and error.message]
-    return "; ".join(dict.fromkeys(words))
+def _step(task: str, node: Any, driver: Any, over: bool) -> Step:
+    state, before = (_state(each) if each else _PENDING for each in (node, driver))
+    if state in (_PENDING, NOT_RUN) and before in (FAILED, NOT_RUN):
+        state = before
+    if over and state == _PENDING:
+        state = NOT_RUN
+    return Step(task, state, _seconds(node, state))
+
+
+def _state(thing: Any) -> str:
+    """The state of a run or a node; NOT_RUN where the server says none."""
+    state = (thing.state or _UNSPECIFIED).upper()
+    return NOT_RUN if state == _UNSPECIFIED else state
 
 
 def _patiently(ask: Callable[[], Any], screen: Screen, pace: Pace, started: float) -> Any:
@@ -169,6 +182,15 @@ def _patiently(ask: Callable[[], Any], screen: Screen, pace: Pace, started: floa
             return run
 
 
+def _once_more(ask: Callable[[], Any], run: Any, pace: Pace) -> Any:
+    """The run a moment later: the server writes its state first, then those of its steps."""
+    pace.sleep(min(pace.poll, _LAST_PAUSE))
+    try:
+        return ask()
+    except ApiError:
+        return run
+
+
 def _pause(seconds: float, pace: Pace, started: float) -> None:
     if pace.timeout is None:
         pace.sleep(seconds)
@@ -179,46 +201,20 @@ def _pause(seconds: float, pace: Pace, started: float) -> None:
     pace.sleep(min(seconds, left))
 
 
-def _step(task: Any, own: Collection[str]) -> Step:
-    name = task.display_name or task.task_id or "?"
-    children = [child.pod_name for child in task.child_tasks or []]
-    return Step(
-        key=task.task_id or name,
-        name=name,
-        state=state_of(task),
-        seconds=_seconds(task),
-        error=error_of(task),
-        pods=tuple(pod for pod in dict.fromkeys([task.pod_name, *children]) if pod),
-        own=_plain(name) in own,
-    )
-
-
-def _plain(name: str) -> str:
-    """A task's name as Kubernetes could spell it."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower())
-
-
 def _real(moment: datetime | None) -> datetime | None:
-    """The server writes 1970 where it means never."""
+    """The server writes 1970, and Argo the year 1, where they mean never."""
     if moment is None or moment.year <= 1970:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-def _order(task: Any) -> tuple[bool, float]:
-    moment = _real(task.start_time) or _real(task.create_time)
-    return moment is None, moment.timestamp() if moment else 0.0
+def _start(node: Any) -> float:
+    start = _real(node.start_time) if node else None
+    return start.timestamp() if start else float("inf")
 
 
-def _seconds(task: Any) -> float | None:
-    start, end = _real(task.start_time), _real(task.end_time)
-    if start is None or state_of(task) == _UNKNOWN:
-        return None
-    if end is None and state_of(task) in _FINAL:
+def _seconds(node: Any, state: str) -> float | None:
+    start, end = (_real(node.start_time), _real(node.end_time)) if node else (None, None)
+    if start is None or state in (_PENDING, NOT_RUN) or (end is None and state in _FINAL):
         return None
     return max(0.0, ((end or datetime.now(timezone.utc)) - start).total_seconds())
-
-
-def failed_first(steps: Iterable[Step]) -> list[Step]:
-    """The failed steps: those with a message, then the others."""
-    return sorted((step for step in steps if step.failed), key=lambda step: not step.error)

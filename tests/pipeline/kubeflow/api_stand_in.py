@@ -1,8 +1,8 @@
 """A stand-in for the API server of Kubeflow Pipelines 2: its v2beta1 REST calls, in memory.
 
-It answers what kfp.Client 2.5 asks, over real HTTP on loopback. It checks names and ids as the
-real one does, keeps all requests, and fails on demand. It runs nothing: a run's states are a
-script, one snapshot a look.
+It answers what kfp.Client 2.5 asks, over real HTTP on loopback, in the shapes that the real one
+(2.17) answers: test_api_stand_in.py compares them. It keeps all requests, and fails on demand. It
+runs nothing: a run's states are a script, one snapshot a look.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
-NEVER: Final = "1970-01-01T00:00:00Z"
-_SECONDS: Final = 12.5
+from tests.pipeline.kubeflow.refusals import RefusedError, checked, wrong_parameters
+from tests.pipeline.kubeflow.run_nodes import GOOD_RUN, NEVER
+
 _PREFIX: Final = "/apis/v2beta1"
+_UPLOADS: Final = "POST /pipelines/upload"
 
 
 @dataclass(frozen=True)
@@ -64,66 +66,6 @@ class Request:
                 assert isinstance(content, bytes)
                 return str(part.get_filename()), content
         raise AssertionError("no field uploadfile")
-
-
-class RefusedError(Exception):
-    """An error answer of the API."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-def task(name: str, state: str, *, error: str = "", pod: str = "", key: str = "") -> dict[str, Any]:
-    """An entry of run_details.task_details, with 1970 where there is no time yet."""
-    begun, ended = state != "PENDING", state not in ("PENDING", "RUNNING")
-    now = datetime.now(timezone.utc)
-    start = (now - timedelta(seconds=_SECONDS)).isoformat()
-    entry: dict[str, Any] = {
-        "task_id": key or f"id-of-{name}",
-        "display_name": name,
-        "create_time": start,
-        "start_time": start if begun else NEVER,
-        "end_time": now.isoformat() if ended else NEVER,
-        "state": state,
-        "child_tasks": [{"pod_name": pod}] if pod else [],
-    }
-    if error:
-        entry["state_history"] = [{"state": state, "error": {"code": 13, "message": error}}]
-    return entry
-
-
-def snapshot(state: str, *tasks: Mapping[str, Any], error: str = "") -> dict[str, Any]:
-    """A run at one moment."""
-    run: dict[str, Any] = {"state": state, "run_details": {"task_details": list(tasks)}}
-    if error:
-        run["error"] = {"code": 13, "message": error}
-    return run
-
-
-GOOD_RUN: Final = (
-    snapshot("PENDING"),
-    snapshot(
-        "RUNNING",
-        task("root", "RUNNING"),
-        task("root-driver", "SUCCEEDED"),
-        task("csvexamplegen", "RUNNING"),
-    ),
-    snapshot(
-        "RUNNING",
-        task("root", "RUNNING"),
-        task("root-driver", "SUCCEEDED"),
-        task("csvexamplegen", "SUCCEEDED"),
-        task("Trainer.vgg16", "PENDING"),
-    ),
-    snapshot(
-        "SUCCEEDED",
-        task("root", "SUCCEEDED"),
-        task("root-driver", "SUCCEEDED"),
-        task("csvexamplegen", "SUCCEEDED"),
-        task("Trainer.vgg16", "SUCCEEDED"),
-    ),
-)
 
 
 class StandIn:
@@ -170,24 +112,26 @@ class StandIn:
         """The fault to show, or the right answer."""
         with self._lock:
             self.requests.append(request)
-            if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
-                return None, 401, {"error": "Unauthenticated", "code": 16, "message": "no identity"}
-            if happens := self.before.pop(request.call, None):
-                happens()
-            queue = self.faults.get(request.call)
-            fault = queue.pop(0) if queue else None
-            if fault and not fault.cut_after:
-                return fault, 0, None
             try:
+                if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
+                    raise RefusedError(16, "Failed to authenticate: ", "no identity")
+                if happens := self.before.pop(request.call, None):
+                    happens()
+                queue = self.faults.get(request.call)
+                fault = queue.pop(0) if queue else None
+                if fault and not fault.cut_after:
+                    return fault, 0, None
                 return fault, 200, self._answer(request)
             except RefusedError as error:
-                return None, error.status, {"error_message": str(error), "error_details": ""}
+                return None, error.status, error.body(request.call.startswith(_UPLOADS))
 
     def add_pipeline(self, name: str, content: bytes, description: str = "") -> dict[str, Any]:
         made = {
             "pipeline_id": str(uuid.uuid4()),
             "display_name": name,
-            "description": description,
+            "name": name,
+            **({"description": description} if description else {}),
+            "created_at": _now(),
         }
         self.pipelines[made["pipeline_id"]] = made
         # The real server, too, names the first version after the pipeline.
@@ -201,8 +145,10 @@ class StandIn:
             "pipeline_id": pipeline_id,
             "pipeline_version_id": str(uuid.uuid4()),
             "display_name": name,
-            "description": description,
-            "pipeline_spec": yaml.safe_load(content),
+            "name": name,
+            **({"description": description} if description else {}),
+            "created_at": _now(),
+            "pipeline_spec": next(yaml.safe_load_all(content)),
         }
         self.versions[made["pipeline_version_id"]] = made
         return made
@@ -210,23 +156,33 @@ class StandIn:
     def _answer(self, request: Request) -> Any:
         query = request.query
         if request.call == "GET /healthz":
-            return {"multi_user": self.multi_user}
+            names = ("commit_sha", "tag_name")
+            return {
+                **dict.fromkeys(names, "unknown"),
+                "multi_user": self.multi_user,
+                "pipeline_store": "database",
+            }
         if request.call == "GET /pipelines":
-            return {"pipelines": _filtered(self.pipelines, query)}
-        if request.call == "POST /pipelines/upload":
-            name = query["name"]
-            if any(p["display_name"] == name for p in self.pipelines.values()):
-                raise RefusedError(409, f"Already exist error: the name {name} is taken")
-            return self.add_pipeline(name, request.upload[1], query.get("description", ""))
-        if request.call == "POST /pipelines/upload_version":
+            return _listed("pipelines", _filtered(self.pipelines, query))
+        if request.call == _UPLOADS:
+            name, content = query["name"], checked(request.upload[1])
+            if any(p["name"] == name for p in self.pipelines.values()):
+                raise RefusedError(6, "Failed to create a pipeline and a pipeline version")
+            return self.add_pipeline(name, content, query.get("description", ""))
+        if request.call == f"{_UPLOADS}_version":
             return self._new_version(request)
         if request.call == "GET /pipelines/{}/versions":
             return self._versions(request)
         if request.call == "GET /experiments":
-            return {"experiments": _filtered(self.experiments, query)}
+            return _listed("experiments", _filtered(self.experiments, query))
         if request.call == "POST /experiments":
-            body = request.json
-            made = {"experiment_id": str(uuid.uuid4()), **body}
+            made = {
+                "experiment_id": str(uuid.uuid4()),
+                **request.json,
+                "created_at": _now(),
+                "storage_state": "AVAILABLE",
+                "last_run_created_at": NEVER,
+            }
             self.experiments[made["experiment_id"]] = made
             return made
         if request.call == "POST /runs":
@@ -234,44 +190,101 @@ class StandIn:
         if request.call == "GET /runs/{}":
             run_id = request.query["{}"]
             if run_id not in self.runs:
-                raise RefusedError(404, f"Run {run_id} not found")
+                why = f"Run {run_id} not found"
+                raise RefusedError(5, "Failed to get a run: ResourceNotFoundError: ", why)
             look = min(self.looks, len(self.script) - 1)
             self.looks += 1
             return {**self.runs[run_id], **self.script[look]}
-        raise RefusedError(404, f"{request.call}: no such call")
+        raise RefusedError(5, "Not Found")
 
     def _new_version(self, request: Request) -> Any:
         pipeline_id, name = request.query["pipelineid"], request.query["name"]
         if pipeline_id not in self.pipelines:
-            raise RefusedError(400, f"Pipeline {pipeline_id} not found")
+            raise RefusedError(3, "Failed to create a pipeline version")
+        content = checked(request.upload[1])
         if any(
-            v["pipeline_id"] == pipeline_id and v["display_name"] == name
-            for v in self.versions.values()
+            v["pipeline_id"] == pipeline_id and v["name"] == name for v in self.versions.values()
         ):
-            raise RefusedError(409, f"Already exist error: the version name {name} is taken")
-        return self.add_version(
-            pipeline_id, name, request.upload[1], request.query.get("description", "")
-        )
+            raise RefusedError(6, "Failed to create a pipeline version")
+        return self.add_version(pipeline_id, name, content, request.query.get("description", ""))
 
     def _versions(self, request: Request) -> Any:
         """Two a page, so that paging is seen."""
         found = [v for v in self.versions.values() if v["pipeline_id"] == request.query["{}"]]
         begin = int(request.query.get("page_token") or 0)
-        answer: dict[str, Any] = {"pipeline_versions": found[::-1][begin : begin + 2]}
+        answer = _listed("pipeline_versions", found[::-1][begin : begin + 2], len(found))
         if begin + 2 < len(found):
             answer["next_page_token"] = str(begin + 2)
         return answer
 
     def _new_run(self, body: Any) -> Any:
-        reference = body["pipeline_version_reference"]
-        version = self.versions.get(reference["pipeline_version_id"])
-        if version is None or version["pipeline_id"] != reference["pipeline_id"]:
-            raise RefusedError(404, "PipelineVersion not found")
-        if body["experiment_id"] not in self.experiments:
-            raise RefusedError(404, "Experiment not found")
-        made = {"run_id": str(uuid.uuid4()), "state": "PENDING", **body}
+        failed, version = "Failed to create a new run: ", self._version_of(body)
+        experiment = body["experiment_id"]
+        if experiment not in self.experiments:
+            raise RefusedError(
+                5,
+                f"{failed}Failed to create a run due to invalid experimentId and namespace "
+                f"combination: Failed to fetch namespace for experiment {experiment}: Failed to "
+                f"fetch namespace from experiment {experiment}: ResourceNotFoundError: ",
+                f"Experiment {experiment} not found",
+            )
+        if why := wrong_parameters(version, body.get("runtime_config", {}).get("parameters", {})):
+            raise RefusedError(
+                3,
+                f"{failed}Failed to generate the ExecutionSpec: invalid pipeline job inputs: "
+                "Invalid input error: ",
+                why,
+            )
+        made = {
+            "experiment_id": experiment,
+            "run_id": str(uuid.uuid4()),
+            "display_name": body["display_name"],
+            "storage_state": "AVAILABLE",
+            "pipeline_version_reference": body["pipeline_version_reference"],
+            **({"runtime_config": body["runtime_config"]} if body["runtime_config"] else {}),
+            "service_account": "pipeline-runner",
+            "created_at": _now(),
+            "scheduled_at": _now(),
+            "finished_at": NEVER,
+            "state": "PENDING",
+            "state_history": [{"update_time": _now(), "state": "PENDING"}],
+        }
         self.runs[made["run_id"]] = made
         return made
+
+    def _version_of(self, body: Any) -> Mapping[str, Any]:
+        failed = (
+            "Failed to create a new run: InternalServerError: Failed to create a run due to error "
+            "fetching manifest: Failed to fetch a template due to error retrieving pipeline "
+            "version: "
+        )
+        wanted = body["pipeline_version_reference"]
+        pipeline, version = wanted["pipeline_id"], wanted["pipeline_version_id"]
+        if version not in self.versions:
+            why = (
+                "Failed to fetch a pipeline version and its manifest from pipeline version "
+                f"{version}: Failed to get a pipeline version with id {version}: "
+                f"ResourceNotFoundError: PipelineVersion {version} not found"
+            )
+            raise RefusedError(13, f"{failed}{why}", "")
+        found = self.versions[version]
+        if found["pipeline_id"] != pipeline:
+            raise RefusedError(
+                13,
+                f"{failed}Invalid input error: ",
+                f"Pipeline version {version} belongs to pipeline {found['pipeline_id']} "
+                f"(not {pipeline})",
+            )
+        return found
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _listed(name: str, things: list[Any], total: int | None = None) -> dict[str, Any]:
+    """A list, which isn't there where it is empty."""
+    return {name: things, "total_size": total or len(things)} if things else {}
 
 
 def _filtered(things: Mapping[str, Any], query: Mapping[str, str]) -> list[Any]:

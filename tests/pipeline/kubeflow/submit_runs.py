@@ -43,12 +43,12 @@ IR: Final[Mapping[str, Any]] = {
         },
         "dag": {
             "tasks": {
-                "CsvExampleGen": {
-                    "taskInfo": {"name": "CsvExampleGen"},
+                "csv-example-gen": {
+                    "taskInfo": {"name": "csv-example-gen"},
                     "cachingOptions": {"enableCache": True},
                 },
-                "Trainer.vgg16": {
-                    "taskInfo": {"name": "Trainer.vgg16"},
+                "trainer-vgg16": {
+                    "taskInfo": {"name": "trainer-vgg16"},
                     "cachingOptions": {"enableCache": True},
                 },
             }

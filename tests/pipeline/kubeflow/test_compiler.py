@@ -20,6 +20,8 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.kubeflow import compiler, names
 from pipeline.kubeflow.compiler import compile_pipeline, kubernetes_name, to_yaml
 from pipeline.kubeflow.edits import edited
+from pipeline.kubeflow.ir import TOLD, pipeline_of
+from pipeline.kubeflow.package import Package
 from pipeline.runtime import prepare_environment
 from schema.errors import InputError
 
@@ -114,6 +116,13 @@ def test_names_are_fit_for_kubernetes(compiled: list[dict[str, Any]]) -> None:
         assert task["taskInfo"]["name"] == name
         assert set(task["dependentTasks"]) <= spec["root"]["dag"]["tasks"].keys()
     assert kubernetes_name("PretrainedBackbone.vgg16") == "pretrained-backbone-vgg16"
+
+
+def test_all_of_it_can_be_executed_here(compiled: list[dict[str, Any]]) -> None:
+    """No conditions, importers, exit handlers, loops or DAGs in a DAG: `run-local` knows none."""
+    pipeline = pipeline_of(Package("all", b"", compiled), Path("ir.yaml"))
+    assert {task.name for task in pipeline.tasks} == compiled[0]["root"]["dag"]["tasks"].keys()
+    assert all(task.command.count(TOLD) == 1 for task in pipeline.tasks)
 
 
 def test_no_path_of_this_machine_and_no_secret_is_in_it(

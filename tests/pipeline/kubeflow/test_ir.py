@@ -68,6 +68,26 @@ def test_the_order_is_one_in_which_the_tasks_can_run(read: Callable[[Any], Pipel
             {**spec({"a": []}), "deploymentSpec": {"executors": {"exec-a": {"resolver": {}}}}},
             "no executor for resolver",
         ),
+        (
+            {**spec({"a": []}), "deploymentSpec": {"executors": {"exec-a": {"importer": {}}}}},
+            "no executor for importer",
+        ),
+        (spec({"a": []}, a={"triggerPolicy": {"condition": "true"}}), "task a is conditional"),
+        (
+            spec({"a": []}, a={"triggerPolicy": {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}}),
+            "an exit handler",
+        ),
+        (
+            {
+                **spec({"a": []}),
+                "deploymentSpec": {
+                    "executors": {
+                        "exec-a": {"container": {"args": ["{{$.outputs.artifacts['m'].uri}}"]}}
+                    }
+                },
+            },
+            "nothing is filled in for {{",
+        ),
     ],
 )
 def test_what_is_refused_is_named(

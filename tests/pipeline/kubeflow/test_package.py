@@ -25,7 +25,8 @@ def test_a_pipeline_spec_is_read(tmp_path: Path) -> None:
     package = read_package(file)
     assert package.name == "chest"
     assert package.content == file.read_bytes()
-    assert package.tasks == {"CsvExampleGen", "Trainer.vgg16", "Inner"}
+    assert package.tasks == ("csv-example-gen", "trainer-vgg16")
+    assert package.root is None
 
 
 def test_a_platform_spec_may_follow(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_what_kfps_own_compiler_writes_is_understood(tmp_path: Path) -> None:
     compiler.Compiler().compile(compiled, str(file))
     package = read_package(file)
     assert package.name == "compiled"
-    assert package.tasks == {"step"}
+    assert package.tasks == ("step",)
     given = ["data=gs://b", "epochs=4", "rate=2", "tune=false"]
     assert parameters_from(package, given) == {
         "data": "gs://b",

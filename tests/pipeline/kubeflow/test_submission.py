@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from pipeline.kubeflow.access import TOKEN_VARIABLE
-from tests.pipeline.kubeflow.api_stand_in import StandIn, snapshot, task
+from tests.pipeline.kubeflow.api_stand_in import StandIn
+from tests.pipeline.kubeflow.run_nodes import snapshot, task
 from tests.pipeline.kubeflow.submit_runs import IR, ROOT, TOKEN, Here, program, serving, write_ir
 
 
@@ -47,7 +48,7 @@ def test_a_new_pipeline_is_uploaded_run_and_followed(
         "GET /experiments",
         "POST /experiments",
         "POST /runs",
-        *["GET /runs/{}"] * 4,
+        *["GET /runs/{}"] * 5,
     ]
     (pipeline,) = stand_in.pipelines.values()
     assert pipeline["display_name"] == "chest"
@@ -57,26 +58,29 @@ def test_a_new_pipeline_is_uploaded_run_and_followed(
     (version,) = stand_in.versions
     assert run["pipeline_version_reference"]["pipeline_version_id"] == version
     assert run["display_name"].startswith("chest 2")
-    assert "pipeline_root" not in run["runtime_config"]
+    assert "pipeline_root" not in run.get("runtime_config", {})
     assert stand_in.of("POST /pipelines/upload")[0].upload == ("pipeline.yaml", ir.read_bytes())
 
     url = f"{stand_in.url}/#/runs/details/{run['run_id']}"
     lines = [line.split() for line in ran.out.splitlines()]
     assert lines[0] == ["Uploaded", "the", "pipeline", "chest."]
     assert lines[1] == f"Run {run['run_id']} started: {url}".split()
-    # A line a change, of the IR's own steps; not of root and its driver.
-    assert [line[:2] for line in lines[2:6]] == [
-        ["RUNNING", "csvexamplegen"],
-        ["SUCCEEDED", "csvexamplegen"],
-        ["PENDING", "Trainer.vgg16"],
-        ["SUCCEEDED", "Trainer.vgg16"],
+    # A line a change, of the IR's tasks; those of the last look, too, which comes after the end.
+    assert [line[:2] for line in lines[2:5]] == [
+        ["RUNNING", "csv-example-gen"],
+        ["SUCCEEDED", "csv-example-gen"],
+        ["SUCCEEDED", "trainer-vgg16"],
     ]
-    assert lines[3][2:] == ["12.5", "s"]
-    assert ["csvexamplegen", "SUCCEEDED", "12.5", "s"] in lines[6:]
+    assert lines[3][2:] == ["12.0", "s"]
+    assert [line for line in lines[5:-1] if line[1:] and line[0] != "step"] == [
+        ["csv-example-gen", "SUCCEEDED", "12.0", "s"],
+        ["trainer-vgg16", "SUCCEEDED", "12.0", "s"],
+    ]
     assert lines[-1] == f"The run succeeded: {url}".split()
     # kfp's own links.
     assert "details: " not in ran.out
     assert "root" not in ran.out
+    assert "executor" not in ran.out
 
 
 def test_the_same_ir_is_not_uploaded_twice(stand_in: StandIn, here: Here, ir: Path) -> None:
@@ -98,7 +102,7 @@ def test_another_ir_becomes_a_version_found_again_by_its_name_on_a_later_page(
     name = stand_in.of("POST /pipelines/upload_version")[0].query["name"]
     assert name.startswith("sha256-")
     for number in range(3):
-        write_ir(tmp_path, schemaVersion=f"2.1.{number + 1}")
+        write_ir(tmp_path, sdkVersion=str(number))
         assert here(second, "--endpoint", stand_in.url).code == 0
     assert len(stand_in.versions) == 5
     write_ir(tmp_path)
@@ -132,11 +136,22 @@ def test_names_root_and_parameters_reach_the_server(
     # The same again: nothing new. Another IR under that name: refused.
     assert here(ir, *options).code == 0
     assert len(stand_in.versions) == 2
-    write_ir(ir.parent, schemaVersion="2.0.0")
+    write_ir(ir.parent, sdkVersion="another")
     ran = here(ir, *options)
     assert ran.code == 2
     assert ran.err.startswith("cxr: version-name: v1 of lungs exists and doesn't hold this IR")
     assert len(stand_in.runs) == 2
+
+
+@pytest.mark.parametrize("given", [None, "s3://other/root"])
+def test_the_root_given_at_compile_goes_with_the_run(
+    given: str | None, stand_in: StandIn, here: Here, tmp_path: Path
+) -> None:
+    ir = write_ir(tmp_path, defaultPipelineRoot="gs://bucket/compiled")
+    options = ["--pipeline-root", given] if given else []
+    assert here(ir, "--endpoint", stand_in.url, *options).code == 0
+    (run,) = stand_in.runs.values()
+    assert run["runtime_config"]["pipeline_root"] == (given or "gs://bucket/compiled")
 
 
 def test_no_cache_uploads_a_version_of_its_own(stand_in: StandIn, here: Here, ir: Path) -> None:
@@ -145,7 +160,7 @@ def test_no_cache_uploads_a_version_of_its_own(stand_in: StandIn, here: Here, ir
         assert here(ir, "--endpoint", stand_in.url, "--no-cache").code == 0
     (uploaded,) = stand_in.of("POST /pipelines/upload_version")
     tasks = yaml.safe_load(uploaded.upload[1])["root"]["dag"]["tasks"]
-    assert tasks["Trainer.vgg16"]["cachingOptions"] == {"enableCache": False}
+    assert tasks["trainer-vgg16"]["cachingOptions"] == {"enableCache": False}
     assert yaml.safe_load(ir.read_text()) == IR
 
 
@@ -186,7 +201,7 @@ def test_a_token_that_changes_in_its_file_during_the_run_is_taken(
     stand_in.before["GET /runs/{}"] = rotate
     assert here(ir, "--endpoint", stand_in.url, "--token-file", file).code == 0
     tokens = [request.headers["authorization"] for request in stand_in.of("GET /runs/{}")]
-    assert tokens == [f"Bearer {TOKEN}", *["Bearer the-next-one"] * 3]
+    assert tokens == [f"Bearer {TOKEN}", *["Bearer the-next-one"] * 4]
 
 
 def test_a_server_for_many_users_wants_a_namespace(stand_in: StandIn, here: Here, ir: Path) -> None:
@@ -301,7 +316,7 @@ def test_ctrl_c_before_there_is_a_run_exits_with_130(
 def test_ctrl_c_leaves_the_run_going_and_exits_with_130(
     stand_in: StandIn, ir: Path, tmp_path: Path
 ) -> None:
-    stand_in.script = [snapshot("RUNNING", task("CsvExampleGen", "RUNNING"))]
+    stand_in.script = [snapshot("RUNNING", *task("csv-example-gen", "RUNNING"))]
     looked = threading.Event()
     stand_in.before["GET /runs/{}"] = looked.set
     started = program(ir, "--endpoint", stand_in.url, home=tmp_path)

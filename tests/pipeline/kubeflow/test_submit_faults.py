@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import json
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.kubeflow.access import TOKEN_VARIABLE
-from tests.pipeline.kubeflow.api_stand_in import Fault, StandIn, snapshot, task
+from tests.pipeline.kubeflow.api_stand_in import Fault, StandIn
+from tests.pipeline.kubeflow.refusals import TRACE
+from tests.pipeline.kubeflow.run_nodes import node, snapshot, task
 from tests.pipeline.kubeflow.submit_runs import TOKEN, Here, Ran, serving, write_ir
 
 LOOK = "GET /runs/{}"
@@ -18,14 +22,12 @@ UPLOAD = "POST /pipelines/upload"
 UPLOAD_VERSION = "POST /pipelines/upload_version"
 
 FAILED_RUN = [
-    snapshot("RUNNING", task("CsvExampleGen", "RUNNING")),
+    snapshot("RUNNING", *task("csv-example-gen", "RUNNING")),
     snapshot(
         "FAILED",
-        task("root", "FAILED"),
-        task("CsvExampleGen", "SUCCEEDED"),
-        task("Trainer.vgg16", "FAILED", pod="chest-x7-trainer"),
-        task("executor", "FAILED", error="OOMKilled (exit\n\x1bcode 137)", pod="chest-x7-impl"),
-        error="the workflow failed",
+        *task("csv-example-gen", "FAILED"),
+        node("trainer-vgg16-driver"),
+        node("trainer-vgg16"),
     ),
 ]
 
@@ -116,11 +118,47 @@ def test_a_version_made_by_another_since_the_look_up_is_taken(
 def test_a_name_that_is_taken_where_it_cannot_be_seen(
     stand_in: StandIn, submit: Callable[..., Ran]
 ) -> None:
-    stand_in.faults[UPLOAD] = [Fault(409, '{"error_message": "Already exist error"}')]
+    said = "Failed to create a pipeline and a pipeline version"
+    body = json.dumps({"error_message": said, "error_details": said + TRACE})
+    stand_in.faults[UPLOAD] = [Fault(409, body)] * 2
     ran = submit()
     assert ran.code == 1
-    assert "Already exist error" in ran.err
-    assert "another --pipeline-name" in ran.err
+    assert ran.err == (
+        f"cxr: Could not upload the pipeline 'chest': there is one of that name already (409): "
+        f"{said}. If this account doesn't see it, give another name.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schemaVersion": "2.0.0"}, "400: KFP only supports schema version 2.1.0"),
+        ({"pipelineInfo": {"name": "Chest"}}, "400: invalid v2 pipeline spec: name should"),
+        ({"surplus": 1}, "400: unknown template format."),
+    ],
+)
+def test_what_the_server_refuses_to_take_is_one_sentence(
+    changes: dict[str, Any], said: str, submit: Callable[..., Ran], ir: Path
+) -> None:
+    write_ir(ir.parent, **changes)
+    ran = submit()
+    assert ran.code == 1
+    assert f"the API server answered {said}" in ran.err
+    assert ran.err.count("\n") == 1
+    assert ".go:" not in ran.err
+
+
+def test_of_a_chain_of_errors_the_cause_is_shown(
+    stand_in: StandIn, submit: Callable[..., Ran]
+) -> None:
+    stand_in.before["POST /runs"] = stand_in.experiments.clear
+    ran = submit("--run-name", "first")
+    assert ran.err.startswith("cxr: Could not start the run 'first': not found (404): Experiment ")
+    stand_in.before["POST /runs"] = stand_in.versions.clear
+    ran = submit()
+    assert ran.code == 1
+    assert "the API server answered 500: Failed to create a new run: " in ran.err
+    assert ran.err.endswith(" not found.\n")
 
 
 @pytest.mark.parametrize(
@@ -141,13 +179,13 @@ def test_an_error_before_the_run_names_the_call_and_is_not_tried_again(
 ) -> None:
     faults = {
         "cut": Fault(),
-        "half": Fault(cut_after=10),
+        "half": Fault(cut_after=1),
         "html": Fault(200, "<html>Sign in</html>", {"Content-Type": "text/html"}),
         "empty": Fault(200, ""),
         302: Fault(302, "", {"Location": "http://127.0.0.1:9/login"}),
-        403: Fault(403, '{"error_message": "no rights", "error_details": "in kubeflow"}'),
+        403: Fault(403, json.dumps({"error_message": "no rights", "error_details": TRACE})),
     }
-    body = '{"error": "disk full", "message": "disk full", "code": 13}'
+    body = f'{{"code": 13, "message": {json.dumps("disk full" + TRACE)}}}'
     shown = faults[fault] if fault in faults else Fault(int(fault), body)
     stand_in.faults[call] = [shown]
     ran = submit("--run-name", "first")
@@ -157,7 +195,7 @@ def test_an_error_before_the_run_names_the_call_and_is_not_tried_again(
     assert stand_in.calls().count(call) == 1
     expected = {
         500: "the API server answered 500: disk full.",
-        403: "does not allow it (403): no rights: in kubeflow. ",
+        403: "does not allow it (403): no rights. ",
         404: "Check --endpoint",
         302: "sends elsewhere (302)",
         "cut": "gave no answer",
@@ -207,7 +245,7 @@ def test_an_outage_while_waiting_passes(
     assert ran.out.count("Trying again for up to 5 minutes.") == 1
     assert ran.out.count("The API server answers again.") == 1
     # Half an answer is lost, and the script goes on.
-    assert stand_in.calls().count(LOOK) == (4 if fault.cut_after else 7)
+    assert stand_in.calls().count(LOOK) == (5 if fault.cut_after else 8)
     # Nothing was started twice.
     assert stand_in.calls().count("POST /runs") == 1
 
@@ -247,7 +285,7 @@ def test_a_run_that_is_gone(stand_in: StandIn, submit: Callable[..., Ran]) -> No
 
 
 def test_a_run_that_does_not_end_in_time(stand_in: StandIn, submit: Callable[..., Ran]) -> None:
-    stand_in.script = [snapshot("RUNNING", task("CsvExampleGen", "RUNNING"))]
+    stand_in.script = [snapshot("RUNNING", *task("csv-example-gen", "RUNNING"))]
     ran = submit("--timeout-seconds", "0.05")
     assert ran.code == 1
     assert "has not ended within 0.05 s. The run " in ran.err
@@ -261,24 +299,47 @@ def test_a_run_that_fails(namespace: str, stand_in: StandIn, submit: Callable[..
     assert ran.err == ""
     lines = ran.out.splitlines()
     (run_id,) = stand_in.runs
-    end = lines[lines.index("The run ended as FAILED.") :]
-    assert end[1:] == [
-        "The run: the workflow failed",
-        "executor: OOMKilled (exit code 137)",
-        "root: the server gives no message",
-        "Trainer.vgg16: the server gives no message",
-        f"Look at the failed step's log: {stand_in.url}/#/runs/details/{run_id}",
-        f"  kubectl logs -n {namespace} chest-x7-impl --all-containers",
-        f"  kubectl logs -n {namespace} chest-x7-trainer --all-containers",
+    assert lines[-3:] == [
+        f"The run ended as FAILED: {stand_in.url}/#/runs/details/{run_id}",
+        "Failed: csv-example-gen",
+        f"Logs: kubectl logs -n {namespace} -l pipeline/runid={run_id} --all-containers --prefix",
     ]
-    assert any(line.split() == ["Trainer.vgg16", "FAILED", "12.5", "s"] for line in lines)
+    table = [line.split() for line in lines[:-3]]
+    assert ["csv-example-gen", "FAILED", "12.0", "s"] in table
+    assert ["trainer-vgg16", "not", "run", "–"] in table
+    # No line of its own.
+    assert ran.out.count("not run") == 1
+
+
+def test_a_run_that_somebody_cancels_ends_as_failed(
+    stand_in: StandIn, submit: Callable[..., Ran]
+) -> None:
+    stand_in.script = [
+        snapshot("RUNNING", *task("csv-example-gen", "RUNNING")),
+        snapshot("CANCELING", *task("csv-example-gen", "RUNNING")),
+        snapshot("FAILED", *task("csv-example-gen", "FAILED")),
+    ]
+    ran = submit()
+    assert ran.code == 1
+    assert "The run was cancelled, and ended as FAILED: " in ran.out
+
+
+def test_the_last_look_may_fail(stand_in: StandIn, submit: Callable[..., Ran]) -> None:
+    def silence() -> None:
+        stand_in.script = [snapshot("SUCCEEDED", *task("csv-example-gen", "SUCCEEDED"))]
+        stand_in.before[LOOK] = lambda: stand_in.faults.update({LOOK: [Fault(401)]})
+
+    stand_in.before[LOOK] = silence
+    ran = submit()
+    assert (ran.code, ran.err) == (0, "")
+    assert stand_in.calls().count(LOOK) == 2
 
 
 @pytest.mark.parametrize("state", ["CANCELED", "SKIPPED"])
-def test_a_run_that_is_stopped_by_somebody_is_no_success(
+def test_other_ends_are_no_success(
     state: str, stand_in: StandIn, submit: Callable[..., Ran]
 ) -> None:
-    stand_in.script = [snapshot("CANCELING"), snapshot(state)]
+    stand_in.script = [snapshot(state)]
     ran = submit()
     assert ran.code == 1
-    assert f"The run ended as {state}." in ran.out
+    assert f"The run ended as {state}: " in ran.out

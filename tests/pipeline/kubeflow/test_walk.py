@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.kubeflow.ir import Pipeline, Task, pipeline_of
-from pipeline.kubeflow.package import read_package
+from pipeline.kubeflow.ir import TOLD, Pipeline, Task
 from pipeline.kubeflow.walk import Outcome, State, Step, Walk
 
 MODEL = {"artifactType": {"instanceSchema": "title: tfx.Model\ntype: object\n"}}
@@ -64,11 +63,9 @@ def task(name: str, *after: str, **fields: Any) -> Task:
                 "parameters": {"seed": source, "n": {"runtimeValue": {"constant": 2.0}}},
             },
             "after": after,
-            "condition": "",
-            "always": False,
             "component": {"outputDefinitions": {"artifacts": {"model": MODEL}}},
-            "container": {"image": "none", "command": ["step"], "args": ["{{$}}"]},
-            "importer": None,
+            "container": {"image": "none"},
+            "command": ["step", TOLD],
             "retries": 0,
             **fields,
         }
@@ -112,23 +109,19 @@ def test_a_step_gets_parameters_and_what_came_before_without_its_type(tmp_path: 
     assert steps["b"].peak_bytes == 1
 
 
-def test_behind_a_failure_nothing_runs_but_what_always_does(tmp_path: Path) -> None:
+def test_behind_a_failure_nothing_runs(tmp_path: Path) -> None:
     runner = Pretender(lambda name, _: int(name == "b"))
     tasks = [
         task("a"), task("b", "a"), task("c", "b"), task("d", "c"), task("e", "a"),
-        task("exit", "d", always=True),
     ]  # fmt: skip
     ended_well, steps = walk(tasks, tmp_path, runner)
     assert not ended_well
     assert {name: step.state.value for name, step in steps.items()} == {
         "a": "SUCCEEDED", "b": "FAILED", "c": "SKIPPED", "d": "SKIPPED", "e": "SUCCEEDED",
-        "exit": "SUCCEEDED",
     }  # fmt: skip
     assert "it broke" in steps["b"].reason
     assert "b.1.log" in steps["b"].reason
     assert steps["c"].reason == "b did not succeed"
-    # What the skipped step would have made is not there to be handed on.
-    assert runner.told["exit"]["inputs"]["artifacts"] == {}
 
 
 @pytest.mark.parametrize(("failures", "state"), [(1, State.SUCCEEDED), (3, State.FAILED)])
@@ -147,79 +140,6 @@ def test_a_step_is_tried_again_without_what_it_left(
     _, steps = walk([task("a", retries=2)], tmp_path, Pretender(act))
     assert steps["a"].state is state
     assert tries == [False] * min(failures + 1, 3)
-
-
-BLESSED = "inputs.artifacts['a'].artifacts[0].metadata['blessed'] == 1.0"
-
-
-@pytest.mark.parametrize(
-    ("condition", "runs"),
-    [
-        (BLESSED, True),
-        (f"!({BLESSED})", False),
-        (f"{BLESSED} && inputs.parameter_values['seed'] == 7", True),
-        (f"{BLESSED} && inputs.parameter_values['seed'] > 7", False),
-        ("inputs.parameter_values['n'] == 2", True),
-    ],
-)
-def test_a_step_runs_where_its_condition_holds(condition: str, runs: bool, tmp_path: Path) -> None:
-    def act(name: str, told: dict[str, Any]) -> int:
-        leave(told, blessed=1.0)
-        return 0
-
-    tasks = [task("a"), task("b", "a", condition=condition), task("c", "b")]
-    runner = Pretender(act)
-    ended_well, steps = walk(tasks, tmp_path, runner)
-    assert ended_well
-    assert runner.order == (["a", "b", "c"] if runs else ["a"])
-    if not runs:
-        assert {steps[name].state for name in "bc"} == {State.SKIPPED}
-        assert condition in steps["b"].reason
-
-
-@pytest.mark.parametrize("condition", ["inputs.artifacts['z'].artifacts[0] == 1", "1 ==", "("])
-def test_a_condition_that_says_nothing_is_a_failure(condition: str, tmp_path: Path) -> None:
-    ended_well, steps = walk([task("a", condition=condition)], tmp_path, Pretender())
-    assert not ended_well
-    assert steps["a"].state is State.FAILED
-    assert "condition" in steps["a"].reason
-
-
-@pytest.mark.parametrize("passed", [0.0, 1.0])
-def test_tfxs_own_conditions_are_understood(passed: float, tmp_path: Path) -> None:
-    from tfx import v1 as tfx
-
-    from components.curated_schema_gen import CuratedSchemaGen
-    from schema import SCHEMA_DIR
-
-    first = CuratedSchemaGen(SCHEMA_DIR / "schema.pbtxt").with_id("first")
-    with tfx.dsl.Cond(first.outputs["schema"].future()[0].custom_property("passed") == 1):
-        second = CuratedSchemaGen(SCHEMA_DIR / "schema.pbtxt").with_id("second")
-    runner_config = tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(
-        default_image="none", use_pipeline_spec_2_1=True
-    )
-    tfx.orchestration.experimental.KubeflowV2DagRunner(
-        runner_config, output_dir=str(tmp_path), output_filename="ir.yaml"
-    ).run(tfx.dsl.Pipeline("phantom", str(tmp_path), components=[first, second]))
-
-    def act(name: str, told: dict[str, Any]) -> int:
-        leave(told, "schema", passed=passed)
-        return 0
-
-    runner = Pretender(act)
-    pipeline = pipeline_of(read_package(tmp_path / "ir.yaml"), tmp_path)
-    assert Walk(pipeline, {}, tmp_path, "run", runner, Deaf()).execute(1)
-    assert runner.order == (["first", "second"] if passed else ["first"])
-
-
-def test_an_importer_hands_on_what_lies_there(tmp_path: Path) -> None:
-    importer = {"artifactUri": {"constant": "/there"}, "metadata": {"span": 3}}
-    runner = Pretender()
-    walk([task("a", container=None, importer=importer), task("b", "a")], tmp_path, runner)
-    (artifact,) = runner.told["b"]["inputs"]["artifacts"]["a"]["artifacts"]
-    assert artifact["uri"] == "/there"
-    assert artifact["metadata"] == {"span": 3}
-    assert runner.order == ["b"]
 
 
 def test_when_it_is_stopped_so_are_the_steps(tmp_path: Path) -> None:

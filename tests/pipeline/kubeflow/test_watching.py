@@ -13,32 +13,22 @@ import rich.console
 
 from pipeline.kubeflow import submit_screen
 from pipeline.kubeflow.api_errors import ApiError
-from pipeline.kubeflow.watching import Pace, Step, state_of, steps_of, watch
+from pipeline.kubeflow.watching import NOT_RUN, End, Pace, Step, steps_of, watch
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 PASSING = ApiError("gone.", status=None, passing=True)
 
 
-def a_task(name: str, state: str | None, **more: Any) -> SimpleNamespace:
-    fields = {
-        "task_id": None,
-        "display_name": name,
-        "create_time": NOON,
-        "start_time": NOON,
-        "end_time": NEVER,
-        "state": state,
-        "error": None,
-        "state_history": None,
-        "pod_name": None,
-        "child_tasks": None,
-    }
+def a_node(name: str | None, state: str | None, **more: Any) -> SimpleNamespace:
+    """As kfp_server_api hands it over."""
+    fields = {"display_name": name, "start_time": NOON, "end_time": NEVER, "state": state}
     return SimpleNamespace(**{**fields, **more})
 
 
-def a_run(state: str | None, *tasks: SimpleNamespace) -> SimpleNamespace:
-    details = SimpleNamespace(task_details=list(tasks)) if tasks else None
-    return SimpleNamespace(state=state, run_details=details, error=None, state_history=None)
+def a_run(state: str | None, *nodes: SimpleNamespace) -> SimpleNamespace:
+    details = SimpleNamespace(task_details=list(nodes)) if nodes else None
+    return SimpleNamespace(state=state, run_details=details, state_history=None)
 
 
 class Notes:
@@ -87,10 +77,11 @@ def asking(answers: Sequence[Any]) -> Any:
 
 def test_pauses_grow_in_an_outage_and_each_outage_is_said_once() -> None:
     notes, clock = Notes(), Clock()
-    good, end = a_run("RUNNING"), a_run("SUCCEEDED")
-    run, steps = watch(asking([good, *[PASSING] * 5, good, PASSING, end]), [], notes, clock.pace())
-    assert (run, steps) == (end, [])
-    assert clock.pauses == [5, 5, 10, 20, 30, 30, 5, 5]
+    good, last = a_run("RUNNING"), a_run("SUCCEEDED")
+    answers = [good, *[PASSING] * 5, good, PASSING, last, last]
+    end = watch(asking(answers), [], notes, clock.pace())
+    assert end == End("SUCCEEDED", [], cancelled=False)
+    assert clock.pauses == [5, 5, 10, 20, 30, 30, 5, 5, 5]
     again = "The API server answers again."
     trying = "gone. Trying again for up to 5 minutes."
     assert notes.said == [trying, again, trying, again]
@@ -120,55 +111,97 @@ def test_the_time_limit_holds_in_an_outage_too(answer: Any) -> None:
     assert clock.now == 12
 
 
-def test_each_change_is_told_once_and_apart_for_steps_of_one_name() -> None:
-    notes = Notes()
-    first = [a_task("A", "RUNNING", task_id="1"), a_task("A", None, task_id="2", start_time=NEVER)]
-    second = [a_task("A", "RUNNING", task_id="1"), a_task("A", "RUNNING", task_id="2")]
-    runs = [a_run(None), a_run("RUNNING", *first), a_run("RUNNING", *second)]
-    watch(asking([*runs, a_run("FAILED", *second)]), ["A"], notes, Clock().pace())
-    assert notes.changes == [("A", "RUNNING"), ("A", "PENDING"), ("A", "RUNNING")]
+def test_each_change_is_told_once_and_the_look_after_the_end_counts() -> None:
+    notes, clock = Notes(), Clock()
+    running = a_run("RUNNING", a_node("a", "RUNNING"))
+    stale, right = (a_run("SUCCEEDED", a_node("a", s)) for s in ("RUNNING", "SUCCEEDED"))
+    answers = asking([a_run(None), running, running, stale, right])
+    end = watch(answers, ["a"], notes, clock.pace(poll=60))
+    assert notes.changes == [("a", "RUNNING"), ("a", "SUCCEEDED")]
+    assert [step.state for step in end.steps] == ["SUCCEEDED"]
+    # Nobody waits a long time for it.
+    assert clock.pauses == [60, 60, 60, 5]
 
 
-def test_only_the_irs_own_steps_are_shown_unless_others_fail_or_there_is_nothing_else() -> None:
-    root = a_task("root", "RUNNING")
-    driver = a_task("trainer-vgg16-driver", "SUCCEEDED")
-    own = a_task("trainer-vgg16", "RUNNING")
-    names = {"Trainer.vgg16"}
-    assert [s.name for s in steps_of(a_run("RUNNING", root, driver, own), names)] == [
-        own.display_name
-    ]
-    assert [s.name for s in steps_of(a_run("RUNNING", root, driver), names)] == [
-        "root",
-        "trainer-vgg16-driver",
-    ]
-    driver.state = "FAILED"
-    shown = steps_of(a_run("RUNNING", root, driver, own), names)
-    assert [(s.name, s.own) for s in shown] == [
-        ("trainer-vgg16-driver", False),
-        ("trainer-vgg16", True),
-    ]
+def test_a_look_after_the_end_that_fails_leaves_what_was_known() -> None:
+    run = a_run("FAILED", a_node("a", "FAILED"))
+    end = watch(asking([run, PASSING]), ["a"], Notes(), Clock().pace(timeout=1))
+    assert (end.state, [step.state for step in end.steps]) == ("FAILED", ["FAILED"])
+
+
+@pytest.mark.parametrize("by_history", [False, True])
+def test_a_run_that_was_cancelled_is_known_though_it_failed(by_history: bool) -> None:
+    end = a_run("FAILED")
+    if by_history:
+        end.state_history = [SimpleNamespace(state=s) for s in ("RUNNING", "CANCELING", None)]
+    answers = [a_run("RUNNING" if by_history else "CANCELING"), end, end]
+    assert watch(asking(answers), [], Notes(), Clock().pace()).cancelled
 
 
 @pytest.mark.parametrize(
-    ("task", "seconds"),
+    ("driver", "node", "running", "ended"),
     [
-        (a_task("a", "SUCCEEDED", end_time=NOON + timedelta(seconds=2.5)), 2.5),
-        (a_task("a", "SUCCEEDED", end_time=NOON - timedelta(seconds=2)), 0.0),
-        (a_task("a", "SUCCEEDED", end_time=None), None),
-        (a_task("a", "PENDING"), None),
-        (a_task("a", "RUNTIME_STATE_UNSPECIFIED"), None),
-        (a_task("a", "RUNNING", start_time=None), None),
-        (a_task("a", "RUNNING", start_time=datetime(2999, 1, 1)), 0.0),
+        # Its turn has not come; its driver is at work.
+        (None, None, "PENDING", NOT_RUN),
+        ("RUNNING", None, "PENDING", NOT_RUN),
+        ("SUCCEEDED", None, "PENDING", NOT_RUN),
+        ("SUCCEEDED", "PENDING", "PENDING", NOT_RUN),
+        ("SUCCEEDED", "RUNNING", "RUNNING", "RUNNING"),
+        ("SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "SUCCEEDED"),
+        ("SUCCEEDED", "FAILED", "FAILED", "FAILED"),
+        # Behind a failure Argo omits both.
+        ("", "", NOT_RUN, NOT_RUN),
+        ("RUNTIME_STATE_UNSPECIFIED", "RUNTIME_STATE_UNSPECIFIED", NOT_RUN, NOT_RUN),
+        ("", None, NOT_RUN, NOT_RUN),
+        # The driver itself may fail.
+        ("FAILED", "", "FAILED", "FAILED"),
+        ("FAILED", None, "FAILED", "FAILED"),
     ],
 )
-def test_seconds_are_the_steps_own(task: SimpleNamespace, seconds: float | None) -> None:
-    (step,) = steps_of(a_run("RUNNING", task), [])
+def test_a_task_is_its_node_or_where_that_says_nothing_its_driver(
+    driver: str | None, node: str | None, running: str, ended: str
+) -> None:
+    names = {"a-driver": driver, "a": node}
+    nodes = [a_node(name, state or None) for name, state in names.items() if state is not None]
+    others = [
+        a_node("chest-x7k2p", "RUNNING"),
+        a_node("root", "RUNNING"),
+        a_node("executor", "SUCCEEDED"),
+        a_node("executor(0)", "FAILED"),
+        a_node(None, None),
+        a_node("", None),
+    ]
+    for state, expected in (("RUNNING", running), ("FAILED", ended)):
+        (step,) = steps_of(a_run(state, *others, *nodes), ["a"])
+        assert (step.name, step.state) == ("a", expected)
+        assert step.ended == (expected in (NOT_RUN, "SUCCEEDED", "FAILED"))
+
+
+def test_steps_stand_in_the_order_of_their_start() -> None:
+    late = a_node("a", "RUNNING", start_time=NOON + timedelta(seconds=1))
+    # Argo's zero is the year 1.
+    never = a_node("b", None, start_time=datetime(1, 1, 1, tzinfo=timezone.utc))
+    run = a_run("RUNNING", never, late, a_node("c", "SUCCEEDED"))
+    assert [step.name for step in steps_of(run, ["a", "b", "c", "d"])] == ["c", "a", "b", "d"]
+
+
+@pytest.mark.parametrize(
+    ("node", "seconds"),
+    [
+        (a_node("a", "SUCCEEDED", end_time=NOON + timedelta(seconds=2.5)), 2.5),
+        (a_node("a", "SUCCEEDED", end_time=NOON - timedelta(seconds=2)), 0.0),
+        (a_node("a", "SUCCEEDED", end_time=None), None),
+        (a_node("a", "PENDING"), None),
+        (a_node("a", "RUNTIME_STATE_UNSPECIFIED"), None),
+        (a_node("a", None), None),
+        (a_node("a", "RUNNING", start_time=None), None),
+        (a_node("a", "RUNNING", start_time=datetime(2999, 1, 1)), 0.0),
+        (a_node("b", "RUNNING"), None),
+    ],
+)
+def test_seconds_are_the_steps_own(node: SimpleNamespace, seconds: float | None) -> None:
+    (step,) = steps_of(a_run("RUNNING", node), ["a"])
     assert step.seconds == seconds
-
-
-def test_a_state_that_is_not_there_yet_is_pending() -> None:
-    assert state_of(a_run(None)) == "PENDING"
-    assert state_of(a_run("RUNTIME_STATE_UNSPECIFIED")) == "PENDING"
 
 
 def test_on_a_terminal_a_spinner_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
