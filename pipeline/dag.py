@@ -21,7 +21,6 @@ from pipeline.nodes.backbone import backbone_branch
 from pipeline.nodes.combination import combination_branch
 from pipeline.nodes.data import build_example_gen, build_span_drift, statistics_options
 from pipeline.nodes.report import build_report
-from pipeline.nodes.sources import CHAMPION_CODE, PREPROCESSING_CODE
 from pipeline.nodes.verdict import build_pusher
 from pipeline.platforms import Platform, local_platform
 from pipeline.spans_resolution import ResolvedSpans
@@ -56,7 +55,7 @@ def create_pipeline(
     )
     schema_gate = SchemaGate(
         anomalies=validator.outputs["anomalies"],
-        code_digest=code_digest("components/schema_gate"),
+        code_digest=code_digest("components.schema_gate.executor"),
     )
     audit = build_audit(config, example_gen)
     # Asked by the Pushers only where it may say no: else a finding is no reason to push again.
@@ -69,7 +68,7 @@ def create_pipeline(
             analyze=[contract.SPLIT_TRAIN], transform=list(contract.SPLITS)
         ),
         disable_statistics=True,
-        custom_config={"code_digest": code_digest(*PREPROCESSING_CODE)},
+        custom_config={"code_digest": code_digest("models.preprocessing")},
     )
     transform.add_upstream_node(schema_gate)
     span_drift = build_span_drift(config, example_gen)
@@ -92,7 +91,7 @@ def create_pipeline(
         nodes += branch
     champion = Champion(
         {name: model.candidate for name, model in judged.items()},
-        code_digest=code_digest(*CHAMPION_CODE),
+        code_digest=code_digest("components.champion.executor"),
     )
     nodes += [
         champion,

@@ -15,12 +15,7 @@ from pipeline.code_digest import code_digest
 from pipeline.gate_config import SliceGateConfig
 from schema import contract
 
-_METRICS_CODE: Final = (
-    "models/intervals.py",
-    "pipeline/answers_metric.py",
-    "pipeline/tfma_metrics.py",
-    "schema/contract.py",
-)
+_METRICS: Final = ("pipeline.answers_metric", "pipeline.tfma_metrics")
 # Of more classes, TFMA counts no class against the rest: its time grows with classes times slices,
 # and the report has the same of each class from the answers themselves.
 MOST_BINARIZED: Final = 12
@@ -86,7 +81,7 @@ def _accuracy(min_accuracy: float, not_below_baseline: bool) -> config_pb2.Metri
 def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> config_pb2.MetricConfig:
     """One of this project's metrics, by its import path; under its default name if it has one."""
     # Evaluator has no custom_config: this is how an edit reaches its cache key.
-    fields["code_digest"] = code_digest(*_METRICS_CODE)
+    fields["code_digest"] = code_digest(*_METRICS)
     return config_pb2.MetricConfig(
         class_name=metric.__name__,
         module=metric.__module__,

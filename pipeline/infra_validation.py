@@ -42,9 +42,7 @@ def infra_validation(
             model_run=model_from.outputs["model_run"],
             examples=examples,
             images=config.images,
-            code_digest=code_digest(
-                "components/infra_check", "serving", "models/engines.py", "schema/contract.py"
-            ),
+            code_digest=code_digest("components.infra_check.executor", "serving.cli"),
         ).with_id(f"InfraCheck.{name}")
     validator = tfx.components.InfraValidator(
         model=model_from.outputs["model"],

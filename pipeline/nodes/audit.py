@@ -6,7 +6,6 @@ from components.radiograph_example_gen import RadiographExampleGen
 from components.shortcut_audit import ShortcutAudit
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
-from pipeline.nodes.sources import AUDIT_CODE
 
 
 def build_audit(config: PipelineConfig, example_gen: RadiographExampleGen) -> ShortcutAudit | None:
@@ -21,5 +20,5 @@ def build_audit(config: PipelineConfig, example_gen: RadiographExampleGen) -> Sh
         max_duplicates_across_splits=config.audit.max_duplicates_across_splits,
         max_patients_across_splits=config.audit.max_patients_across_splits,
         max_shortcut_accuracy=config.audit.max_shortcut_accuracy,
-        code_digest=code_digest(*AUDIT_CODE),
+        code_digest=code_digest("components.shortcut_audit.executor"),
     )

@@ -19,7 +19,6 @@ from models.weights import WeightsSource
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.engine_resolution import ResolvedEngine
-from pipeline.nodes.sources import BACKBONE_CODE, FEATURE_CODE, PREPROCESSING_CODE
 from pipeline.nodes.verdict import Judged, verdict_branch
 from pipeline.platforms import Platform
 from pipeline.tuning import BEST_HYPERPARAMETERS, tuner_id
@@ -45,9 +44,7 @@ def backbone_branch(
         weights_label=weights.label,
         weights_sha256=weights.sha256,
         seed=config.seed,
-        code_digest=code_digest(
-            *BACKBONE_CODE, "models/pretrained.py", "components/pretrained_backbone"
-        ),
+        code_digest=code_digest("components.pretrained_backbone.executor"),
     ).with_id(f"PretrainedBackbone.{name}")
     featurizer = Featurizer(
         examples=transform.outputs["transformed_examples"],
@@ -59,9 +56,7 @@ def backbone_branch(
         views=params.training_views,
         engine=engine.name,
         engine_version=engine.version,
-        code_digest=code_digest(
-            *PREPROCESSING_CODE, *BACKBONE_CODE, *FEATURE_CODE, "components/featurizer"
-        ),
+        code_digest=code_digest("components.featurizer.executor"),
     ).with_id(f"Featurizer.{name}")
     tuning = _tuning(name, config, params, featurizer, backbone)
     previous = _previous(name, config, example_gen, platform)
@@ -81,7 +76,7 @@ def backbone_branch(
             "abstain_accuracy": config.abstain_accuracy,
             "seed": config.seed,
             "training": params.model_dump(mode="json"),
-            "code_digest": code_digest("models", "schema/contract.py"),
+            "code_digest": code_digest("models.trainer", "components.continued_trainer.executor"),
         },
     ).with_id(f"Trainer.{name}")
     behind, judged = verdict_branch(
@@ -182,7 +177,7 @@ def _tuning(
             "training": params.model_dump(mode="json"),
             "boundaries": list(config.tuning.boundaries_of(get_backbone(name))),
             "trials": config.tuning.trials,
-            "code_digest": code_digest("models", "schema/contract.py"),
+            "code_digest": code_digest("models.tuning"),
         },
     )
     return [tuner.with_id(tuner_id(name))]

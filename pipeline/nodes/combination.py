@@ -10,7 +10,6 @@ from components.model_combiner import ModelCombiner
 from components.radiograph_example_gen import RadiographExampleGen
 from pipeline.code_digest import code_digest
 from pipeline.config import Combining, PipelineConfig
-from pipeline.nodes.sources import COMBINATION_CODE
 from pipeline.nodes.verdict import Judged, verdict_branch
 from pipeline.platforms import Platform
 
@@ -32,7 +31,7 @@ def combination_branch(
         transform_graph=transform.outputs["transform_graph"],
         classes=[c.name for c in config.data.classes],
         abstain_accuracy=config.abstain_accuracy,
-        code_digest=code_digest(*COMBINATION_CODE),
+        code_digest=code_digest("components.model_combiner.executor"),
     ).with_id(f"Combiner.{kind}")
     behind, judged = verdict_branch(kind, config, example_gen, combiner, platform, audit)
     return [combiner, *behind], judged

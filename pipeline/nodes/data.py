@@ -9,7 +9,6 @@ from components.span_drift import SpanDrift
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.data_config import SPAN
-from pipeline.nodes.sources import EXAMPLE_GEN_CODE, SPAN_DRIFT_CODE
 from pipeline.platforms import Platform
 from pipeline.spans_resolution import ResolvedSpans
 from schema import contract
@@ -40,7 +39,9 @@ def build_example_gen(
         spans=spans.folders if spans else (),
         splits_dir=platform.splits if spans else None,
         follow_links=data.follow_links,
-        code_digest=code_digest(*EXAMPLE_GEN_CODE),
+        code_digest=code_digest(
+            "components.radiograph_example_gen.driver", "components.radiograph_example_gen.executor"
+        ),
     )
 
 
@@ -51,7 +52,7 @@ def build_span_drift(config: PipelineConfig, example_gen: RadiographExampleGen) 
     return SpanDrift(
         manifest=example_gen.outputs["manifest"],
         max_drift=config.data.max_drift,
-        code_digest=code_digest(*SPAN_DRIFT_CODE),
+        code_digest=code_digest("components.span_drift.executor"),
     )
 
 

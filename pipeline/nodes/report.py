@@ -17,7 +17,6 @@ from components.shortcut_audit import ShortcutAudit
 from components.span_drift import SpanDrift
 from components.versions import versions
 from pipeline.code_digest import code_digest
-from pipeline.nodes.sources import REPORT_CODE
 from pipeline.nodes.verdict import Judged
 from pipeline.platforms import Platform
 
@@ -54,7 +53,7 @@ def build_report(
         audit=audit.outputs["audit"] if audit else None,
         span_drift=span_drift.outputs["drift"] if span_drift else None,
         versions=json.dumps(versions()),
-        code_digest=code_digest(*REPORT_CODE),
+        code_digest=code_digest("components.report.executor"),
     )
     return [previous, report] if previous else [report]
 

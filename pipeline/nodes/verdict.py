@@ -18,7 +18,6 @@ from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import eval_config
 from pipeline.infra_validation import infra_validation
-from pipeline.nodes.sources import MODEL_CARD_CODE
 from pipeline.platforms import Platform
 from schema import contract
 
@@ -67,7 +66,7 @@ def verdict_branch(
         preset=config.preset,
         gate=config.gate.model_dump(mode="json"),
         versions=versions(),
-        code_digest=code_digest(*MODEL_CARD_CODE),
+        code_digest=code_digest("components.model_card.executor"),
         model_run=model_from.outputs["model_run"],
         evaluation=evaluator.outputs["evaluation"],
         blessing=evaluator.outputs["blessing"],

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import keras
 import numpy as np
@@ -35,29 +35,7 @@ from pipeline.study.images import ImagePool
 from pipeline.study.results import Recipe, ResultFile, SeedResult
 from schema import contract
 
-_FEATURE_CODE = (
-    "components/featurizer",
-    "models/backbones.py",
-    "models/boundary.py",
-    "models/deep_images.py",
-    "models/engines.py",
-    "models/feature_records.py",
-    "models/openvino_runtime.py",
-    "models/prefix.py",
-    "models/preprocessing.py",
-    "models/pretrained.py",
-    "models/views.py",
-    "pipeline/study/features.py",
-    "schema/contract.py",
-)
-_RESULT_CODE = (
-    "models",
-    "components/featurizer",
-    "pipeline/study/experiment.py",
-    "pipeline/study/features.py",
-    "pipeline/study/results.py",
-    "schema/contract.py",
-)
+_FEATURES: Final = ("models.pretrained", "models.prefix", "pipeline.study.features")
 # Test images through the suffix at once.
 _TEST_BATCH = 16
 
@@ -222,7 +200,7 @@ class Experiment:
             "taps": list(shared.taps),
             "engine": [self.engine.name, self.engine.version],
             "bits_stored": self._pool.settings.limits.bits_stored,
-            "code": code_digest(*_FEATURE_CODE),
+            "code": code_digest(*_FEATURES),
         }
         store = FeatureStore(self._config.output / "features" / shared.backbone, key)
         needed = self._needed(jobs)
@@ -306,7 +284,7 @@ class Experiment:
                 "split": digest(self.decision(seed).entries()),
                 "weights": self._identity(recipe.backbone, seed),
                 "engine": [self.engine.name, self.engine.version],
-                "code": code_digest(*_RESULT_CODE),
+                "code": code_digest(__name__),
             }
         )
         folder = self._config.output / "results" / recipe.name
