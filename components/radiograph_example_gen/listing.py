@@ -27,6 +27,7 @@ from components.radiograph_example_gen.remarks import (
     of_columns,
     of_missing_columns,
     of_rows,
+    of_short_rows,
     of_tables,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
@@ -130,6 +131,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
             remarks += [
                 *of_columns(table.name, parsed.columns),
                 *of_cells(table.name, parsed.problems),
+                *of_short_rows(table.name, parsed.short, len(parsed.rows)),
                 *of_rows(table.name, by_rule, len(without), count),
             ]
             known.append((table.name, parsed.columns))

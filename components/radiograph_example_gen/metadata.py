@@ -87,11 +87,13 @@ class Metadata:
         rows: of the table.
         problems: cells that had to be treated as unknown.
         columns: what its columns were taken for.
+        short: lines of records that end before the header's last named column.
     """
 
     rows: tuple[Row, ...]
     problems: tuple[LeftOut, ...]
     columns: Columns
+    short: tuple[int, ...] = ()
 
 
 def read_metadata_file(path: Path) -> bytes:
@@ -135,7 +137,9 @@ def parse_metadata(
         row, problem = _parse_row(line, cells, further)
         rows.append(row)
         problems.extend(problem)
-    return Metadata(tuple(rows), tuple(problems), columns)
+    named = set(filter(None, columns.names))
+    short = tuple(line for line, cells in records if not named <= cells.keys())
+    return Metadata(tuple(rows), tuple(problems), columns, short)
 
 
 def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, frozenset[str]]:

@@ -112,6 +112,23 @@ def of_cells(name: str, problems: Sequence[LeftOut]) -> Iterator[Remark]:
         )
 
 
+def of_short_rows(name: str, lines: Sequence[int], rows: int) -> Iterator[Remark]:
+    """Rows whose last cells are missing.
+
+    Args:
+        name: of the table.
+        lines: where they start.
+        rows: all.
+    """
+    if lines:
+        shown = ", ".join(map(str, lines[:_SHOWN])) + (", …" if len(lines) > _SHOWN else "")
+        yield Remark(
+            ROWS,
+            f"{name}: of {rows} rows, {len(lines)} with fewer cells than the header has columns "
+            f"(line {shown}): what the last columns say of them is unknown",
+        )
+
+
 def of_classes(rows: Iterable[tuple[str, Row | None]]) -> Iterator[Remark]:
     """Classes that the tables pass over, where they speak of others.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.radiograph_example_gen.columns import recognise
 from components.radiograph_example_gen.discovery import FOLDER_NOT_READ, Kind, LeftOut
-from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.metadata import Row, parse_metadata
 from components.radiograph_example_gen.remarks import (
     PATIENTS_UNKNOWN,
     of_ages,
@@ -15,6 +15,7 @@ from components.radiograph_example_gen.remarks import (
     of_folders,
     of_missing_columns,
     of_patients,
+    of_short_rows,
     of_tables,
     of_unread_folders,
 )
@@ -120,6 +121,15 @@ def test_cells_that_cannot_be_read_are_counted() -> None:
         "a.csv: 2 cells could not be read (line 2: age 'old' is no …; …; left_out.csv)"
     ]
     assert _said(of_cells("a.csv", [])) == []
+
+
+def test_rows_with_too_few_cells() -> None:
+    table = parse_metadata(b"file,sex,,\na.png,F,,\nb.png\nc.png,M\n")
+    (said,) = _said(of_short_rows("a.csv", table.short, len(table.rows)))
+    assert said.startswith(
+        "a.csv: of 3 rows, 1 with fewer cells than the header has columns (line 3)"
+    )
+    assert _said(of_short_rows("a.csv", parse_metadata(b"file,sex\na.png,F\n").short, 1)) == []
 
 
 def test_classes_that_the_table_passes_over() -> None:
