@@ -237,7 +237,7 @@ def of_tables(tables: Sequence[str], read: Iterable[str]) -> Iterator[Remark]:
         TABLES,
         f"{shown}{more} {what} in the data folder that {'is' if len(unread) == 1 else 'are'} not "
         f"read; to have what is in {'it' if len(unread) == 1 else 'them'}, {how}give it as "
-        "data.metadata",
+        "data.metadata, the one table that is read",
     )
 
 

@@ -97,7 +97,9 @@ def test_a_second_column_of_patients_is_named() -> None:
 
 def test_a_csv_of_another_name_need_not_be_saved_as_csv() -> None:
     (said,) = _said(of_tables(["list.CSV"], []))
-    assert said.endswith("not read; to have what is in it, give it as data.metadata")
+    assert said.endswith(
+        "not read; to have what is in it, give it as data.metadata, the one table that is read"
+    )
 
 
 def test_what_no_table_says() -> None:
