@@ -13,8 +13,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
+from components.radiograph_example_gen.likeness import of_copies, of_ids
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import (
+    IMAGES,
     Remark,
     of_ages,
     of_classes,
@@ -22,8 +24,10 @@ from components.radiograph_example_gen.remarks import (
     of_folders,
     of_names,
     of_patients,
+    of_unread_folders,
 )
 from components.radiograph_example_gen.selection import (
+    Decision,
     Folder,
     Usable,
     decide,
@@ -33,6 +37,7 @@ from components.radiograph_example_gen.selection import (
 )
 from pipeline.columns_resolution import resolve_columns
 from pipeline.config import PipelineConfig, check_inputs
+from pipeline.schema_check import values_the_schema_refuses
 from pipeline.spans_resolution import resolve_spans
 from pipeline.study.images import settings_of
 from schema import contract
@@ -40,6 +45,7 @@ from schema.errors import InputError
 
 # Grey levels: below such a mean there is next to nothing to see.
 _NEARLY_BLACK: Final = 5.0
+_FLAT: Final = 1.0
 # A longer side is so many times the shorter one; a side is so many times the usual one, or less.
 _ODD_RATIO: Final = 2.0
 _ODD_SIDE: Final = 4.0
@@ -84,13 +90,15 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
                 )
             )
         found |= _of_images(inspections)
-        found["remarks"] = [
-            {"topic": remark.topic, "sentence": remark.sentence}
-            for remark in _remarks(folder, inspections)
-        ]
+        # Where the images can't be sifted, those that can be opened are spoken of.
+        found["remarks"] = _remarks(folder, [item for item in inspections if not item.reason])
         usable = sift(settings, folder, inspections)
+        used = sorted((i.inspection for i in usable.cleaned.images), key=lambda item: item.path)
+        found["remarks"] = _remarks(folder, used)
         found |= _of_files(usable, found["classes"])
-        summary = summarize(settings, decide(settings, usable))
+        decision = decide(settings, usable)
+        summary = summarize(settings, decision)
+        found["problems"] += _of_schema(decision, config)
     except InputError as error:
         found["problems"].append(str(error))
         return found
@@ -101,6 +109,12 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
     found["digest"] = summary.digest
     found["deviations"] = list(summary.deviations)
     return found
+
+
+def _of_schema(decision: Decision, config: PipelineConfig) -> list[str]:
+    images = (image for split in contract.SPLITS for image in decision.chosen(split))
+    rows = [image.row for image in images if image.row]
+    return list(values_the_schema_refuses(rows, config.schema_dir))
 
 
 def _of_files(usable: Usable, classes: Mapping[str, dict[str, int]]) -> dict[str, Any]:
@@ -129,16 +143,24 @@ def _of_images(inspections: Sequence[Inspection]) -> dict[str, Any]:
     }
 
 
-def _remarks(folder: Folder, inspections: Sequence[Inspection]) -> Iterator[Remark]:
-    good = [item for item in inspections if not item.reason]
+def _remarks(folder: Folder, images: Sequence[Inspection]) -> list[dict[str, str]]:
+    return [
+        {"topic": remark.topic, "sentence": remark.sentence} for remark in _said(folder, images)
+    ]
+
+
+def _said(folder: Folder, good: Sequence[Inspection]) -> Iterator[Remark]:
     rows = [folder.matched.by_path.get(item.path) for item in good]
     yield from of_patients(rows)
+    yield from of_ids(rows)
     yield from of_names([item.path for item in good], rows)
     yield from folder.matched.remarks
     yield from of_files(folder.found.left_out)
     yield from of_folders(folder.found.beside)
+    yield from of_unread_folders(folder.found.unread)
     yield from of_ages(rows)
     yield from of_classes((i.class_name, row) for i, row in zip(good, rows, strict=True))
+    yield from of_copies(good)
     yield from _of_looks(good)
     values = list(_of_values(zip(good, rows, strict=True)))
     yield from values[:_VALUES_SHOWN]
@@ -149,7 +171,10 @@ def _remarks(folder: Folder, inspections: Sequence[Inspection]) -> Iterator[Rema
 def _of_looks(images: Sequence[Inspection]) -> Iterator[Remark]:
     dark = [item.path for item in images if item.mean < _NEARLY_BLACK]
     if dark:
-        yield Remark("images", f"{_several(dark)} nearly black: do they show anything?")
+        yield Remark(IMAGES, f"{_several(dark)} nearly black: do they show anything?")
+    flat = [item.path for item in images if item.std < _FLAT and item.mean >= _NEARLY_BLACK]
+    if flat:
+        yield Remark(IMAGES, f"{_several(flat)} of one grey level: do they show anything?")
     if not images:
         return
     usual = sorted(max(item.width, item.height) for item in images)[len(images) // 2]
@@ -160,7 +185,7 @@ def _of_looks(images: Sequence[Inspection]) -> Iterator[Remark]:
         or not usual / _ODD_SIDE <= max(item.width, item.height) <= usual * _ODD_SIDE
     ]
     if odd:
-        yield Remark("images", f"{_several(odd)} of an odd size or shape: are they radiographs?")
+        yield Remark(IMAGES, f"{_several(odd)} of an odd size or shape: are they radiographs?")
 
 
 def _several(paths: Sequence[str]) -> str:

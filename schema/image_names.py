@@ -9,6 +9,8 @@ from typing import Final
 IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 # The lung masks that come with the Kaggle set are PNGs, but not radiographs.
 IGNORED_FOLDERS: Final = frozenset({"masks"})
+# The one folder in a class's folder that is read, too.
+IMAGES_FOLDER: Final = "images"
 PNG: Final = (".png",)
 PNG_AND_JPEG: Final = (".png", ".jpg", ".jpeg")
 

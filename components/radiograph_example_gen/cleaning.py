@@ -11,7 +11,7 @@ from absl import logging
 
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
-from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.metadata import UNKNOWN_VALUES, Row
 from components.radiograph_example_gen.settings import ClassFolders, Limits, meant
 from schema.errors import InputError
 
@@ -127,9 +127,13 @@ def link_patients(sets: Iterable[frozenset[str]]) -> dict[str, str]:
 
 
 def _label_conflict(row: Row | None, name: str, classes: Sequence[ClassFolders]) -> str:
-    if row is None or not row.label or name in (each.name for each in meant(classes, row.label)):
+    if row is None or not row.label:
         return ""
-    return f"the folder says {name!r}, line {row.line} of the metadata says {row.label!r}"
+    names = [each.name for each in meant(classes, row.label)]
+    if name in names or (not names and row.label.casefold() in UNKNOWN_VALUES):
+        return ""
+    conflict = f"the folder says {name!r}, line {row.line} of the metadata says {row.label!r}"
+    return conflict if names else f"{conflict}, which no class is called"
 
 
 def _patients_by_content(

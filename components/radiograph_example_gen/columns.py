@@ -22,6 +22,7 @@ KNOWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     contract.LABEL_COLUMN: ("class", "class name"),
     "patient_id": (
         *("patient", "patient no", "patient number", "patient identifier", "patient code"),
+        *("patient nr", "patient uid", "id patient", "pat id", "pat no", "pat nr"),
         *("subject id", "subject", "subject no", "subject number", "subject identifier"),
         *("person id", "participant id", "pid", "mrn"),
     ),
@@ -31,8 +32,11 @@ KNOWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "view": ("view position", "projection"),
     "source": (),
 }
-# Parts of names that speak of a person.
-_PERSON: Final = ("patient", "subject", "person", "participant", "mrn")
+# Parts of names that speak of a person, in the languages of many tables.
+_PERSON: Final = (
+    *("patient", "subject", "person", "participant", "mrn"),
+    *("pacien", "pazien", "pasien", "пациент", "患者", "病人", "환자"),
+)
 # What a column of that kind ends in where it holds ids.
 _ID: Final = ("id", "no", "number", "code", "key", "mrn")
 
@@ -45,17 +49,22 @@ class Columns:
         names: of each column, in their order: ours, or its own in lower case.
         renamed: our name -> the column's own, where they differ in more than case.
         overlooked: columns that look as if they held patients' ids, and are not read as such.
+        others: columns that are none of ours.
     """
 
     names: tuple[str, ...]
     renamed: Mapping[str, str]
     overlooked: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 def normal(name: str) -> str:
     """A name without case, normal form and signs: letters and digits alone."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(sign for sign in text if sign.isalnum())
+
+
+_PATIENT_NAMES: Final = frozenset(map(normal, KNOWN_NAMES["patient_id"]))
 
 
 def recognise(header: Sequence[str]) -> Columns:
@@ -81,10 +90,15 @@ def recognise(header: Sequence[str]) -> Columns:
         for cell, name in zip(header, names, strict=True)
         if name not in KNOWN_NAMES and _may_be_a_patient(name, known="patient_id" in names)
     ]
-    return Columns(tuple(names), renamed, tuple(overlooked))
+    further = [
+        cell
+        for cell, name in zip(header, names, strict=True)
+        if cell and name not in KNOWN_NAMES and name not in contract.LICENCE_COLUMNS
+    ]
+    return Columns(tuple(names), renamed, tuple(overlooked), tuple(further))
 
 
 def _may_be_a_patient(name: str, *, known: bool) -> bool:
     plain = normal(name)
     speaks = any(part in plain for part in _PERSON)
-    return speaks and (not known or plain.endswith(_ID))
+    return plain in _PATIENT_NAMES or (speaks and (not known or plain.endswith(_ID)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Final
 
 from components.radiograph_example_gen.layouts import what_is_there
 from components.radiograph_example_gen.settings import ClassFolders, plain
+from components.radiograph_example_gen.unread_folders import Unread, shown
 from schema.errors import InputError
-from schema.image_names import is_image, is_of_the_system, is_skipped_folder
+from schema.image_names import IMAGES_FOLDER, is_image, is_of_the_system, is_skipped_folder
 
 IMAGE_SUFFIX = ".png"
 # Images that are there but not read, by the ends of their names.
@@ -25,8 +26,9 @@ UNREAD_SUFFIXES: Final = {
     **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
     **{".bmp": "BMP", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000"},
 }
-IMAGES_FOLDER = "images"
-METADATA_NAME = "metadata.csv"
+FOLDER_NOT_READ: Final = "a folder other than images/ is not read"
+_METADATA: Final = "metadata"
+METADATA_NAME = f"{_METADATA}.csv"
 # Files that hold tables; only one CSV is read.
 TABLE_SUFFIXES: Final = (
     *(".csv", ".tsv", ".tab", ".xlsx", ".xls", ".xlsm", ".ods", ".numbers"),
@@ -74,6 +76,8 @@ class Discovery:
         found: images a class (candidates and those of kind BAD or UNREAD_IMAGE).
         beside: folders with images that no class names -> how many images.
         tables: files directly in the folder that look like tables.
+        unread: folders with images that no class reads, whatever its folders are -> how many, "."
+            for the data folder itself.
     """
 
     candidates: tuple[Candidate, ...]
@@ -81,6 +85,7 @@ class Discovery:
     found: dict[str, int]
     beside: dict[str, int] = field(default_factory=dict)
     tables: tuple[str, ...] = ()
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 def discover(
@@ -108,8 +113,10 @@ def discover(
     candidates: list[Candidate] = []
     left_out: list[LeftOut] = []
     found: dict[str, int] = {}
+    read: list[Path] = []
     for entry in classes:
         folders = _class_folders(root, subfolders, entry)
+        read += folders
         before = len(candidates)
         skipped = []
         for folder in folders:
@@ -119,23 +126,35 @@ def discover(
                 else:
                     skipped.append(item)
         bad = sum(item.kind is Kind.BAD for item in skipped)
-        unread = [item for item in skipped if item.kind is Kind.UNREAD_IMAGE]
-        found[entry.name] = len(candidates) - before + bad + len(unread)
+        other = [item for item in skipped if item.kind is Kind.UNREAD_IMAGE]
+        found[entry.name] = len(candidates) - before + bad + len(other)
         if len(candidates) - before + bad == 0:
+            deeper = dict(_unread(root, candidates, read).elsewhere(folders))
             raise InputError(
                 f"class {entry.name!r}: no {IMAGE_SUFFIX} file in "
                 f"{_join(folder.name for folder in folders)} of {str(root)!r} "
-                f"(nor in images/ below){_what_is_there(unread)}: put PNGs there, or correct "
-                "data.classes."
+                f"(nor in images/ below){_what_is_there(other, deeper)}: put PNGs there, or "
+                "correct data.classes."
             )
         left_out.extend(skipped)
-    beside = dict(_beside(subfolders, classes))
-    tables = tuple(
-        _shown(root, path)
+    unread = _unread(root, candidates, read)
+    named = {plain(name) for entry in classes for name in entry.folders}
+    others = [
+        path
         for path in subfolders
-        if path.name.casefold().endswith(TABLE_SUFFIXES) and not path.is_dir()
+        if plain(path.name) not in named and path.is_dir() and not is_skipped_folder(path.name)
+    ]
+    tables = tuple(
+        shown(root, path) for path in subfolders if _is_table(path.name) and not path.is_dir()
     )
-    return Discovery(tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside, tables)
+    return Discovery(
+        tuple(sorted(candidates)),
+        tuple(sorted(left_out)),
+        found,
+        dict(unread.beside(others)),
+        tables,
+        dict(unread.elsewhere(subfolders)),
+    )
 
 
 def unread_format(name: str) -> str | None:
@@ -148,40 +167,34 @@ def _is_picture(name: str) -> bool:
     return is_image(name) or unread_format(name) is not None
 
 
-def _what_is_there(unread: Sequence[LeftOut]) -> str:
-    formats = Counter(unread_format(item.path) for item in unread)
+def _is_table(name: str) -> bool:
+    plain_name = name.casefold()
+    return plain_name.endswith(TABLE_SUFFIXES) or plain_name.startswith(f"{_METADATA}.")
+
+
+def _unread(root: Path, candidates: Iterable[Candidate], folders: Iterable[Path]) -> Unread:
+    images = (root / candidate.path for candidate in candidates)
+    links = (path for path in (*images, *folders) if path.is_symlink())
+    return Unread(root, _is_picture, frozenset(map(os.path.realpath, links)))
+
+
+def _what_is_there(other: Sequence[LeftOut], unread: Mapping[str, int]) -> str:
+    formats = Counter(unread_format(item.path) for item in other)
     counted = [f"{count} {form}" for form, count in sorted(formats.items(), key=str)]
+    counted += [f"{count} images in {path!r}" for path, count in unread.items() if path != "."]
     return f", but {' and '.join(counted)}" if counted else ""
-
-
-def _beside(
-    subfolders: Sequence[Path], classes: Sequence[ClassFolders]
-) -> Iterator[tuple[str, int]]:
-    named = {plain(name) for entry in classes for name in entry.folders}
-    for folder in subfolders:
-        if plain(folder.name) in named or is_skipped_folder(folder.name) or not folder.is_dir():
-            continue
-        inside = _list(folder)
-        inside += [
-            inner
-            for images in inside
-            if images.name.casefold() == IMAGES_FOLDER and images.is_dir()
-            for inner in _list(images)
-        ]
-        count = sum(_is_picture(p.name) for p in inside)
-        if count:
-            yield folder.name, count
 
 
 def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None:
     """Where the metadata is: the path asked for, else metadata.csv in the data folder.
 
+    The case of its name doesn't matter, where there is one such file alone.
+
     Raises:
-        InputError: the path asked for is not a file.
+        InputError: the path asked for is not a file; or metadata.csv is there, and is none.
     """
     if metadata_csv is None:
-        default = Path(data_dir) / METADATA_NAME
-        return default if default.is_file() else None
+        return _default_metadata(Path(data_dir))
     path = Path(metadata_csv)
     if not path.is_file():
         raise InputError(
@@ -190,9 +203,32 @@ def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None
     return path
 
 
+def _default_metadata(root: Path) -> Path | None:
+    exact = root / METADATA_NAME
+    if exact.is_file():
+        return exact
+    if os.path.lexists(exact):
+        raise InputError(
+            f"{str(exact)!r} is no file{_broken(exact)}: put the table there, remove "
+            "it, or give the table as data.metadata."
+        )
+    alike = [path for path in _list(root) if path.name.casefold() == METADATA_NAME]
+    return alike[0] if len(alike) == 1 and alike[0].is_file() else None
+
+
+def _broken(path: Path) -> str:
+    return ", but a link that leads to none" if path.is_symlink() else ""
+
+
 def _class_folders(root: Path, subfolders: Sequence[Path], entry: ClassFolders) -> list[Path]:
     wanted = {plain(name) for name in entry.folders}
     folders = [path for path in subfolders if plain(path.name) in wanted and path.is_dir()]
+    broken = [path for path in subfolders if plain(path.name) in wanted and not path.is_dir()]
+    if not folders and broken:
+        raise InputError(
+            f"class {entry.name!r}: {str(broken[0])!r} is no folder{_broken(broken[0])}: put the "
+            "class's folder there, or correct the folders of the class in data.classes."
+        )
     if not folders:
         raise InputError(
             f"class {entry.name!r}: {str(root)!r} has no sub-folder named {_join(entry.folders)}: "
@@ -210,26 +246,31 @@ def _walk(
             yield _file(root, path, class_name, follow_links=follow_links)
         elif path.name.casefold() == IMAGES_FOLDER:
             for inner in _list(path):
-                yield _file(root, inner, class_name, follow_links=follow_links)
+                if not inner.is_dir() or is_image(inner.name):
+                    yield _file(root, inner, class_name, follow_links=follow_links)
+                elif not is_skipped_folder(inner.name):
+                    yield _other(root, inner, FOLDER_NOT_READ)
         elif not is_skipped_folder(path.name):
-            yield _other(root, path, "a folder other than images/ is not read")
+            yield _other(root, path, FOLDER_NOT_READ)
 
 
 def _file(root: Path, path: Path, class_name: str, *, follow_links: bool) -> Candidate | LeftOut:
-    shown = _shown(root, path)
+    name = shown(root, path)
     if not is_image(path.name):
         form = unread_format(path.name)
         if form is None:
-            return _other(root, path, "not a PNG by its name")
-        return LeftOut(shown, Kind.UNREAD_IMAGE, f"{form} by its name, and only PNG is read")
+            broken = path.is_symlink() and not path.exists()
+            reason = "a link that leads nowhere" if broken else "not a PNG by its name"
+            return _other(root, path, reason)
+        return LeftOut(name, Kind.UNREAD_IMAGE, f"{form} by its name, and only PNG is read")
     if not _is_utf8(path):
-        return LeftOut(shown, Kind.BAD, "the file name is not UTF-8: rename the file")
+        return LeftOut(name, Kind.BAD, "the file name is not UTF-8: rename the file")
     reason = _link_problem(root, path, follow_links=follow_links)
-    return LeftOut(shown, Kind.BAD, reason) if reason else Candidate(shown, class_name)
+    return LeftOut(name, Kind.BAD, reason) if reason else Candidate(name, class_name)
 
 
 def _other(root: Path, path: Path, reason: str) -> LeftOut:
-    return LeftOut(_shown(root, path), Kind.OTHER_FILE, reason)
+    return LeftOut(shown(root, path), Kind.OTHER_FILE, reason)
 
 
 def _list(folder: Path) -> list[Path]:
@@ -256,11 +297,6 @@ def _link_problem(root: Path, path: Path, *, follow_links: bool) -> str:
         "a symbolic link out of the data folder: set data.follow_links to true, or copy the image "
         "into it"
     )
-
-
-def _shown(root: Path, path: Path) -> str:
-    relative = path.relative_to(root).as_posix()
-    return os.fsencode(relative).decode("utf-8", "backslashreplace")
 
 
 def _is_utf8(path: Path) -> bool:

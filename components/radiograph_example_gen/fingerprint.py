@@ -23,11 +23,13 @@ def fingerprint(
     Args:
         files: (path, size in bytes, sha256) of every candidate; size 0 and sha256 ""
             where the file cannot be read.
-        discovery: its files of kind BAD count by name: their content is never opened.
+        discovery: its files of the kinds BAD and UNREAD_IMAGE count by name, since too many of them
+            stop the run: their content is never opened.
         metadata: content of the metadata file.
     """
     hasher = hashlib.sha256()
-    refused = [(item.path, 0, "") for item in discovery.left_out if item.kind is Kind.BAD]
+    kinds = (Kind.BAD, Kind.UNREAD_IMAGE)
+    refused = [(item.path, 0, "") for item in discovery.left_out if item.kind in kinds]
     for entry in sorted([*files, *refused]):
         hasher.update(json.dumps(entry).encode() + b"\n")
     table = "" if metadata is None else hashlib.sha256(metadata).hexdigest()

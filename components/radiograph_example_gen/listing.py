@@ -27,6 +27,7 @@ from components.radiograph_example_gen.remarks import (
     of_columns,
     of_missing_columns,
     of_rows,
+    of_short_rows,
     of_tables,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
@@ -123,14 +124,15 @@ def match(settings: Settings, listing: Listing) -> Matched:
             left_out += [_prefixed(prefix, item) for item in parsed.problems]
             inside = [path for path in paths if path.startswith(prefix)]
             count = sum(part.rows for part in used)
-            without = sum(part.without_image for part in used)
+            without = [item for part in used for item in part.without_image]
             if used:
                 check_unmatched(table.name, count, without, inside, by_path, settings.limits)
             by_rule = sum((Counter(part.by_rule) for part in used), Counter[str]())
             remarks += [
                 *of_columns(table.name, parsed.columns),
                 *of_cells(table.name, parsed.problems),
-                *of_rows(table.name, by_rule, without, count),
+                *of_short_rows(table.name, parsed.short, len(parsed.rows)),
+                *of_rows(table.name, by_rule, len(without), count),
             ]
             known.append((table.name, parsed.columns))
     remarks += of_missing_columns(known)
@@ -175,7 +177,8 @@ def _together(parts: Iterable[tuple[SpanFolder, Discovery]]) -> Discovery:
     left_out: list[LeftOut] = []
     found: dict[str, int] = {}
     beside: dict[str, int] = {}
-    unread: list[str] = []
+    tables: list[str] = []
+    unread: dict[str, int] = {}
     for span, part in parts:
         prefix = f"{span.folder}/"
         candidates += [Candidate(prefix + each.path, each.class_name) for each in part.candidates]
@@ -183,10 +186,11 @@ def _together(parts: Iterable[tuple[SpanFolder, Discovery]]) -> Discovery:
             left_out += [_prefixed(prefix, item) for item in part.left_out]
             for name, count in part.found.items():
                 found[name] = found.get(name, 0) + count
-            unread += [prefix + name for name in part.tables]
+            tables += [prefix + name for name in part.tables]
+            unread |= {prefix + name: count for name, count in part.unread.items()}
             beside |= {prefix + name: count for name, count in part.beside.items()}
     return Discovery(
-        tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside, tuple(unread)
+        tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside, tuple(tables), unread
     )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import posixpath
 import unicodedata
+import urllib.parse
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from components.radiograph_example_gen.discovery import IMAGES_FOLDER, Kind, LeftOut
+from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import Remark
 from schema.errors import InputError
+from schema.image_names import IMAGES_FOLDER
 
 # What a cell may end in; other endings belong to the name ("1.2.840.113").
 _SUFFIXES: Final = (
@@ -24,6 +26,8 @@ AS_WRITTEN: Final = "without regard to case and normal form"
 WITHOUT_SUFFIX: Final = "without its extension"
 FEWER_FOLDERS: Final = "with folders in front left out"
 BY_CLASS: Final = "by its label's class folder"
+AS_A_URL: Final = "by reading the cell as a URL (%20 is a blank)"
+_SHOWN: Final = 2
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,9 @@ class Matched:
     remarks: tuple[Remark, ...] = ()
 
     @property
-    def without_image(self) -> int:
+    def without_image(self) -> list[LeftOut]:
         """Rows that no image goes by."""
-        return sum(item.kind is Kind.ROW_WITHOUT_IMAGE for item in self.left_out)
+        return [item for item in self.left_out if item.kind is Kind.ROW_WITHOUT_IMAGE]
 
 
 def match_rows(
@@ -62,7 +66,8 @@ def match_rows(
     `images/` folder, then with bare file names. Where that finds nothing, the same is tried without
     regard to case and Unicode's normal form, then without the extension, then with folders in front
     of the key left out. A name that several images go by is looked for in the class folders of the
-    row's label. What is still not one image is none.
+    row's label. The key is also read as a URL, and without `images/`. What is still not one image
+    is none.
 
     Args:
         rows: of one table.
@@ -78,9 +83,9 @@ def match_rows(
     left_out = []
     by_rule: Counter[str] = Counter()
     for row in rows:
-        path, rule = index.find(row.file, folders_of(row.label))
+        path, rule, several = index.find(row.file, folders_of(row.label))
         if path is None:
-            reason = f"{name}, line {row.line}: no image, or more than one, goes by this name"
+            reason = f"{name}, line {row.line}: {_why_none(several)}"
             left_out.append(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
             continue
         if rule != EXACT:
@@ -109,10 +114,23 @@ class _Index:
         self._stems = [_by(paths, way, _stem) for way in _WAYS]
         self._folders = {_plain(part) for path in paths for part in path.split("/")[:-1]}
 
-    def find(self, key: str, class_folders: Sequence[str]) -> tuple[str | None, str]:
-        """The image that goes by a key, and the rule that found it."""
+    def find(self, key: str, class_folders: Sequence[str]) -> tuple[str | None, str, list[str]]:
+        """The image that goes by a key, the rule that found it, and all that may be meant."""
+        several: list[str] = []
+        for read, whole, its_rule in _readings(key):
+            path, rule, more = self._find(read, class_folders, whole=whole)
+            several = several or more
+            if path is not None:
+                return path, its_rule or rule, several
+        return None, "", several
+
+    def _find(
+        self, key: str, class_folders: Sequence[str], *, whole: bool
+    ) -> tuple[str | None, str, list[str]]:
         several: list[str] = []
         for spelled, fewer in _spellings(key, self._folders):
+            if fewer and whole:
+                break
             for indexes, change, rule in (
                 (self._exact, str, EXACT),
                 (self._plain, _plain, AS_WRITTEN),
@@ -120,18 +138,51 @@ class _Index:
             ):
                 hits = next((i[change(spelled)] for i in indexes if change(spelled) in i), [])
                 if len(hits) == 1:
-                    return hits[0], FEWER_FOLDERS if fewer else rule
+                    return hits[0], FEWER_FOLDERS if fewer else rule, hits
                 several = several or hits
         wanted = {_plain(folder) for folder in class_folders}
         own = [path for path in several if wanted & set(map(_plain, path.split("/")[:-1]))]
-        return (own[0], BY_CLASS) if len(own) == 1 else (None, "")
+        return (own[0], BY_CLASS, several) if len(own) == 1 else (None, "", several)
+
+
+def _why_none(several: Sequence[str]) -> str:
+    if not several:
+        return "no image goes by this name"
+    shown = ", ".join(map(repr, several[:_SHOWN])) + (", …" if len(several) > _SHOWN else "")
+    return (
+        f"{len(several)} images go by this name ({shown}): write the path, or name the class in a "
+        "column 'label'"
+    )
+
+
+def _readings(key: str) -> Iterator[tuple[str, bool, str]]:
+    """What a key may mean, whether all its folders count, and what the rule is called then.
+
+    A URL is read before folders in front are left out: `Viral%20Pneumonia/1.png` is not the only
+    `1.png` that another class may have.
+    """
+    from_url = _from_url(key)
+    if from_url != key:
+        yield key, True, ""
+        yield from_url, False, AS_A_URL
+    yield key, False, ""
+    without = _without_images(key)
+    if without:
+        yield without, False, FEWER_FOLDERS
+
+
+def _from_url(key: str) -> str:
+    """The path in a URL, its signs as they are; a key that is no URL may have such signs, too."""
+    if ":/" in key:
+        key = key.partition("?")[0].partition("#")[0]
+    return urllib.parse.unquote(key)
 
 
 def _whole(path: str) -> str | None:
     return path
 
 
-def _without_images_folder(path: str) -> str | None:
+def _without_images(path: str) -> str | None:
     folder, base = posixpath.split(path)
     parent, last = posixpath.split(folder)
     return posixpath.join(parent, base) if last.casefold() == IMAGES_FOLDER else None
@@ -141,7 +192,7 @@ def _bare(path: str) -> str | None:
     return posixpath.basename(path)
 
 
-_WAYS: Final = (_whole, _without_images_folder, _bare)
+_WAYS: Final = (_whole, _without_images, _bare)
 
 
 def _by(

@@ -7,6 +7,7 @@ import io
 import math
 import posixpath
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +26,19 @@ UNKNOWN_VALUES: Final = frozenset(
     {
         *("", contract.UNKNOWN, "unk", "not known", "not available", "not applicable", "missing"),
         *("na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "nil", "-", "--", "–", "?", "."),
+        *("<na>", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!"),
+        *("anonymous", "anonymized", "anonymised", "anonym", "unbekannt"),
     }
 )
+# The same for patients: zeros, and the numbers that programs write where they know none.
+_NO_PATIENT: Final = re.compile(r"-?0+([.,]0*)?|-0*[19]9*([.,]0*)?")
 
 # As spreadsheets of different countries write CSV. The first is taken where none fits better.
 _SEPARATORS: Final = (",", ";", "\t")
 _AGE: Final = re.compile(
     r"(?P<number>\d+(?:[.,]\d+)?) ?(?P<unit>y|yrs?|years?|m|months?|w|weeks?|d|days?)?"
 )
+_SHOWN_OF_A_LINE: Final = 80
 _A_YEAR: Final = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
 
 
@@ -81,11 +87,13 @@ class Metadata:
         rows: of the table.
         problems: cells that had to be treated as unknown.
         columns: what its columns were taken for.
+        short: lines of records that end before the header's last named column.
     """
 
     rows: tuple[Row, ...]
     problems: tuple[LeftOut, ...]
     columns: Columns
+    short: tuple[int, ...] = ()
 
 
 def read_metadata_file(path: Path) -> bytes:
@@ -129,7 +137,9 @@ def parse_metadata(
         row, problem = _parse_row(line, cells, further)
         rows.append(row)
         problems.extend(problem)
-    return Metadata(tuple(rows), tuple(problems), columns)
+    named = set(filter(None, columns.names))
+    short = tuple(line for line, cells in records if not named <= cells.keys())
+    return Metadata(tuple(rows), tuple(problems), columns, short)
 
 
 def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, frozenset[str]]:
@@ -162,8 +172,9 @@ def _read_table(content: bytes, name: str) -> tuple[Columns, list[tuple[int, dic
     if contract.FILE_COLUMN not in header:
         raise InputError(
             f"{name} has no column {contract.FILE_COLUMN!r} (nor one of its other names, as "
-            "'file name' or 'image'): its first line must name the columns, and "
-            f"{contract.FILE_COLUMN!r} must hold the image's path relative to the data folder."
+            "'file name' or 'image'): its first line must name the columns, with commas, "
+            f"semicolons or tabs between them, and {contract.FILE_COLUMN!r} must hold the image's "
+            f"path relative to the data folder.{_first_line(lines)}"
         )
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
@@ -186,6 +197,10 @@ def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
         raise InputError(
             f"{name} is not UTF-8 (byte {error.start}): save it as CSV in UTF-8."
         ) from error
+    if "\0" in text:
+        raise InputError(
+            f"{name} is no text, or not in UTF-8 (it holds zero bytes): save it as CSV in UTF-8."
+        )
     separator = _separator(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     records = []
@@ -205,10 +220,20 @@ def _separator(text: str) -> str:
     """The sign that parts the header into columns of which one is the file's."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     for sign in _SEPARATORS:
-        cells = next(csv.reader([header], delimiter=sign), [])
+        try:
+            cells = next(csv.reader([header], delimiter=sign), [])
+        except csv.Error:  # What is wrong is said by who reads all of it.
+            continue
         if contract.FILE_COLUMN in recognise([cell.strip() for cell in cells]).names:
             return sign
     return _SEPARATORS[0]
+
+
+def _first_line(lines: Sequence[tuple[int, Sequence[str]]]) -> str:
+    if not lines:
+        return " It is empty."
+    line = ", ".join(lines[0][1])
+    return f" Its first line reads {line[:_SHOWN_OF_A_LINE]!r}."
 
 
 def _parse_row(
@@ -218,7 +243,7 @@ def _parse_row(
     file = posixpath.normpath(file) if file else ""
     text = {}
     for column in contract.METADATA_TEXT_COLUMNS:
-        known = _known_patient if column == PATIENT_COLUMN else _known
+        known = known_patient if column == PATIENT_COLUMN else _known
         text[column] = known(cells.get(column, ""))
     numbers = {}
     problems = []
@@ -249,8 +274,12 @@ def _known(value: str) -> str:
     return contract.UNKNOWN if value.casefold() in UNKNOWN_VALUES else value
 
 
-def _known_patient(value: str) -> str:
-    return _known("" if value and not value.strip("0") else value)
+def known_patient(value: str) -> str:
+    """An id without what nobody sees: forms of signs and blanks, signs of no width."""
+    text = unicodedata.normalize("NFKC", value)
+    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    text = " ".join(text.split())
+    return _known("" if _NO_PATIENT.fullmatch(text) else text)
 
 
 def _parse_years(text: str) -> float | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from components.radiograph_example_gen.columns import Columns
-from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.discovery import FOLDER_NOT_READ, Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.settings import Limits
 from schema import contract
@@ -24,6 +24,7 @@ FOLDERS: Final = "folders"
 AGES: Final = "ages"
 CLASSES: Final = "classes"
 TABLES: Final = "tables"
+IMAGES: Final = "images"
 
 PATIENTS_UNKNOWN: Final = "patients unknown: images of one person may lie in several splits"
 # A patient has an unlikely share where it has this many images, this share of all that have a
@@ -32,6 +33,7 @@ _MANY_IMAGES: Final = 10
 _LARGE_SHARE: Final = 0.1
 _TIMES_THE_MEDIAN: Final = 5
 _SHOWN: Final = 3
+_COLUMNS_SHOWN: Final = 12
 # Parts of names that speak of a person, with a number; and from which share of the images on.
 _PERSON_IN_A_NAME: Final = re.compile(
     r"(?<![a-z])(?:person|patient|pat|subject|subj|participant|pid)[ _.-]?0*(\d+)(?!\d)"
@@ -66,6 +68,15 @@ def of_columns(name: str, columns: Columns) -> Iterator[Remark]:
             f"{name}: the column {column!r} looks like patients' ids but is not read; "
             "call it 'patient_id' if it holds them",
         )
+    if "patient_id" not in columns.names and not columns.overlooked and columns.others:
+        shown = ", ".join(map(repr, columns.others[:_COLUMNS_SHOWN]))
+        more = len(columns.others) - _COLUMNS_SHOWN
+        yield Remark(
+            COLUMNS,
+            f"{name}: no column is read as the patient; these are not read: {shown}"
+            f"{f' and {more} more' if more > 0 else ''}; call the one that holds patients' ids "
+            "'patient_id'",
+        )
 
 
 def of_missing_columns(tables: Sequence[tuple[str, Columns]]) -> Iterator[Remark]:
@@ -98,6 +109,23 @@ def of_cells(name: str, problems: Sequence[LeftOut]) -> Iterator[Remark]:
             ROWS,
             f"{name}: {len(problems)} {'cell' if len(problems) == 1 else 'cells'} could not be "
             f"read ({first}{'; …' if len(problems) > 1 else ''}; left_out.csv)",
+        )
+
+
+def of_short_rows(name: str, lines: Sequence[int], rows: int) -> Iterator[Remark]:
+    """Rows whose last cells are missing.
+
+    Args:
+        name: of the table.
+        lines: where they start.
+        rows: all.
+    """
+    if lines:
+        shown = ", ".join(map(str, lines[:_SHOWN])) + (", …" if len(lines) > _SHOWN else "")
+        yield Remark(
+            ROWS,
+            f"{name}: of {rows} rows, {len(lines)} with fewer cells than the header has columns "
+            f"(line {shown}): what the last columns say of them is unknown",
         )
 
 
@@ -200,12 +228,16 @@ def of_tables(tables: Sequence[str], read: Iterable[str]) -> Iterator[Remark]:
     shown = ", ".join(unread[:_SHOWN])
     more = f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
     what = "is a table" if len(unread) == 1 else "are tables"
-    how = "save it as CSV" if len(unread) == 1 else "save them as one CSV"
+    how = (
+        "save it as CSV in UTF-8 and " if len(unread) == 1 else "save them as one CSV in UTF-8 and "
+    )
+    if len(unread) == 1 and unread[0].casefold().endswith(".csv"):
+        how = ""
     yield Remark(
         TABLES,
         f"{shown}{more} {what} in the data folder that {'is' if len(unread) == 1 else 'are'} not "
-        f"read; to have what is in {'it' if len(unread) == 1 else 'them'}, {how} in UTF-8 and give "
-        "it as data.metadata",
+        f"read; to have what is in {'it' if len(unread) == 1 else 'them'}, {how}give it as "
+        "data.metadata, the one table that is read",
     )
 
 
@@ -221,17 +253,26 @@ def of_ages(rows: Iterable[Row | None]) -> Iterator[Remark]:
 
 
 def of_files(left_out: Iterable[LeftOut]) -> Iterator[Remark]:
-    """Images that were not read, by folder and kind.
+    """Images that were not read, and other files that may be some, by folder and kind.
 
     Args:
         left_out: everything left out.
     """
-    kinds: Counter[tuple[str, str]] = Counter()
+    kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
     for item in left_out:
-        if item.kind is Kind.UNREAD_IMAGE:
-            kinds[item.path.rpartition("/")[0], item.reason] += 1
-    for (folder, reason), count in sorted(kinds.items()):
-        yield Remark(FILES, f"{folder}: {count} {'file' if count == 1 else 'files'}: {reason}")
+        if item.kind in (Kind.UNREAD_IMAGE, Kind.OTHER_FILE) and item.reason != FOLDER_NOT_READ:
+            folder, _, file = item.path.rpartition("/")
+            shown = item.kind is Kind.OTHER_FILE
+            kinds[folder, item.reason].append(repr(file) if shown else "")
+    for (folder, reason), files in sorted(kinds.items()):
+        count = len(files)
+        names = ", ".join(filter(None, files[:_SHOWN]))
+        names += ", …" if names and count > _SHOWN else ""
+        yield Remark(
+            FILES,
+            f"{folder}: {count} {'file' if count == 1 else 'files'}: {reason}"
+            f"{f' ({names})' if names else ''}",
+        )
 
 
 def of_folders(beside: Mapping[str, int]) -> Iterator[Remark]:
@@ -250,10 +291,36 @@ def of_folders(beside: Mapping[str, int]) -> Iterator[Remark]:
         )
 
 
+def of_unread_folders(unread: Mapping[str, int]) -> Iterator[Remark]:
+    """Images that lie where none is read: too deep, or beside the class folders.
+
+    Args:
+        unread: folder -> images in it and below.
+    """
+    loose = sum(count for folder, count in unread.items() if folder.rpartition("/")[2] == ".")
+    if loose:
+        yield Remark(
+            FOLDERS,
+            f"{loose} {'image lies' if loose == 1 else 'images lie'} directly in the data folder, "
+            "and belong to no class: put them into a class's folder",
+        )
+    deep = {folder: count for folder, count in unread.items() if folder.rpartition("/")[2] != "."}
+    if deep:
+        shown = ", ".join(f"{folder!r} with {deep[folder]}" for folder in sorted(deep)[:_SHOWN])
+        images, folders = sum(deep.values()), len(deep)
+        yield Remark(
+            FOLDERS,
+            f"{images} {'image lies' if images == 1 else 'images lie'} in "
+            f"{'a folder' if folders == 1 else f'{folders} folders'} in which none is read "
+            f"({shown}{', …' if folders > _SHOWN else ''}): only those directly in a class's "
+            "folder, and in images/ there, are",
+        )
+
+
 def check_unmatched(
     name: str,
     rows: int,
-    without_image: int,
+    without_image: Sequence[LeftOut],
     images: Sequence[str],
     with_row: Mapping[str, object],
     limits: Limits,
@@ -263,7 +330,7 @@ def check_unmatched(
     Args:
         name: of the table.
         rows: of the table.
-        without_image: of these.
+        without_image: of these, those that found none.
         images: that the table is about, by path.
         with_row: images that have a row, by path.
         limits: `max_unmatched_fraction` may be reached, not exceeded.
@@ -273,12 +340,16 @@ def check_unmatched(
     """
     bare = [path for path in images if path not in with_row]
     limit = limits.max_unmatched_fraction
-    if without_image <= limit * rows and len(bare) <= limit * len(images):
+    if len(without_image) <= limit * rows and len(bare) <= limit * len(images):
         return
     shown = ", ".join(repr(path) for path in bare[:_SHOWN])
+    shown += ", …" if len(bare) > _SHOWN else ""
+    first = next((f"{item.path!r} ({item.reason})" for item in without_image), "")
     raise InputError(
-        f"{name}: {without_image} of {rows} rows go by no image, and {len(bare)} of {len(images)} "
-        f"images have no row{f' ({shown}, …)' if shown else ''}, more than "
-        f"data.max_unmatched_fraction = {limit}. Correct the column 'file' (paths relative to the "
-        "data folder), or raise the limit where the table is about other images, too."
+        f"{name}: {len(without_image)} of {rows} rows go by no image, and {len(bare)} of "
+        f"{len(images)} images have no row{f' ({shown})' if shown else ''}, more than "
+        f"data.max_unmatched_fraction = {limit}. "
+        f"{f'One of these rows: {first}. ' if first else ''}Correct the column 'file' (paths "
+        "relative to the data folder), or raise the limit where the table is about "
+        "other images, too."
     )

@@ -21,6 +21,7 @@ from components.radiograph_example_gen.cleaning import (
 )
 from components.radiograph_example_gen.discovery import Discovery, Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
+from components.radiograph_example_gen.likeness import of_copies, of_ids
 from components.radiograph_example_gen.listing import list_folder, match
 from components.radiograph_example_gen.manifest import Entry, Summary, digest
 from components.radiograph_example_gen.matching import Matched
@@ -33,6 +34,7 @@ from components.radiograph_example_gen.remarks import (
     of_folders,
     of_names,
     of_patients,
+    of_unread_folders,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
 from components.radiograph_example_gen.span_selection import Merged, merge_spans, split_result
@@ -270,18 +272,18 @@ def _torn(
 
 
 def _remarks(decision: Decision, chosen: Mapping[str, Sequence[CleanImage]]) -> Iterator[Remark]:
-    rows = [image.row for members in chosen.values() for image in members]
+    images = [image for members in chosen.values() for image in members]
+    rows = [image.row for image in images]
     yield from of_patients(rows)
-    yield from of_names(
-        [image.inspection.path for members in chosen.values() for image in members], rows
-    )
+    yield from of_ids(rows)
+    yield from of_names([image.inspection.path for image in images], rows)
     yield from decision.usable.remarks
     yield from of_files(decision.left_out)
     yield from of_folders(decision.usable.found.beside)
+    yield from of_unread_folders(decision.usable.found.unread)
     yield from of_ages(rows)
-    yield from of_classes(
-        (image.inspection.class_name, image.row) for part in chosen.values() for image in part
-    )
+    yield from of_classes((image.inspection.class_name, image.row) for image in images)
+    yield from of_copies([image.inspection for image in images])
 
 
 def _span_counts(settings: Settings, merged: Merged) -> Iterator[dict[str, Any]]:

@@ -128,6 +128,48 @@ def test_a_table_of_other_images_is_a_problem(check: Check, data: Path) -> None:
     assert "A run would stop: " in printed
 
 
+def test_cells_that_the_schema_does_not_know_are_a_problem(check: Check, data: Path) -> None:
+    """SchemaGate would stop the run, long after the images were read."""
+    rows = [
+        f"{folder}/{number}.png,{folder}-{number},{'Male' if number % 2 else 'F'},1955"
+        for folder in FOLDERS
+        for number in range(12)
+    ]
+    (data / "metadata.csv").write_text("\n".join(["file,patient_id,sex,age", *rows]))
+    found = _json(check, "--data", data)
+    assert found["problems"] == [
+        "sex: 18 images with 'Male'; the schema has 'F', 'M', 'unknown' alone, and SchemaGate "
+        "stops at anything else. Change these cells, or the schema (schema_dir).",
+        "age: 36 images with 1955; the schema has 0 to 120 alone, and SchemaGate stops at anything "
+        "else. Change these cells, or the schema (schema_dir).",
+    ]
+    assert found["split"]
+
+
+def test_ids_and_images_that_look_alike_are_named(check: Check, data: Path) -> None:
+    rows = [
+        (f"{folder}/{number}.png", f"{folder}-{number // 2}{'.0' * (number % 2)}", "x")
+        for folder in ("1", "2", "3")
+        for number in range(12)
+    ]
+    ids = [(f"{FOLDERS[int(file[0]) - 1]}{file[1:]}", p.replace("-", ""), x) for file, p, x in rows]
+    _table(data, ids)
+    Image.open(data / "Normal" / "0.png").save(data / "COVID-19" / "0.png", compress_level=1)
+    found = _json(check, "--data", data)
+    said = "\n".join(remark["sentence"] for remark in found["remarks"])
+    assert "36 ids of patients look alike ('10' and '10.0', '11' and '11.0'," in said
+    assert "2 images have the very grey levels of another one" in said
+    assert "('COVID-19/0.png' and 'Normal/0.png')" in said
+
+
+def test_a_copy_that_is_not_used_has_no_say(check: Check, data: Path) -> None:
+    """Its patient is the first's: nobody is unknown."""
+    (data / "Normal" / "copy.png").write_bytes((data / "Normal" / "0.png").read_bytes())
+    found = _json(check, "--data", data)
+    assert found["left_out"] == {"duplicate": 1}
+    assert not [remark for remark in found["remarks"] if remark["topic"] == "patients"]
+
+
 def test_too_few_images_for_a_split_are_a_problem(check: Check, data: Path) -> None:
     for number in range(4, 12):
         (data / "Normal" / f"{number}.png").unlink()

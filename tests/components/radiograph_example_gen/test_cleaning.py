@@ -58,6 +58,24 @@ def test_label_conflict_of_one_copy_is_one_of_all() -> None:
     }
 
 
+def test_a_label_that_says_nothing_is_no_conflict() -> None:
+    rows = labels({"COVID/x": "NA", "Normal/y": "Viral_Pneumonia"})
+    images = [
+        Inspection("COVID/x", "COVID-19", "sha of x"),
+        Inspection("Normal/y", "Normal", "sha of y"),
+    ]
+    cleaned = clean(images, rows, CLASSES)
+    assert [image.inspection.path for image in cleaned.images] == ["COVID/x"]
+    assert bad(cleaned)["Normal/y"].endswith("says 'Viral_Pneumonia', which no class is called")
+
+
+def test_a_class_may_have_the_name_of_an_unknown_value() -> None:
+    classes = (ClassFolders("None", ("None",)), ClassFolders("Normal", ("Normal",)))
+    rows = labels({"Normal/x": "none"})
+    cleaned = clean([Inspection("Normal/x", "Normal", "sha")], rows, classes)
+    assert cleaned.images == ()
+
+
 def test_copies_with_labels_that_agree_are_used_once() -> None:
     rows = labels({"COVID/a": "covid", "COVID-19/a": "COVID-19"})
     cleaned = clean(copies("COVID/a", "COVID-19/a", "COVID/b"), rows, CLASSES)

@@ -166,4 +166,9 @@ def test_fingerprint(tmp_path: Path) -> None:
     seen.add(digest())
     (tmp_path / "a/3.png").mkdir()
     seen.add(digest())
-    assert len(seen) == 6
+    # Not read, but too many of them stop the run.
+    (tmp_path / "a/4.jpg").touch()
+    seen.add(digest())
+    (tmp_path / "a/notes.txt").touch()
+    seen.add(digest())
+    assert len(seen) == 7

@@ -104,6 +104,73 @@ def test_a_class_of_other_formats_alone_says_what_is_there(tmp_path: Path) -> No
         discover(tmp_path, CLASSES)
 
 
+def test_images_that_no_class_reads_are_counted_where_they_lie(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/1.png", "Normal/1.png", "loose.png", "loose.txt", "masks/1.png")
+    touch(tmp_path, "Normal/Normal/1.png", "Normal/Normal/a/b/2.jpg", "Normal/images (1)/1.png")
+    touch(tmp_path, "COVID/images/deep/1.png", "other/deeper/images/1.png", "other/masks/1.png")
+    touch(tmp_path, "COVID/images/masks/1.png", "COVID/empty/notes.txt")
+    found = discover(tmp_path, CLASSES)
+    assert paths(found) == ["COVID/1.png", "Normal/1.png"]
+    assert found.unread == {
+        ".": 1,
+        "COVID/images/deep": 1,
+        "Normal/Normal": 2,
+        "Normal/images (1)": 1,
+        "other/deeper": 1,
+    }
+    assert found.beside == {}
+
+
+def test_what_a_link_leads_to_is_read_and_no_circle_is_walked(tmp_path: Path) -> None:
+    touch(tmp_path, "store/n/1.png", "store/c/1.png", "store/c/2.png", "COVID/3.png")
+    (tmp_path / "Normal").symlink_to("store/n")
+    (tmp_path / "COVID" / "1.png").symlink_to("../store/c/1.png")
+    (tmp_path / "again").symlink_to(".")
+    (tmp_path / "COVID" / "round").symlink_to("..")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "COVID" / "images").symlink_to("nowhere")
+    found = discover(tmp_path, CLASSES)
+    assert paths(found) == ["COVID/1.png", "COVID/3.png", "Normal/1.png"]
+    assert (found.unread, found.beside) == ({"store/c": 1}, {})
+    assert "leads nowhere" in next(i.reason for i in found.left_out if i.path == "COVID/images")
+
+
+def test_a_class_nested_once_more_says_where_its_images_are(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID/COVID/1.png", "COVID/COVID/2.png", "Normal/1.png")
+    with pytest.raises(InputError, match=r"below\), but 2 images in 'COVID/COVID': put PNGs there"):
+        discover(tmp_path, CLASSES)
+
+
+def test_a_class_folder_that_is_none_says_what_it_is(tmp_path: Path) -> None:
+    touch(tmp_path, "COVID", "Normal/1.png")
+    with pytest.raises(InputError, match="COVID' is no folder: put"):
+        discover(tmp_path, CLASSES)
+    (tmp_path / "COVID").unlink()
+    (tmp_path / "COVID").symlink_to("nowhere")
+    with pytest.raises(InputError, match="COVID' is no folder, but a link that leads to none"):
+        discover(tmp_path, CLASSES)
+
+
+def test_a_table_whatever_its_case_and_none_that_is_no_file(tmp_path: Path) -> None:
+    touch(tmp_path, "Metadata.CSV")
+    assert find_metadata(tmp_path, None) == tmp_path / "Metadata.CSV"
+    touch(tmp_path, "METADATA.csv")
+    assert find_metadata(tmp_path, None) is None
+    (tmp_path / "metadata.csv").symlink_to("nowhere.csv")
+    with pytest.raises(InputError, match="is no file, but a link that leads to none"):
+        find_metadata(tmp_path, None)
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "metadata.csv").mkdir()
+    with pytest.raises(InputError, match="is no file: put the table there"):
+        find_metadata(tmp_path, None)
+
+
+@pytest.mark.parametrize("name", ["metadata.txt", "Metadata.json", "metadata.csv.gz", "a.xlsx"])
+def test_what_may_be_a_table_is_named(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "COVID/1.png", "Normal/1.png", name, "README.txt", "notes.json")
+    assert discover(tmp_path, CLASSES).tables == (name,)
+
+
 def test_name_that_is_not_utf8(tmp_path: Path) -> None:
     touch(tmp_path, "COVID/1.png", "Normal/1.png")
     with open(bytes(tmp_path) + b"/COVID/\xff.png", "wb"):  # noqa: PTH123

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.matching import (
+    AS_A_URL,
     AS_WRITTEN,
     BY_CLASS,
     FEWER_FOLDERS,
@@ -52,6 +54,10 @@ def _found(
         ("data/v2/Normal/images/Normal-2.png", PATHS[1], FEWER_FOLDERS),
         ("C:/set/COVID-1.png", PATHS[2], FEWER_FOLDERS),
         (unicodedata.normalize("NFD", "Grüße/a.png"), PATHS[4], AS_WRITTEN),
+        ("Gr%C3%BC%C3%9Fe/a.png", PATHS[4], AS_A_URL),
+        ("file:///data/Gr%C3%BC%C3%9Fe/a.png", PATHS[4], AS_A_URL),
+        ("https://host.org/set/COVID/COVID-1.png?raw=true#top", PATHS[2], AS_A_URL),
+        ("Grüße/images/a.png", PATHS[4], FEWER_FOLDERS),
     ],
 )
 def test_a_row_finds_its_image(key: str, path: str, rule: str | None) -> None:
@@ -98,8 +104,24 @@ def test_no_row_takes_an_image_of_another_name(
 def test_a_table_about_other_images_stops() -> None:
     limits = Limits(max_unmatched_fraction=0.05)
     images = [f"{n}.png" for n in range(20)]
-    check_unmatched("t.csv", 20, 1, images, dict.fromkeys(images[1:]), limits)
-    for without, known in ((2, images), (0, images[2:])):
+    rows = [LeftOut(f"x{n}.png", Kind.ROW_WITHOUT_IMAGE, f"line {n}: none") for n in range(20)]
+    check_unmatched("t.csv", 20, rows[:1], images, dict.fromkeys(images[1:]), limits)
+    for without, known in ((rows[:2], images), ([], images[2:])):
         with pytest.raises(InputError, match=r"t\.csv: .*max_unmatched_fraction = 0\.05"):
             check_unmatched("t.csv", 20, without, images, dict.fromkeys(known), limits)
-    check_unmatched("t.csv", 20, 20, images, {}, Limits(max_unmatched_fraction=1.0))
+    with pytest.raises(InputError, match=r"One of these rows: 'x0\.png' \(line 0: none\)"):
+        check_unmatched("t.csv", 20, rows[:2], images, dict.fromkeys(images), limits)
+    check_unmatched("t.csv", 20, rows, images, {}, Limits(max_unmatched_fraction=1.0))
+
+
+def test_a_name_that_several_go_by_says_so() -> None:
+    (item,) = match_rows([Row(2, "1.png")], ["A/1.png", "B/1.png", "C/1.png"]).left_out
+    assert "3 images go by this name ('A/1.png', 'B/1.png', …): write the path" in item.reason
+    (item,) = match_rows([Row(2, "2.png")], ["A/1.png"]).left_out
+    assert item.reason.endswith("line 2: no image goes by this name")
+
+
+def test_a_name_with_percent_signs_is_itself_first() -> None:
+    paths = ["A/a%20b.png", "A/a b.png"]
+    assert _found("a%20b.png", paths) == (paths[0], None)
+    assert _found("a b.png", paths) == (paths[1], None)

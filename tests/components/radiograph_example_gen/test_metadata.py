@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from components.radiograph_example_gen.metadata import (
     UNKNOWN_VALUES,
     Row,
     further_columns,
+    known_patient,
     parse_metadata,
 )
 from schema import contract
@@ -25,10 +27,9 @@ cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 COLUMNS = tuple(contract.METADATA_TEXT_COLUMNS)
 
 
-def _known(cell: str, *, patient: bool = False) -> str:
+def _known(cell: str) -> str:
     kept = cell.strip()
-    unknown = kept.casefold() in UNKNOWN_VALUES or (patient and not kept.strip("0"))
-    return contract.UNKNOWN if unknown else kept
+    return contract.UNKNOWN if kept.casefold() in UNKNOWN_VALUES else kept
 
 
 @given(st.lists(st.tuples(*[cells] * len(COLUMNS)), max_size=5))
@@ -42,7 +43,34 @@ def test_any_cell_survives(rows: list[tuple[str, ...]]) -> None:
     assert [row.file for row in parsed] == [f"c/{index}.png" for index in range(len(rows))]
     for found, expected in zip(parsed, rows, strict=True):
         for column, value in zip(COLUMNS, expected, strict=True):
-            assert found.text[column] == _known(value, patient=column == "patient_id")
+            known = known_patient if column == "patient_id" else _known
+            assert found.text[column] == known(value.strip())
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["p\u00a01", "p  1", "\u200bp 1", "p 1\ufeff", "\uff50 1", "p\u2009\uff11"],
+)
+def test_what_nobody_sees_makes_no_other_patient(cell: str) -> None:
+    assert known_patient(cell) == "p 1"
+
+
+@pytest.mark.parametrize("cell", ["0", "000", "0.0", "-0", "-1", "-9", "-99", "-1.0", "#REF!"])
+def test_numbers_and_words_that_name_nobody(cell: str) -> None:
+    assert known_patient(cell) == contract.UNKNOWN
+    assert known_patient(f"1{cell}") != contract.UNKNOWN
+
+
+def test_a_first_line_that_names_no_columns_is_shown() -> None:
+    for line in (b"sep=;", b"# made by a PACS", b"file|patient_id", b'"file,patient_id"'):
+        with pytest.raises(InputError, match=re.escape(line.decode().strip('"'))):
+            parse_metadata(line + b"\na.png;1\n")
+
+
+@pytest.mark.parametrize("form", ["utf-16", "utf-16-le", "utf-32-be"])
+def test_other_encodings_are_named(form: str) -> None:
+    with pytest.raises(InputError, match="UTF-8"):
+        parse_metadata("file,patient_id\na.png,1\n".encode(form))
 
 
 @given(st.lists(st.tuples(cells, cells), max_size=5))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from components.radiograph_example_gen.columns import recognise
-from components.radiograph_example_gen.discovery import Kind, LeftOut
-from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.discovery import FOLDER_NOT_READ, Kind, LeftOut
+from components.radiograph_example_gen.metadata import Row, parse_metadata
 from components.radiograph_example_gen.remarks import (
     PATIENTS_UNKNOWN,
     of_ages,
     of_cells,
     of_classes,
+    of_columns,
     of_files,
     of_folders,
     of_missing_columns,
     of_patients,
+    of_short_rows,
+    of_tables,
+    of_unread_folders,
 )
 
 
@@ -49,9 +53,13 @@ def test_a_patient_with_an_unlikely_share_is_named() -> None:
 def test_files_folders_and_ages() -> None:
     left_out = [
         *[LeftOut(f"A/{n}.jpg", Kind.UNREAD_IMAGE, "JPEG") for n in range(2)],
-        LeftOut("A/x.txt", Kind.OTHER_FILE, "no image"),
+        LeftOut("A/IM0001", Kind.OTHER_FILE, "not a PNG by its name"),
+        LeftOut("A/B", Kind.OTHER_FILE, FOLDER_NOT_READ),
     ]
-    assert _said(of_files(left_out)) == ["A: 2 files: JPEG"]
+    assert _said(of_files(left_out)) == [
+        "A: 2 files: JPEG",
+        "A: 1 file: not a PNG by its name ('IM0001')",
+    ]
     assert _said(of_folders({"Lung_Opacity": 20})) == [
         "the folder 'Lung_Opacity' with 20 images belongs to no class; to take it, add to "
         'data.classes: {name: "Lung_Opacity", folders: ["Lung_Opacity"]}'
@@ -59,6 +67,39 @@ def test_files_folders_and_ages() -> None:
     old = Row(2, "a.png", numbers={"age": 80.0})
     assert _said(of_ages([old, None])) == ["the age of 1 of 2 images is unknown"]
     assert _said(of_ages([old])) == _said(of_ages([None])) == []
+
+
+def test_images_where_none_is_read() -> None:
+    assert _said(of_unread_folders({".": 2, "A/a": 3, "B/images (1)": 1})) == [
+        "2 images lie directly in the data folder, and belong to no class: put them into a class's "
+        "folder",
+        "4 images lie in 2 folders in which none is read ('A/a' with 3, 'B/images (1)' with 1): "
+        "only those directly in a class's folder, and in images/ there, are",
+    ]
+    assert _said(of_unread_folders({})) == []
+
+
+def test_without_a_patient_every_column_that_is_not_read_is_named() -> None:
+    header = ["file", "Fallnummer", "sex", "hn", "license"]
+    (said,) = _said(of_columns("a.csv", recognise(header)))
+    assert "these are not read: 'Fallnummer', 'hn'; call the one" in said
+    many = recognise(["file", *(f"c{n}" for n in range(20))])
+    assert "'c11' and 8 more; call" in _said(of_columns("a.csv", many))[0]
+    assert _said(of_columns("a.csv", recognise([*header, "PatID"]))) == []
+    assert _said(of_columns("a.csv", recognise(["file", "sex"]))) == []
+
+
+def test_a_second_column_of_patients_is_named() -> None:
+    """The first may be empty: without a word, nobody would look into the other."""
+    (said,) = _said(of_columns("a.csv", recognise(["file", "Patient ID", "subject"])))
+    assert said.startswith("a.csv: the column 'subject' looks like patients' ids but is not read")
+
+
+def test_a_csv_of_another_name_need_not_be_saved_as_csv() -> None:
+    (said,) = _said(of_tables(["list.CSV"], []))
+    assert said.endswith(
+        "not read; to have what is in it, give it as data.metadata, the one table that is read"
+    )
 
 
 def test_what_no_table_says() -> None:
@@ -82,6 +123,15 @@ def test_cells_that_cannot_be_read_are_counted() -> None:
         "a.csv: 2 cells could not be read (line 2: age 'old' is no …; …; left_out.csv)"
     ]
     assert _said(of_cells("a.csv", [])) == []
+
+
+def test_rows_with_too_few_cells() -> None:
+    table = parse_metadata(b"file,sex,,\na.png,F,,\nb.png\nc.png,M\n")
+    (said,) = _said(of_short_rows("a.csv", table.short, len(table.rows)))
+    assert said.startswith(
+        "a.csv: of 3 rows, 1 with fewer cells than the header has columns (line 3)"
+    )
+    assert _said(of_short_rows("a.csv", parse_metadata(b"file,sex\na.png,F\n").short, 1)) == []
 
 
 def test_classes_that_the_table_passes_over() -> None:
