@@ -1,16 +1,38 @@
-"""`cxr beam`: what a run would tell Beam, without running anything."""
+"""`cxr beam`: what a run would tell Beam, without running anything, and a pool of workers."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from pipeline.beam_config import ENGINES, BeamPlan, plan_beam, require_known
+from pipeline.beam_config import ENGINES, POOL_PORT, BeamPlan, plan_beam, require_known
 from schema.errors import InputError
 
+_OPTIONS = "options"
 
-def beam(
+
+class _OptionsUnlessNamed(TyperGroup):
+    """`cxr beam BEAM` is `cxr beam options BEAM`: no engine has a command's name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = [_OPTIONS, *args]
+        return super().parse_args(ctx, args)
+
+
+beam_app = typer.Typer(
+    cls=_OptionsUnlessNamed,
+    help="Say what a run would tell Beam (cxr beam BEAM), or be a pool of Beam's workers.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@beam_app.command(_OPTIONS)
+def beam_options(
     where: Annotated[str, typer.Argument(metavar="BEAM", help=f"{ENGINES}, or a YAML of options.")],
     option: Annotated[
         list[str] | None,
@@ -19,7 +41,7 @@ def beam(
 ) -> None:
     """Print the pipeline options of `--beam BEAM`, what each is for, and what is still missing.
 
-    Runs nothing and contacts nobody.
+    `cxr beam BEAM` is the same. Runs nothing and contacts nobody.
     """
     own = option or []
     for argument in own:
@@ -31,6 +53,32 @@ def beam(
         raise InputError(f"beam: {error}.") from error
     require_known(plan.arguments)
     typer.echo(describe(plan))
+
+
+@beam_app.command("worker-pool")
+def worker_pool(
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on. Whoever reaches another one runs code here."),
+    ] = "localhost",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 for any that is free.")
+    ] = POOL_PORT,
+) -> None:
+    """Start Beam's workers in this environment where a runner asks for them; ends with Ctrl-C.
+
+    For `--beam portable:…`, `flink:…`, `spark:…`, beside every worker of the runner.
+    """
+    from pipeline.runtime import prepare_environment
+
+    prepare_environment()
+    from pipeline.beam_worker_pool import serve_pool
+
+    serve_pool(host, port, _say_with_time)
+
+
+def _say_with_time(sentence: str) -> None:
+    typer.echo(f"{time.strftime('%H:%M:%S')} {sentence}.", err=True)
 
 
 def describe(plan: BeamPlan) -> str:

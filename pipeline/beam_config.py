@@ -19,7 +19,8 @@ ENGINES: Final = "direct, multi, portable:HOST, flink:HOST, spark:HOST, dataflow
 YAML_SUFFIXES: Final = (".yaml", ".yml")
 _LOCAL: Final = ("direct", "multi")
 _PORTS: Final = {"portable": 8099, "flink": 8081, "spark": 7077}
-_POOL: Final = "localhost:50000"
+POOL_PORT: Final = 50000
+_POOL: Final = f"localhost:{POOL_PORT}"
 _HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _PROJECT: Final = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _IMAGE: Final = {
@@ -75,6 +76,11 @@ class BeamPlan:
     def arguments(self) -> list[str]:
         """For `beam_pipeline_args`."""
         return [option.argument for option in self.options]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Name -> value; of two of a name the last."""
+        return _last_values(self.options)
 
 
 def check_beam(text: str) -> str:

@@ -1,0 +1,180 @@
+"""The pool of `cxr beam worker-pool`: starts Beam's workers where a runner asks for them.
+
+Beam has one of its own (`apache_beam.runners.worker.worker_pool_main`). That one listens on every
+address of the machine, starts whatever `python` is first on PATH, keeps what its workers print from
+everybody, and doesn't say when one has died.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
+
+from pipeline.beam_pool_state import (
+    ENVIRONMENT,
+    SERVICE,
+    WORKERS,
+    PoolWorkers,
+    environment,
+    how_it_ended,
+)
+from schema.errors import InputError
+
+_ROOT: Final = Path(__file__).parents[1]
+# For a worker to end after SIGTERM, before it is killed.
+_SECONDS_TO_END: Final = 10
+_THREADS: Final = 8
+
+Say = Callable[[str], None]
+
+
+class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
+    """Starts and stops workers: processes of this Python, with this project's code."""
+
+    def __init__(self, say: Say) -> None:
+        """Starts nothing yet.
+
+        Args:
+            say: is told of each worker that starts, stops or dies, in a sentence.
+        """
+        self._say = say
+        self._name = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._started_since = 0
+        self._died: list[int] = []
+
+    def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
+        """Answers at once; the worker connects to the runner by itself."""
+        worker, endpoint = request.worker_id, request.control_endpoint.url
+        # -W: Google's libraries announce the end of Python 3.10 at every start.
+        command = [sys.executable, "-W", "ignore::FutureWarning", "-m", "pipeline.beam_worker"]
+        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        try:
+            process = subprocess.Popen(
+                [*command, endpoint, worker],
+                stdin=subprocess.DEVNULL,
+                # Beside what it says of errors. Beam's pool has a pipe here that nobody reads.
+                stdout=sys.stderr,
+                env=os.environ | {"PYTHONPATH": path},
+            )
+        except OSError as error:
+            return beam_fn_api_pb2.StartWorkerResponse(error=f"no worker can be started: {error}")
+        with self._lock:
+            self._workers[worker] = process
+            self._started_since += 1
+        self._say(f"worker {worker} started as process {process.pid}, for {endpoint}")
+        threading.Thread(target=self._wait_for, args=(worker, process), daemon=True).start()
+        return beam_fn_api_pb2.StartWorkerResponse()
+
+    def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
+        """Answers when it has ended. One that isn't there is none to stop."""
+        with self._lock:
+            process = self._workers.pop(request.worker_id, None)
+        if process:
+            _end(process)
+            self._say(f"worker {request.worker_id} stopped")
+        return beam_fn_api_pb2.StopWorkerResponse()
+
+    def workers(self, request: bytes, context: Any) -> bytes:
+        """What became of them, for whoever asks."""
+        with self._lock:
+            return PoolWorkers(self._name, tuple(self._died), self._started_since).to_bytes()
+
+    def environment(self, request: bytes, context: Any) -> bytes:
+        """What they run in, likewise."""
+        return json.dumps(environment()).encode()
+
+    def close(self) -> None:
+        """Ends all workers."""
+        with self._lock:
+            processes = list(self._workers.values())
+            self._workers.clear()
+        for process in processes:
+            _end(process)
+
+    def _wait_for(self, worker: str, process: subprocess.Popen[bytes]) -> None:
+        status = process.wait()
+        with self._lock:
+            if self._workers.get(worker) is not process:
+                return  # stopped
+            del self._workers[worker]
+            if status == 0:
+                return
+            self._died.append(status)
+            self._started_since = 0
+        self._say(f"worker {worker} died ({how_it_ended(status)})")
+
+
+def start_pool(host: str, port: int, say: Say) -> tuple[WorkerPool, grpc.Server, int]:
+    """Start to listen.
+
+    Args:
+        host: whose addresses to listen on; `localhost` is loopback.
+        port: 0 for any that is free.
+        say: see `WorkerPool`.
+
+    Returns:
+        The pool, its server, which is the caller's to stop, and the port.
+
+    Raises:
+        InputError: the address can't be had.
+    """
+    pool = WorkerPool(say)
+    # Without the option, a second pool would get the same port, and every other request.
+    options = [("grpc.so_reuseport", 0), ("grpc.http2.max_pings_without_data", 0)]
+    server = grpc.server(ThreadPoolExecutor(_THREADS), options=options)
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(method)
+        for name, method in ((WORKERS, pool.workers), (ENVIRONMENT, pool.environment))
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    try:
+        port = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise InputError(
+            f"port: nothing can listen on {host}:{port}; end what does, or give another --port."
+        ) from error
+    server.start()
+    return pool, server, port
+
+
+def serve_pool(host: str, port: int, say: Say) -> None:
+    """Be a pool until a signal ends it (SIGINT, SIGTERM), and end the workers then.
+
+    Raises:
+        InputError: the address can't be had.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    pool, server, port = start_pool(host, port, say)
+    say(
+        f"worker pool at {host}:{port}, its workers run {sys.executable}; what they say of errors "
+        "comes here, too. Ctrl-C ends all"
+    )
+    ended.wait()
+    server.stop(grace=None)
+    pool.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
