@@ -10,7 +10,7 @@ import signal
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.code_digest import code_digest
 
@@ -23,30 +23,44 @@ _PACKAGES: Final = ("apache-beam", "tfx", "tensorflow", "keras", "openvino", "nu
 _CODE: Final = ("components", "models", "pipeline", "schema")
 
 
+class Death(NamedTuple):
+    """A worker that ended, and not as nobody had work for it any more, nor as somebody stopped it.
+
+    Attributes:
+        worker: how many had been started before it.
+        status: its exit status, or minus the signal's number.
+        started: how many had been started until it ended.
+    """
+
+    worker: int
+    status: int
+    started: int
+
+
 @dataclass(frozen=True)
 class PoolWorkers:
     """What became of a pool's workers so far.
 
     Attributes:
         pool: one pool's own, and no other's, be it at the same address.
-        died: how each ended that nobody stopped, in order: its exit status, or minus the signal's
-            number.
-        started_since: how many were started since the last death.
+        started: how many.
+        died: those that did, in order.
     """
 
     pool: str
-    died: tuple[int, ...]
-    started_since: int
+    started: int
+    died: tuple[Death, ...]
 
     def lost_since(self, before: PoolWorkers) -> int | None:
-        """How a worker ended that was not replaced; None where none did.
+        """How a worker ended that nothing has taken the place of; None where none did.
 
         Args:
-            before: what the same pool said earlier.
+            before: what the same pool said earlier. What was started before that is another run's.
         """
-        if self.started_since or len(self.died) <= len(before.died):
+        deaths = [death for death in self.died if death.worker >= before.started]
+        if not deaths or self.started > deaths[-1].started:
             return None
-        return self.died[-1]
+        return deaths[-1].status
 
     def to_bytes(self) -> bytes:
         """For the wire."""
@@ -61,8 +75,8 @@ class PoolWorkers:
         """
         try:
             said = json.loads(content)
-            died = tuple(int(status) for status in said["died"])
-            return cls(str(said["pool"]), died, int(said["started_since"]))
+            died = tuple(Death(*map(int, death)) for death in said["died"])
+            return cls(str(said["pool"]), int(said["started"]), died)
         except (KeyError, TypeError) as error:
             raise ValueError(f"nothing that a worker pool says: {content[:80]!r}") from error
 

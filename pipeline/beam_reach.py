@@ -34,7 +34,7 @@ _SECONDS: Final = 20.0
 _EMBEDDED: Final = "embed"
 _LOOPBACK: Final = re.compile(r"(localhost|127\.[\d.]+|\[::1\]):\d+")
 _START_POOL: Final = "`cxr beam worker-pool`, in this project's environment"
-_GO_ON: Final = "run again: what is done comes from the cache"
+_START_AGAIN: Final = "Start it again"
 # What Prism says where no worker came up, and where one went.
 _NO_WORKER: Final = "control connection"
 _WORKER_WENT: Final = "worker disconnected"
@@ -112,23 +112,26 @@ def what_is_gone(services: Services | None, node: str | None, said: str) -> Inpu
     if pool and ask_pool(pool):
         gone.append(f"the worker pool at {pool}")
     if gone:
-        return _gone(f"{' and '.join(gone)} went while {_who(node)} ran. Start what is gone")
+        return _gone(f"{' and '.join(gone)} went while {_who(node)} ran", _START_AGAIN)
     of_pool = f"the pool at {pool}" if pool else "the runner's worker pool"
     where_to_look = f"what {of_pool} printed says more"
     if found := _of_our_pool(services, node):
         return found
-    if missing := _NO_MODULE.search(said):
+    # A pool of ours was asked at the start: what it lacks, this process lacks, too.
+    if services.workers is None and (missing := _NO_MODULE.search(said)):
         return _gone(
-            f"a worker of {of_pool} has no module {missing[1]} ({_who(node)}): the pool is in "
-            f"another environment than this run. End it, start {_START_POOL}"
+            f"a worker of {of_pool} has no module {missing[1]}, which {_who(node)} needs: the pool "
+            "is in another environment than this run",
+            f"End it, start {_START_POOL}",
         )
     if _NO_WORKER in said:
         return _gone(
             f"no worker of {of_pool} came up for {_who(node)}; {where_to_look}. Beam's own pool "
-            f"starts whatever `python` is first on its PATH. Start {_START_POOL}, instead"
+            "starts whatever `python` is first on its PATH",
+            f"End it, start {_START_POOL}",
         )
     if _WORKER_WENT in said:
-        return _gone(f"a worker of {of_pool} went while {_who(node)} ran; {where_to_look}. Then")
+        return _gone(f"a worker of {of_pool} went while {_who(node)} ran; {where_to_look}")
     return None
 
 
@@ -140,7 +143,7 @@ def _of_our_pool(services: Services, node: str | None) -> InputError | None:
         return None
     if now.pool != before.pool:
         return _gone(
-            f"the worker pool at {pool} ended while {_who(node)} ran, and another is there"
+            f"the worker pool at {pool} ended while {_who(node)} ran, and another is there now"
         )
     status = now.lost_since(before)
     if status is None:
@@ -151,8 +154,9 @@ def _of_our_pool(services: Services, node: str | None) -> InputError | None:
     )
 
 
-def _gone(what: str) -> InputError:
-    return InputError(f"beam: {what}, and {_GO_ON}.")
+def _gone(what: str, do: str = "") -> InputError:
+    again = f"{do}, and run" if do else "Run"
+    return InputError(f"beam: {what}. {again} again: what is done comes from the cache.")
 
 
 def _who(node: str | None) -> str:

@@ -8,7 +8,6 @@ everybody, and doesn't say when one has died.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from pipeline.beam_pool_state import (
     ENVIRONMENT,
     SERVICE,
     WORKERS,
+    Death,
     PoolWorkers,
     environment,
     how_it_ended,
@@ -53,30 +53,35 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self._name = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._started_since = 0
-        self._died: list[int] = []
+        self._started = 0
+        self._died: list[Death] = []
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
         """Answers at once; the worker connects to the runner by itself."""
         worker, endpoint = request.worker_id, request.control_endpoint.url
         # -W: Google's libraries announce the end of Python 3.10 at every start.
         command = [sys.executable, "-W", "ignore::FutureWarning", "-m", "pipeline.beam_worker"]
-        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         try:
             process = subprocess.Popen(
                 [*command, endpoint, worker],
                 stdin=subprocess.DEVNULL,
                 # Beside what it says of errors. Beam's pool has a pipe here that nobody reads.
                 stdout=sys.stderr,
-                env=os.environ | {"PYTHONPATH": path},
+                # So that its code is this one's, wherever the pool was started.
+                cwd=_ROOT,
             )
         except OSError as error:
             return beam_fn_api_pb2.StartWorkerResponse(error=f"no worker can be started: {error}")
         with self._lock:
+            number = self._started
+            self._started += 1
+            # A runner that was started again may count from the beginning.
+            abandoned = self._workers.get(worker)
             self._workers[worker] = process
-            self._started_since += 1
+        if abandoned:
+            _end(abandoned)
         self._say(f"worker {worker} started as process {process.pid}, for {endpoint}")
-        threading.Thread(target=self._wait_for, args=(worker, process), daemon=True).start()
+        threading.Thread(target=self._wait_for, args=(worker, number, process), daemon=True).start()
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
@@ -91,7 +96,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def workers(self, request: bytes, context: Any) -> bytes:
         """What became of them, for whoever asks."""
         with self._lock:
-            return PoolWorkers(self._name, tuple(self._died), self._started_since).to_bytes()
+            return PoolWorkers(self._name, self._started, tuple(self._died)).to_bytes()
 
     def environment(self, request: bytes, context: Any) -> bytes:
         """What they run in, likewise."""
@@ -105,7 +110,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         for process in processes:
             _end(process)
 
-    def _wait_for(self, worker: str, process: subprocess.Popen[bytes]) -> None:
+    def _wait_for(self, worker: str, number: int, process: subprocess.Popen[bytes]) -> None:
         status = process.wait()
         with self._lock:
             if self._workers.get(worker) is not process:
@@ -113,8 +118,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             del self._workers[worker]
             if status == 0:
                 return
-            self._died.append(status)
-            self._started_since = 0
+            self._died.append(Death(number, status, self._started))
         self._say(f"worker {worker} died ({how_it_ended(status)})")
 
 
@@ -159,7 +163,7 @@ def serve_pool(host: str, port: int, say: Say) -> None:
         InputError: the address can't be had.
     """
     ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
     pool, server, port = start_pool(host, port, say)
     say(
