@@ -9,9 +9,21 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.beam_config import ENGINES, POOL_PORT, BeamPlan, plan_beam, require_known
+from pipeline.beam_names import flink_versions
 from schema.errors import InputError
 
 _OPTIONS = "options"
+_FIRST_SEEN = (
+    "Where the jar can't be had, the first Beam node ends with \"Unable to fetch remote job server "
+    'jar"; where Java is missing, with "Java must be installed". What comes after that, nobody '
+    "has seen."
+)
+# Engine -> why nobody knows more.
+_UNTRIED = {
+    "flink": f"neither Flink nor Beam's job server for it was at hand. {_FIRST_SEEN}",
+    "spark": f"neither Spark nor Beam's job server for it was at hand. {_FIRST_SEEN}",
+    "dataflow": "no project of Google Cloud was at hand. What fails first, nobody has seen.",
+}
 
 
 class _OptionsUnlessNamed(TyperGroup):
@@ -90,4 +102,8 @@ def describe(plan: BeamPlan) -> str:
         lines += [f"--{name}=…  # {what}" for name, what in plan.missing.items()]
     if plan.provide:
         lines += ["", "Has to be there:", *(f"- {sentence}" for sentence in plan.provide)]
+    if plan.engine in _UNTRIED:
+        lines += ["", f"Options checked, never run: {_UNTRIED[plan.engine]}"]
+    if plan.engine == "flink":
+        lines += [f"This Beam has job servers for Flink {', '.join(flink_versions())}."]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -253,18 +254,20 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
         "data.dir and output at the same path on this machine and on every worker (a network "
         "volume): workers read the images and write the artifacts themselves"
     )
+    address = values.get("environment_config", _POOL)
+    _, _, port = address.rpartition(":")
     pool = (
-        f"a worker pool at {values.get('environment_config', _POOL)} beside every worker, in "
-        "this project's environment and with the project's folder as working folder: python -m "
-        "apache_beam.runners.worker.worker_pool_main --service_port=50000"
+        f"a worker pool at {address} beside every worker of the runner, in this project's "
+        f"environment: cxr beam worker-pool --port {port} (on loopback, unless --host says "
+        "otherwise)"
     )
     firewall = (
         "a network that nobody else reaches: Beam's ports (job service, pool, workers) know "
         "neither passwords nor encryption, and run the code that they are sent"
     )
     java = (
-        "Java here, and Beam's job server: --{0}_job_server_jar=FILE, or a way to "
-        "Maven Central, from which Beam fetches it"
+        f"Java here, and Beam's job server: --{engine}_job_server_jar=FILE, or a way to Maven "
+        f"Central, from which Beam fetches {job_server_jar(engine, values)}"
     )
     external = values.get("environment_type") == "EXTERNAL"
     if engine == "dataflow":
@@ -276,8 +279,14 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
             "the size of the job: --max_num_workers=…, --worker_machine_type=… (4 GB a worker)",
         )
     if engine in ("flink", "spark"):
-        return (java.format(engine), *([pool] if external else []), shared, firewall)
+        return (java, *([pool] if external else []), shared, firewall)
     return (*([pool] if external else []), shared, firewall)
+
+
+def job_server_jar(engine: str, values: dict[str, str]) -> str:
+    """Maven coordinates of Beam's job server for Flink or Spark, of the installed version."""
+    release = values.get(f"{engine}_version", "VERSION")
+    return f"org.apache.beam:beam-runners-{engine}-{release}-job-server:{version('apache-beam')}"
 
 
 def _read_options(file: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs `cxr run` beside a job service and a worker pool, which faults befall; in a network of its own.
+"""Runs `cxr run` beside a job service and a worker pool, with faults; for a network of its own.
 
     unshare --net --pid --fork --kill-child --mount-proc python beam_services.py SESSION.json
 

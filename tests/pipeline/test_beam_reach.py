@@ -4,144 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from http.server import HTTPServer, SimpleHTTPRequestHandler
-from typing import Any
 
 import grpc
 import pytest
-from apache_beam.portability.api import (
-    beam_fn_api_pb2,
-    beam_fn_api_pb2_grpc,
-    beam_job_api_pb2,
-    beam_job_api_pb2_grpc,
-)
+from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.portability import portable_runner
 
-from pipeline import beam_pool_state, beam_watch
+from pipeline import beam_pool_state
 from pipeline.beam_config import plan_beam
-from pipeline.beam_pool_state import (
-    Death,
-    PoolWorkers,
-    environment,
-    environment_from_bytes,
-    how_it_ended,
-)
+from pipeline.beam_pool_state import Death, PoolWorkers, environment
 from pipeline.beam_reach import Services, require_services, what_is_gone, workers_of
-from pipeline.beam_watch import WorkerGoneError, watching
-from pipeline.beam_worker_pool import WorkerPool, start_pool
+from pipeline.beam_watch import watching
 from schema.errors import InputError
+from tests.pipeline.beam_place import BeamsOwnPool, Place, made_jobs, made_place, require, served
 
 NODE = "Featurizer.vgg16"
 
 
-class _Jobs(beam_job_api_pb2_grpc.JobServiceServicer):
-    """As much of a job service as a client asks first."""
-
-    def DescribePipelineOptions(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return beam_job_api_pb2.DescribePipelineOptionsResponse()
-
-
-class _BeamsOwnPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """As Beam's own pool: it can't say what became of its workers."""
-
-    def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return beam_fn_api_pb2.StopWorkerResponse()
-
-
-@dataclasses.dataclass
-class Place:
-    """A job service and a pool, on loopback, that a test may end.
-
-    Attributes:
-        jobs: address of the service.
-        pool: address of the pool.
-        workers: the pool itself.
-        said: what it said.
-        end_jobs: ends the service.
-        end_pool: ends the pool.
-    """
-
-    jobs: str
-    pool: str
-    workers: WorkerPool
-    said: list[str]
-    end_jobs: Callable[[], Any]
-    end_pool: Callable[[], Any]
-
-    def services(self) -> Services:
-        """As a run finds them."""
-        found = require(self.jobs, self.pool)
-        assert found is not None
-        return found
-
-    def start_worker(self) -> int:
-        """Returns its process; it has no runner to connect to."""
-        with grpc.insecure_channel(self.pool) as channel:
-            stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
-            request = beam_fn_api_pb2.StartWorkerRequest(worker_id="worker")
-            request.control_endpoint.url = "localhost:1"
-            assert stub.StartWorker(request).error == ""
-        return int(self.said[-1].split("process ")[1].split(",")[0])
-
-    def kill_worker(self) -> None:
-        """One that was started; returns when the pool knows of it."""
-        os.kill(self.start_worker(), signal.SIGKILL)
-        died = threading.Event()
-        while not died.wait(0.02):
-            now = workers_of(self.pool)
-            if now and now.died:
-                died.set()
-
-
-def require(jobs: str, pool: str, *options: str) -> Services | None:
-    """As a run does at its start."""
-    own = [f"--environment_config={pool}", *options]
-    return require_services(plan_beam(f"portable:{jobs}", own))
-
-
-@contextmanager
-def _server(add: Callable[[grpc.Server], None]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    server = grpc.server(ThreadPoolExecutor(2))
-    add(server)
-    port = server.add_insecure_port("localhost:0")
-    server.start()
-
-    def end() -> None:
-        server.stop(None).wait()
-
-    yield f"localhost:{port}", end
-    end()
-
-
-@contextmanager
-def _jobs() -> Iterator[tuple[str, Callable[[], Any]]]:
-    with _server(
-        lambda server: beam_job_api_pb2_grpc.add_JobServiceServicer_to_server(_Jobs(), server)
-    ) as found:
-        yield found
-
-
 @pytest.fixture
 def place() -> Iterator[Place]:
-    """Both, on ports of their own."""
-    said: list[str] = []
-    with _jobs() as (jobs, end_jobs):
-        workers, server, port = start_pool("localhost", 0, said.append)
-        end_pool = lambda: server.stop(None).wait()  # noqa: E731
-        yield Place(jobs, f"localhost:{port}", workers, said, end_jobs, end_pool)
-        end_pool()
-        workers.close()
+    """A job service and a pool."""
+    with made_place() as found:
+        yield found
 
 
 @pytest.fixture
 def nobody() -> Iterator[str]:
     """An address at which nobody listens."""
-    with _jobs() as (address, end):
+    with made_jobs() as (address, end):
         end()
         yield address
 
@@ -228,7 +121,7 @@ def test_the_environment_follows_the_code(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_beams_own_pool_is_taken_as_it_is(place: Place) -> None:
     add = beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server
-    with _server(lambda server: add(_BeamsOwnPool(), server)) as (pool, end):
+    with served(lambda server: add(BeamsOwnPool(), server)) as (pool, end):
         found = require(place.jobs, pool)
         assert found == Services(place.jobs, pool, None)
         assert what_is_gone(found, NODE, "ValueError") is None
@@ -312,115 +205,3 @@ def test_another_pool_at_the_address_is_noticed(place: Place) -> None:
     place.workers._name = "another"
     gone = str(what_is_gone(services, NODE, ""))
     assert f"the worker pool at {place.pool} ended while {NODE} ran, and another is there" in gone
-
-
-# --- While a job is under way ------------------------------------------------------------
-
-
-class _Result:
-    """Of a job that never ends, unless it is told to."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.cancelled = threading.Event()
-
-    def cancel(self) -> None:
-        self.cancelled.set()
-
-
-@pytest.fixture
-def result(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Result]:
-    """Beam's waiting waits for it, and is asked about every hundredth of a second."""
-    job = _Result()
-
-    def wait(self: _Result, duration: int | None = None) -> str:
-        assert self.go.wait(60)
-        if duration:
-            raise RuntimeError("failed in Beam")
-        return "DONE"
-
-    monkeypatch.setattr(portable_runner.PipelineResult, "wait_until_finish", wait)
-    monkeypatch.setattr(beam_watch, "_SECONDS_BETWEEN", 0.01)
-    yield job
-    job.go.set()
-
-
-def _wait(result: _Result, *arguments: int) -> Any:
-    return portable_runner.PipelineResult.wait_until_finish(result, *arguments)
-
-
-def test_the_wait_ends_where_a_worker_died(place: Place, result: _Result) -> None:
-    with watching(place.services(), grace=0.05):
-        place.kill_worker()
-        with pytest.raises(WorkerGoneError, match=f"a worker of the pool at {place.pool} died"):
-            _wait(result)
-    assert result.cancelled.wait(10)
-
-
-def test_the_wait_ends_where_the_pool_went(place: Place, result: _Result) -> None:
-    with watching(place.services(), grace=0.05):
-        place.end_pool()
-        with pytest.raises(WorkerGoneError, match=f"the worker pool at {place.pool} went"):
-            _wait(result)
-
-
-def test_the_wait_goes_on_where_all_is_well(place: Place, result: _Result) -> None:
-    place.kill_worker()  # before the run: none of its business
-    with watching(place.services(), grace=0.05):
-        place.start_worker()
-        threading.Timer(0.3, result.go.set).start()
-        assert _wait(result) == "DONE"
-        with pytest.raises(RuntimeError, match="failed in Beam"):
-            _wait(result, 1)
-    assert not result.cancelled.is_set()
-
-
-def test_the_runner_has_time_to_replace_a_worker(place: Place, result: _Result) -> None:
-    with watching(place.services(), grace=60):
-        place.kill_worker()
-        threading.Timer(0.3, result.go.set).start()
-        assert _wait(result) == "DONE"
-
-
-# --- The pool itself -----------------------------------------------------------------------
-
-
-def test_the_pool_listens_on_loopback_alone_and_alone_on_its_port(place: Place) -> None:
-    port = int(place.pool.rpartition(":")[2])
-    listening = set()
-    for table in ("tcp", "tcp6"):
-        with open(f"/proc/net/{table}") as lines:  # noqa: PTH123
-            for line in lines:
-                local, state = line.split()[1], line.split()[3]
-                if state == "0A" and local.endswith(f":{port:04X}"):
-                    listening.add(local.partition(":")[0])
-    # 127.0.0.1, the same in IPv6, and ::1, as the kernel writes them.
-    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
-    assert listening
-    assert listening <= loopback
-    with pytest.raises(InputError, match=f"nothing can listen on localhost:{port}"):
-        start_pool("localhost", port, print)
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (3, "exit status 3"),
-        (-9, "signal SIGKILL, as the system sends where memory is short"),
-        (-11, "signal SIGSEGV"),
-        (-40, "signal 40"),
-    ],
-)
-def test_how_a_worker_ended(status: int, said: str) -> None:
-    assert how_it_ended(status) == said
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"pool": "a", "died": 1}', b'{"died": [[1]]}', b"\xff"]
-)
-def test_what_is_no_answer_of_a_pool(content: bytes) -> None:
-    with pytest.raises(ValueError):
-        PoolWorkers.from_bytes(content)
-    if not content.startswith(b"{"):
-        with pytest.raises(ValueError):
-            environment_from_bytes(content)

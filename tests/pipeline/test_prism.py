@@ -22,7 +22,14 @@ from tests.pipeline.portable_sessions import (
 if TYPE_CHECKING:
     from tests.golden_run import GoldenRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
+PRISM = os.environ.get("CXR_PRISM", "")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.timeout(2400),
+    pytest.mark.skipif(not PRISM, reason="needs Prism: make test-portable builds it, with Go"),
+]
 
 # Each goes on in the folder of the one before, and the last has to finish.
 ATTEMPTS = [
@@ -47,14 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def attempts(folder: Path, request: pytest.FixtureRequest) -> dict[str, Attempt]:
+def attempts(folder: Path, golden: GoldenRun) -> dict[str, Attempt]:
     """All of them, one after the other."""
-    prism = os.environ.get("CXR_PRISM", "")
-    if not prism:
-        pytest.skip("needs Prism: make test-portable builds it with Go, and names it in $CXR_PRISM")
-    # Only now, since making it takes minutes.
-    golden: GoldenRun = request.getfixturevalue("golden")
-    return run_session(folder, golden, ATTEMPTS, prism)
+    return run_session(folder, golden, ATTEMPTS, PRISM)
 
 
 @pytest.mark.parametrize(
