@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pipeline.beam_config import BeamPlan, require_complete, require_known
 from pipeline.beam_pool_state import (
@@ -199,8 +199,12 @@ def workers_of(pool: str) -> PoolWorkers | None:
 def _own(pool: str, method: str, read: Callable[[bytes], Said]) -> Said | None:
     """What only a pool of ours answers."""
     found: list[bytes] = []
-    path = f"/{SERVICE}/{method}"
-    if _problem(pool, lambda channel: found.append(channel.unary_unary(path)(b"", _SECONDS))):
+
+    def ask(channel: grpc.Channel) -> None:
+        call: Any = channel.unary_unary(f"/{SERVICE}/{method}")
+        found.append(call(b"", timeout=_SECONDS))
+
+    if _problem(pool, ask):
         return None
     try:
         return read(found[0])

@@ -141,7 +141,7 @@ def start_pool(host: str, port: int, say: Say) -> tuple[WorkerPool, grpc.Server,
     options = [("grpc.so_reuseport", 0), ("grpc.http2.max_pings_without_data", 0)]
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=options)
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         name: grpc.unary_unary_rpc_method_handler(method)
         for name, method in ((WORKERS, pool.workers), (ENVIRONMENT, pool.environment))
     }

@@ -197,6 +197,7 @@ def test_a_stopped_worker_did_not_die(place: Place) -> None:
         stub.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id="worker"))
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+    assert services.workers is not None
     assert workers_of(place.pool) == dataclasses.replace(services.workers, started=1)
 
 
