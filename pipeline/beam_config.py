@@ -6,6 +6,8 @@ Imports neither TFX nor, but to look an option's name up, Beam.
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -258,7 +260,7 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
     _, _, port = address.rpartition(":")
     pool = (
         f"a worker pool at {address} beside every worker of the runner, in this project's "
-        f"environment: cxr beam worker-pool --port {port} (on loopback, unless --host says "
+        f"environment: {pool_command(port)} (on loopback, unless --host says "
         "otherwise)"
     )
     firewall = (
@@ -281,6 +283,13 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
     if engine in ("flink", "spark"):
         return (java, *([pool] if external else []), shared, firewall)
     return (*([pool] if external else []), shared, firewall)
+
+
+def pool_command(port: str = "") -> str:
+    """What starts a pool in this environment, whatever PATH is where somebody pastes it."""
+    cxr = Path(sys.executable).with_name("cxr")
+    own = [str(cxr)] if cxr.exists() else [sys.executable, "-m", "pipeline.cli"]
+    return shlex.join([*own, "beam", "worker-pool", *(["--port", port] if port else [])])
 
 
 def job_server_jar(engine: str, values: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pipeline.beam_config import BeamPlan, require_complete, require_known
+from pipeline.beam_config import BeamPlan, pool_command, require_complete, require_known
 from pipeline.beam_pool_state import (
     ENVIRONMENT,
     SERVICE,
@@ -33,7 +33,7 @@ _SECONDS: Final = 20.0
 # Not services that one could ask: Beam starts one itself.
 _EMBEDDED: Final = "embed"
 _LOOPBACK: Final = re.compile(r"(localhost|127\.[\d.]+|\[::1\]):\d+")
-_START_POOL: Final = "`cxr beam worker-pool`, in this project's environment"
+_START_POOL: Final = f"`{pool_command()}`"
 _START_AGAIN: Final = "Start it again"
 # What Prism says where no worker came up, and where one went.
 _NO_WORKER: Final = "control connection"

@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,39 @@ _THREADS: Final = 8
 Say = Callable[[str], None]
 
 
+@dataclass
+class _Worker:
+    """A process, and what it is to the pool.
+
+    Attributes:
+        process: of the worker.
+        number: how many had been started before it.
+        sent: the last signal that the pool sent it; 0 for none.
+    """
+
+    process: subprocess.Popen[bytes]
+    number: int
+    sent: int = 0
+
+    def end(self) -> None:
+        """Returns when it has ended."""
+        self.sent = signal.SIGTERM
+        self.process.terminate()
+        try:
+            self.process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self.sent = signal.SIGKILL
+            self.process.kill()
+            self.process.wait()
+
+    def died(self, status: int) -> bool:
+        """Whether it ended by itself, and not well."""
+        if self.sent:
+            # A runner stops a worker that has just been killed, too.
+            return status < 0 and status != -self.sent
+        return status != 0
+
+
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     """Starts and stops workers: processes of this Python, with this project's code."""
 
@@ -52,18 +86,18 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self._say = say
         self._name = uuid.uuid4().hex
         self._lock = threading.Lock()
-        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._workers: dict[str, _Worker] = {}
         self._started = 0
         self._died: list[Death] = []
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
         """Answers at once; the worker connects to the runner by itself."""
-        worker, endpoint = request.worker_id, request.control_endpoint.url
+        name, endpoint = request.worker_id, request.control_endpoint.url
         # -W: Google's libraries announce the end of Python 3.10 at every start.
         command = [sys.executable, "-W", "ignore::FutureWarning", "-m", "pipeline.beam_worker"]
         try:
             process = subprocess.Popen(
-                [*command, endpoint, worker],
+                [*command, endpoint, name],
                 stdin=subprocess.DEVNULL,
                 # Beside what it says of errors. Beam's pool has a pipe here that nobody reads.
                 stdout=sys.stderr,
@@ -73,23 +107,22 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         except OSError as error:
             return beam_fn_api_pb2.StartWorkerResponse(error=f"no worker can be started: {error}")
         with self._lock:
-            number = self._started
-            self._started += 1
             # A runner that was started again may count from the beginning.
-            abandoned = self._workers.get(worker)
-            self._workers[worker] = process
+            abandoned = self._workers.get(name)
+            self._workers[name] = worker = _Worker(process, self._started)
+            self._started += 1
         if abandoned:
-            _end(abandoned)
-        self._say(f"worker {worker} started as process {process.pid}, for {endpoint}")
-        threading.Thread(target=self._wait_for, args=(worker, number, process), daemon=True).start()
+            abandoned.end()
+        self._say(f"worker {name} started as process {process.pid}, for {endpoint}")
+        threading.Thread(target=self._wait_for, args=(name, worker), daemon=True).start()
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
         """Answers when it has ended. One that isn't there is none to stop."""
         with self._lock:
-            process = self._workers.pop(request.worker_id, None)
-        if process:
-            _end(process)
+            worker = self._workers.pop(request.worker_id, None)
+        if worker:
+            worker.end()
             self._say(f"worker {request.worker_id} stopped")
         return beam_fn_api_pb2.StopWorkerResponse()
 
@@ -105,21 +138,20 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def close(self) -> None:
         """Ends all workers."""
         with self._lock:
-            processes = list(self._workers.values())
+            workers = list(self._workers.values())
             self._workers.clear()
-        for process in processes:
-            _end(process)
+        for worker in workers:
+            worker.end()
 
-    def _wait_for(self, worker: str, number: int, process: subprocess.Popen[bytes]) -> None:
-        status = process.wait()
+    def _wait_for(self, name: str, worker: _Worker) -> None:
+        status = worker.process.wait()
         with self._lock:
-            if self._workers.get(worker) is not process:
-                return  # stopped
-            del self._workers[worker]
-            if status == 0:
+            if self._workers.get(name) is worker:
+                del self._workers[name]
+            if not worker.died(status):
                 return
-            self._died.append(Death(number, status, self._started))
-        self._say(f"worker {worker} died ({how_it_ended(status)})")
+            self._died.append(Death(worker.number, status, self._started))
+        self._say(f"worker {name} died ({how_it_ended(status)})")
 
 
 def start_pool(host: str, port: int, say: Say) -> tuple[WorkerPool, grpc.Server, int]:
@@ -173,12 +205,3 @@ def serve_pool(host: str, port: int, say: Say) -> None:
     ended.wait()
     server.stop(grace=None)
     pool.close()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -74,12 +76,22 @@ def test_dataflow_needs_what_only_the_user_knows() -> None:
     assert "--sdk_container_image=in-process" not in whole.arguments
 
 
-def test_the_pool_is_given_as_a_command_that_works_as_it_is_pasted() -> None:
+@pytest.mark.parametrize("script", [True, False])
+def test_the_pool_is_given_as_a_command_that_works_as_it_is_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: bool
+) -> None:
+    python = tmp_path / "my env" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    if script:
+        (python.parent / "cxr").touch()
+    monkeypatch.setattr(sys, "executable", str(python))
     plan = plan_beam("portable:host", ["--environment_config=localhost:51000"])
     sentence = next(sentence for sentence in plan.provide if "worker pool" in sentence)
-    command = sentence.split("environment: cxr ")[1].split(" (")[0]
-    assert command == "beam worker-pool --port 51000"
-    done = CliRunner().invoke(app, [*command.split(), "--help"])
+    command = shlex.split(sentence.split("environment: ")[1].split(" (")[0])
+    own = [str(python.parent / "cxr")] if script else [str(python), "-m", "pipeline.cli"]
+    assert command == [*own, "beam", "worker-pool", "--port", "51000"]
+    done = CliRunner().invoke(app, [*command[len(own) :], "--help"])
     assert done.exit_code == 0, done.output
 
 

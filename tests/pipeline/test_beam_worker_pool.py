@@ -13,7 +13,7 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 from pipeline.beam_pool_state import PoolWorkers, environment_from_bytes, how_it_ended
-from pipeline.beam_worker_pool import start_pool
+from pipeline.beam_worker_pool import _Worker, start_pool
 from schema.errors import InputError
 from tests.pipeline.beam_place import made_place
 
@@ -64,6 +64,24 @@ def test_what_is_no_answer_of_a_pool(content: bytes) -> None:
     if not content.startswith(b"{"):
         with pytest.raises(ValueError):
             environment_from_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "died"),
+    [
+        (0, 0, False),
+        (0, 1, True),
+        (0, -9, True),
+        (15, -15, False),
+        (15, 1, False),
+        (15, -9, True),  # killed, and stopped by the runner for that
+        (9, -9, False),
+    ],
+)
+def test_who_died_and_who_was_ended(sent: int, status: int, died: bool) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert _Worker(process, 0, sent).died(status) == died
 
 
 def test_the_command_starts_workers_of_its_own_python_and_ends_them(tmp_path: Path) -> None:
