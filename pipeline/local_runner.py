@@ -79,9 +79,10 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> dict[str, Any] | None:
     prepare_environment()
     started = time.monotonic()
-    # Before TFX is imported, which takes seconds: what is wrong with the folder, missing columns
-    # and weights are said at once.
+    # Before TFX is imported, which takes seconds: what is wrong with the folder, services that
+    # aren't there, missing columns and weights are said at once.
     open_folder(layout, listener.warn)
+    services = require_services(beam_plan(config))
     if config.tuning.mode == "reuse":
         from pipeline.tuning_results import check_reusable
 
@@ -90,7 +91,6 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     config = resolve_columns(config, spans)
     weights = resolve_weights(config, listener.warn)
     require_images(config.infra_validation)
-    services = require_services(beam_plan(config))
 
     with quick_tfx_import():
         # Looks for a GPU, which takes TensorFlow.

@@ -7,17 +7,21 @@ import os
 import threading
 from collections.abc import Iterator
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from pathlib import Path
 
 import grpc
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.portability import portable_runner
+from typer.testing import CliRunner
 
 from pipeline import beam_pool_state
 from pipeline.beam_config import plan_beam
 from pipeline.beam_pool_state import Death, PoolWorkers, environment
 from pipeline.beam_reach import Services, require_services, what_is_gone, workers_of
 from pipeline.beam_watch import watching
+from pipeline.cli import app
+from pipeline.phantoms import write_phantoms
 from schema.errors import InputError
 from tests.pipeline.beam_place import BeamsOwnPool, Place, made_jobs, made_place, require, served
 
@@ -206,3 +210,15 @@ def test_another_pool_at_the_address_is_noticed(place: Place) -> None:
     place.workers._name = "another"
     gone = str(what_is_gone(services, NODE, ""))
     assert f"the worker pool at {place.pool} ended while {NODE} ran, and another is there" in gone
+
+
+def test_a_run_stops_before_its_first_node_and_leaves_the_folder_as_it_was(
+    tmp_path: Path, nobody: str
+) -> None:
+    data, output = tmp_path / "data", tmp_path / "output"
+    write_phantoms(data, (2, 2, 2), size=64, seed=1)
+    command = ["run", "--data", data, "--output", output, "--preset", "demo"]
+    done = CliRunner().invoke(app, [*map(str, command), "--beam", f"portable:{nobody}"])
+    assert isinstance(done.exception, InputError), done.output
+    assert f"beam: there is no Beam job service at {nobody}" in str(done.exception)
+    assert {path.name for path in output.iterdir()} == {"logs"}
