@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 Said = TypeVar("Said")
 
 _SECONDS: Final = 20.0
-# Not services that one could ask: Beam starts one itself.
+# Beam starts a job service itself, which nobody can ask before.
 _EMBEDDED: Final = "embed"
 _LOOPBACK: Final = re.compile(r"(localhost|127\.[\d.]+|\[::1\]):\d+")
-_START_POOL: Final = f"`{pool_command()}`"
 _START_AGAIN: Final = "Start it again"
 # What Prism says where no worker came up, and where one went.
 _NO_WORKER: Final = "control connection"
@@ -84,7 +83,7 @@ def require_services(plan: BeamPlan) -> Services | None:
         return Services(jobs, None, None)
     if problem := ask_pool(pool):
         raise InputError(
-            f"beam: there is no worker pool at {pool}: {problem}. Start {_START_POOL}, or say "
+            f"beam: there is no worker pool at {pool}: {problem}. Start {_start_pool(pool)}, or say "
             "where it is (beam_args: --environment_config=HOST:PORT)."
         )
     workers = workers_of(pool)
@@ -92,7 +91,7 @@ def require_services(plan: BeamPlan) -> Services | None:
     if there and (differing := differences(there, environment())):
         raise InputError(
             f"beam: the worker pool at {pool} is in another environment than this run "
-            f"({'; '.join(differing)}). End it, and start {_START_POOL}."
+            f"({'; '.join(differing)}). End it, and start {_start_pool(pool)}."
         )
     return Services(jobs, pool, workers)
 
@@ -122,13 +121,13 @@ def what_is_gone(services: Services | None, node: str | None, said: str) -> Inpu
         return _gone(
             f"a worker of {of_pool} has no module {missing[1]}, which {_who(node)} needs: the pool "
             "is in another environment than this run",
-            f"End it, start {_START_POOL}",
+            f"End it, start {_start_pool(pool)}",
         )
     if _NO_WORKER in said:
         return _gone(
             f"no worker of {of_pool} came up for {_who(node)}; {where_to_look}. Beam's own pool "
             "starts whatever `python` is first on its PATH",
-            f"End it, start {_START_POOL}",
+            f"End it, start {_start_pool(pool)}",
         )
     if _WORKER_WENT in said:
         return _gone(f"a worker of {of_pool} went while {_who(node)} ran; {where_to_look}")
@@ -157,6 +156,12 @@ def _of_our_pool(services: Services, node: str | None) -> InputError | None:
 def _gone(what: str, do: str = "") -> InputError:
     again = f"{do}, and run" if do else "Run"
     return InputError(f"beam: {what}. {again} again: what is done comes from the cache.")
+
+
+def _start_pool(pool: str | None) -> str:
+    """The command, for the port where the run looks for the pool."""
+    _, _, port = (pool or "").rpartition(":")
+    return f"`{pool_command(port)}`"
 
 
 def _who(node: str | None) -> str:

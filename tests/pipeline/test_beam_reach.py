@@ -16,7 +16,7 @@ from apache_beam.runners.portability import portable_runner
 from typer.testing import CliRunner
 
 from pipeline import beam_pool_state
-from pipeline.beam_config import plan_beam
+from pipeline.beam_config import plan_beam, pool_command
 from pipeline.beam_pool_state import Death, PoolWorkers, environment
 from pipeline.beam_reach import Services, require_services, what_is_gone, workers_of
 from pipeline.beam_watch import watching
@@ -80,7 +80,9 @@ def test_a_port_of_something_else_is_named(place: Place) -> None:
 
 
 def test_a_pool_that_is_not_there_is_named_with_the_command(place: Place, nobody: str) -> None:
-    with pytest.raises(InputError, match=f"pool at {nobody}: .*Start `.*cxr beam worker-pool`"):
+    with pytest.raises(
+        InputError, match=f"pool at {nobody}: .*Start `.*cxr beam worker-pool --port "
+    ):
         require(place.jobs, nobody)
 
 
@@ -112,7 +114,8 @@ def test_a_pool_in_another_environment_is_refused(
     said = str(refused.value)
     assert f"Python 3.99 there and {here['Python']} here; tfx 0.1 there and" in said
     assert "numpy" not in said
-    assert said.endswith("cxr beam worker-pool`.")
+    port = place.pool.rpartition(":")[2]
+    assert f"End it, and start `{pool_command(port)}`." in said
 
 
 def test_the_environment_follows_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_a_pool_whose_python_is_another_is_said_with_the_command_that_helps(
     ended = attempts["pool_of_another_python"]
     assert ended.exit_code == cli.EXIT_INPUT
     assert f"cxr: beam: no worker of the pool at {POOL} came up for" in ended.sentence
-    assert "cxr beam worker-pool`, and run again" in ended.sentence
+    assert "cxr beam worker-pool --port 50000`, and run again" in ended.sentence
 
 
 @pytest.mark.parametrize(
