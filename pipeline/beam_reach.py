@@ -83,8 +83,8 @@ def require_services(plan: BeamPlan) -> Services | None:
         return Services(jobs, None, None)
     if problem := ask_pool(pool):
         raise InputError(
-            f"beam: there is no worker pool at {pool}: {problem}. Start {_start_pool(pool)}, or say "
-            "where it is (beam_args: --environment_config=HOST:PORT)."
+            f"beam: there is no worker pool at {pool}: {problem}. Start {_start_pool(pool)}, or "
+            "say where it is (beam_args: --environment_config=HOST:PORT)."
         )
     workers = workers_of(pool)
     there = _own(pool, ENVIRONMENT, environment_from_bytes)
