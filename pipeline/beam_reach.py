@@ -7,6 +7,7 @@ whatever its runner makes of it. Here they are asked, and the answer is a senten
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Said = TypeVar("Said")
 
 _SECONDS: Final = 20.0
+_SECONDS_TO_DIE: Final = 5.0
 # Beam starts a job service itself, which nobody can ask before.
 _EMBEDDED: Final = "embed"
 _LOOPBACK: Final = re.compile(r"(localhost|127\.[\d.]+|\[::1\]):\d+")
@@ -114,8 +116,15 @@ def what_is_gone(services: Services | None, node: str | None, said: str) -> Inpu
         return _gone(f"{' and '.join(gone)} went while {_who(node)} ran", _START_AGAIN)
     of_pool = f"the pool at {pool}" if pool else "the runner's worker pool"
     where_to_look = f"what {of_pool} printed says more"
-    if found := _of_our_pool(services, node):
-        return found
+    # The runner may notice before the system has done away with the process.
+    dying = services.workers is not None and _WORKER_WENT in said
+    waiting_until = time.monotonic() + (_SECONDS_TO_DIE if dying else 0)
+    while True:
+        if found := _of_our_pool(services, node):
+            return found
+        if time.monotonic() >= waiting_until:
+            break
+        time.sleep(0.1)
     # A pool of ours was asked at the start: what it lacks, this process lacks, too.
     if services.workers is None and (missing := _NO_MODULE.search(said)):
         return _gone(

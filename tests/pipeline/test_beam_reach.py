@@ -169,6 +169,13 @@ def test_a_killed_worker_is_named_with_its_signal(place: Place) -> None:
     assert what_is_gone(place.services(), NODE, "ValueError") is None
 
 
+def test_a_runner_may_notice_a_death_before_the_pool_does(place: Place) -> None:
+    services = place.services()
+    threading.Timer(0.3, place.kill_worker).start()
+    gone = str(what_is_gone(services, NODE, "SDK worker disconnected: worker[a]"))
+    assert f"died while {NODE} ran (signal SIGKILL" in gone
+
+
 def test_a_worker_that_the_runner_replaced_is_no_reason(place: Place) -> None:
     services = place.services()
     place.kill_worker()
