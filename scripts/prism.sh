@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Prism, Beam's own runner in Go, of the version of the installed apache-beam, and prints where
-# it lies: below output/prism, with all that Go needs meanwhile. Two minutes the first time (and 1 GB,
-# of which the program's 65 MB stay), nothing afterwards.
+# it lies: below output/prism, with all that Go needs meanwhile. The first time it takes four CPU minutes
+# and more than half a gigabyte, of which the program's 65 MB stay; afterwards nothing.
 #
 #   scripts/prism.sh [PYTHON]     PYTHON has the apache-beam; default .venv/bin/python
 #
