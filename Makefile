@@ -32,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long coverage lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-ingest bench-featurizer bench-memory bench-recipes bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ test-changed: setup ## run the tests that a change touches, by the import graph:
 test-long: setup ## run whole pipelines, real networks, load, browser: what takes long
 	$(TEST) -m 'long and not alone' $(ARGS) || [ $$? = 5 ]
 	$(BIN)/python -m pytest -m 'long and alone' $(ARGS) || [ $$? = 5 ]
+
+# prism.sh gives 3 and a reason where there is no Go.
+test-portable: setup ## the pipeline on Prism, Beam's runner in Go, with faults (root, Go): ARGS
+	@prism=$$(scripts/prism.sh $(BIN)/python) || { [ $$? = 3 ] && exit 0; exit 1; }; \
+		CXR_PRISM="$$prism" $(BIN)/python -m pytest tests/pipeline/test_prism.py $(ARGS)
 
 # The processes that tests start count, too.
 coverage: setup ## lines and branches that the tests go through, by room: ARGS

@@ -6,8 +6,11 @@ Imports neither TFX nor, but to look an option's name up, Beam.
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +22,8 @@ ENGINES: Final = "direct, multi, portable:HOST, flink:HOST, spark:HOST, dataflow
 YAML_SUFFIXES: Final = (".yaml", ".yml")
 _LOCAL: Final = ("direct", "multi")
 _PORTS: Final = {"portable": 8099, "flink": 8081, "spark": 7077}
-_POOL: Final = "localhost:50000"
+POOL_PORT: Final = 50000
+_POOL: Final = f"localhost:{POOL_PORT}"
 _HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _PROJECT: Final = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _IMAGE: Final = {
@@ -75,6 +79,11 @@ class BeamPlan:
     def arguments(self) -> list[str]:
         """For `beam_pipeline_args`."""
         return [option.argument for option in self.options]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Name -> value; of two of a name the last."""
+        return _last_values(self.options)
 
 
 def check_beam(text: str) -> str:
@@ -247,18 +256,20 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
         "data.dir and output at the same path on this machine and on every worker (a network "
         "volume): workers read the images and write the artifacts themselves"
     )
+    address = values.get("environment_config", _POOL)
+    _, _, port = address.rpartition(":")
     pool = (
-        f"a worker pool at {values.get('environment_config', _POOL)} beside every worker, in "
-        "this project's environment and with the project's folder as working folder: python -m "
-        "apache_beam.runners.worker.worker_pool_main --service_port=50000"
+        f"a worker pool at {address} beside every worker of the runner, in this project's "
+        f"environment: {pool_command(port)} (on loopback, unless --host says "
+        "otherwise)"
     )
     firewall = (
         "a network that nobody else reaches: Beam's ports (job service, pool, workers) know "
         "neither passwords nor encryption, and run the code that they are sent"
     )
     java = (
-        "Java here, and Beam's job server: --{0}_job_server_jar=FILE, or a way to "
-        "Maven Central, from which Beam fetches it"
+        f"Java here, and Beam's job server: --{engine}_job_server_jar=FILE, or a way to Maven "
+        f"Central, from which Beam fetches {job_server_jar(engine, values)}"
     )
     external = values.get("environment_type") == "EXTERNAL"
     if engine == "dataflow":
@@ -270,8 +281,21 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
             "the size of the job: --max_num_workers=…, --worker_machine_type=… (4 GB a worker)",
         )
     if engine in ("flink", "spark"):
-        return (java.format(engine), *([pool] if external else []), shared, firewall)
+        return (java, *([pool] if external else []), shared, firewall)
     return (*([pool] if external else []), shared, firewall)
+
+
+def pool_command(port: str = "") -> str:
+    """What starts a pool in this environment, whatever PATH is where somebody pastes it."""
+    cxr = Path(sys.executable).with_name("cxr")
+    own = [str(cxr)] if cxr.exists() else [sys.executable, "-m", "pipeline.cli"]
+    return shlex.join([*own, "beam", "worker-pool", *(["--port", port] if port else [])])
+
+
+def job_server_jar(engine: str, values: dict[str, str]) -> str:
+    """Maven coordinates of Beam's job server for Flink or Spark, of the installed version."""
+    release = values.get(f"{engine}_version", "VERSION")
+    return f"org.apache.beam:beam-runners-{engine}-{release}-job-server:{version('apache-beam')}"
 
 
 def _read_options(file: Path) -> list[str]:

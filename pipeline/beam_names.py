@@ -18,6 +18,15 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
+def flink_versions() -> list[str]:
+    """Minor versions of Flink that the installed Beam has a job server for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from apache_beam.options.pipeline_options import FlinkRunnerOptions
+
+    return list(FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS)
+
+
 def problem_with(arguments: Sequence[str]) -> str | None:
     """What is wrong with the first argument that Beam doesn't take; None where all are fine.
 

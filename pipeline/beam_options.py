@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.beam_config import plan_beam, require_complete, require_known
+from pipeline.beam_config import BeamPlan, plan_beam, require_complete, require_known
 from pipeline.config import PipelineConfig
 
 
@@ -19,7 +19,12 @@ def beam_pipeline_args(config: PipelineConfig) -> list[str]:
     Raises:
         InputError: an option is missing, or Beam doesn't know it.
     """
-    plan = plan_beam(config.beam, config.beam_args)
+    plan = beam_plan(config)
     require_complete(plan)
     require_known(plan.arguments)
     return plan.arguments
+
+
+def beam_plan(config: PipelineConfig) -> BeamPlan:
+    """What the options come from; looked at no further."""
+    return plan_beam(config.beam, config.beam_args)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.beam_command import beam as beam_command
+from pipeline.beam_command import beam_app
 from pipeline.cache_command import cache as cache_command
 from pipeline.check_command import check as check_command
 from pipeline.kubeflow.cli import kubeflow_app
@@ -228,7 +228,7 @@ def phantoms(
 
 app.add_typer(runs_app, name="runs")
 app.add_typer(kubeflow_app, name="kubeflow")
-app.command()(beam_command)
+app.add_typer(beam_app, name="beam")
 app.command()(cache_command)
 app.command()(check_command)
 app.command()(predict)

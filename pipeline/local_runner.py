@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from components.radiograph_example_gen.kept_splits import keep
+from pipeline.beam_options import beam_plan
+from pipeline.beam_reach import Services, require_services, what_is_gone
+from pipeline.beam_watch import watching
 from pipeline.columns_resolution import resolve_columns
 from pipeline.config import PipelineConfig, check_inputs, load_config
 from pipeline.docker_resolution import require_images
@@ -62,8 +65,8 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 
     Raises:
         InputError: bad input, weights or data that break the schema; an output folder
-            that can't be written to, or whose metadata store can't be used; images or output
-            that went meanwhile.
+            that can't be written to, or whose metadata store can't be used; images, output or
+            Beam's services that are not there, or went meanwhile.
         NodeFailedError: anything else, naming the node.
     """
     check_inputs(config)
@@ -76,9 +79,10 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> dict[str, Any] | None:
     prepare_environment()
     started = time.monotonic()
-    # Before TFX is imported, which takes seconds: what is wrong with the folder, missing columns
-    # and weights are said at once.
+    # Before TFX is imported, which takes seconds: what is wrong with the folder, services that
+    # aren't there, missing columns and weights are said at once.
     open_folder(layout, listener.warn)
+    services = require_services(beam_plan(config))
     if config.tuning.mode == "reuse":
         from pipeline.tuning_results import check_reusable
 
@@ -105,7 +109,8 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     with holding(layout) as held:
         try:
             try:
-                run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
+                with watching(services):
+                    run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
             finally:
                 # Before Transform nothing can have been trained, and the data may still be mended.
                 if spans and "Transform" in clock.how:
@@ -119,7 +124,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
         except Exception as error:
             # It would tell of an earlier run.
             layout.summary.unlink(missing_ok=True)
-            raise _reason(error, config, layout, held, clock, listener) from error
+            raise _reason(error, config, layout, held, clock, services, listener) from error
     _take_down(layout, read_run(layout).uris, listener)
     return summary
 
@@ -130,6 +135,7 @@ def _reason(
     layout: OutputLayout,
     held: Held,
     clock: NodeClock,
+    services: Services | None,
     listener: Listener,
 ) -> Exception:
     """What the user is told: that something went or is damaged, or else the error itself.
@@ -150,6 +156,8 @@ def _reason(
         # The store itself is what failed; the next run's first look says how.
         return error
     lost = missing_data(config, node)
+    if lost is None and not isinstance(error, InputError):
+        lost = what_is_gone(services, node, str(error))
     if lost is None and not isinstance(error, InputError):
         lost = missing_artifact(uris, node) or damaged_files(layout, uris, node)
     _take_down(layout, uris, listener)

@@ -67,6 +67,11 @@ RUN_BY = {
         "tests/pipeline/kubeflow/submit_runs.py",
         "pipeline.kubeflow.submit_command import submit",
     ),
+    ".venv/bin/cxr beam portable:": ("tests/pipeline/test_beam_config.py", '["beam", beam]'),
+    ".venv/bin/cxr beam worker-pool": (
+        "tests/pipeline/test_beam_worker_pool.py",
+        '"beam", "worker-pool"',
+    ),
     ".venv/bin/cxr doctor": (".ci/run", ".venv/bin/cxr doctor --weights-dir"),
 }
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.beam_config import check_beam, plan_beam, require_complete, require_known
+from pipeline.beam_config import (
+    check_beam,
+    job_server_jar,
+    plan_beam,
+    require_complete,
+    require_known,
+)
 from pipeline.beam_options import beam_pipeline_args
 from pipeline.cli import app
 from pipeline.config import load_config
@@ -65,6 +74,60 @@ def test_dataflow_needs_what_only_the_user_knows() -> None:
     require_complete(whole)
     # Workers are containers: a name that stands for none would be pulled.
     assert "--sdk_container_image=in-process" not in whole.arguments
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_the_pool_is_given_as_a_command_that_works_as_it_is_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: bool
+) -> None:
+    python = tmp_path / "my env" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    if script:
+        (python.parent / "cxr").touch()
+    monkeypatch.setattr(sys, "executable", str(python))
+    plan = plan_beam("portable:host", ["--environment_config=localhost:51000"])
+    sentence = next(sentence for sentence in plan.provide if "worker pool" in sentence)
+    command = shlex.split(sentence.split("environment: ")[1].split(" (")[0])
+    own = [str(python.parent / "cxr")] if script else [str(python), "-m", "pipeline.cli"]
+    assert command == [*own, "beam", "worker-pool", "--port", "51000"]
+    done = CliRunner().invoke(app, [*command[len(own) :], "--help"])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("beam", "jar"),
+    [
+        ("flink:host", "org.apache.beam:beam-runners-flink-1.20-job-server:{}"),
+        ("spark:host", "org.apache.beam:beam-runners-spark-3-job-server:{}"),
+    ],
+)
+def test_where_nothing_was_ever_run_the_dry_run_says_so_and_names_the_jar(
+    beam: str, jar: str
+) -> None:
+    done = CliRunner().invoke(app, ["beam", beam])
+    assert done.exit_code == 0, done.output
+    *_, there, caution = done.output.split("\n\n")
+    assert jar.format(version("apache-beam")) in there
+    assert caution.startswith("Options checked, never run: ")
+    assert "Unable to fetch remote job server jar" in caution
+    from apache_beam.options.pipeline_options import FlinkRunnerOptions
+
+    for release in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS:
+        assert (release in caution) == beam.startswith("flink")
+
+
+def test_the_jar_has_the_coordinates_that_beam_fetches() -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
+    from apache_beam.runners.portability.spark_runner import SparkJarJobServer
+
+    for engine, server in (("flink", FlinkJarJobServer), ("spark", SparkJarJobServer)):
+        plan = plan_beam(f"{engine}:host")
+        # The address only; nothing is fetched.
+        url = server(PipelineOptions(plan.arguments)).path_to_jar()
+        group, artifact, release = job_server_jar(engine, plan.values).split(":")
+        assert f"/{group.replace('.', '/')}/{artifact}/{release}/{artifact}-{release}.jar" in url
 
 
 def test_containers_elsewhere_need_an_image_and_no_pool() -> None:
@@ -150,12 +213,13 @@ def test_what_beam_does_not_know_stops_the_run(tmp_path: Path, option: str, said
 def test_the_dry_run_prints_an_option_a_line_and_what_is_missing() -> None:
     done = CliRunner().invoke(app, ["beam", "dataflow:my-project", "--option", "--region=x"])
     assert done.exit_code == 0, done.output
-    options, missing, there = done.output.split("\n\n")
+    options, missing, there, caution = done.output.split("\n\n")
     assert [line.split()[0] for line in options.splitlines()][-1] == "--region=x"
     assert all("  # " in line for line in options.splitlines())
     assert "--temp_location=…  # " in missing
     assert "--region=…" not in missing
     assert there.startswith("Has to be there:\n- ")
+    assert caution.startswith("Options checked, never run: ")
 
 
 def test_the_dry_run_refuses_what_a_run_would() -> None:

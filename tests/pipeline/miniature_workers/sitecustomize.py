@@ -1,44 +1,68 @@
 """Where this folder is on PYTHONPATH, every process has miniatures for backbones.
 
 Python reads it at its start. Beam's workers can't be told otherwise: how they start is its own.
+
+A worker stops in the middle of its first bundle as long as the file is there that $CXR_TEST_HOLD
+names, and writes its process beside it, so that a test can do away with it, or with what it is for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_ONCE_THERE = "models.boundary"
 _MINIATURES = Path(__file__).parents[2] / "miniatures.py"
 _STACK = contextlib.ExitStack()
 
 
+def _replace_backbones(_: ModuleType) -> None:
+    _STACK.enter_context(_miniatures().miniature_backbones())
+
+
+def _hold_bundles(worker: Any) -> None:
+    process_bundle = worker.SdkWorker.process_bundle
+
+    def held(*arguments: Any, **further: Any) -> Any:
+        hold = Path(os.environ.get("CXR_TEST_HOLD", os.devnull))
+        while hold.is_file():
+            hold.with_suffix(".pid").write_text(str(os.getpid()))
+            time.sleep(0.1)
+        return process_bundle(*arguments, **further)
+
+    worker.SdkWorker.process_bundle = held
+
+
 class _Finder:
-    """Puts the miniatures in place when whoever builds networks has been imported."""
+    """Changes modules when they have been imported."""
+
+    def __init__(self, changes: dict[str, Callable[[ModuleType], None]]) -> None:
+        self._changes = changes
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Of the one module, with more to execute; None of all others."""
-        if name != _ONCE_THERE:
+        """Of those modules, with more to execute; None of all others."""
+        change = self._changes.pop(name, None)
+        if change is None:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         assert spec
         assert spec.loader
         execute = spec.loader.exec_module
 
-        def execute_and_replace(module: ModuleType) -> None:
+        def execute_and_change(module: ModuleType) -> None:
             execute(module)
-            _STACK.enter_context(_miniatures().miniature_backbones())
+            change(module)
 
-        spec.loader.exec_module = execute_and_replace  # type: ignore[method-assign]
+        spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
         return spec
 
 
@@ -52,4 +76,13 @@ def _miniatures() -> Any:
     return module
 
 
-sys.meta_path.insert(0, _Finder())
+sys.meta_path.insert(
+    0,
+    _Finder(
+        {
+            # Whoever builds networks.
+            "models.boundary": _replace_backbones,
+            "apache_beam.runners.worker.sdk_worker": _hold_bundles,
+        }
+    ),
+)
