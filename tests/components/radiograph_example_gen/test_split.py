@@ -105,6 +105,19 @@ def test_order_and_patient_names_do_not_matter(sizes: list[list[int]], random: o
     assert run(images, 5) == run(shuffled, 5)
 
 
+def test_seeds_draw_other_images_also_where_no_patient_is_known() -> None:
+    """One class has more than the others: which of its images are used depends on the seed, too."""
+    images = [
+        SplitImage(sha(name, number), name, "")
+        for name, count in zip(CLASSES, (30, 20, 20), strict=True)
+        for number in range(count)
+    ]
+    found = [run(images, seed).assignment for seed in range(10)]
+    assert len({tuple(sorted(one.items())) for one in found}) == 10
+    unused = {frozenset(name for name, split in one.items() if split == UNUSED) for one in found}
+    assert len(unused) == 10 and {len(names) for names in unused} == {10}
+
+
 def test_seeds_differ() -> None:
     images = make_images([[3] * 10 + [1] * 20] * 3)
     splits = {tuple(sorted(run(images, seed).assignment.items())) for seed in range(10)}
