@@ -152,6 +152,8 @@ def test_too_many_rows_are_refused(server: Server) -> None:
     assert "a batch of 65 is more than the 64" in response.json()["error"]
     with pytest.raises(ServingError, match="a batch of 3"):
         checked({"x": np.zeros(3)}, Limits(batch_size=2))
+    # As many as the limit says are taken.
+    assert checked({"x": np.zeros(2)}, Limits(batch_size=2)).keys() == {"x"}
 
 
 def test_a_slow_client_is_let_go_and_holds_nobody_up(server: Server) -> None:
