@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 
 GREY_LEVELS: Final = 256
-_DEEP: Final = 16
+DEEP: Final = 16
 _LOW_BITS: Final = 8
-_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-# Length and type of the first chunk, then width, height and bit depth: PNG specification, sections
-# 5.2, 5.3 and 11.2.2.
-_HEADER: Final = struct.Struct(">8sI4sIIB")
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+# Signature, length and type of the first chunk, then its width, height and bit depth: PNG
+# specification, sections 5.2, 5.3 and 11.2.2.
+PNG_HEADER: Final = struct.Struct(">8sI4sIIB")
 
 
 def unscaled(content: bytes) -> str | None:
@@ -40,6 +40,23 @@ def unscaled(content: bytes) -> str | None:
     except tf.errors.OpError:
         return None
     return too_dark(image)
+
+
+def prepared(content: bytes, bits_stored: int) -> bytes:
+    """As a model may see an image: scaled where that is asked for.
+
+    Args:
+        content: as `scaled` takes it.
+        bits_stored: likewise.
+
+    Raises:
+        ValueError: it can't be scaled so, or little but black would be left of it.
+    """
+    content = scaled(content, bits_stored)
+    reason = unscaled(content)
+    if reason:
+        raise ValueError(reason)
+    return content
 
 
 def scaled(content: bytes, bits_stored: int) -> bytes:
@@ -66,16 +83,16 @@ def scaled(content: bytes, bits_stored: int) -> bytes:
             f"16-bit PNG with the grey value {int(values.max())}, which needs more than "
             f"{bits_stored} bits: correct bits_stored"
         )
-    spread = np.rint(values * ((2**_DEEP - 1) / most)).astype(np.uint16)
+    spread = np.rint(values * ((2**DEEP - 1) / most)).astype(np.uint16)
     encoded: bytes = tf.io.encode_png(spread).numpy()
     return encoded
 
 
 def _is_deep(content: bytes) -> bool:
-    if len(content) < _HEADER.size:
+    if len(content) < PNG_HEADER.size:
         return False
-    signature, _, chunk, _, _, bit_depth = _HEADER.unpack_from(content)
-    return (signature, chunk, bit_depth) == (_SIGNATURE, b"IHDR", _DEEP)
+    signature, _, chunk, _, _, bit_depth = PNG_HEADER.unpack_from(content)
+    return (signature, chunk, bit_depth) == (PNG_SIGNATURE, b"IHDR", DEEP)
 
 
 def too_dark(image: np.ndarray) -> str | None:
@@ -96,7 +113,7 @@ def too_dark(image: np.ndarray) -> str | None:
     bits = highest.bit_length() + _LOW_BITS
     return (
         f"16-bit PNG whose grey values use at most {bits} of 16 bits "
-        f"(none is above {2**bits - 1} of {2**_DEEP - 1}), so that at most {highest + 1} of "
+        f"(none is above {2**bits - 1} of {2**DEEP - 1}), so that at most {highest + 1} of "
         f"{GREY_LEVELS} grey levels would be left: say how many bits the detector stores "
         f"(bits_stored), scale them to the full 16 bits, or save the image as 8-bit"
     )

@@ -81,16 +81,32 @@ def _find(module: str) -> Path | None:
 
 
 def _imports(file: Path) -> set[str]:
+    found = set()
+    for module, name in _imported(file.read_bytes()):
+        inner = f"{module}.{name}"
+        found.add(inner if name and _find(inner) else module)
+    return {name for name in found if _find(name)}
+
+
+@lru_cache(maxsize=1024)
+def _imported(source: bytes) -> frozenset[tuple[str, str]]:
+    """Module and name of each import. By content: one module is behind many nodes."""
     names = _Names()
-    names.visit(ast.parse(file.read_bytes()))
-    return {name for name in names.found if _find(name)}
+    names.visit(ast.parse(source))
+    return frozenset(names.found)
 
 
 class _Names(ast.NodeVisitor):
     """Collects what a module imports, in functions, too."""
 
     def __init__(self) -> None:
-        self.found: set[str] = set()
+        self.found: set[tuple[str, str]] = set()
+
+    def generic_visit(self, node: ast.AST) -> None:
+        """Looks at statements alone: no expression imports anything."""
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):
+                self.visit(child)
 
     def visit_If(self, node: ast.If) -> None:
         """Passes over what only type checkers see."""
@@ -102,14 +118,12 @@ class _Names(ast.NodeVisitor):
 
     def visit_Import(self, node: ast.Import) -> None:
         """`import a.b`."""
-        self.found.update(alias.name for alias in node.names)
+        self.found.update((alias.name, "") for alias in node.names)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """`from a import b`: of the module b where there is one, else of a. None is relative."""
         assert node.module and not node.level
-        for alias in node.names:
-            inner = f"{node.module}.{alias.name}"
-            self.found.add(inner if _find(inner) else node.module)
+        self.found.update((node.module, alias.name) for alias in node.names)
 
 
 def _templates(folder: Path) -> Iterator[Path]:

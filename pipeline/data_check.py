@@ -5,33 +5,23 @@ The rules are RadiographExampleGen's own: the same functions list, match, inspec
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
-from components.radiograph_example_gen.inspection import Inspection, inspect_file
-from components.radiograph_example_gen.likeness import of_copies, of_ids
+from components.radiograph_example_gen.inspection import Inspection
+from components.radiograph_example_gen.likeness import FLAT
 from components.radiograph_example_gen.metadata import Row
-from components.radiograph_example_gen.remarks import (
-    IMAGES,
-    Remark,
-    of_ages,
-    of_classes,
-    of_files,
-    of_folders,
-    of_names,
-    of_patients,
-    of_unread_folders,
-)
+from components.radiograph_example_gen.remarks import IMAGES, Remark, some_of
 from components.radiograph_example_gen.selection import (
     Decision,
     Folder,
     Usable,
     decide,
+    inspect,
     look,
+    remarks_on,
     sift,
     summarize,
 )
@@ -45,7 +35,6 @@ from schema.errors import InputError
 
 # Grey levels: below such a mean there is next to nothing to see.
 _NEARLY_BLACK: Final = 5.0
-_FLAT: Final = 1.0
 # A longer side is so many times the shorter one; a side is so many times the usual one, or less.
 _ODD_RATIO: Final = 2.0
 _ODD_SIDE: Final = 4.0
@@ -82,13 +71,7 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
         settings = replace(settings_of(config), columns=tuple(config.data.slice_columns or ()))
         folder = look(settings)
         found["classes"] = {name: {"found": count} for name, count in folder.found.found.items()}
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            inspections = list(
-                pool.map(
-                    lambda candidate: inspect_file(settings.data_dir, candidate, settings.limits),
-                    folder.found.candidates,
-                )
-            )
+        inspections = inspect(settings, folder)
         found |= _of_images(inspections)
         # Where the images can't be sifted, those that can be opened are spoken of.
         found["remarks"] = _remarks(folder, [item for item in inspections if not item.reason])
@@ -144,25 +127,14 @@ def _of_images(inspections: Sequence[Inspection]) -> dict[str, Any]:
 
 
 def _remarks(folder: Folder, images: Sequence[Inspection]) -> list[dict[str, str]]:
-    return [
-        {"topic": remark.topic, "sentence": remark.sentence} for remark in _said(folder, images)
-    ]
+    by_path = folder.matched.by_path
+    return [asdict(remark) for remark in _said(folder, [(i, by_path.get(i.path)) for i in images])]
 
 
-def _said(folder: Folder, good: Sequence[Inspection]) -> Iterator[Remark]:
-    rows = [folder.matched.by_path.get(item.path) for item in good]
-    yield from of_patients(rows)
-    yield from of_ids(rows)
-    yield from of_names([item.path for item in good], rows)
-    yield from folder.matched.remarks
-    yield from of_files(folder.found.left_out)
-    yield from of_folders(folder.found.beside)
-    yield from of_unread_folders(folder.found.unread)
-    yield from of_ages(rows)
-    yield from of_classes((i.class_name, row) for i, row in zip(good, rows, strict=True))
-    yield from of_copies(good)
-    yield from _of_looks(good)
-    values = list(_of_values(zip(good, rows, strict=True)))
+def _said(folder: Folder, good: Sequence[tuple[Inspection, Row | None]]) -> Iterator[Remark]:
+    yield from remarks_on(good, folder.found, folder.matched.remarks)
+    yield from _of_looks([image for image, _ in good])
+    values = list(_of_values(good))
     yield from values[:_VALUES_SHOWN]
     if more := len(values[_VALUES_SHOWN:]):
         yield Remark("values", f"{more} more values have images of one class alone")
@@ -172,7 +144,7 @@ def _of_looks(images: Sequence[Inspection]) -> Iterator[Remark]:
     dark = [item.path for item in images if item.mean < _NEARLY_BLACK]
     if dark:
         yield Remark(IMAGES, f"{_several(dark)} nearly black: do they show anything?")
-    flat = [item.path for item in images if item.std < _FLAT and item.mean >= _NEARLY_BLACK]
+    flat = [item.path for item in images if item.std < FLAT and item.mean >= _NEARLY_BLACK]
     if flat:
         yield Remark(IMAGES, f"{_several(flat)} of one grey level: do they show anything?")
     if not images:
@@ -189,7 +161,7 @@ def _of_looks(images: Sequence[Inspection]) -> Iterator[Remark]:
 
 
 def _several(paths: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, paths[:_SHOWN])) + (", …" if len(paths) > _SHOWN else "")
+    shown = some_of(map(repr, paths), _SHOWN)
     return f"{len(paths)} {'image is' if len(paths) == 1 else 'images are'} ({shown})"
 
 

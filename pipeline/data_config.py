@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from components.radiograph_example_gen.settings import plain
 from pipeline.strict import Strict
 from schema import contract
 
@@ -103,7 +103,7 @@ class DataConfig(Strict):
         if len(classes) < 2:
             raise ValueError("at least two classes are needed")
         names = [c.name for c in classes]
-        folders = [unicodedata.normalize("NFC", f).casefold() for c in classes for f in c.folders]
+        folders = [plain(f) for c in classes for f in c.folders]
         for what, values in (("class name", names), ("folder", folders)):
             twice = sorted({v for v in values if values.count(v) > 1})
             if twice:

@@ -157,9 +157,11 @@ def _reason(
         return error
     lost = missing_data(config, node)
     if lost is None and not isinstance(error, InputError):
-        lost = what_is_gone(services, node, str(error))
-    if lost is None and not isinstance(error, InputError):
-        lost = missing_artifact(uris, node) or damaged_files(layout, uris, node)
+        lost = (
+            what_is_gone(services, node, str(error))
+            or missing_artifact(uris, node)
+            or damaged_files(layout, uris, node)
+        )
     _take_down(layout, uris, listener)
     return lost or error
 

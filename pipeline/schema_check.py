@@ -11,6 +11,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.remarks import some_of
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
 from schema.errors import InputError
 
@@ -51,9 +52,11 @@ def values_the_schema_refuses(rows: Sequence[Row], schema_dir: Path | None) -> I
 def _said(column: str, strange: Mapping[str, int], known: str) -> Iterable[str]:
     if not strange:
         return
-    first = sorted(strange.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
-    shown = ", ".join(f"{n} {'image' if n == 1 else 'images'} with {cell}" for cell, n in first)
+    first = sorted(strange.items(), key=lambda item: (-item[1], item[0]))
+    shown = some_of(
+        (f"{n} {'image' if n == 1 else 'images'} with {cell}" for cell, n in first), _SHOWN
+    )
     yield (
-        f"{column}: {shown}{', …' if len(strange) > _SHOWN else ''}; the schema has {known} alone, "
+        f"{column}: {shown}; the schema has {known} alone, "
         "and SchemaGate stops at anything else. Change these cells, or the schema (schema_dir)."
     )

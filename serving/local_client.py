@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.deep_images import scaled, unscaled
+from models.deep_images import prepared
 from pipeline.runtime import prepare_environment
 from schema import contract
 from schema.errors import InputError
@@ -64,12 +64,9 @@ def _predict(signature: Any, file: Path, content: bytes, bits_stored: int) -> Re
     import tensorflow as tf
 
     try:
-        content = scaled(content, bits_stored)
+        content = prepared(content, bits_stored)
     except ValueError as error:
         return Failure(file, str(error))
-    reason = unscaled(content)
-    if reason:
-        return Failure(file, reason)
     try:
         outputs = signature(**{contract.INPUT_IMAGES: tf.constant([content])})
     except tf.errors.InvalidArgumentError:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from components.radiograph_example_gen.settings import plain
 from schema import contract
 
 # Our name -> other names, the first that is there counts. Ours come first by themselves.
@@ -73,15 +74,15 @@ def recognise(header: Sequence[str]) -> Columns:
     Args:
         header: the table's first line, stripped.
     """
-    names = [unicodedata.normalize("NFC", cell).casefold() for cell in header]
-    plain = [normal(cell) for cell in header]
+    names = [plain(cell) for cell in header]
+    bare = [normal(cell) for cell in header]
     renamed = {}
     for ours, others in KNOWN_NAMES.items():
         if ours in names:
             continue
         for other in (ours, *others):
-            if normal(other) in plain:
-                place = plain.index(normal(other))
+            if normal(other) in bare:
+                place = bare.index(normal(other))
                 names[place] = ours
                 renamed[ours] = header[place]
                 break
@@ -99,6 +100,6 @@ def recognise(header: Sequence[str]) -> Columns:
 
 
 def _may_be_a_patient(name: str, *, known: bool) -> bool:
-    plain = normal(name)
-    speaks = any(part in plain for part in _PERSON)
-    return plain in _PATIENT_NAMES or (speaks and (not known or plain.endswith(_ID)))
+    bare = normal(name)
+    speaks = any(part in bare for part in _PERSON)
+    return bare in _PATIENT_NAMES or (speaks and (not known or bare.endswith(_ID)))

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import stat
-import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,17 @@ from PIL import Image
 
 from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.settings import Limits
-from models.deep_images import GREY_LEVELS, scaled, too_dark
+from models.deep_images import (
+    DEEP,
+    GREY_LEVELS,
+    PNG_HEADER,
+    PNG_SIGNATURE,
+    scaled,
+    too_dark,
+)
 
 GreyImage = NDArray[np.uint8]
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Signature, length and type of the first chunk, then its width, height and bit depth:
-# PNG specification, sections 5.2, 5.3 and 11.2.2.
-_PNG_HEADER = struct.Struct(">8sI4sIIB")
-_DEEP = 16
 _PNG_END = b"IEND\xaeB`\x82"
 _OTHER_FORMATS = {
     (0, b"\xff\xd8\xff"): "JPEG",
@@ -92,14 +93,14 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         known |= {"width": width, "height": height, "bit_depth": bit_depth}
         _check_size(width, height, limits)
         image = decode_grey(_scaled(content, limits.bits_stored))
-        if bit_depth == _DEEP:
+        if bit_depth == DEEP:
             _check_range(image)
         mean, std, entropy = grey_statistics(image)
     except OSError as error:
         return Inspection(**known, reason=f"cannot be read: {error.strerror or error}")
     except UnusableImageError as error:
         return Inspection(**known, reason=str(error))
-    bits = limits.bits_stored if bit_depth == _DEEP else 0
+    bits = limits.bits_stored if bit_depth == DEEP else 0
     return Inspection(**known, mean=mean, std=std, entropy=entropy, bits_stored=bits)
 
 
@@ -130,9 +131,9 @@ def png_header(content: bytes) -> tuple[int, int, int]:
         raise UnusableImageError("the file is empty (0 bytes)")
     if not content.startswith(PNG_SIGNATURE):
         raise UnusableImageError(f"not a PNG but {_guess_format(content)}, whatever its name")
-    if len(content) < _PNG_HEADER.size:
+    if len(content) < PNG_HEADER.size:
         raise UnusableImageError("truncated: the file ends inside the PNG header")
-    _, _, chunk, width, height, bit_depth = _PNG_HEADER.unpack_from(content)
+    _, _, chunk, width, height, bit_depth = PNG_HEADER.unpack_from(content)
     if chunk != b"IHDR":
         raise UnusableImageError("damaged: the PNG does not start with its header")
     return width, height, bit_depth

@@ -10,16 +10,15 @@ from typing import Final
 
 from components.radiograph_example_gen.inspection import Inspection
 from components.radiograph_example_gen.metadata import Row
-from components.radiograph_example_gen.remarks import IMAGES, PATIENTS, Remark
+from components.radiograph_example_gen.remarks import IMAGES, PATIENTS, Remark, some_of
 
-_SHOWN: Final = 3
 _FLOAT: Final = re.compile(r"(\d+)[.,]0+")
 _LEADING_ZEROS: Final = re.compile(r"(?<!\d)0+(?=\d)")
 _SIGNS: Final = re.compile(r"[\W_]+")
 # What a spreadsheet makes of a long number: 1.23457E+11.
 _CUT: Final = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 # Grey levels: an image of fewer shows nothing, and is like any other such image.
-_FLAT: Final = 1.0
+FLAT: Final = 1.0
 
 
 def of_ids(rows: Iterable[Row | None]) -> Iterator[Remark]:
@@ -34,21 +33,20 @@ def of_ids(rows: Iterable[Row | None]) -> Iterator[Remark]:
         alike[_plain(patient)].append(patient)
     groups = [names for _, names in sorted(alike.items()) if len(names) > 1]
     if groups:
-        shown = ", ".join(" and ".join(map(repr, names)) for names in groups[:_SHOWN])
+        shown = some_of(" and ".join(map(repr, names)) for names in groups)
         yield Remark(
             PATIENTS,
-            f"{sum(map(len, groups))} ids of patients look alike ({shown}"
-            f"{', …' if len(groups) > _SHOWN else ''}): each counts as a person of its own; where "
-            "two are one person, whose images may lie in several splits, write them alike",
+            f"{sum(map(len, groups))} ids of patients look alike ({shown}): each counts as a "
+            "person of its own; where two are one person, whose images may lie in several splits, "
+            "write them alike",
         )
     cut = sorted(patient for patient in ids if _CUT.fullmatch(patient))
     if cut:
-        shown = ", ".join(map(repr, cut[:_SHOWN])) + (", …" if len(cut) > _SHOWN else "")
         yield Remark(
             PATIENTS,
             f"{len(cut)} {'id of a patient is' if len(cut) == 1 else 'ids of patients are'} as a "
-            f"spreadsheet shortens long numbers ({shown}): several persons may have the same; "
-            "export the column as text",
+            f"spreadsheet shortens long numbers ({some_of(map(repr, cut))}): several persons may "
+            "have the same; export the column as text",
         )
 
 
@@ -60,7 +58,7 @@ def of_copies(images: Sequence[Inspection]) -> Iterator[Remark]:
     """
     same: dict[tuple[int, int, float, float, float], list[Inspection]] = defaultdict(list)
     for item in images:
-        if item.std >= _FLAT:
+        if item.std >= FLAT:
             same[item.width, item.height, item.mean, item.std, item.entropy].append(item)
     groups = [
         sorted(items, key=lambda item: item.path)
@@ -70,12 +68,12 @@ def of_copies(images: Sequence[Inspection]) -> Iterator[Remark]:
     if not groups:
         return
     groups.sort(key=lambda items: items[0].path)
-    shown = ", ".join(" and ".join(repr(i.path) for i in items[:2]) for items in groups[:_SHOWN])
+    shown = some_of(" and ".join(repr(i.path) for i in items[:2]) for items in groups)
     classes = sum(len({item.class_name for item in items}) > 1 for items in groups)
     yield Remark(
         IMAGES,
         f"{sum(map(len, groups))} images have the very grey levels of another one, though not its "
-        f"bytes ({shown}{', …' if len(groups) > _SHOWN else ''}): copies that were saved anew, or "
+        f"bytes ({shown}): copies that were saved anew, or "
         "mirrored, may lie in several splits"
         f"{_in_two(classes)}",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import unicodedata
 import urllib.parse
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,8 @@ from typing import Final
 
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
-from components.radiograph_example_gen.remarks import Remark
+from components.radiograph_example_gen.remarks import Remark, some_of
+from components.radiograph_example_gen.settings import plain
 from schema.errors import InputError
 from schema.image_names import IMAGES_FOLDER
 
@@ -110,9 +110,9 @@ class _Index:
         paths = list(paths)
         # Without what is common to all, Windows' way or the Mac's.
         self._exact = [_by(paths, way, str) for way in _WAYS]
-        self._plain = [_by(paths, way, _plain) for way in _WAYS]
+        self._plain = [_by(paths, way, plain) for way in _WAYS]
         self._stems = [_by(paths, way, _stem) for way in _WAYS]
-        self._folders = {_plain(part) for path in paths for part in path.split("/")[:-1]}
+        self._folders = {plain(part) for path in paths for part in path.split("/")[:-1]}
 
     def find(self, key: str, class_folders: Sequence[str]) -> tuple[str | None, str, list[str]]:
         """The image that goes by a key, the rule that found it, and all that may be meant."""
@@ -133,25 +133,24 @@ class _Index:
                 break
             for indexes, change, rule in (
                 (self._exact, str, EXACT),
-                (self._plain, _plain, AS_WRITTEN),
+                (self._plain, plain, AS_WRITTEN),
                 (self._stems, _stem, WITHOUT_SUFFIX),
             ):
                 hits = next((i[change(spelled)] for i in indexes if change(spelled) in i), [])
                 if len(hits) == 1:
                     return hits[0], FEWER_FOLDERS if fewer else rule, hits
                 several = several or hits
-        wanted = {_plain(folder) for folder in class_folders}
-        own = [path for path in several if wanted & set(map(_plain, path.split("/")[:-1]))]
+        wanted = {plain(folder) for folder in class_folders}
+        own = [path for path in several if wanted & set(map(plain, path.split("/")[:-1]))]
         return (own[0], BY_CLASS, several) if len(own) == 1 else (None, "", several)
 
 
 def _why_none(several: Sequence[str]) -> str:
     if not several:
         return "no image goes by this name"
-    shown = ", ".join(map(repr, several[:_SHOWN])) + (", …" if len(several) > _SHOWN else "")
     return (
-        f"{len(several)} images go by this name ({shown}): write the path, or name the class in a "
-        "column 'label'"
+        f"{len(several)} images go by this name ({some_of(map(repr, several), _SHOWN)}): write "
+        "the path, or name the class in a column 'label'"
     )
 
 
@@ -206,16 +205,9 @@ def _by(
     return dict(found)
 
 
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
-
-
 def _stem(text: str) -> str:
-    plain = _plain(text)
-    return next(
-        (plain[: -len(suffix)] for suffix in _SUFFIXES if plain.endswith(suffix)),
-        plain,
-    )
+    name = plain(text)
+    return next((name[: -len(end)] for end in _SUFFIXES if name.endswith(end)), name)
 
 
 def _spellings(key: str, folders: set[str]) -> Iterator[tuple[str, bool]]:
@@ -227,7 +219,7 @@ def _spellings(key: str, folders: set[str]) -> Iterator[tuple[str, bool]]:
     yield key, False
     parts = key.split("/")
     for count in range(1, len(parts)):
-        last = _plain(parts[count - 1])
+        last = plain(parts[count - 1])
         if last in folders and last != IMAGES_FOLDER:
             return
         yield "/".join(parts[count:]), True

@@ -55,6 +55,17 @@ class Remark:
     sentence: str
 
 
+def some_of(items: Iterable[str], most: int = _SHOWN) -> str:
+    """The first few, with an ellipsis where there are more.
+
+    Args:
+        items: in the order in which they are shown.
+        most: so many at most.
+    """
+    known = list(items)
+    return ", ".join(known[:most]) + (", …" if len(known) > most else "")
+
+
 def of_columns(name: str, columns: Columns) -> Iterator[Remark]:
     """What was taken for what, and what looks like a patient's id and isn't read.
 
@@ -121,11 +132,10 @@ def of_short_rows(name: str, lines: Sequence[int], rows: int) -> Iterator[Remark
         rows: all.
     """
     if lines:
-        shown = ", ".join(map(str, lines[:_SHOWN])) + (", …" if len(lines) > _SHOWN else "")
         yield Remark(
             ROWS,
             f"{name}: of {rows} rows, {len(lines)} with fewer cells than the header has columns "
-            f"(line {shown}): what the last columns say of them is unknown",
+            f"(line {some_of(map(str, lines))}): what the last columns say of them is unknown",
         )
 
 
@@ -306,13 +316,13 @@ def of_unread_folders(unread: Mapping[str, int]) -> Iterator[Remark]:
         )
     deep = {folder: count for folder, count in unread.items() if folder.rpartition("/")[2] != "."}
     if deep:
-        shown = ", ".join(f"{folder!r} with {deep[folder]}" for folder in sorted(deep)[:_SHOWN])
+        shown = some_of(f"{folder!r} with {count}" for folder, count in sorted(deep.items()))
         images, folders = sum(deep.values()), len(deep)
         yield Remark(
             FOLDERS,
             f"{images} {'image lies' if images == 1 else 'images lie'} in "
             f"{'a folder' if folders == 1 else f'{folders} folders'} in which none is read "
-            f"({shown}{', …' if folders > _SHOWN else ''}): only those directly in a class's "
+            f"({shown}): only those directly in a class's "
             "folder, and in images/ there, are",
         )
 
@@ -342,8 +352,7 @@ def check_unmatched(
     limit = limits.max_unmatched_fraction
     if len(without_image) <= limit * rows and len(bare) <= limit * len(images):
         return
-    shown = ", ".join(repr(path) for path in bare[:_SHOWN])
-    shown += ", …" if len(bare) > _SHOWN else ""
+    shown = some_of(map(repr, bare))
     first = next((f"{item.path!r} ({item.reason})" for item in without_image), "")
     raise InputError(
         f"{name}: {len(without_image)} of {rows} rows go by no image, and {len(bare)} of "

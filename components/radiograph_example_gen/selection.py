@@ -6,8 +6,10 @@ once, and decides once a seed.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,7 +22,7 @@ from components.radiograph_example_gen.cleaning import (
     clean,
 )
 from components.radiograph_example_gen.discovery import Discovery, Kind, LeftOut
-from components.radiograph_example_gen.inspection import Inspection
+from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.likeness import of_copies, of_ids
 from components.radiograph_example_gen.listing import list_folder, match
 from components.radiograph_example_gen.manifest import Entry, Summary, digest
@@ -138,6 +140,22 @@ def look(settings: Settings) -> Folder:
     # By their names alone: nothing is opened where that is enough to stop.
     check_bad_fraction(found.left_out, sum(found.found.values()), settings.limits)
     return Folder(listing.found, listing.metadata, match(settings, listing))
+
+
+def inspect(settings: Settings, folder: Folder) -> list[Inspection]:
+    """Opens all candidates, a thread a core; the node does it through Beam.
+
+    Args:
+        settings: of the node.
+        folder: what `look` returned.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(
+            pool.map(
+                lambda candidate: inspect_file(settings.data_dir, candidate, settings.limits),
+                folder.found.candidates,
+            )
+        )
 
 
 def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) -> Usable:
@@ -272,18 +290,32 @@ def _torn(
 
 
 def _remarks(decision: Decision, chosen: Mapping[str, Sequence[CleanImage]]) -> Iterator[Remark]:
-    images = [image for members in chosen.values() for image in members]
-    rows = [image.row for image in images]
+    usable = decision.usable
+    images = [(image.inspection, image.row) for part in chosen.values() for image in part]
+    return remarks_on(images, usable.found, usable.remarks)
+
+
+def remarks_on(
+    images: Sequence[tuple[Inspection, Row | None]], found: Discovery, on_tables: Iterable[Remark]
+) -> Iterator[Remark]:
+    """What is not known of a data folder, or not as it seems.
+
+    Args:
+        images: that are used, each with its row; None for an image without one.
+        found: the images' names, and what else is there.
+        on_tables: what was said of the tables.
+    """
+    rows = [row for _, row in images]
     yield from of_patients(rows)
     yield from of_ids(rows)
-    yield from of_names([image.inspection.path for image in images], rows)
-    yield from decision.usable.remarks
-    yield from of_files(decision.left_out)
-    yield from of_folders(decision.usable.found.beside)
-    yield from of_unread_folders(decision.usable.found.unread)
+    yield from of_names([image.path for image, _ in images], rows)
+    yield from on_tables
+    yield from of_files(found.left_out)
+    yield from of_folders(found.beside)
+    yield from of_unread_folders(found.unread)
     yield from of_ages(rows)
-    yield from of_classes((image.inspection.class_name, image.row) for image in images)
-    yield from of_copies([image.inspection for image in images])
+    yield from of_classes((image.class_name, row) for image, row in images)
+    yield from of_copies([image for image, _ in images])
 
 
 def _span_counts(settings: Settings, merged: Merged) -> Iterator[dict[str, Any]]:

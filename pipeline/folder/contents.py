@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.folder.damage import known_folders, set_aside, what_is_damaged
-from pipeline.folder.inventory import find_damage, read_inventory
+from pipeline.folder.inventory import by_folder, find_damage, read_inventory
 from pipeline.folder.store_check import check_store, has_store
 from pipeline.layout import OutputLayout
 from schema.errors import InputError
@@ -46,18 +46,16 @@ def look_through(layout: OutputLayout, *, mend: bool) -> dict[str, Any]:
         row["bytes"] += _bytes(layout, folder)
     damages = find_damage(layout, inventory, known, contents=True)
     places = set_aside(layout, damages) if mend else {}
-    damaged = []
-    for folder in sorted({damage.folder for damage in damages}):
-        of_it = [damage for damage in damages if damage.folder == folder]
-        damaged.append(
-            {
-                "folder": f"artifacts/{folder}",
-                "node": of_it[0].node,
-                "files": [{"file": damage.file, "how": damage.how} for damage in of_it],
-                "sentence": what_is_damaged(of_it),
-                "set_aside": str(places[folder]) if folder in places else None,
-            }
-        )
+    damaged = [
+        {
+            "folder": f"artifacts/{folder}",
+            "node": of_it[0].node,
+            "files": [{"file": damage.file, "how": damage.how} for damage in of_it],
+            "sentence": what_is_damaged(of_it),
+            "set_aside": str(places[folder]) if folder in places else None,
+        }
+        for folder, of_it in by_folder(damages).items()
+    ]
     return {
         "nodes": nodes,
         "damaged": damaged,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.folder.inventory import (
     Damage,
+    by_folder,
     find_damage,
     folder_of,
     forget,
@@ -44,7 +45,7 @@ def set_aside(layout: OutputLayout, damages: Iterable[Damage]) -> dict[str, Path
         Folder below OUTPUT/artifacts -> where it is now.
     """
     moved: dict[str, Path] = {}
-    for folder in sorted({damage.folder for damage in damages}):
+    for folder in by_folder(damages):
         target = layout.damaged / folder
         count = 1
         while target.exists():
@@ -69,9 +70,16 @@ def mend_by_sizes(layout: OutputLayout, warn: Callable[[str], None]) -> None:
     update_inventory(layout, ())
     inventory = read_inventory(layout)
     damages = find_damage(layout, inventory, known_folders(layout), contents=False)
+    each = by_folder(damages)
     for folder, place in set_aside(layout, damages).items():
-        of_it = [damage for damage in damages if damage.folder == folder]
-        warn(f"{what_is_damaged(of_it)} It is now in {place}; a run that needs it makes it again.")
+        what = what_is_damaged(each[folder])
+        warn(f"{what} It is now in {place}; a run that needs it makes it again.")
+
+
+def damage_in(layout: OutputLayout, uris: Iterable[str]) -> list[Damage]:
+    """Reads the files of some artifacts, and finds those that are no longer what they were."""
+    folders = {folder for uri in uris if (folder := folder_of(uri, layout))}
+    return find_damage(layout, read_inventory(layout), folders, contents=True)
 
 
 def name_damage(layout: OutputLayout, uris: Iterable[str]) -> InputError | None:
@@ -81,11 +89,10 @@ def name_damage(layout: OutputLayout, uris: Iterable[str]) -> InputError | None:
         layout: of the output folder.
         uris: of the artifacts that it read.
     """
-    folders = {folder for uri in uris if (folder := folder_of(uri, layout))}
-    damages = find_damage(layout, read_inventory(layout), folders, contents=True)
+    damages = damage_in(layout, uris)
     if not damages:
         return None
-    first = [damage for damage in damages if damage.folder == damages[0].folder]
+    first = next(iter(by_folder(damages).values()))
     return InputError(
         f"output: {what_is_damaged(first)} To have all that is damaged made again: "
         f"{how_to_mend(layout)}."

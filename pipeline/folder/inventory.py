@@ -148,6 +148,14 @@ def find_damage(
     ]
 
 
+def by_folder(damages: Iterable[Damage]) -> dict[str, list[Damage]]:
+    """Folder of an artifact -> what is wrong in it; sorted."""
+    found: dict[str, list[Damage]] = {}
+    for damage in sorted(damages, key=lambda one: one.folder):
+        found.setdefault(damage.folder, []).append(damage)
+    return found
+
+
 def _resized(path: Path, was: FileState) -> str | None:
     try:
         size = path.stat().st_size

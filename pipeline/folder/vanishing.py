@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import PipelineConfig, check_inputs
-from pipeline.folder.damage import set_aside, what_is_damaged
-from pipeline.folder.inventory import find_damage, folder_of, read_inventory
+from pipeline.folder.damage import damage_in, set_aside, what_is_damaged
+from pipeline.folder.inventory import by_folder
 from pipeline.layout import OutputLayout
 from schema.errors import InputError
 
@@ -95,14 +95,14 @@ def damaged_files(layout: OutputLayout, uris: Iterable[str], node: str | None) -
         uris: of the artifacts that the run wrote or took from the cache.
         node: that failed.
     """
-    folders = {folder for uri in uris if (folder := folder_of(uri, layout))}
-    damages = find_damage(layout, read_inventory(layout), folders, contents=True)
+    damages = damage_in(layout, uris)
     if not damages:
         return None
-    lines = []
-    for folder, place in set_aside(layout, damages).items():
-        of_it = [damage for damage in damages if damage.folder == folder]
-        lines.append(f"{what_is_damaged(of_it)} It is now in {place}.")
+    each = by_folder(damages)
+    lines = [
+        f"{what_is_damaged(each[folder])} It is now in {place}."
+        for folder, place in set_aside(layout, damages).items()
+    ]
     return InputError(
         f"output: {_who(node)} failed on damaged files. {' '.join(lines)} Run again: what is "
         "missing is made again, and all that depends on it."

@@ -51,8 +51,13 @@ def _keep(side: dict[str, Any], definitions: Mapping[str, Any] | None, what: str
         side["artifacts"] = found
 
 
+def title_of(artifact: Mapping[str, Any]) -> str:
+    """The name of an artifact's type, such as `tfx.Model`; empty where KFP says none."""
+    schema = yaml.safe_load(artifact.get("type", {}).get("instanceSchema", "")) or {}
+    return str(schema.get("title", "")) if isinstance(schema, dict) else ""
+
+
 def _has_type(artifact: Mapping[str, Any]) -> bool:
     """Whether an artifact says which of TFX's, or of this project's, types it has."""
-    schema = yaml.safe_load(artifact.get("type", {}).get("instanceSchema", "")) or {}
-    title = schema.get("title", "") if isinstance(schema, dict) else ""
+    title = title_of(artifact)
     return bool(title) and not title.startswith(_KFP)

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from pipeline.kubeflow.artifact_types import title_of
 from pipeline.kubeflow.names import PLACES
 from schema.errors import InputError
 
@@ -64,9 +63,8 @@ def make_output_folders(invocation: Mapping[str, Any]) -> None:
     """
     for artifacts in invocation.get("outputs", {}).get("artifacts", {}).values():
         for artifact in artifacts.get("artifacts", []):
-            schema = yaml.safe_load(artifact["type"].get("instanceSchema", "")) or {}
             path = Path(artifact["uri"])
-            folder = path.parent if schema.get("title") in _FILES else path
+            folder = path.parent if title_of(artifact) in _FILES else path
             folder.mkdir(parents=True, exist_ok=True)
 
 

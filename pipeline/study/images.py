@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from components.radiograph_example_gen.cleaning import CleanImage
-from components.radiograph_example_gen.inspection import inspect_file
-from components.radiograph_example_gen.selection import Decision, Usable, decide, look, sift
+from components.radiograph_example_gen.selection import (
+    Decision,
+    Usable,
+    decide,
+    inspect,
+    look,
+    sift,
+)
 from components.radiograph_example_gen.settings import (
     Settings,
     limits_to_json,
@@ -61,14 +65,7 @@ def inspect_images(config: PipelineConfig) -> ImagePool:
     """
     settings = settings_of(config)
     folder = look(settings)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        inspections = list(
-            pool.map(
-                lambda candidate: inspect_file(settings.data_dir, candidate, settings.limits),
-                folder.found.candidates,
-            )
-        )
-    return ImagePool(settings, sift(settings, folder, inspections))
+    return ImagePool(settings, sift(settings, folder, inspect(settings, folder)))
 
 
 def settings_of(config: PipelineConfig) -> Settings:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from models.deep_images import scaled, unscaled
+from models.deep_images import prepared
 from serving.protocol.status import invalid
 from serving.protocol.tensors import Tensors
 from serving.settings import Limits
@@ -56,13 +56,9 @@ def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:
     if pixels is not None and pixels > limits.pixels:
         raise invalid(f"{what} has {pixels} pixels, and this server takes {limits.pixels}")
     try:
-        content = scaled(content, limits.bits_stored)
+        return prepared(content, limits.bits_stored)
     except ValueError as error:
         raise invalid(f"{what}: {error}") from error
-    reason = unscaled(content)
-    if reason:
-        raise invalid(f"{what}: {reason}")
-    return content
 
 
 def claimed_pixels(content: bytes) -> int | None:
