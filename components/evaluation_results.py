@@ -21,6 +21,7 @@ from schema.contract import (
     MCNEMAR_P,
     ONLY_BASELINE_RIGHT,
     ONLY_CANDIDATE_RIGHT,
+    SERVED_DIFFERENCE,
     SLICE_FEATURES,
     SLICE_NAMES,
     WILSON_LOWER,
@@ -251,6 +252,13 @@ def _reason(failure: validation_result_pb2.ValidationFailure, figures: dict[str,
             f"{figures[BASELINE_ACCURACY]:.4f}: {figures[ONLY_BASELINE_RIGHT]} images only the "
             f"baseline got right, {figures[ONLY_CANDIDATE_RIGHT]} only the new model, McNemar's "
             f"p {figures[MCNEMAR_P]:.2g} is not above {bound} (gate.baseline_significance)"
+        )
+    if name == SERVED_DIFFERENCE:
+        found = failure.metric_value.double_value.value
+        allowed = failure.metric_threshold.value_threshold.upper_bound.value
+        return (
+            f"on sampled test images the SavedModel's probabilities are up to {found:.3g} from "
+            f"the judged ones, more than {allowed:.3g}: it is not the model that was judged"
         )
     return _other(failure)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -29,6 +29,13 @@ OPENVINO_BF16: Final[EngineName] = "openvino-bf16"
 OPENVINO_F32: Final[EngineName] = "openvino-f32"
 TENSORFLOW: Final[EngineName] = "tensorflow"
 
+# How far a probability may be from the exported SavedModel's where the network ran on an engine:
+# what `cxr serve` allows its own engines on its probes, as a probability.
+PROBABILITY_TOLERANCE: Final[Mapping[EngineName, float]] = {
+    OPENVINO_BF16: 0.12,
+    OPENVINO_F32: 0.02,
+    TENSORFLOW: 0.02,
+}
 # What OpenVINO calls the two precisions.
 PRECISIONS: Final = {OPENVINO_BF16: "bf16", OPENVINO_F32: "f32"}
 _INPUT: Final = "image"

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.boundary import FeatureSpec
+from models.view_names import VIEW_IDENTITY
 from schema import contract
 
 # Up to this, the records stay in memory, serialized, and are read once for all epochs;
@@ -136,6 +137,51 @@ def read(
         records = records.shuffle(window, seed=shuffle_seed, reshuffle_each_iteration=True)
     parsed = records.map(lambda record: _parse(record, specs)[:2], num_parallel_calls=2)
     return parsed.batch(batch_size).prefetch(2)
+
+
+def names(patterns: Sequence[str]) -> set[str]:
+    """Names of the features that records hold; all hold the same. None where there is no record.
+
+    Args:
+        patterns: file patterns of TFRecords without compression.
+
+    Raises:
+        FileNotFoundError: a pattern list matches nothing.
+    """
+    for record in tf.data.TFRecordDataset(_files(patterns)).take(1).as_numpy_iterator():
+        fields = tf.train.Example.FromString(record).features.feature
+        prefix = contract.FEATURE_PREFIX
+        return {name.removeprefix(prefix) for name in fields if name.startswith(prefix)}
+    return set()
+
+
+def read_images(
+    patterns: Sequence[str], specs: Mapping[str, FeatureSpec], *, batch_size: int
+) -> tf.data.Dataset:
+    """Reads the images as they are, in the order of the files, each with its digest.
+
+    Args:
+        patterns: file patterns of TFRecords without compression.
+        specs: what to read.
+        batch_size: images a batch.
+
+    Raises:
+        FileNotFoundError: a pattern list matches nothing.
+
+    Returns:
+        A dataset of (SHA-256 string [batch], {name: tensor [batch, *shape]}).
+    """
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        digest = tf.io.parse_single_example(
+            record, {contract.SHA256: tf.io.FixedLenFeature([], tf.string)}
+        )[contract.SHA256]
+        return digest, _parse(record, specs)[0]
+
+    records = tf.data.TFRecordDataset(_files(patterns)).filter(
+        lambda record: _parse(record, {})[2] == VIEW_IDENTITY
+    )
+    return records.map(parse).batch(batch_size).prefetch(1)
 
 
 def read_hashes(patterns: Sequence[str], views: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 from absl import logging
 
+from models import evaluation_model
 from models.backbones import get_backbone
 from models.boundary import CutNetwork, load_network
 from models.classifier import BackboneModel
@@ -20,6 +22,7 @@ from models.continuation import (
     read_earlier,
     start_from,
 )
+from models.evaluation_model import HeadsOfBackbone
 from models.hyperparameters import TrainingParams, apply_hyperparameters
 from models.predictions import write_predictions
 from models.signatures import export, load_transform
@@ -28,6 +31,7 @@ from schema import contract
 
 # Of `custom_config`: where the earlier model lies.
 PREVIOUS: Final = "previous"
+_BLOCK: Final = 1 << 20
 
 if TYPE_CHECKING:
     from tfx.components import FnArgs
@@ -38,7 +42,8 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: `custom_config` holds `backbone`, `classes`, `healthy` (a class name or
-            None), `abstain_accuracy`, `seed` and `training` (fields of TrainingParams);
+            None), `abstain_accuracy`, `seed`, `training` (fields of TrainingParams) and
+            `features` (a digest of all but the weights that the features depend on);
             `base_model` is the folder with the backbone's weights; `hyperparameters`, where
             there is a Tuner's result, hold values that replace those of `training`.
             `custom_config` may also hold PREVIOUS: `model` and `run`, the folders of an
@@ -78,6 +83,19 @@ def run_fn(fn_args: FnArgs) -> None:
     abstain_below = trained.validation["abstain"]["threshold"]
     served = BackboneModel(transform, trained.classifier, classes, abstain_below)
     export(served, fn_args.serving_model_dir)
+    digest = _features_digest(config["features"], fn_args.base_model)
+    heads = HeadsOfBackbone(trained.classifier, digest)
+    evaluation_model.write(heads, fn_args.eval_model_dir)
+
+
+def _features_digest(computed_by: str, backbone_dir: str) -> str:
+    """Of the network's weights, and of what computes the features with them."""
+    path = os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE)
+    digest = hashlib.sha256(computed_by.encode())
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _start(

@@ -1,6 +1,6 @@
-"""A TFMA metric that keeps what a model answered, image by image.
+"""TFMA metrics of the answers themselves: all of them, and whether serving gives the same.
 
-Evaluator computes each answer and throws it away. What the report is about (curves, calibration,
+Evaluator counts each answer and throws it away. What the report is about (curves, calibration,
 which images were read wrongly, one model against another on the same images) needs the
 answers themselves; kept here, they cost no second pass through the network, and they are the very
 ones that were judged.
@@ -8,16 +8,19 @@ ones that were judged.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.utils import model_util
 
 from pipeline.tfma_metrics import Judge, refuse_sub_keys
 from schema import contract
-from schema.contract import ANSWERED_IMAGES, ANSWERS
+from schema.contract import ANSWERED_IMAGES, ANSWERS, SERVED_DIFFERENCE
 
 
 class Answers(metric_types.Metric):
@@ -38,6 +41,22 @@ class Answers(metric_types.Metric):
         super().__init__(_computations, name=name)
 
 
+class ServedDifference(metric_types.Metric):
+    """How far the exported SavedModel's probabilities are from the judged ones, at most; a float.
+
+    Of the images that Inferrer asked it about; 0 where there are none.
+    """
+
+    def __init__(self, name: str = SERVED_DIFFERENCE, code_digest: str = "") -> None:
+        """TFMA calls this with the fields of `MetricConfig.config`.
+
+        Args:
+            name: of the metric.
+            code_digest: as in `tfma_metrics.AccuracyWilsonLower`.
+        """
+        super().__init__(_served_computations, name=name)
+
+
 # The names of the parameters are those by which TFMA looks for them.
 def _computations(
     name: str,
@@ -53,6 +72,26 @@ def _computations(
             combiner=_Collected(Judge(eval_config, model), _keys(name, model)),
         )
         for model in model_names or [""]
+    ]
+
+
+def _served_computations(
+    name: str,
+    eval_config: config_pb2.EvalConfig | None = None,
+    model_names: list[str] | None = None,
+    sub_keys: list[Any] | None = None,
+) -> metric_types.MetricComputations:
+    refuse_sub_keys(name, sub_keys)
+    baseline = model_util.get_baseline_model_spec(eval_config) if eval_config else None
+    return [
+        metric_types.MetricComputation(
+            keys=[metric_types.MetricKey(name=name, model_name=model)],
+            preprocessors=[metric_types.FeaturePreprocessor(feature_keys=[contract.SERVED_ANSWER])],
+            combiner=_Largest(Judge(eval_config, model), name),
+        )
+        for model in model_names or [""]
+        # Of the candidate: what serves the baseline was judged when it was one.
+        if baseline is None or model != baseline.name
     ]
 
 
@@ -97,3 +136,29 @@ class _Collected(beam.CombineFn):
         digests = sorted(accumulator)
         rows = np.stack([accumulator[digest] for digest in digests])
         return {self._keys[0]: np.asarray(digests), self._keys[1]: rows}
+
+
+class _Largest(beam.CombineFn):
+    """The largest difference so far."""
+
+    def __init__(self, judge: Judge, name: str) -> None:
+        self._judge = judge
+        self._key = metric_types.MetricKey(name=name, model_name=judge.model_name)
+
+    def create_accumulator(self) -> float:
+        return 0.0
+
+    def add_input(self, accumulator: float, element: metric_types.StandardMetricInputs) -> float:
+        served = np.asarray(element.features.get(contract.SERVED_ANSWER, ()), np.float32)
+        if not served.size:
+            return accumulator
+        _, judged = self._judge.read(element)
+        difference = float(np.abs(served.reshape(-1) - judged).max())
+        # NaN is as far off as can be: `max` would pass it over.
+        return max(accumulator, difference if difference == difference else math.inf)
+
+    def merge_accumulators(self, accumulators: Iterable[float]) -> float:
+        return max(accumulators, default=0.0)
+
+    def extract_output(self, accumulator: float) -> dict[metric_types.MetricKey, float]:
+        return {self._key: accumulator}

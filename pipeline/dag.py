@@ -86,7 +86,7 @@ def create_pipeline(
     backbones = dict(judged)
     for kind in config.combined:
         branch, judged[kind] = combination_branch(
-            kind, config, backbones, example_gen, transform, platform, verdict
+            kind, config, backbones, example_gen, transform, engine, platform, verdict
         )
         nodes += branch
     champion = Champion(

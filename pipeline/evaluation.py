@@ -107,6 +107,26 @@ def _small_sample_metrics(
     return metrics
 
 
+def _served_metrics(served_within: float | None) -> list[config_pb2.MetricConfig]:
+    if served_within is None:
+        return []
+    threshold = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(upper_bound={"value": served_within})
+    )
+    return [_gated(_own(answers_metric.ServedDifference), threshold)]
+
+
+def _answered(name: str, key: str) -> config_pb2.ModelSpec:
+    """A model whose answers are in the records: TFMA loads none."""
+    return config_pb2.ModelSpec(
+        name=name,
+        model_type=tfma.constants.MATERIALIZED_PREDICTION,
+        label_key=contract.LABEL,
+        prediction_key=key,
+        is_baseline=name == tfma.BASELINE_KEY,
+    )
+
+
 def _column(name: str) -> str:
     return f"{contract.COLUMN_PREFIX}{name}"
 
@@ -168,6 +188,7 @@ def eval_config(
     n_classes: int,
     min_accuracy: float,
     against_baseline: bool,
+    served_within: float | None = None,
     min_wilson_lower: float | None = None,
     baseline_significance: float | None = None,
     slices: Sequence[SliceGateConfig] = (),
@@ -179,6 +200,8 @@ def eval_config(
         n_classes: for the metrics of one class against the rest, up to MOST_BINARIZED.
         min_accuracy: blessed from here on.
         against_baseline: and not worse than the baseline on the same images.
+        served_within: and the exported SavedModel's probabilities no farther from the judged
+            ones than this, on the images that it was asked about; not asked for where None.
         min_wilson_lower: and the lower end of the accuracy's 95 % Wilson interval not below
             this, 0..1; not asked for where None.
         baseline_significance: "worse" is: significantly so at this level, 0..1, in McNemar's
@@ -189,12 +212,9 @@ def eval_config(
     """
     return config_pb2.EvalConfig(
         model_specs=[
-            config_pb2.ModelSpec(
-                # Keras 3 models load as generic SavedModels (never 'tf_keras').
-                signature_name=contract.SIGNATURE_EXAMPLES,
-                label_key=contract.LABEL,
-                prediction_key=contract.OUTPUT_PROBABILITIES,
-            )
+            _answered(tfma.CANDIDATE_KEY, contract.ANSWER),
+            # Evaluator takes it out where no baseline is found.
+            *([_answered(tfma.BASELINE_KEY, contract.BASELINE_ANSWER)] if against_baseline else []),
         ],
         slicing_specs=[
             config_pb2.SlicingSpec(),
@@ -210,6 +230,7 @@ def eval_config(
                     *_small_sample_metrics(
                         min_wilson_lower, against_baseline, baseline_significance
                     ),
+                    *_served_metrics(served_within),
                     config_pb2.MetricConfig(class_name="ExampleCount"),
                     config_pb2.MetricConfig(class_name="SparseCategoricalCrossentropy"),
                     config_pb2.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),

@@ -73,6 +73,11 @@ SLICE_NAMES: Final = {
 # gate.slices.0.min_accuracy.
 GATE_SLICES: Final = "gate.slices"
 
+# What Inferrer adds to the test split's records, in place of the pixels; each float [n_classes].
+ANSWER: Final = "answer/probabilities"
+BASELINE_ANSWER: Final = "answer/baseline"  # only where there is a baseline
+SERVED_ANSWER: Final = "answer/served"  # of a sample: what the exported SavedModel says
+
 # What TFMA's result calls what the gate looks at; pipeline/tfma_metrics.py computes the rest.
 ACCURACY: Final = "accuracy"
 EXAMPLE_COUNT: Final = "example_count"
@@ -80,6 +85,7 @@ WILSON_LOWER: Final = "accuracy_wilson_lower"
 MCNEMAR_P: Final = "mcnemar_p"
 ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
 ONLY_BASELINE_RIGHT: Final = "mcnemar_only_baseline_right"
+SERVED_DIFFERENCE: Final = "served_difference"
 CONFIDENCE_CURVE: Final = "confidence_curve"
 ANSWERED_IMAGES: Final = "answers_sha256"  # text [images], and beside it, in the same order:
 ANSWERS: Final = "answers"  # float64 [images, 1 + classes], label and probabilities

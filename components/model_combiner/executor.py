@@ -40,7 +40,9 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             ValueError: fewer than two members, or their validation splits differ.
         """
+        from models import evaluation_model
         from models.combination import CombinedModel, fit_combination
+        from models.evaluation_model import HeadsOfCombination
         from models.predictions import read_predictions, write_predictions
         from models.signatures import export, load_transform
 
@@ -72,6 +74,11 @@ class Executor(base_executor.BaseExecutor):
         )
         artifact = artifact_utils.get_single_instance(output_dict["model"])
         export(model, path_utils.serving_model_dir(artifact.uri))
+        heads = HeadsOfCombination(
+            combination.rule,
+            {name: path_utils.eval_model_dir(uri(MODEL, name)) for name in names},
+        )
+        evaluation_model.write(heads, path_utils.eval_model_dir(artifact.uri))
 
 
 def _write_json(directory: str, name: str, value: dict[str, Any]) -> None:

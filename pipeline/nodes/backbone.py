@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,13 +78,29 @@ def backbone_branch(
             "abstain_accuracy": config.abstain_accuracy,
             "seed": config.seed,
             "training": params.model_dump(mode="json"),
+            "features": _computed_by(params, engine),
             "code_digest": code_digest("models.trainer", "components.continued_trainer.executor"),
         },
     ).with_id(f"Trainer.{name}")
     behind, judged = verdict_branch(
-        name, config, example_gen, trainer, platform, audit, backbone.outputs["model"]
+        name,
+        config,
+        example_gen,
+        trainer,
+        {name: featurizer.outputs["features"]},
+        engine,
+        platform,
+        audit,
+        backbone.outputs["model"],
     )
     return [backbone, featurizer, *tuning, *previous, trainer, *behind], judged
+
+
+def _computed_by(params: TrainingParams, engine: ResolvedEngine) -> str:
+    """Digest of all that features depend on, but weights, boundary, taps and views."""
+    code = code_digest("models.preprocessing", "components.featurizer.executor")
+    parts = (params.scaling, engine.name, engine.version, code)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _previous(

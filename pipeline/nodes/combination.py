@@ -10,6 +10,7 @@ from components.model_combiner import ModelCombiner
 from components.radiograph_example_gen import RadiographExampleGen
 from pipeline.code_digest import code_digest
 from pipeline.config import Combining, PipelineConfig
+from pipeline.engine_resolution import ResolvedEngine
 from pipeline.nodes.verdict import Judged, verdict_branch
 from pipeline.platforms import Platform
 
@@ -20,6 +21,7 @@ def combination_branch(
     backbones: Mapping[str, Judged],
     example_gen: RadiographExampleGen,
     transform: tfx.components.Transform,
+    engine: ResolvedEngine,
     platform: Platform,
     audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
@@ -33,5 +35,8 @@ def combination_branch(
         abstain_accuracy=config.abstain_accuracy,
         code_digest=code_digest("components.model_combiner.executor"),
     ).with_id(f"Combiner.{kind}")
-    behind, judged = verdict_branch(kind, config, example_gen, combiner, platform, audit)
+    features = {name: backbone.features[name] for name, backbone in backbones.items()}
+    behind, judged = verdict_branch(
+        kind, config, example_gen, combiner, features, engine, platform, audit
+    )
     return [combiner, *behind], judged

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from tfx import v1 as tfx
 
 from components.baseline_resolver import LatestOtherBlessedStrategy
 from components.champion.component import Candidate
 from components.evaluator import Evaluator
+from components.inferrer import Inferrer
 from components.model_card import ModelCard
 from components.pushed_baseline import PushedBaseline
 from components.radiograph_example_gen import RadiographExampleGen
 from components.serving_pusher import ServingPusher
 from components.versions import versions
+from models.engines import PROBABILITY_TOLERANCE
 from pipeline.code_digest import code_digest
 from pipeline.config import PipelineConfig
+from pipeline.engine_resolution import ResolvedEngine
 from pipeline.evaluation import eval_config
 from pipeline.infra_validation import infra_validation
 from pipeline.platforms import Platform
 from schema import contract
+
+# That each exported SavedModel is asked about in each run; a long test asks about all.
+SAMPLED_IMAGES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -29,10 +37,12 @@ class Judged:
     Attributes:
         candidate: what Champion chooses from.
         evaluation: Evaluator's `evaluation`.
+        features: backbone -> Featurizer's `features`, of all that the model stands on.
     """
 
     candidate: Candidate
     evaluation: tfx.types.BaseChannel
+    features: Mapping[str, tfx.types.BaseChannel]
 
 
 def verdict_branch(
@@ -40,23 +50,35 @@ def verdict_branch(
     config: PipelineConfig,
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
+    features: Mapping[str, tfx.types.BaseChannel],
+    engine: ResolvedEngine,
     platform: Platform,
     audit: tfx.types.BaseChannel | None,
     pretrained: tfx.types.BaseChannel | None = None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
-    """What stands behind every model: baseline, evaluation, card, pusher.
+    """What stands behind every model: baseline, answers, evaluation, card, pusher.
 
     Args:
         name: of the model.
         config: of the run.
         example_gen: whose test split judges.
         model_from: Trainer or ModelCombiner.
+        features: backbone -> Featurizer's `features`, of all that the model stands on.
+        engine: what computed them.
         platform: where it will run.
         audit: ShortcutAudit's `audit`, where it may say no.
         pretrained: PretrainedBackbone's `model`; a combination has none.
     """
     baseline = _baseline(name, example_gen, model_from, platform)
-    evaluator = _evaluator(name, config, example_gen, model_from, baseline)
+    inferrer = Inferrer(
+        model=model_from.outputs["model"],
+        baseline_model=baseline.outputs["model"] if config.gate.against_baseline else None,
+        examples=example_gen.outputs["examples"],
+        features=features,
+        sampled_images=SAMPLED_IMAGES,
+        code_digest=code_digest("components.inferrer.executor"),
+    ).with_id(f"Inferrer.{name}")
+    evaluator = _evaluator(name, config, inferrer, model_from, baseline, engine)
     infra = infra_validation(name, config.infra_validation, example_gen, model_from)
     infra_blessing = infra.outputs["blessing"] if infra else None
     card = ModelCard(
@@ -85,8 +107,8 @@ def verdict_branch(
         infra_blessing=infra_blessing,
         card=model_card,
     )
-    judged = Judged(candidate, evaluator.outputs["evaluation"])
-    return [baseline, evaluator, *([infra] if infra else []), card, pusher], judged
+    judged = Judged(candidate, evaluator.outputs["evaluation"], features)
+    return [baseline, inferrer, evaluator, *([infra] if infra else []), card, pusher], judged
 
 
 def _baseline(
@@ -122,13 +144,14 @@ def _baseline(
 def _evaluator(
     name: str,
     config: PipelineConfig,
-    example_gen: RadiographExampleGen,
+    inferrer: Inferrer,
     model_from: tfx.dsl.components.BaseNode,
     baseline: tfx.dsl.components.BaseNode,
+    engine: ResolvedEngine,
 ) -> Evaluator:
     gate = config.gate
     evaluator = Evaluator(
-        examples=example_gen.outputs["examples"],
+        examples=inferrer.outputs["answers"],
         example_splits=[contract.SPLIT_TEST],
         model=model_from.outputs["model"],
         baseline_model=baseline.outputs["model"] if gate.against_baseline else None,
@@ -136,6 +159,7 @@ def _evaluator(
             n_classes=len(config.data.classes),
             min_accuracy=gate.min_accuracy,
             against_baseline=gate.against_baseline,
+            served_within=PROBABILITY_TOLERANCE[engine.name],
             min_wilson_lower=gate.min_wilson_lower,
             baseline_significance=gate.baseline_significance,
             slices=gate.slices,

@@ -32,6 +32,8 @@ from tensorflow_model_analysis.writers import (  # noqa: E402
     metrics_plots_and_validations_writer as files,
 )
 
+from schema import contract  # noqa: E402
+
 CANDIDATE, BASELINE = tfma.CANDIDATE_KEY, tfma.BASELINE_KEY
 _LOSS: Final = "SparseCategoricalCrossentropy"
 _DERIVED: Final = metric_types.DerivedMetricComputation
@@ -49,12 +51,14 @@ class Answered:
         candidate: the new model's probabilities.
         baseline: those of the model that it is compared with; not read where there is none.
         features: by name; the digest, and what is sliced by.
+        served: what the SavedModel says, where it was asked.
     """
 
     label: int
     candidate: Sequence[float]
     baseline: Sequence[float] = ()
     features: Mapping[str, str] = field(default_factory=dict)
+    served: Sequence[float] = ()
 
 
 def evaluated(
@@ -120,12 +124,14 @@ def completed(config: config_pb2.EvalConfig, *, has_baseline: bool) -> config_pb
 def _extracts(image: Answered, models: Sequence[str]) -> dict[str, Any]:
     """An image as TFMA's extractors leave it."""
     answers = {name: np.array(getattr(image, name or CANDIDATE), np.float32) for name in models}
+    served = np.array(image.served, np.float32)
     return {
         tfma.LABELS_KEY: np.array([image.label]),
         tfma.PREDICTIONS_KEY: answers if len(answers) > 1 else next(iter(answers.values())),
         tfma.FEATURES_KEY: {
             name: np.array([value.encode()], object) for name, value in image.features.items()
-        },
+        }
+        | ({contract.SERVED_ANSWER: served} if served.size else {}),
     }
 
 

@@ -95,7 +95,10 @@ TEST_SPLIT = [
     Image(0, (0.9, 0.05, 0.05), (0.29, 0.7, 0.01), "F"),
     Image(2, (0.58, 0.13, 0.29), (0.2, 0.2, 0.6), "M"),
 ]
+# Images of TEST_SPLIT that the SavedModel was asked about, too, and how far off it is there.
+SERVED = {2: 0.0, 5: 0.25, 7: 0.125}
 GATE: dict[str, Any] = {
+    "served_within": 0.2,
     "min_accuracy": 0.95,
     "min_wilson_lower": 0.9,
     "slices": [
@@ -134,14 +137,20 @@ def _features(index: int, image: Image) -> dict[str, str]:
     }
 
 
+def _served(index: int, image: Image) -> list[float]:
+    return [p - SERVED[index] for p in image.candidate] if index in SERVED else []
+
+
 def _serialized(index: int, image: Image) -> bytes:
     example = tf.train.Example()
     feature = example.features.feature
     feature[contract.LABEL].int64_list.value.append(image.label)
     for name, value in _features(index, image).items():
         feature[name].bytes_list.value.append(value.encode())
-    feature[CANDIDATE].float_list.value.extend(image.candidate)
-    feature[BASELINE].float_list.value.extend(image.baseline)
+    feature[contract.ANSWER].float_list.value.extend(image.candidate)
+    feature[contract.BASELINE_ANSWER].float_list.value.extend(image.baseline)
+    if served := _served(index, image):
+        feature[contract.SERVED_ANSWER].float_list.value.extend(served)
     return bytes(example.SerializeToString())
 
 
@@ -154,8 +163,15 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
     """The evaluation of two models that answer what the images say."""
 
     def call(test_split: list[Image], *, has_baseline: bool = True, **gate: Any) -> str:
+        sampled = test_split is TEST_SPLIT
         answered = [
-            Answered(image.label, image.candidate, image.baseline, _features(index, image))
+            Answered(
+                image.label,
+                image.candidate,
+                image.baseline,
+                _features(index, image),
+                _served(index, image) if sampled else (),
+            )
             for index, image in enumerate(test_split)
         ]
         folder = tmp_path_factory.mktemp("evaluation")
@@ -165,30 +181,54 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The evaluation that TFMA's own job writes, as Evaluator runs it, of TEST_SPLIT."""
-    folder = tmp_path_factory.mktemp("job")
-    config = completed(_config(**GATE), has_baseline=True)
-    for name in (CANDIDATE, BASELINE):
-        oracle = _Oracle(name)
-        signatures = {contract.SIGNATURE_EXAMPLES: oracle.answer}
-        tf.saved_model.save(oracle, str(folder / name), signatures)
-    with tf.io.TFRecordWriter(str(folder / "test.tfrecord")) as writer:
+def records(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """TEST_SPLIT with its answers, as Inferrer writes it."""
+    path = tmp_path_factory.mktemp("records") / "test.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
         for index, image in enumerate(TEST_SPLIT):
             writer.write(_serialized(index, image))
-    models = [
+    return str(path)
+
+
+def _job(config: config_pb2.EvalConfig, records: str, folder: Path, models: Path) -> str:
+    """TFMA's own job, as Evaluator runs it. Models lie in folders of their names, if they do."""
+    shared = [
         tfma.default_eval_shared_model(
-            str(folder / spec.name), model_name=spec.name, eval_config=config
+            str(models / spec.name), model_name=spec.name, eval_config=config
         )
         for spec in config.model_specs
     ]
-    tfma.run_model_analysis(
-        models,
-        eval_config=config,
-        data_location=str(folder / "test.tfrecord"),
-        output_path=str(folder / "evaluation"),
-    )
-    return str(folder / "evaluation")
+    output = str(folder / "evaluation")
+    tfma.run_model_analysis(shared, eval_config=config, data_location=records, output_path=output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def job(records: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The evaluation that TFMA's own job writes of TEST_SPLIT; there is no model."""
+    folder = tmp_path_factory.mktemp("job")
+    return _job(completed(_config(**GATE), has_baseline=True), records, folder, Path("nowhere"))
+
+
+def test_answers_are_judged_as_the_models_would_be(records: str, tmp_path: Path) -> None:
+    """Every value and plot, to the last digit, beside TFMA's with the models in it."""
+    config = tfma.utils.update_eval_config_with_defaults(_config(**GATE), has_baseline=True)
+    by_answers = _job(config, records, tmp_path / "answers", Path("nowhere"))
+    for spec in config.model_specs:
+        oracle = _Oracle(spec.prediction_key)
+        signatures = {contract.SIGNATURE_EXAMPLES: oracle.answer}
+        tf.saved_model.save(oracle, str(tmp_path / spec.name), signatures)
+        spec.ClearField("model_type")
+        spec.signature_name = contract.SIGNATURE_EXAMPLES
+        spec.prediction_key = contract.OUTPUT_PROBABILITIES
+    by_models = _job(config, records, tmp_path / "models", tmp_path)
+    for name in (CANDIDATE, BASELINE):
+        ours = tfma.load_eval_result(by_answers, model_name=name)
+        theirs = tfma.load_eval_result(by_models, model_name=name)
+        assert len(theirs.slicing_metrics) > 1
+        assert dict(ours.slicing_metrics) == dict(theirs.slicing_metrics)
+        assert dict(ours.plots) == dict(theirs.plots)
+    assert refusal(by_answers) == refusal(by_models)
 
 
 def _metrics(evaluation: str, **of_slice: str) -> dict[str, Any]:
@@ -277,6 +317,7 @@ def test_a_made_evaluation_is_the_real_jobs(job: str, evaluate: Evaluate) -> Non
         *("gate.slices.0.min_accuracy", "gate.slices.0.min_wilson_lower") * 2,
         "gate.slices.2.value",
     ]
+    assert "up to 0.25 from the judged ones, more than 0.2" in said
 
 
 @settings(max_examples=10)

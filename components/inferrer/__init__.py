@@ -1,0 +1,5 @@
+"""What a model answers on the test split."""
+
+from components.inferrer.component import Inferrer
+
+__all__ = ["Inferrer"]

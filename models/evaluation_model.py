@@ -1,0 +1,212 @@
+"""The part of a model behind the cached features, saved by itself: what evaluation asks.
+
+A network runs once an image, in Featurizer. What a model makes of the features (trained blocks,
+heads, their calibration; of a combination all members' and its rule) is small, and lies beside
+the SavedModel that is served. Both are written from the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+
+from models import feature_records
+from models.boundary import FeatureSpec
+from models.classifier import Classifier
+from models.combination import Rule, combine_tensors
+from models.signatures import traced
+from schema import contract
+
+# Beside the SavedModel.
+_MEMBERS_FILE: Final = "members.json"
+# Pooled vectors at once; where blocks follow, as many images as their activations bear.
+_VECTORS: Final = 256
+_MAPS: Final = 16
+
+
+@dataclass(frozen=True)
+class Member:
+    """A backbone in front of which the model stands.
+
+    Attributes:
+        digest: of all that its features depend on, but boundary and taps (see
+            `pipeline.nodes.backbone`). Features of the same digest, by whomever they are
+            computed, mean the same.
+        features: name -> what is read.
+    """
+
+    digest: str
+    features: Mapping[str, FeatureSpec]
+
+
+class HeadsOfBackbone(tf.Module):
+    """What a backbone's model makes of the features."""
+
+    def __init__(self, classifier: Classifier, digest: str) -> None:
+        """Takes the trained parts behind the cut.
+
+        Args:
+            classifier: network and heads.
+            digest: see `Member`.
+        """
+        super().__init__(name="heads")
+        network = classifier.network
+        self.members = {network.backbone: Member(digest, network.features)}
+        self._name = network.backbone
+        # Plain functions, for the reason that `Classifier` gives.
+        self._suffix, self._heads = _untracked(network.suffix), _untracked(classifier.heads)
+        parts = (network.suffix, *(head.model for head in classifier.heads.values()))
+        self.weights = [variable.value for part in parts for variable in part.variables]
+        self.answers = traced(self._answers, _signature(self.members))
+
+    def _answers(self, features: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """{backbone: {feature: [batch, ...]}} -> {head: probabilities float32 [batch, n]}."""
+        given = {n: tf.cast(value, tf.float32) for n, value in features[self._name].items()}
+        taps = self._suffix()(given, training=False)
+        return {name: head(taps) for name, head in self._heads().items()}
+
+
+class HeadsOfCombination(tf.Module):
+    """What a combination makes of its members' features."""
+
+    def __init__(self, rule: Rule, directories: Mapping[str, str]) -> None:
+        """Loads what the members wrote.
+
+        Args:
+            rule: how their answers become one.
+            directories: member -> folder that `write` wrote.
+        """
+        super().__init__(name="heads")
+        self.members = {name: read_members(directories[name])[name] for name in rule.members}
+        self._rule = _untracked(rule)
+        loaded = {name: tf.saved_model.load(directories[name]) for name in rule.members}
+        self._functions = {name: member.answers for name, member in loaded.items()}
+        self.weights = [member.weights for member in loaded.values()]
+        self.answers = traced(self._answers, _signature(self.members))
+
+    def _answers(self, features: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        rule = self._rule()
+        answers = [self._functions[name]({name: features[name]}) for name in rule.members]
+        # All is computed already: a member "asked" about rows only picks them.
+        rows = tf.range(tf.shape(answers[0][contract.FLAT])[0])
+        members = [_picks(answer) for answer in answers]
+        return {contract.FLAT: combine_tensors(rule, members, rows)}
+
+
+def write(heads: HeadsOfBackbone | HeadsOfCombination, directory: str) -> None:
+    """Writes the SavedModel, and beside it what it stands on.
+
+    Args:
+        heads: what to write.
+        directory: to make.
+    """
+    tf.saved_model.save(heads, directory)
+    content = {
+        name: {
+            "digest": member.digest,
+            "features": {n: [list(s.shape), s.dtype] for n, s in member.features.items()},
+        }
+        for name, member in heads.members.items()
+    }
+    with tf.io.gfile.GFile(os.path.join(directory, _MEMBERS_FILE), "w") as file:
+        json.dump(content, file, indent=1)
+
+
+def is_there(directory: str) -> bool:
+    """Whether `write` wrote into a folder, local or remote; it need not exist."""
+    return bool(tf.io.gfile.exists(os.path.join(directory, _MEMBERS_FILE)))
+
+
+def read_members(directory: str) -> dict[str, Member]:
+    """What a model stands on.
+
+    Args:
+        directory: that `write` wrote.
+    """
+    with tf.io.gfile.GFile(os.path.join(directory, _MEMBERS_FILE)) as file:
+        content = json.load(file)
+    return {
+        name: Member(
+            member["digest"],
+            {n: FeatureSpec(tuple(s), dtype) for n, (s, dtype) in member["features"].items()},
+        )
+        for name, member in content.items()
+    }
+
+
+def holds(patterns: Sequence[str], wanted: Mapping[str, FeatureSpec]) -> bool:
+    """Whether feature records hold all that a model reads.
+
+    Args:
+        patterns: of the records.
+        wanted: features of a `Member`.
+
+    Raises:
+        FileNotFoundError: the patterns match nothing.
+    """
+    return feature_records.names(patterns) >= set(wanted)
+
+
+def answer(directory: str, sources: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """Asks a model about the images whose features are there.
+
+    Args:
+        directory: that `write` wrote.
+        sources: member -> patterns of its feature records, of one split, in the same order of
+            images for all; further members are passed over.
+
+    Returns:
+        SHA-256 of the image -> probabilities, float32 [n], of the head `contract.FLAT`.
+
+    Raises:
+        FileNotFoundError: patterns match nothing.
+        ValueError: the members' records aren't of the same images.
+    """
+    members = read_members(directory)
+    heads = tf.saved_model.load(directory)
+    ranks = [len(spec.shape) for member in members.values() for spec in member.features.values()]
+    size = _VECTORS if max(ranks) == 1 else _MAPS
+    streams = {
+        name: feature_records.read_images(sources[name], member.features, batch_size=size)
+        for name, member in members.items()
+    }
+    found: dict[str, np.ndarray] = {}
+    for digests, features in _together(streams):
+        probabilities = heads.answers(features)[contract.FLAT].numpy()
+        found.update(zip(digests, probabilities, strict=True))
+    return found
+
+
+def _together(
+    streams: Mapping[str, Any],
+) -> Iterator[tuple[list[str], dict[str, Mapping[str, tf.Tensor]]]]:
+    for batches in zip(*streams.values(), strict=True):
+        digests = [[digest.decode() for digest in hashes.numpy()] for hashes, _ in batches]
+        if any(other != digests[0] for other in digests):
+            raise ValueError(f"the features of {', '.join(streams)} are of different images")
+        yield digests[0], {n: f for n, (_, f) in zip(streams, batches, strict=True)}
+
+
+def _signature(members: Mapping[str, Member]) -> dict[str, dict[str, tf.TensorSpec]]:
+    return {
+        name: {
+            feature: tf.TensorSpec([None, *spec.shape], spec.dtype, f"{name}_{feature}")
+            for feature, spec in member.features.items()
+        }
+        for name, member in members.items()
+    }
+
+
+def _picks(answers: Mapping[str, tf.Tensor]) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    return lambda rows: {head: tf.gather(values, rows) for head, values in answers.items()}
+
+
+def _untracked(value: Any) -> Callable[[], Any]:
+    """Hides a value from tf.Module, which would save what hangs on it."""
+    return lambda: value
