@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -99,11 +99,18 @@ class HeadsOfCombination(tf.Module):
         return {contract.FLAT: combine_tensors(rule, members, rows)}
 
 
-def write(heads: HeadsOfBackbone | HeadsOfCombination, directory: str) -> None:
+class Heads(Protocol):
+    """What `write` writes: a tf.Module."""
+
+    members: Mapping[str, Member]
+    answers: Any
+
+
+def write(heads: Heads, directory: str) -> None:
     """Writes the SavedModel, and beside it what it stands on.
 
     Args:
-        heads: what to write.
+        heads: of a backbone or a combination.
         directory: to make.
     """
     tf.saved_model.save(heads, directory)

@@ -403,7 +403,9 @@ def test_run_fn_trains_exports_and_reports(
         training, "head_alone", lambda params: head_alone(params).model_copy(update={"epochs": 5})
     )
     taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
-    backbone_dir, run_dir, serving_dir = (tmp_path / name for name in ("base", "run", "serving"))
+    backbone_dir, run_dir, serving_dir, eval_dir = (
+        tmp_path / name for name in ("base", "run", "serving", "eval")
+    )
     backbone_dir.mkdir()
     _save_weights(tiny_cut, backbone_dir)
     run_fn(
@@ -414,6 +416,7 @@ def test_run_fn_trains_exports_and_reports(
                 "healthy": CLASSES[1],
                 "abstain_accuracy": 0.9,
                 "seed": 3,
+                "features": "computed by",
                 "training": {
                     "head": {"kind": "paper", "width": 8},
                     "epochs": 12,
@@ -429,6 +432,7 @@ def test_run_fn_trains_exports_and_reports(
             transform_output=transformed.graph,
             model_run_dir=str(run_dir),
             serving_model_dir=str(serving_dir),
+            eval_model_dir=str(eval_dir),
         )
     )
     history = json.loads((run_dir / contract.HISTORY_FILE).read_text())

@@ -23,7 +23,8 @@ from tfx.types import standard_artifacts  # noqa: E402
 from components.model_combiner import ModelCombiner  # noqa: E402
 from components.model_combiner.executor import Executor, input_key  # noqa: E402
 from components.seen_images import Images, read_seen, write_seen  # noqa: E402
-from models import combination, signatures  # noqa: E402
+from models import combination, evaluation_model, signatures  # noqa: E402
+from models.boundary import FeatureSpec  # noqa: E402
 from models.predictions import Predictions, read_predictions, write_predictions  # noqa: E402
 from schema import contract  # noqa: E402
 
@@ -80,6 +81,11 @@ class Member(tf.Module):
         parts = pixels[..., 0] * tf.cast(classes, tf.float32)[:, tf.newaxis, tf.newaxis]
         return dict.fromkeys((contract.FLAT, contract.HIERARCHICAL), parts * self.weights[0])
 
+    @tf.function
+    def answers(self, features: dict[str, dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        (given,) = features.values()
+        return self._answers(given["brightness"])
+
     def _answers(self, brightness: tf.Tensor) -> dict[str, tf.Tensor]:
         distance = tf.abs(brightness[:, tf.newaxis] - [20.0, 110.0, 200.0]) / 110
         logits = -self.weights[0] * distance
@@ -107,6 +113,11 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Members:
         model, run = root / name / "model", root / name / "run"
         run.mkdir(parents=True)
         tf.saved_model.save(member, str(model / "Format-Serving"))
+        brightness = FeatureSpec((), "float32")
+        member.members = {name: evaluation_model.Member(name, {"brightness": brightness})}
+        feature = tf.TensorSpec([None], tf.float32)
+        member.answers.get_concrete_function({name: {"brightness": feature}})
+        evaluation_model.write(member, str(model / "Format-TFMA"))
         answers = {k: v.numpy() for k, v in member.classify(tf.constant(IMAGES)).items()}
         write_predictions(str(run), Predictions(hashes, LABELS, answers, cost))
         write_seen(str(run), SEEN[name])
@@ -190,6 +201,24 @@ def test_it_has_seen_what_its_members_went_on_from(made: dict[str, Path]) -> Non
         assert read_seen(str(folder / "model_run")) == seen
 
 
+@pytest.mark.parametrize("kind", ["ensemble", "cascade"])
+def test_what_evaluation_asks_is_what_is_served(kind: str, made: dict[str, Path]) -> None:
+    """Of many images, so that a cascade passes some on."""
+    model = made[kind] / "model"
+    served = tf.saved_model.load(str(model / "Format-Serving"))
+    pixels = tf.stack([tf.cast(tf.io.decode_png(png, channels=1), tf.float32) for png in IMAGES])
+    expected = served.classify(tf.constant(IMAGES))[contract.FLAT]
+    heads = tf.saved_model.load(str(model / "Format-TFMA"))
+    features = {"brightness": tf.reduce_mean(pixels, axis=[1, 2, 3])}
+    found = heads.answers({"cheap": features, "dear": features})
+    np.testing.assert_allclose(found[contract.FLAT], expected, rtol=0, atol=1e-6)
+    members = evaluation_model.read_members(str(model / "Format-TFMA"))
+    assert {name: member.digest for name, member in members.items()} == {
+        "cheap": "cheap",
+        "dear": "dear",
+    }
+
+
 @pytest.mark.slow
 def test_under_tfx_it_is_cached_until_something_changes(
     members: Members,
@@ -207,6 +236,8 @@ def test_under_tfx_it_is_cached_until_something_changes(
     monkeypatch.setattr(signatures, "export", export)
     monkeypatch.setattr(signatures, "load_transform", str)
     monkeypatch.setattr(combination, "CombinedModel", lambda *_: None)
+    monkeypatch.setattr(evaluation_model, "HeadsOfCombination", lambda *_: None)
+    monkeypatch.setattr(evaluation_model, "write", lambda *_: None)
 
     def nodes(abstain_accuracy: float) -> list[Any]:
         def importer(kind: Any, key: str, folder: Path) -> Any:

@@ -96,7 +96,7 @@ def test_it_is_what_kfp_reads(compiled: list[dict[str, Any]]) -> None:
 def test_the_nodes_are_the_local_dags_but_for_the_ones_that_ask_the_store(
     compiled: list[dict[str, Any]],
 ) -> None:
-    per_model = ("baseline", "evaluator", "model-card", "pusher")
+    per_model = ("baseline", "inferrer", "evaluator", "model-card", "pusher")
     per_backbone = ("pretrained-backbone", "featurizer", "trainer", *per_model)
     expected = {
         "radiograph-example-gen", "statistics-gen", "curated-schema-gen", "example-validator",

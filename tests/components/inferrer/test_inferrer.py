@@ -1,0 +1,220 @@
+"""Answers to the golden run's test split."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from pipeline.runtime import prepare_environment
+
+prepare_environment()
+
+import tensorflow as tf  # noqa: E402
+from tfx.types import standard_artifacts  # noqa: E402
+
+from components.inferrer.executor import Executor, features_key  # noqa: E402
+from schema import contract  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.golden_run import GoldenRun
+
+SAMPLED = 4
+Answers = dict[str, tf.train.Example]
+
+
+def _artifact(kind: Any, folder: Path, splits: tuple[str, ...] = ()) -> list[Any]:
+    artifact = kind()
+    artifact.uri = str(folder)
+    if splits:
+        artifact.split_names = json.dumps(splits)
+    return [artifact]
+
+
+@pytest.fixture
+def infer(golden: GoldenRun, tmp_path: Path) -> Callable[..., Answers]:
+    """Runs the executor on the golden run's xception; returns digest -> record."""
+
+    def made(node: str, output: str) -> Path:
+        (folder,) = (golden.layout.artifacts / node / output).iterdir()
+        return folder
+
+    def call(
+        baseline: Path | None = None, model: Path | None = None, features: Path | None = None
+    ) -> Answers:
+        of = made("Featurizer.xception", "features")
+        inputs = {
+            "model": _artifact(
+                standard_artifacts.Model, model or made("Trainer.xception", "model")
+            ),
+            "examples": _artifact(
+                standard_artifacts.Examples,
+                made("RadiographExampleGen", "examples"),
+                contract.SPLITS,
+            ),
+            features_key("xception"): _artifact(
+                standard_artifacts.Examples, features or of, contract.SPLITS
+            ),
+        }
+        if baseline:
+            inputs["baseline_model"] = _artifact(standard_artifacts.Model, baseline)
+        outputs = {"answers": _artifact(standard_artifacts.Examples, tmp_path / "answers")}
+        Executor().Do(inputs, outputs, {"sampled_images": SAMPLED, "code_digest": ""})
+        assert json.loads(outputs["answers"][0].split_names) == [contract.SPLIT_TEST]
+        (file,) = (tmp_path / "answers" / "Split-test").iterdir()
+        records = tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
+        examples = [tf.train.Example.FromString(record) for record in records]
+        return {
+            e.features.feature[contract.SHA256].bytes_list.value[0].decode(): e for e in examples
+        }
+
+    return call
+
+
+@pytest.fixture
+def earlier(golden: GoldenRun, tmp_path: Path) -> Path:
+    """A copy of the golden run's model, to be a baseline."""
+    (model,) = (golden.layout.artifacts / "Trainer.xception" / "model").iterdir()
+    return Path(shutil.copytree(model, tmp_path / "earlier"))
+
+
+def _answer(example: tf.train.Example, name: str = contract.ANSWER) -> np.ndarray:
+    return np.array(example.features.feature[name].float_list.value, np.float32)
+
+
+def test_a_record_has_the_answer_in_place_of_the_pixels(
+    infer: Callable[..., Answers], golden: GoldenRun
+) -> None:
+    found = infer()
+    (raw,) = (golden.layout.artifacts / "RadiographExampleGen" / "examples").iterdir()
+    (file,) = (raw / "Split-test").iterdir()
+    before = [
+        tf.train.Example.FromString(record)
+        for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
+    ]
+    assert len(before) == len(found) > SAMPLED
+    assert list(found) == sorted(found)
+    for example in before:
+        features = example.features.feature
+        digest = features[contract.SHA256].bytes_list.value[0].decode()
+        answered = found[digest].features.feature
+        added = {contract.ANSWER} | ({contract.SERVED_ANSWER} & set(answered))
+        assert set(answered) == set(features) - {contract.IMAGE} | added
+        for name in set(answered) & set(features):
+            assert answered[name] == features[name]
+        assert _answer(found[digest]).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_first_images_are_asked_of_the_saved_model_too(
+    infer: Callable[..., Answers],
+) -> None:
+    found = infer()
+    served = [d for d, e in found.items() if contract.SERVED_ANSWER in e.features.feature]
+    assert served == sorted(found)[:SAMPLED]
+    for digest in served:
+        said = _answer(found[digest], contract.SERVED_ANSWER)
+        np.testing.assert_allclose(said, _answer(found[digest]), rtol=0, atol=1e-4)
+
+
+def test_the_same_answers_are_the_same_bytes(
+    infer: Callable[..., Answers], golden: GoldenRun, tmp_path: Path
+) -> None:
+    infer()
+    (file,) = (tmp_path / "answers" / "Split-test").iterdir()
+    first = file.read_bytes()
+    infer()
+    assert file.read_bytes() == first
+
+
+def test_a_baseline_on_the_same_features_runs_no_network(
+    infer: Callable[..., Answers], earlier: Path
+) -> None:
+    """Its SavedModel is an empty file: nobody can have asked it."""
+    shutil.rmtree(earlier / "Format-Serving")
+    (earlier / "Format-Serving").mkdir()
+    (earlier / "Format-Serving" / contract.SAVED_MODEL_FILE).touch()
+    for example in infer(baseline=earlier).values():
+        np.testing.assert_array_equal(_answer(example, contract.BASELINE_ANSWER), _answer(example))
+
+
+def _stands_on_others(model: Path) -> None:
+    file = model / "Format-TFMA" / "members.json"
+    content = json.loads(file.read_text())
+    content["xception"]["digest"] = "another"
+    file.write_text(json.dumps(content))
+
+
+def _needs_another_tap(model: Path) -> None:
+    file = model / "Format-TFMA" / "members.json"
+    content = json.loads(file.read_text())
+    content["xception"]["features"]["map_block14"] = [[8, 8, 16], "float16"]
+    file.write_text(json.dumps(content))
+
+
+def _of_another_backbone(model: Path) -> None:
+    file = model / "Format-TFMA" / "members.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({"resnet": content["xception"]}))
+
+
+def _has_no_heads(model: Path) -> None:
+    shutil.rmtree(model / "Format-TFMA")
+
+
+@pytest.mark.parametrize(
+    "change", [_stands_on_others, _needs_another_tap, _of_another_backbone, _has_no_heads]
+)
+def test_any_other_baselines_saved_model_is_asked(
+    change: Callable[[Path], None], infer: Callable[..., Answers], earlier: Path
+) -> None:
+    change(earlier)
+    found = infer(baseline=earlier)
+    differences = []
+    for example in found.values():
+        answer, baseline = _answer(example), _answer(example, contract.BASELINE_ANSWER)
+        np.testing.assert_allclose(baseline, answer, rtol=0, atol=1e-4)
+        differences.append(np.abs(answer - baseline).max())
+    # From the image on, another order of sums: the very same bits would be the heads'.
+    assert max(differences) > 0
+
+
+def test_a_baseline_without_a_model_is_none(infer: Callable[..., Answers], tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    for example in infer(baseline=tmp_path / "nothing").values():
+        assert contract.BASELINE_ANSWER not in example.features.feature
+
+
+def test_a_saved_model_that_is_another_one_is_seen(
+    infer: Callable[..., Answers], earlier: Path, golden: GoldenRun
+) -> None:
+    (other,) = (golden.layout.artifacts / "Trainer.vgg16" / "model").iterdir()
+    shutil.rmtree(earlier / "Format-Serving")
+    shutil.copytree(other / "Format-Serving", earlier / "Format-Serving")
+    found = infer(model=earlier)
+    differences = [
+        np.abs(_answer(e) - _answer(e, contract.SERVED_ANSWER)).max()
+        for e in list(found.values())[:SAMPLED]
+    ]
+    assert max(differences) > 0.02
+
+
+def test_an_image_without_features_is_named(
+    infer: Callable[..., Answers], golden: GoldenRun, tmp_path: Path
+) -> None:
+    (features,) = (golden.layout.artifacts / "Featurizer.xception" / "features").iterdir()
+    less = tmp_path / "less" / "Split-test"
+    less.mkdir(parents=True)
+    (file,) = (features / "Split-test").iterdir()
+    records = list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(less / file.name)) as writer:
+        for record in records[1:]:
+            writer.write(record)
+    first = tf.train.Example.FromString(records[0]).features.feature[contract.SHA256]
+    missing = first.bytes_list.value[0].decode()
+    with pytest.raises(ValueError, match=f"the image {missing} of the test split"):
+        infer(features=less.parent)

@@ -1,0 +1,169 @@
+"""What a model makes of cached features is what it makes of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import evaluation_model
+from models.boundary import CutNetwork
+from models.classifier import CalibratedHead, Classifier
+from models.combination import Rule, combine
+from models.evaluation_model import HeadsOfBackbone, HeadsOfCombination
+from models.heads import build_head, build_hierarchical_head
+from models.hyperparameters import HeadParams
+from schema import contract
+
+Store = Callable[..., list[str]]
+BOTH = (contract.FLAT, contract.HIERARCHICAL)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> tf.Tensor:
+    rng = np.random.default_rng(0)
+    return tf.constant(rng.integers(0, 256, (5, 256, 256, 1)), tf.float32)
+
+
+def _classifier(network: CutNetwork, pixels: tf.Tensor) -> Classifier:
+    taps = {k: v.numpy() for k, v in network.pooled(network.maps(pixels)).items()}
+    moments = {k: (v.mean(axis=0), np.full(v.shape[1], v.var() / 4)) for k, v in taps.items()}
+    channels = {k: v.shape[1] for k, v in taps.items()}
+    params = HeadParams(l2=0.01)
+    hierarchical = build_hierarchical_head(params, channels, 3, 1, moments, 0)
+    flat = build_head(params, channels, 3, moments, 0)
+    return Classifier(
+        network,
+        {
+            contract.FLAT: CalibratedHead(flat, 1.5),
+            contract.HIERARCHICAL: CalibratedHead(hierarchical, 1.3),
+        },
+    )
+
+
+def _cached(network: CutNetwork, pixels: tf.Tensor) -> dict[str, np.ndarray]:
+    """What Featurizer stores."""
+    found = network.prefix(pixels, training=False)
+    return {n: found[n].numpy().astype(spec.dtype) for n, spec in network.features.items()}
+
+
+@pytest.mark.parametrize("boundary", ["input", "block2", "head"])
+def test_a_backbones_answers_are_those_of_the_image(
+    boundary: str,
+    tiny_cut: Callable[..., CutNetwork],
+    pixels: tf.Tensor,
+    store: Store,
+    tmp_path: Path,
+) -> None:
+    network = tiny_cut(boundary)
+    classifier = _classifier(network, pixels)
+    expected = classifier.answers(classifier.feature_maps(pixels))
+    folder = str(tmp_path / "heads")
+    assert not evaluation_model.is_there(folder)
+    evaluation_model.write(HeadsOfBackbone(classifier, "digest"), folder)
+    assert evaluation_model.is_there(folder)
+
+    (name,) = members = evaluation_model.read_members(folder)
+    assert members[name] == evaluation_model.Member("digest", network.features)
+    files = store("test", _cached(network, pixels), [0] * 5)
+    assert evaluation_model.holds(files, network.features)
+    found = evaluation_model.answer(folder, {name: files, "another": []})
+    assert sorted(found) == [f"{row:064x}" for row in range(5)]
+    rows = np.stack([found[f"{row:064x}"] for row in range(5)])
+    # Maps are kept as float16.
+    rounding = 2e-3 if boundary == "block2" else 1e-5
+    np.testing.assert_allclose(rows, expected[contract.FLAT], rtol=0, atol=rounding)
+    loaded = tf.saved_model.load(folder)
+    known = loaded.answers({name: _cached(network, pixels)})
+    assert set(known) == set(BOTH)
+    second = expected[contract.HIERARCHICAL]
+    np.testing.assert_allclose(known[contract.HIERARCHICAL], second, rtol=0, atol=rounding)
+
+
+@pytest.fixture(scope="module")
+def member(
+    tiny_cut: Callable[..., CutNetwork],
+    pixels: tf.Tensor,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, CutNetwork]:
+    network = tiny_cut("head")
+    folder = tmp_path_factory.mktemp("member") / "heads"
+    evaluation_model.write(HeadsOfBackbone(_classifier(network, pixels), "digest"), str(folder))
+    return str(folder), network
+
+
+class _Second(tf.Module):
+    """Another member, which says much the same the other way round."""
+
+    def __init__(self, member: Mapping[str, Any], network: CutNetwork, folder: str) -> None:
+        super().__init__()
+        self.members = {"second": next(iter(member.values()))}
+        self._loaded = tf.saved_model.load(folder)
+        self.weights = [self._loaded.weights]
+        signature = {
+            "second": {
+                n: tf.TensorSpec([None, *s.shape], s.dtype) for n, s in network.features.items()
+            }
+        }
+        name = network.backbone
+        self.answers = tf.function(
+            lambda features: {
+                head: values[:, ::-1]
+                for head, values in self._loaded.answers({name: features["second"]}).items()
+            },
+            input_signature=[signature],
+            autograph=False,
+        )
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "cascade"])
+def test_a_combinations_answers_follow_its_rule(
+    kind: Any, member: tuple[str, CutNetwork], pixels: tf.Tensor, store: Store, tmp_path: Path
+) -> None:
+    folder, network = member
+    second = str(tmp_path / "another")
+    evaluation_model.write(_Second(evaluation_model.read_members(folder), network, folder), second)
+    cached = _cached(network, pixels)
+    loaded = tf.saved_model.load(folder)
+    alone = loaded.answers({network.backbone: cached})
+    answers = [{h: v.numpy() for h, v in alone.items()}]
+    answers.append({h: v[:, ::-1] for h, v in answers[0].items()})
+    confidence = np.sort(answers[0][contract.HIERARCHICAL].max(axis=-1))
+    rule = Rule(kind, (network.backbone, "second"), float(confidence[2]), 1.7)
+    together = str(tmp_path / "together")
+    evaluation_model.write(
+        HeadsOfCombination(rule, {network.backbone: folder, "second": second}), together
+    )
+    files = {name: store(f"of {name}", cached, [0] * 5) for name in rule.members}
+    found = evaluation_model.answer(together, files)
+    rows = np.stack([found[f"{row:064x}"] for row in range(5)])
+    np.testing.assert_allclose(rows, combine(rule, answers), rtol=0, atol=1e-6)
+
+    with pytest.raises(ValueError, match=r"features of .*second are of different images"):
+        backwards = _reversed(files["second"], tmp_path)
+        evaluation_model.answer(together, files | {"second": backwards})
+
+
+def _reversed(patterns: Sequence[str], folder: Path) -> list[str]:
+    (file,) = tf.io.gfile.glob(patterns[0])
+    records = list(tf.data.TFRecordDataset(file).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(folder / "reversed")) as writer:
+        for record in records[::-1]:
+            writer.write(record)
+    return [str(folder / "reversed")]
+
+
+def test_features_that_are_not_there_are_missed(
+    member: tuple[str, CutNetwork], pixels: tf.Tensor, store: Store
+) -> None:
+    _, network = member
+    cached = _cached(network, pixels)
+    first = next(iter(cached))
+    files = store("less", {n: v for n, v in cached.items() if n != first}, [0] * 5)
+    assert not evaluation_model.holds(files, network.features)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        evaluation_model.holds(["nowhere"], network.features)
