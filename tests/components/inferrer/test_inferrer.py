@@ -218,3 +218,30 @@ def test_an_image_without_features_is_named(
     missing = first.bytes_list.value[0].decode()
     with pytest.raises(ValueError, match=f"the image {missing} of the test split"):
         infer(features=less.parent)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("node", ["vgg16", "xception", "densenet121", "ensemble", "cascade"])
+def test_the_saved_model_answers_every_image_as_it_was_judged(node: str, golden: GoldenRun) -> None:
+    """A run asks it about eight."""
+    artifacts = golden.layout.artifacts
+    (examples,) = (artifacts / "RadiographExampleGen" / "examples").iterdir()
+    (raw,) = (examples / "Split-test").iterdir()
+    (answers,) = (artifacts / f"Inferrer.{node}" / "answers").iterdir()
+    (model,) = golden.layout.artifacts.glob(f"*.{node}/model/*/Format-TFMA")
+    loaded = tf.saved_model.load(str(model.parent / "Format-Serving"))
+    records = list(tf.data.TFRecordDataset(str(raw), "GZIP").as_numpy_iterator())
+    found = loaded.signatures[contract.SIGNATURE_EXAMPLES](tf.constant(records))
+    served = {
+        tf.train.Example.FromString(record).features.feature[contract.SHA256].bytes_list.value[0]: p
+        for record, p in zip(records, found[contract.OUTPUT_PROBABILITIES].numpy(), strict=True)
+    }
+    (file,) = (answers / "Split-test").iterdir()
+    judged = [
+        tf.train.Example.FromString(record)
+        for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
+    ]
+    assert len(judged) == len(served) > 8
+    for example in judged:
+        digest = example.features.feature[contract.SHA256].bytes_list.value[0]
+        np.testing.assert_allclose(_answer(example), served[digest], rtol=0, atol=1e-4)
