@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Prism, Beam's own runner in Go, of the version of the installed apache-beam, and prints where
-# it lies: below output/prism, with all that Go needs meanwhile. The first time it takes four CPU minutes
-# and more than half a gigabyte, of which the program's 65 MB stay; afterwards nothing.
+# it lies: below ~/.cache/cxr-tfx/prism, with all that Go needs meanwhile. The first time it takes four CPU
+# minutes and more than half a gigabyte, of which the program's 65 MB stay; afterwards nothing.
 #
 #   scripts/prism.sh [PYTHON]     PYTHON has the apache-beam; default .venv/bin/python
 #
@@ -11,7 +11,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 python=${1:-.venv/bin/python}
 version=$("$python" -c 'from importlib.metadata import version; print(version("apache-beam"))')
-folder=$PWD/output/prism/$version
+folder=${XDG_CACHE_HOME:-$HOME/.cache}/cxr-tfx/prism/$version
 
 if [ ! -x "$folder/prism" ]; then
     if ! command -v go >/dev/null; then

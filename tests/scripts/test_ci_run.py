@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "run"
-FIRST, LANE, BESIDE = ["set-up", "lint"], ["tests", "long"], ["images", "readme", "tfx-1.21"]
+FIRST, LANE = ["set-up", "lint"], ["tests", "long"]
+BESIDE = ["images", "readme", "portable", "tfx-1.21"]
 JOBS = [*FIRST, *LANE, *BESIDE]
 
 
@@ -127,6 +128,7 @@ def test_the_jobs_call_the_commands_of_the_readme() -> None:
         "long": "make test-long",
         "readme": "make run",
         "images": 'make run "DATA=',
+        "portable": "make test-portable",
         "tfx-1.21": "scripts/trixie.sh make test",
     }.items():
         (body,) = re.findall(rf"^job_{re.escape(job)}\(\) \{{\n(.*?)^\}}", text, re.M | re.S)

@@ -33,6 +33,7 @@ class Machine:
     def __init__(self, folder: Path, *, go: bool) -> None:
         self.checkout = folder / "check out"
         self.log = folder / "log"
+        self.cache = folder / "the cache"
         self._bin = folder / "bin"
         self._bin.mkdir()
         for tool in TOOLS:
@@ -50,7 +51,13 @@ class Machine:
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Whatever comes of it."""
-        environment = {"PATH": str(self._bin), "LOG": str(self.log), "BROKEN": "", **variables}
+        environment = {
+            "PATH": str(self._bin),
+            "LOG": str(self.log),
+            "XDG_CACHE_HOME": str(self.cache),
+            "BROKEN": "",
+            **variables,
+        }
         return subprocess.run(
             command, cwd=self.checkout, env=environment, capture_output=True, text=True, check=False
         )
@@ -60,9 +67,8 @@ class Machine:
         return self.log.read_text().splitlines() if self.log.exists() else []
 
     def left(self) -> list[str]:
-        """Files below output/."""
-        output = self.checkout / "output"
-        return [str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()]
+        """Files in the cache."""
+        return [str(p.relative_to(self.cache)) for p in self.cache.rglob("*") if p.is_file()]
 
     def _write(self, path: Path, content: str) -> None:
         path.write_text(content)
@@ -73,12 +79,12 @@ def test_prism_is_built_once_of_the_version_of_beam(tmp_path: Path) -> None:
     machine = Machine(tmp_path, go=True)
     first, second = (machine.run("scripts/prism.sh") for _ in range(2))
     assert first.stdout == second.stdout
-    assert first.stdout == f"{machine.checkout}/output/prism/2.74.0/prism\n", first.stderr
+    assert first.stdout == f"{machine.cache}/cxr-tfx/prism/2.74.0/prism\n", first.stderr
     assert machine.called() == [
         "go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.74.0",
     ]
-    assert machine.left() == ["prism/2.74.0/prism"]
-    own = f"{machine.checkout}/output/prism/2.74.0/.go-"
+    assert machine.left() == ["cxr-tfx/prism/2.74.0/prism"]
+    own = f"{machine.cache}/cxr-tfx/prism/2.74.0/.go-"
     folders = Path(f"{machine.log}.folders").read_text()
     assert folders.count(own) == 3
     # No other folder of Go's is touched.
@@ -109,5 +115,5 @@ def test_the_tests_are_told_where_prism_is(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert machine.called()[1] == (
         "python -m pytest tests/pipeline/test_prism.py -k killed with "
-        f"{machine.checkout}/output/prism/2.74.0/prism"
+        f"{machine.cache}/cxr-tfx/prism/2.74.0/prism"
     )
