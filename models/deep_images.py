@@ -21,6 +21,10 @@ PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER: Final = struct.Struct(">8sI4sIIB")
 
 
+class UnusableImageError(ValueError):
+    """What speaks against an image; without a full stop."""
+
+
 def unscaled(content: bytes) -> str | None:
     """Why an image can't be read as it stands, where it is such a one.
 
@@ -30,7 +34,7 @@ def unscaled(content: bytes) -> str | None:
     Returns:
         The reason, without a full stop; None for all other images, and for what can't be decoded.
     """
-    if not _is_deep(content):
+    if not is_deep(content):
         return None
     # TensorFlow is imported late: whoever asks about other images needs none.
     import tensorflow as tf
@@ -50,12 +54,12 @@ def prepared(content: bytes, bits_stored: int) -> bytes:
         bits_stored: likewise.
 
     Raises:
-        ValueError: it can't be scaled so, or little but black would be left of it.
+        UnusableImageError: it can't be scaled so, or little but black would be left of it.
     """
     content = scaled(content, bits_stored)
     reason = unscaled(content)
     if reason:
-        raise ValueError(reason)
+        raise UnusableImageError(reason)
     return content
 
 
@@ -70,7 +74,7 @@ def scaled(content: bytes, bits_stored: int) -> bytes:
         A 16-bit grey PNG; `content` itself where nothing is to be scaled.
 
     Raises:
-        ValueError: a value needs more than `bits_stored` bits; says so without a full stop.
+        UnusableImageError: a value needs more than `bits_stored` bits.
     """
     if not bits_stored or unscaled(content) is None:
         return content
@@ -79,7 +83,7 @@ def scaled(content: bytes, bits_stored: int) -> bytes:
     values = tf.io.decode_png(content, channels=1, dtype=tf.uint16).numpy().astype(np.float64)
     most = 2**bits_stored - 1
     if values.max() > most:
-        raise ValueError(
+        raise UnusableImageError(
             f"16-bit PNG with the grey value {int(values.max())}, which needs more than "
             f"{bits_stored} bits: correct bits_stored"
         )
@@ -88,7 +92,8 @@ def scaled(content: bytes, bits_stored: int) -> bytes:
     return encoded
 
 
-def _is_deep(content: bytes) -> bool:
+def is_deep(content: bytes) -> bool:
+    """Whether it is a 16-bit PNG."""
     if len(content) < PNG_HEADER.size:
         return False
     signature, _, chunk, _, _, bit_depth = PNG_HEADER.unpack_from(content)

@@ -11,7 +11,6 @@ IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 IGNORED_FOLDERS: Final = frozenset({"masks"})
 # The one folder in a class's folder that is read, too.
 IMAGES_FOLDER: Final = "images"
-PNG: Final = (".png",)
 PNG_AND_JPEG: Final = (".png", ".jpg", ".jpeg")
 
 
@@ -25,11 +24,11 @@ def is_skipped_folder(name: str) -> bool:
     return is_of_the_system(name) or name.casefold() in IGNORED_FOLDERS
 
 
-def is_image(name: str, suffixes: Iterable[str] = PNG) -> bool:
+def is_image(name: str, suffixes: Iterable[str]) -> bool:
     """Whether a file is an image to read.
 
     Args:
         name: of the file, without its folder.
-        suffixes: in lower case.
+        suffixes: that images have, in lower case.
     """
     return name.casefold().endswith(tuple(suffixes)) and not is_of_the_system(name)

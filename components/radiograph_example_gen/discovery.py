@@ -12,20 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from components.radiograph_example_gen.layouts import what_is_there
+from components.radiograph_example_gen.readers import formats, is_read, suffixes, unread_format
 from components.radiograph_example_gen.settings import ClassFolders, plain
 from components.radiograph_example_gen.unread_folders import Unread, shown
 from schema.errors import InputError
-from schema.image_names import IMAGES_FOLDER, is_image, is_of_the_system, is_skipped_folder
+from schema.image_names import IMAGES_FOLDER, is_of_the_system, is_skipped_folder
 
-IMAGE_SUFFIX = ".png"
-# Images that are there but not read, by the ends of their names.
-UNREAD_SUFFIXES: Final = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
-    **{".bmp": "BMP", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000"},
-}
 FOLDER_NOT_READ: Final = "a folder other than images/ is not read"
 _METADATA: Final = "metadata"
 METADATA_NAME = f"{_METADATA}.csv"
@@ -60,7 +52,7 @@ class LeftOut:
 
 @dataclass(frozen=True, order=True)
 class Candidate:
-    """A PNG to inspect; `path` is relative to the data folder, "/" separated."""
+    """An image to inspect; `path` is relative to the data folder, "/" separated."""
 
     path: str
     class_name: str
@@ -102,7 +94,7 @@ def discover(
         follow_links: also symbolic links that lead out of the data folder.
 
     Raises:
-        InputError: no such folder, a class without a folder, or without a PNG.
+        InputError: no such folder, a class without a folder, or without an image.
     """
     root = Path(data_dir)
     if not root.is_dir():
@@ -131,10 +123,10 @@ def discover(
         if len(candidates) - before + bad == 0:
             deeper = dict(_unread(root, candidates, read).elsewhere(folders))
             raise InputError(
-                f"class {entry.name!r}: no {IMAGE_SUFFIX} file in "
+                f"class {entry.name!r}: no {' or '.join(suffixes())} file in "
                 f"{_join(folder.name for folder in folders)} of {str(root)!r} "
-                f"(nor in images/ below){_what_is_there(other, deeper)}: put PNGs there, or "
-                "correct data.classes."
+                f"(nor in images/ below){_what_is_there(other, deeper)}: put "
+                f"{formats('s')} there, or correct data.classes."
             )
         left_out.extend(skipped)
     unread = _unread(root, candidates, read)
@@ -157,16 +149,6 @@ def discover(
     )
 
 
-def unread_format(name: str) -> str | None:
-    """The format of an image that is not read, by its file's name; None for all else."""
-    plain = name.casefold()
-    return next((form for end, form in UNREAD_SUFFIXES.items() if plain.endswith(end)), None)
-
-
-def _is_picture(name: str) -> bool:
-    return is_image(name) or unread_format(name) is not None
-
-
 def _is_table(name: str) -> bool:
     plain_name = name.casefold()
     return plain_name.endswith(TABLE_SUFFIXES) or plain_name.startswith(f"{_METADATA}.")
@@ -175,7 +157,7 @@ def _is_table(name: str) -> bool:
 def _unread(root: Path, candidates: Iterable[Candidate], folders: Iterable[Path]) -> Unread:
     images = (root / candidate.path for candidate in candidates)
     links = (path for path in (*images, *folders) if path.is_symlink())
-    return Unread(root, _is_picture, frozenset(map(os.path.realpath, links)))
+    return Unread(root, frozenset(map(os.path.realpath, links)))
 
 
 def _what_is_there(other: Sequence[LeftOut], unread: Mapping[str, int]) -> str:
@@ -233,7 +215,7 @@ def _class_folders(root: Path, subfolders: Sequence[Path], entry: ClassFolders) 
         raise InputError(
             f"class {entry.name!r}: {str(root)!r} has no sub-folder named {_join(entry.folders)}: "
             "create it, or correct the folders of the class in data.classes."
-            f"{what_is_there(root, _is_picture)}"
+            f"{what_is_there(root)}"
         )
     return folders
 
@@ -242,11 +224,11 @@ def _walk(
     root: Path, folder: Path, class_name: str, *, follow_links: bool
 ) -> Iterator[Candidate | LeftOut]:
     for path in _list(folder):
-        if not path.is_dir() or is_image(path.name):
+        if not path.is_dir() or is_read(path.name):
             yield _file(root, path, class_name, follow_links=follow_links)
         elif path.name.casefold() == IMAGES_FOLDER:
             for inner in _list(path):
-                if not inner.is_dir() or is_image(inner.name):
+                if not inner.is_dir() or is_read(inner.name):
                     yield _file(root, inner, class_name, follow_links=follow_links)
                 elif not is_skipped_folder(inner.name):
                     yield _other(root, inner, FOLDER_NOT_READ)
@@ -256,13 +238,13 @@ def _walk(
 
 def _file(root: Path, path: Path, class_name: str, *, follow_links: bool) -> Candidate | LeftOut:
     name = shown(root, path)
-    if not is_image(path.name):
+    if not is_read(path.name):
         form = unread_format(path.name)
         if form is None:
             broken = path.is_symlink() and not path.exists()
-            reason = "a link that leads nowhere" if broken else "not a PNG by its name"
+            reason = "a link that leads nowhere" if broken else f"not a {formats()} by its name"
             return _other(root, path, reason)
-        return LeftOut(name, Kind.UNREAD_IMAGE, f"{form} by its name, and only PNG is read")
+        return LeftOut(name, Kind.UNREAD_IMAGE, f"{form} by its name, and only {formats()} is read")
     if not _is_utf8(path):
         return LeftOut(name, Kind.BAD, "the file name is not UTF-8: rename the file")
     reason = _link_problem(root, path, follow_links=follow_links)

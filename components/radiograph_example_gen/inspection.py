@@ -15,27 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.radiograph_example_gen.discovery import Candidate
+from components.radiograph_example_gen.readers import reader_of
 from components.radiograph_example_gen.settings import Limits
-from models.deep_images import (
-    DEEP,
-    GREY_LEVELS,
-    PNG_HEADER,
-    PNG_SIGNATURE,
-    scaled,
-    too_dark,
-)
+from models.deep_images import DEEP, GREY_LEVELS, UnusableImageError, is_deep, too_dark
 
 GreyImage = NDArray[np.uint8]
-
-_PNG_END = b"IEND\xaeB`\x82"
-_OTHER_FORMATS = {
-    (0, b"\xff\xd8\xff"): "JPEG",
-    (0, b"GIF8"): "GIF",
-    (0, b"BM"): "BMP",
-    (0, b"II*\x00"): "TIFF",
-    (0, b"MM\x00*"): "TIFF",
-    (128, b"DICM"): "DICOM",
-}
 
 
 @dataclass(frozen=True)
@@ -79,28 +63,26 @@ class Inspection:
         return cls(**json.loads(line))
 
 
-class UnusableImageError(ValueError):
-    """Raised inside this module; the message is the reason that the manifest lists."""
-
-
 def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspection:
     """Read, check and measure one image. Never raises for what the file may hold."""
     known: dict[str, Any] = {"path": candidate.path, "class_name": candidate.class_name}
     try:
         content = read_regular_file(Path(data_dir) / candidate.path)
         known |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-        width, height, bit_depth = png_header(content)
+        reader = reader_of(content)
+        width, height, bit_depth = reader.header(content)
         known |= {"width": width, "height": height, "bit_depth": bit_depth}
         _check_size(width, height, limits)
-        image = decode_grey(_scaled(content, limits.bits_stored))
-        if bit_depth == DEEP:
-            _check_range(image)
+        bits = limits.bits_stored if bit_depth == DEEP else 0
+        content = reader.for_example(content, bits)
+        image = decode_grey(content)
+        if is_deep(content) and (reason := too_dark(image)):
+            raise UnusableImageError(reason)
         mean, std, entropy = grey_statistics(image)
     except OSError as error:
         return Inspection(**known, reason=f"cannot be read: {error.strerror or error}")
     except UnusableImageError as error:
         return Inspection(**known, reason=str(error))
-    bits = limits.bits_stored if bit_depth == DEEP else 0
     return Inspection(**known, mean=mean, std=std, entropy=entropy, bits_stored=bits)
 
 
@@ -115,28 +97,6 @@ def read_regular_file(path: Path) -> bytes:
         raise OSError("not a regular file")
     with path.open("rb") as file:
         return file.read()
-
-
-def png_header(content: bytes) -> tuple[int, int, int]:
-    """(width, height, bits a sample) that a PNG's header claims; nothing is decoded.
-
-    The 25 bytes are read here and not by Pillow: TensorFlow's decoder takes JPEG, GIF
-    and BMP under the name decode_png too, so the signature must be checked, and a
-    header parser of two lines has no limits and warnings of its own.
-
-    Raises:
-        UnusableImageError: empty, or not a PNG.
-    """
-    if not content:
-        raise UnusableImageError("the file is empty (0 bytes)")
-    if not content.startswith(PNG_SIGNATURE):
-        raise UnusableImageError(f"not a PNG but {_guess_format(content)}, whatever its name")
-    if len(content) < PNG_HEADER.size:
-        raise UnusableImageError("truncated: the file ends inside the PNG header")
-    _, _, chunk, width, height, bit_depth = PNG_HEADER.unpack_from(content)
-    if chunk != b"IHDR":
-        raise UnusableImageError("damaged: the PNG does not start with its header")
-    return width, height, bit_depth
 
 
 def decode_grey(content: bytes) -> GreyImage:
@@ -154,7 +114,10 @@ def decode_grey(content: bytes) -> GreyImage:
     try:
         image = tf.io.decode_png(content, channels=1, dtype=tf.uint8).numpy()
     except tf.errors.OpError as error:
-        reason = "damaged PNG data" if _PNG_END in content else "truncated: the PNG has no end mark"
+        reader = reader_of(content)
+        damage = f"damaged {reader.FORMAT} data"
+        cut = f"truncated: the {reader.FORMAT} has no end mark"
+        reason = damage if reader.END in content else cut
         raise UnusableImageError(f"cannot be decoded: {reason}") from error
     return np.asarray(image[:, :, 0])
 
@@ -183,23 +146,3 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
         raise UnusableImageError(
             f"{width}×{height} pixels: a side is below data.min_side = {limits.min_side}"
         )
-
-
-def _scaled(content: bytes, bits_stored: int) -> bytes:
-    try:
-        return scaled(content, bits_stored)
-    except ValueError as error:
-        raise UnusableImageError(str(error)) from error
-
-
-def _check_range(image: GreyImage) -> None:
-    reason = too_dark(image)
-    if reason:
-        raise UnusableImageError(reason)
-
-
-def _guess_format(content: bytes) -> str:
-    for (offset, magic), name in _OTHER_FORMATS.items():
-        if content.startswith(magic, offset):
-            return name
-    return "another kind of file"

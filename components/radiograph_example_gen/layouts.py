@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
 from components.radiograph_example_gen.columns import normal
+from components.radiograph_example_gen.readers import is_picture, suffixes
 from schema.image_names import is_of_the_system, is_skipped_folder
 
 # Where each layout has its recipe.
@@ -39,7 +40,6 @@ _PARTS: Final = frozenset({"train", "test", "val", "valid", "validation", "image
 _FIRST_LINE: Final = 65536
 
 _Item = TypeVar("_Item")
-IsPicture = Callable[[str], bool]
 
 
 @dataclass
@@ -51,20 +51,19 @@ class _Inside:
     files: list[Path] = field(default_factory=list)
 
 
-def what_is_there(root: Path, is_picture: IsPicture) -> str:
+def what_is_there(root: Path) -> str:
     """Sentences about a data folder in which a class folder is missing; "" where nothing helps.
 
     Args:
         root: of the data.
-        is_picture: whether a file of such a name is an image, read or not.
 
     Returns:
         With a blank in front.
     """
-    top = _inside(root, is_picture)
-    filled = {path.name: _pictures(path, is_picture) for path in top.folders}
+    top = _inside(root)
+    filled = {path.name: _pictures(path) for path in top.folders}
     filled = {name: count for name, count in filled.items() if count}
-    below = {path.name: _class_counts(path, is_picture) for path in top.folders}
+    below = {path.name: _class_counts(path) for path in top.folders}
     below = {name: counts for name, counts in below.items() if len(counts) > 1}
     sentences = []
     if below and not filled.keys() - below.keys():
@@ -140,24 +139,22 @@ def _is_list(path: Path) -> bool:
 
 
 def _ends_like_an_image(word: str) -> bool:
-    return word.casefold().endswith((".png", ".jpg", ".jpeg", ".dcm", ".tif", ".tiff", ".bmp"))
+    return word.casefold().endswith((*suffixes(), ".jpg", ".jpeg", ".dcm", ".tif", ".tiff", ".bmp"))
 
 
-def _class_counts(folder: Path, is_picture: IsPicture) -> dict[str, int]:
+def _class_counts(folder: Path) -> dict[str, int]:
     """Folders in it that hold images, with how many."""
-    counts = {
-        path.name: _pictures(path, is_picture) for path in _inside(folder, is_picture).folders
-    }
+    counts = {path.name: _pictures(path) for path in _inside(folder).folders}
     return {name: count for name, count in counts.items() if count}
 
 
-def _pictures(folder: Path, is_picture: IsPicture) -> int:
+def _pictures(folder: Path) -> int:
     """Images directly in a folder or one level below, masks left out."""
-    found = _inside(folder, is_picture)
-    return found.pictures + sum(_inside(path, is_picture).pictures for path in found.folders)
+    found = _inside(folder)
+    return found.pictures + sum(_inside(path).pictures for path in found.folders)
 
 
-def _inside(folder: Path, is_picture: IsPicture) -> _Inside:
+def _inside(folder: Path) -> _Inside:
     found = _Inside()
     try:
         paths = sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name))

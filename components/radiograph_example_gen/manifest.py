@@ -45,7 +45,7 @@ class Summary:
         classes: names in label order.
         seed: of the down-sampling and the split.
         fractions: {"test": "1/5", "eval": "3/10"}, exact.
-        images_found: class → PNGs in its folders, usable or not.
+        images_found: class → images in its folders, usable or not.
         images_clean: class → distinct usable images.
         images_per_class: n after down-sampling.
         split_counts: class → split → images.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from components.radiograph_example_gen.readers import is_picture
 from schema.image_names import IMAGES_FOLDER, is_skipped_folder
 
 # So far down images are counted; a data folder may hold anything beside.
 _DEPTH: Final = 4
-
-IsPicture = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,10 @@ class Unread:
 
     Attributes:
         root: the data folder.
-        is_picture: whether a file of such a name is an image, read or not.
         taken: real paths of what is read by a link: images, and class folders.
     """
 
     root: Path
-    is_picture: IsPicture
     taken: frozenset[str]
 
     def beside(self, subfolders: Iterable[Path]) -> Iterator[tuple[str, int]]:
@@ -69,7 +66,7 @@ class Unread:
         return sum(self._is_image(path) for path in _inside(folder))
 
     def _is_image(self, path: Path) -> bool:
-        return self.is_picture(path.name) and path.is_file() and not self._is_taken(path)
+        return is_picture(path.name) and path.is_file() and not self._is_taken(path)
 
     def _folders(self, folder: Path) -> list[Path]:
         return [

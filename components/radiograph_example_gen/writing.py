@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from components.radiograph_example_gen.inspection import Inspection, read_regular_file
 from components.radiograph_example_gen.metadata import Row
-from models.deep_images import scaled
+from components.radiograph_example_gen.readers import reader_of
 from schema import contract
 
 SHARD_BYTES = 64 * 1024 * 1024
@@ -105,7 +105,7 @@ def write_shard(data_dir: str, shard: Shard) -> str:
                 return f"{path} can no longer be read: {error.strerror or error}"
             if hashlib.sha256(content).hexdigest() != record.inspection.sha256:
                 return f"{path} was changed"
-            content = scaled(content, record.inspection.bits_stored)
+            content = reader_of(content).for_example(content, record.inspection.bits_stored)
             writer.write(make_example(record, content).SerializeToString(deterministic=True))
     tf.io.gfile.rename(temporary, shard.path, overwrite=True)
     return ""

@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.radiograph_example_gen.inspection import read_regular_file
+from components.radiograph_example_gen.readers import reader_of
 from models import feature_records
-from models.deep_images import scaled
 from models.preprocessing import decode_and_resize
 from models.views import view_of
 from pipeline.study.files import digest_of, read_json, unfinished, write_json
@@ -229,4 +229,5 @@ def _decoded(data_dir: Path, image: Labelled) -> tf.Tensor:
         ) from error
     if hashlib.sha256(content).hexdigest() != image.sha256:
         raise InputError(f"data.dir: {image.path} was changed during the study; start it again.")
-    return decode_and_resize(tf.constant(scaled(content, image.bits_stored)))
+    content = reader_of(content).for_example(content, image.bits_stored)
+    return decode_and_resize(tf.constant(content))

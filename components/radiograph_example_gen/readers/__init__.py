@@ -1,0 +1,113 @@
+"""The image formats that are read: a module of this package and an entry in `READERS` each.
+
+The end of a file's name decides whether it is opened; its content decides who reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from components.radiograph_example_gen.readers import png
+from models.deep_images import UnusableImageError
+from schema.image_names import is_image
+
+# Images that are there but not read, by the ends of their names, and by how they begin.
+_UNREAD_SUFFIXES: Final = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
+    **{".bmp": "BMP", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000"},
+}
+_UNREAD_MAGIC: Final = {
+    (0, b"\xff\xd8\xff"): "JPEG",
+    (0, b"GIF8"): "GIF",
+    (0, b"BM"): "BMP",
+    (0, b"II*\x00"): "TIFF",
+    (0, b"MM\x00*"): "TIFF",
+    (128, b"DICM"): "DICOM",
+}
+
+
+class Reader(Protocol):
+    """What a module has to have that reads a format.
+
+    Attributes:
+        FORMAT: its name, as sentences call it.
+        SUFFIXES: ends of its files' names, in lower case.
+        MAGIC: where and how its files can be recognised: an offset, and the bytes there.
+        END: what is in every whole file; empty where nothing is.
+    """
+
+    FORMAT: str
+    SUFFIXES: tuple[str, ...]
+    MAGIC: tuple[int, bytes]
+    END: bytes
+
+    def header(self, content: bytes) -> tuple[int, int, int]:
+        """(width, height, bits a sample) that a file claims; nothing is decoded.
+
+        Raises:
+            UnusableImageError: there is no such header.
+        """
+
+    def for_example(self, content: bytes, bits_stored: int) -> bytes:
+        """The image as the examples hold it: what Transform's decoder takes, and no copy if it can.
+
+        Args:
+            content: of the file.
+            bits_stored: of the detector, where there are 16 bits a sample and somebody said so; 0
+                else.
+
+        Raises:
+            UnusableImageError: it can't be made.
+        """
+
+
+READERS: tuple[Reader, ...] = (png,)
+
+
+def is_read(name: str) -> bool:
+    """Whether a file is an image to read, by its name."""
+    return is_image(name, suffixes())
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is an image, read or not, by its name."""
+    return is_read(name) or unread_format(name) is not None
+
+
+def suffixes() -> tuple[str, ...]:
+    """Ends of the names of images that are read."""
+    return tuple(suffix for reader in READERS for suffix in reader.SUFFIXES)
+
+
+def formats(plural: str = "") -> str:
+    """What is read, in words."""
+    return " or ".join(f"{reader.FORMAT}{plural}" for reader in READERS)
+
+
+def unread_format(name: str) -> str | None:
+    """The format of an image that is not read, by its file's name; None for all else."""
+    plain = name.casefold()
+    return next((form for end, form in _UNREAD_SUFFIXES.items() if plain.endswith(end)), None)
+
+
+def reader_of(content: bytes) -> Reader:
+    """Who reads a file, whatever its name.
+
+    TensorFlow's decoder takes JPEG, GIF and BMP under the name decode_png, too, so what is no entry
+    of `READERS` must not get there.
+
+    Raises:
+        UnusableImageError: it is empty, or of no format that is read.
+    """
+    if not content:
+        raise UnusableImageError("the file is empty (0 bytes)")
+    for reader in READERS:
+        offset, magic = reader.MAGIC
+        if content.startswith(magic, offset):
+            return reader
+    others = (form for (at, magic), form in _UNREAD_MAGIC.items() if content.startswith(magic, at))
+    other = next(others, "another kind of file")
+    raise UnusableImageError(f"not a {formats()} but {other}, whatever its name")

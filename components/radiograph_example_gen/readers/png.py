@@ -1,0 +1,21 @@
+"""PNG. The examples hold the file as it is, or with its values spread over all of 16 bits."""
+
+from __future__ import annotations
+
+from models.deep_images import PNG_HEADER, PNG_SIGNATURE, UnusableImageError, scaled
+
+FORMAT = "PNG"
+SUFFIXES: tuple[str, ...] = (".png",)
+MAGIC = (0, PNG_SIGNATURE)
+END = b"IEND\xaeB`\x82"
+for_example = scaled
+
+
+def header(content: bytes) -> tuple[int, int, int]:
+    """(width, height, bits a sample). Read here and not by Pillow, which has limits of its own."""
+    if len(content) < PNG_HEADER.size:
+        raise UnusableImageError("truncated: the file ends inside the PNG header")
+    _, _, chunk, width, height, bit_depth = PNG_HEADER.unpack_from(content)
+    if chunk != b"IHDR":
+        raise UnusableImageError("damaged: the PNG does not start with its header")
+    return width, height, bit_depth
