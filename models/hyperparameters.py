@@ -11,7 +11,7 @@ from typing_extensions import Self
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, TAP_LAST, Backbone, Scaling
 from models.view_names import IMAGE_AND_MIRROR, VIEW_IDENTITY, View
 
-# Adam's, for the regularised head alone: convex, so it only decides how soon it's there.
+# Adam's, for a regularised head with dropout alone, where a block trains behind it.
 HEAD_LEARNING_RATE: Final = 1e-3
 _OF_HEAD: Final = "head."
 
