@@ -19,12 +19,11 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from models.heads import NOT_ASKED, questions
+from schema import contract
 
 Taps = Mapping[str, np.ndarray]
 History = dict[str, list[float]]
 
-# Only in a history of this module: 0 is the start.
-ITERATION: Final = "iteration"
 # The minimum is reached where no slope is larger than this share of lambda: weights are then
 # off by about as much, since lambda bounds the curvature from below. (On radiographs' features
 # no probability was off by more than 2e-5.)
@@ -114,8 +113,8 @@ def fit(
         log_dir: where TensorBoard logs go; none where None.
 
     Returns:
-        Metric name -> value per iteration, the start's first; and ITERATION. Of a
-        hierarchical head: its last layer's.
+        Metric name -> value per iteration, the start's first, and HISTORY_ITERATION. Of
+        a hierarchical head: its last layer's.
 
     Raises:
         FloatingPointError: a feature is no number.
@@ -149,10 +148,11 @@ def _minimise(
     problem: Softmax, beside: Softmax, start: np.ndarray, l2: float, iterations: int
 ) -> tuple[np.ndarray, History]:
     """The weights at the minimum, float32 [channels + 1, classes], and the way there."""
-    history: History = {ITERATION: []}
+    history: History = {contract.HISTORY_ITERATION: []}
 
     def remember(weights: np.ndarray) -> None:
-        history[ITERATION].append(float(len(history[ITERATION])))
+        count = history[contract.HISTORY_ITERATION]
+        count.append(float(len(count)))
         for prefix, data in (("", problem), ("val_", beside)):
             for metric, value in zip(("loss", "accuracy"), data.judge(weights), strict=True):
                 history.setdefault(f"{prefix}{metric}", []).append(value)
