@@ -1,9 +1,9 @@
 """Training that starts where an earlier model of the same kind ended.
 
 The weights are read from the earlier SavedModel's checkpoint, where `BackboneModel.weights`
-lists them: the network's, then each head's. A head in front of a frozen network is fitted
-towards the one optimum of a convex loss, so there the start only decides how soon it is
-reached; a block, or the paper's head, goes on from what it has learnt.
+lists them: the network's, then each head's. The regularised head in front of a frozen
+network is fitted to the one optimum of a convex loss, so there the start only decides how soon
+it is reached; a block, or the paper's head, goes on from what it has learnt.
 """
 
 from __future__ import annotations

@@ -1,22 +1,20 @@
-"""The training loop: compile, fit, keep the best epoch's weights."""
+"""Training: L-BFGS for what is convex; else Keras' loop, which keeps the best epoch's weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from models import convex
+from models.convex import History, Taps
 from models.hyperparameters import HEAD_LEARNING_RATE, TrainingParams
 
 # The paper's notebook: ReduceLROnPlateau(factor=0.2, min_lr=1e-7).
 _PLATEAU_FACTOR = 0.2
 _PLATEAU_FLOOR = 1e-7
-
-Taps = Mapping[str, np.ndarray]
-History = dict[str, list[float]]
 
 
 def fit(
@@ -69,9 +67,14 @@ def fit_on_taps(
     params: TrainingParams,
     *,
     seed: int,
+    healthy: int | None = None,
+    continued: bool = False,
     log_dir: str | None = None,
 ) -> History:
     """Fits a head on pooled taps that are in memory.
+
+    Softmax layers without dropout are fitted by `models.convex`: of the recipe, `head.l2` counts,
+    and `epochs` as the most iterations. What has dropout, or the paper's hidden layer, Keras trains.
 
     Args:
         head: of `models.heads`.
@@ -80,11 +83,39 @@ def fit_on_taps(
         params: the recipe; where the network trains too (the boundary is not `head`), the
             head alone is fitted at HEAD_LEARNING_RATE.
         seed: of the order.
+        healthy: index of the healthy class, where the head is a hierarchical one.
+        continued: the head's weights are an earlier model's, and not drawn.
         log_dir: where TensorBoard logs go; none where None.
 
     Returns:
-        Metric name -> value per epoch.
+        Metric name -> value per epoch, or per iteration (see `models.convex.fit`).
     """
+    of_head = params.head
+    if not of_head.dropout and (of_head.kind == "regularised" or healthy is not None):
+        assert of_head.l2 is not None
+        return convex.fit(
+            head,
+            training,
+            validation,
+            l2=of_head.l2,
+            iterations=params.epochs,
+            healthy=healthy,
+            continued=continued,
+            log_dir=log_dir,
+        )
+    return fit_in_batches(head, training, validation, params, seed=seed, log_dir=log_dir)
+
+
+def fit_in_batches(
+    head: keras.Model,
+    training: tuple[Taps, np.ndarray],
+    validation: tuple[Taps, np.ndarray],
+    params: TrainingParams,
+    *,
+    seed: int,
+    log_dir: str | None = None,
+) -> History:
+    """Fits a head of any kind by Keras; the arguments are those of `fit_on_taps`."""
     used = list(head.input)
 
     def dataset(data: tuple[Taps, np.ndarray]) -> tf.data.Dataset:

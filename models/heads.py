@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 # A channel whose variance is this small beside its squared mean is a constant.
 _CONSTANT: Final = 1e-10
 _STANDARDISE: Final = "standardise_"
+# Softmax layers: the flat head's, and the two of a hierarchical one.
+_CLASS: Final = "probabilities"
+_STATE: Final = "healthy_or_sick"
+_ILLNESS: Final = "illness"
+# Where an image says nothing about a layer's question.
+NOT_ASKED: Final = -1
 
 
 def build_head(
@@ -55,7 +61,7 @@ def build_head(
         penalty = _penalty(params)
     if params.dropout:
         hidden = keras.layers.Dropout(params.dropout, seed=seed)(hidden)
-    probabilities = _softmax(hidden, n_classes, "probabilities", penalty, seed + 1)
+    probabilities = _softmax(hidden, n_classes, _CLASS, penalty, seed + 1)
     return keras.Model(inputs, probabilities, name="head")
 
 
@@ -90,12 +96,29 @@ def build_hierarchical_head(
     if params.dropout:
         hidden = keras.layers.Dropout(params.dropout, seed=seed)(hidden)
     penalty = _penalty(params)
-    state = _softmax(hidden, 2, "healthy_or_sick", penalty, seed + 1)
-    illness = _softmax(hidden, n_classes - 1, "illness", penalty, seed + 2)
+    state = _softmax(hidden, 2, _STATE, penalty, seed + 1)
+    illness = _softmax(hidden, n_classes - 1, _ILLNESS, penalty, seed + 2)
     ill = keras.layers.Multiply(name="sick_and_illness")([state[:, 1:], illness])
     columns = [ill[:, :healthy], state[:, :1], ill[:, healthy:]]
     filled = [column for column in columns if column.shape[-1]]
     return keras.Model(inputs, keras.layers.Concatenate(name="probabilities")(filled), name="head")
+
+
+def questions(labels: np.ndarray, healthy: int | None = None) -> dict[str, np.ndarray]:
+    """What each softmax layer of a head is to answer.
+
+    Args:
+        labels: class of each image, int [images].
+        healthy: index of the healthy class, where the head is a hierarchical one.
+
+    Returns:
+        Layer's name -> its class for each image, or NOT_ASKED.
+    """
+    if healthy is None:
+        return {_CLASS: labels}
+    sick = labels != healthy
+    illness = np.where(sick, labels - (labels > healthy), NOT_ASKED)
+    return {_STATE: sick.astype(labels.dtype), _ILLNESS: illness}
 
 
 def _inputs(taps: Mapping[str, int]) -> dict[str, keras.KerasTensor]:

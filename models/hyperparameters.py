@@ -11,7 +11,7 @@ from typing_extensions import Self
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, TAP_LAST, Backbone, Scaling
 from models.view_names import IMAGE_AND_MIRROR, VIEW_IDENTITY, View
 
-# Adam's, for the regularised head alone: convex, so it only decides how soon it's there.
+# Adam's, for a regularised head with dropout alone, where a block trains behind it.
 HEAD_LEARNING_RATE: Final = 1e-3
 _OF_HEAD: Final = "head."
 
@@ -29,7 +29,8 @@ class HeadParams(_Strict):
         taps: of the backbone's pooled taps, those that the regularised head stands on; the
             table's `head_taps` where null.
         width: units of the paper's hidden layer.
-        dropout: rate in front of the softmax layer.
+        dropout: rate in front of the softmax layer. A regularised head without it has a convex
+            loss: in front of a network that doesn't train, L-BFGS fits it to the minimum.
         l2: lambda of the penalty `lambda * sum(w^2)` on the softmax layer's kernel. With
             N training views it equals scikit-learn's C at lambda = 1 / (2 C N). The table's
             `head_l2` where null.
@@ -62,6 +63,9 @@ class AugmentationParams(_Strict):
 class TrainingParams(_Strict):
     """How one backbone is trained.
 
+    Where L-BFGS fits the head (see `HeadParams.dropout`), `learning_rate`, `schedule`,
+    `batch_size`, `early_stopping_patience` and `plateau_patience` have no say.
+
     Attributes:
         boundary: what lies before it is frozen and cached (see `Backbone.boundaries`).
         scaling: overrides the backbone's input scaling; the paper uses `unit` (1/255).
@@ -69,8 +73,9 @@ class TrainingParams(_Strict):
             image as it is. Where null and the boundary is `head`, the table's `head_views`;
             where more is trained, the image and its mirror.
         head: the classifier.
-        warm_start: where a block trains, fit the regularised head alone first (at
-            HEAD_LEARNING_RATE): a random head's gradients would spoil pre-trained weights.
+        warm_start: where a block trains, fit the regularised head alone first (by L-BFGS; with
+            dropout, at HEAD_LEARNING_RATE): a random head's gradients would spoil pre-trained
+            weights.
         learning_rate: Adam's.
         schedule: of the learning rate, over all epochs: `constant`, or `cosine`, half a
             cosine from `learning_rate` to nothing (Loshchilov and Hutter 2017, without
@@ -78,9 +83,9 @@ class TrainingParams(_Strict):
         precision: of the training steps; `bfloat16` keeps variables and losses in float32.
             `auto` takes bfloat16 where `models.devices` knows it to be faster.
         batch_size: views a step.
-        epochs: at most.
+        epochs: at most; of L-BFGS, iterations, each over all views, as an epoch is.
         early_stopping_patience: epochs without a better validation loss, or null to train
-            all epochs. The best epoch's weights are kept in either case.
+            all epochs. The best epoch's weights are kept in either case; of L-BFGS, the last.
         plateau_patience: epochs after which the rate is multiplied by 0.2 (floor 1e-7, as
             in the paper's notebook), or null.
         augmentation: random changes, or null.

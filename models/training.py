@@ -59,7 +59,7 @@ class Trained:
 
     Attributes:
         classifier: prefix, trained suffix, calibrated heads.
-        history: metric name -> value per epoch, of the flat head.
+        history: metric name -> value per epoch or iteration, of the flat head.
         validation: what `models.calibration.validation_report` says of the flat head.
         predictions: on the validation split.
     """
@@ -159,7 +159,15 @@ def fit_head(
     head = build_head(params.head, taps.channels(), n_classes, taps.moments(), seed)
     if start:
         start.put_into_head(contract.FLAT, head)
-    history = fit_on_taps(head, taps.training, taps.validation, params, seed=seed, log_dir=log_dir)
+    history = fit_on_taps(
+        head,
+        taps.training,
+        taps.validation,
+        params,
+        seed=seed,
+        continued=start is not None,
+        log_dir=log_dir,
+    )
     return head, history
 
 
@@ -242,7 +250,15 @@ def _fit_hierarchical(
         start.put_into_head(contract.HIERARCHICAL, head)
     frozen = params.boundary == BOUNDARY_HEAD and params.head.kind == "regularised"
     recipe = params if frozen else head_alone(params)
-    fit_on_taps(head, taps.training, taps.validation, recipe, seed=seed)
+    fit_on_taps(
+        head,
+        taps.training,
+        taps.validation,
+        recipe,
+        seed=seed,
+        healthy=task.healthy,
+        continued=start is not None,
+    )
     return head
 
 

@@ -100,7 +100,9 @@ FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor byte
 
 # Files in the artifacts of PretrainedBackbone and Trainer.
 BACKBONE_WEIGHTS_FILE: Final = "backbone.weights.h5"
-HISTORY_FILE: Final = "history.json"  # metric name -> value per epoch
+HISTORY_FILE: Final = "history.json"  # metric name -> value per epoch, or iteration
+# In the history of a head that a solver fitted, and only there: 0, the start, and so on.
+HISTORY_ITERATION: Final = "iteration"
 TRAINING_FILE: Final = "training.json"  # the TrainingParams that were used
 CONTINUED_FILE: Final = "continued.json"  # from which model it started, where there was one
 VALIDATION_FILE: Final = "validation.json"  # accuracy, loss, total, confusion, …

@@ -115,7 +115,7 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
 
 
 def _history(sources: ModelSources) -> Mapping[str, list[float]] | None:
-    """Metric -> value by epoch; a combination isn't trained in epochs."""
+    """Metric -> value by epoch or iteration; a combination isn't trained."""
     if not tf.io.gfile.exists(os.path.join(sources.run, contract.HISTORY_FILE)):
         return None
     return _read_json(sources.run, contract.HISTORY_FILE)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from components.report.drawing import COLOURS, FAINT, INK, MOST_VALUES, Picture, picture
 from components.report.words import percent
+from schema import contract
 from schema.class_tables import MOST_COLUMNS, most_confused, shortened
 
 # A figure of the confusion is as wide as a page at most, inches.
@@ -105,29 +106,33 @@ def _spoken(counts: np.ndarray, classes: Sequence[str]) -> str:
     )
 
 
-def history(name: str, epochs: Mapping[str, Sequence[float]]) -> Picture:
-    """Loss and accuracy on train and validation split, epoch by epoch."""
+def history(name: str, values: Mapping[str, Sequence[float]]) -> Picture:
+    """Loss and accuracy on train and validation split, by epoch or by the solver's iteration."""
+    solved = contract.HISTORY_ITERATION in values
+    step = "iteration" if solved else "epoch"
+    steps = values[contract.HISTORY_ITERATION] if solved else range(1, len(next(iter(values.values()))) + 1)
     figure, both = plt.subplots(1, 2, figsize=(7.6, 3.4))
     for axes, metric in zip(both, ("loss", "accuracy"), strict=True):
         for key, label, colour in (
             (metric, "train", COLOURS[0]),
             (f"val_{metric}", "validation", COLOURS[1]),
         ):
-            if key in epochs:
-                values = epochs[key]
-                axes.plot(range(1, len(values) + 1), values, label=label, color=colour)
-        axes.set_xlabel("epoch")
+            if key in values:
+                axes.plot(steps, values[key], label=label, color=colour)
+        axes.set_xlabel(step)
         axes.set_ylabel(metric)
         axes.legend()
-    lowest = int(np.argmin(epochs["val_loss"])) if epochs.get("val_loss") else None
-    kept = (
-        "" if lowest is None else f" Lowest validation loss in epoch {lowest + 1}, which is kept."
-    )
+    kept = ""
+    if solved:
+        kept = " The last iteration of L-BFGS, where the loss on train is lowest, is kept."
+    elif values.get("val_loss"):
+        lowest = int(np.argmin(values["val_loss"]))
+        kept = f" Lowest validation loss in epoch {lowest + 1}, which is kept."
     return picture(
         figure,
         f"{name}-history",
         caption=f"Training: loss and accuracy on train and validation split.{kept}",
-        alt=f"Training curves of {name} over {len(next(iter(epochs.values())))} epochs.{kept}",
+        alt=f"Training curves of {name} over {int(steps[-1])} {step}s.{kept}",
     )
 
 

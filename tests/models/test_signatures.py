@@ -21,11 +21,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from components.featurizer.executor import Job, Prefix
-from models import training
 from models.boundary import CutNetwork
 from models.classifier import BackboneModel, CalibratedHead, Classifier
 from models.explanation import class_score, heat_map
-from models.fitting import head_alone
 from models.heads import build_head, tap_means
 from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
@@ -396,12 +394,7 @@ def test_run_fn_trains_exports_and_reports(
     images: Sequence[bytes],
     store: Callable[..., list[str]],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The hierarchical head beside the paper's is fitted by a recipe of its own, of 200 epochs.
-    monkeypatch.setattr(
-        training, "head_alone", lambda params: head_alone(params).model_copy(update={"epochs": 5})
-    )
     taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
     backbone_dir, run_dir, serving_dir, eval_dir = (
         tmp_path / name for name in ("base", "run", "serving", "eval")
