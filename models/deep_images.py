@@ -25,11 +25,12 @@ class UnusableImageError(ValueError):
     """What speaks against an image; without a full stop."""
 
 
-def unscaled(content: bytes) -> str | None:
+def unscaled(content: bytes, bits_stored: int = 0) -> str | None:
     """Why an image can't be read as it stands, where it is such a one.
 
     Args:
         content: of an image file of any kind; only 16-bit PNGs are decoded.
+        bits_stored: by which it was scaled; 0 where it wasn't.
 
     Returns:
         The reason, without a full stop; None for all other images, and for what can't be decoded.
@@ -43,7 +44,7 @@ def unscaled(content: bytes) -> str | None:
         image = tf.io.decode_png(content, channels=1, dtype=tf.uint8).numpy()
     except tf.errors.OpError:
         return None
-    return too_dark(image)
+    return too_dark(image, bits_stored)
 
 
 def prepared(content: bytes, bits_stored: int) -> bytes:
@@ -57,7 +58,7 @@ def prepared(content: bytes, bits_stored: int) -> bytes:
         UnusableImageError: it can't be scaled so, or little but black would be left of it.
     """
     content = scaled(content, bits_stored)
-    reason = unscaled(content)
+    reason = unscaled(content, bits_stored)
     if reason:
         raise UnusableImageError(reason)
     return content
@@ -100,7 +101,7 @@ def is_deep(content: bytes) -> bool:
     return (signature, chunk, bit_depth) == (PNG_SIGNATURE, b"IHDR", DEEP)
 
 
-def too_dark(image: np.ndarray) -> str | None:
+def too_dark(image: np.ndarray, bits_stored: int = 0) -> str | None:
     """What speaks against the high bytes of a 16-bit image.
 
     The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits that nobody scaled lie in
@@ -108,6 +109,7 @@ def too_dark(image: np.ndarray) -> str | None:
 
     Args:
         image: uint8, of any shape: the high bytes.
+        bits_stored: by which its values were scaled already; 0 where they weren't.
 
     Returns:
         The reason, without a full stop; None where half of the grey levels or more are used.
@@ -115,6 +117,12 @@ def too_dark(image: np.ndarray) -> str | None:
     highest = int(image.max())
     if highest >= GREY_LEVELS // 2:
         return None
+    if bits_stored:
+        return (
+            f"16-bit PNG that stays dark though its values were scaled from {bits_stored} bits "
+            f"(bits_stored): at most {highest + 1} of {GREY_LEVELS} grey levels are used. If its "
+            f"detector stores fewer bits, scale this image by them; else look at its exposure"
+        )
     bits = highest.bit_length() + _LOW_BITS
     return (
         f"16-bit PNG whose grey values use at most {bits} of 16 bits "

@@ -11,16 +11,12 @@ from typing import Final
 
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
+from components.radiograph_example_gen.readers import picture_suffixes
 from components.radiograph_example_gen.remarks import Remark, some_of
 from components.radiograph_example_gen.settings import plain
 from schema.errors import InputError
 from schema.image_names import IMAGES_FOLDER
 
-# What a cell may end in; other endings belong to the name ("1.2.840.113").
-_SUFFIXES: Final = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".gif"),
-    *(".webp", ".jp2", ".nii", ".nii.gz"),
-)
 EXACT: Final = "as it stands"
 AS_WRITTEN: Final = "without regard to case and normal form"
 WITHOUT_SUFFIX: Final = "without its extension"
@@ -207,7 +203,8 @@ def _by(
 
 def _stem(text: str) -> str:
     name = plain(text)
-    return next((name[: -len(end)] for end in _SUFFIXES if name.endswith(end)), name)
+    # Endings that are no image's belong to the name ("1.2.840.113").
+    return next((name[: -len(end)] for end in picture_suffixes() if name.endswith(end)), name)
 
 
 def _spellings(key: str, folders: set[str]) -> Iterator[tuple[str, bool]]:

@@ -71,3 +71,18 @@ def test_training_and_server_come_to_the_same(twelve_bits: bytes, tmp_path: Path
     assert ready[0] == scaled(twelve_bits, 12)
     assert ready[1] == b"\xff\xd8\xff"
     assert inputs["images"][0] is twelve_bits
+
+
+def test_what_is_dark_though_it_was_scaled_is_not_sent_to_be_scaled(
+    twelve_bits: bytes, tmp_path: Path
+) -> None:
+    """Ten of fourteen bits: half of the grey levels would stay black."""
+    (tmp_path / "x.png").write_bytes(_png(_values(twelve_bits).astype(np.uint16) // 4))
+    said = "stays dark though its values were scaled from 14 bits (bits_stored): at most 16 of 256"
+    left_out = inspect_file(str(tmp_path), Candidate("x.png", "a"), Inspected(bits_stored=14))
+    assert said in left_out.reason
+    assert "say how many bits" not in left_out.reason
+    content = (tmp_path / "x.png").read_bytes()
+    with pytest.raises(ServingError) as refused:
+        checked({"images": np.array([content], np.object_)}, Limits(bits_stored=14))
+    assert said in str(refused.value)

@@ -82,6 +82,11 @@ def suffixes() -> tuple[str, ...]:
     return tuple(suffix for reader in READERS for suffix in reader.SUFFIXES)
 
 
+def picture_suffixes() -> tuple[str, ...]:
+    """Ends of the names of images, read or not; the longer one first where one ends in another."""
+    return tuple(sorted({*suffixes(), *_UNREAD_SUFFIXES}, key=len, reverse=True))
+
+
 def formats(plural: str = "") -> str:
     """What is read, in words."""
     return " or ".join(f"{reader.FORMAT}{plural}" for reader in READERS)

@@ -49,6 +49,8 @@ def _found(
         ("NORMAL/IMAGES/normal-1.PNG", PATHS[0], AS_WRITTEN),
         ("NORMAL-1", PATHS[0], WITHOUT_SUFFIX),
         ("normal/normal-1.jpg", PATHS[0], WITHOUT_SUFFIX),
+        ("normal/normal-1.jfif", PATHS[0], WITHOUT_SUFFIX),
+        ("normal/normal-1.nii.gz", PATHS[0], WITHOUT_SUFFIX),
         # A dot in a name begins no extension.
         ("1.2.840.113", PATHS[3], WITHOUT_SUFFIX),
         ("data/v2/Normal/images/Normal-2.png", PATHS[1], FEWER_FOLDERS),
