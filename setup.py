@@ -1,6 +1,6 @@
 """Packaging of cxr-tfx. Exact versions are in requirements/tfx-*.lock; these are bounds.
 
-The Python decides on the TFX: 1.16 on 3.10, 1.21 on 3.11 to 3.13 (pipeline/generations.py).
+The Python decides on the TFX: 1.16 on 3.10, 1.21 on 3.11 to 3.13 (common/generations.py).
 """
 
 from pathlib import Path
@@ -18,14 +18,16 @@ setup(
     license="Apache-2.0",
     # The code is written for 3.10; TFX 1.21 has packages up to 3.13.
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["pipeline*", "components*", "models*", "schema*", "serving*"]),
+    packages=find_packages(
+        include=["pipeline*", "components*", "models*", "schema*", "serving*", "common*"]
+    ),
     # Spelled out so that an editable install puts this folder on the path: a package
     # added later is then found without installing anew.
     package_dir={"": "."},
     package_data={
         "": ["py.typed", "*.j2"],
         "schema": ["*.pbtxt"],
-        "pipeline": ["presets/*.yaml"],
+        "pipeline.config": ["presets/*.yaml"],
         "components": ["*/templates/*.css", "*/templates/*.j2"],
     },
     install_requires=[

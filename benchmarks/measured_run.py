@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.progress import How
-from pipeline.runtime import logs_to, prepare_environment, scratch_below
+from common.runtime import logs_to, prepare_environment, scratch_below
+from pipeline.local.progress import How
 
 _PROC: Final = Path("/proc")
 # "5" sets the peak (VmHWM) back to what is in use now: proc(5).
@@ -138,12 +138,12 @@ def _run(wanted: Wanted) -> dict[str, Spent]:
     from tfx.orchestration.pipeline import RunOptions
 
     from models.weights import RANDOM, WeightsSource
-    from pipeline.config import load_config
-    from pipeline.dag import create_pipeline
-    from pipeline.engine_resolution import resolve_engine
+    from pipeline.config.pipeline_config import load_config
+    from pipeline.dag.graph import create_pipeline
+    from pipeline.local.progress import NodeClock
     from pipeline.local_runner import run_observed
-    from pipeline.progress import NodeClock
-    from pipeline.weights_resolution import resolve_weights
+    from pipeline.resolve.engine import resolve_engine
+    from pipeline.resolve.weights import resolve_weights
 
     overrides: dict[str, Any] = {
         "data": {"dir": wanted.data},

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from common.errors import InputError
 from pipeline.phantoms import write_phantoms
-from schema.errors import InputError
 
 CACHE_VARIABLE: Final = "CXR_BENCH_DIR"
 _DEFAULT_CACHE: Final = Path("output/bench")

@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 import yaml
 
+from common.errors import InputError
+from common.runtime import logs_to
 from models.backbones import BOUNDARY_HEAD
 from models.choice import Score, choose
 from models.view_names import IMAGE_AND_MIRROR
-from pipeline.config import load_config, merge
-from pipeline.runtime import logs_to
+from pipeline.config.pipeline_config import load_config, merge
 from pipeline.study.command import open_experiment, seeds_from
 from pipeline.study.files import write_text
 from pipeline.study.screen import StudyScreen
-from schema.errors import InputError
 
 if TYPE_CHECKING:
     from models.hyperparameters import TrainingParams

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.measured_run import Spent, Wanted, measure
 from benchmarks.phantom_sets import cache_folder, phantom_set
-from schema.errors import InputError
+from common.errors import InputError
 
 _COLUMNS: Final = ("RadiographExampleGen", "StatisticsGen", "Transform", "Featurizer")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.runtime import prepare_environment, quick_tfx_import
+from common.runtime import prepare_environment, quick_tfx_import
 
 prepare_environment()
 _IMAGES = 40
@@ -70,7 +70,7 @@ def _job() -> Callable[[], None]:
     import pandas as pd
     import tensorflow_model_analysis as tfma
 
-    from pipeline.evaluation import eval_config
+    from components.evaluator.eval_config import eval_config
     from schema import contract
 
     config = eval_config(n_classes=2, min_accuracy=0.0, against_baseline=False)

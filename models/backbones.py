@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
+from common.errors import InputError
 from models.view_names import IMAGE_AND_MIRROR, WITH_CROPS, View
 from schema import contract
-from schema.errors import InputError
 
 if TYPE_CHECKING:
     import keras

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import keras
 
+from common.errors import InputError
 from models.backbones import (
     BOUNDARY_HEAD,
     BOUNDARY_INPUT,
@@ -32,7 +33,6 @@ from models.backbones import (
     load_weights,
 )
 from schema import contract
-from schema.errors import InputError
 
 if TYPE_CHECKING:
     from keras import KerasTensor

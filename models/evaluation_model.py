@@ -36,7 +36,7 @@ class Member:
 
     Attributes:
         digest: of all that its features depend on, but boundary and taps (see
-            `pipeline.nodes.backbone`). Features of the same digest, by whomever they are
+            `pipeline.dag.backbone`). Features of the same digest, by whomever they are
             computed, mean the same.
         features: name -> what is read.
     """

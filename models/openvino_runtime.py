@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from schema.compat import let_openvino_convert
+from common.compat import let_openvino_convert
 
 if TYPE_CHECKING:
     from types import ModuleType

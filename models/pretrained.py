@@ -11,9 +11,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from common.errors import InputError
 from models.backbones import build_network, get_backbone, load_weights
 from schema import contract
-from schema.errors import InputError
 
 
 def save_pretrained(

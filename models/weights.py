@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from common.errors import InputError
+from common.keras_home import keras_cache
 from models.backbones import Backbone
-from schema.errors import InputError
 
 IMAGENET: Final = "imagenet"
 RANDOM: Final = "random"
-# Set while a run sends Keras' own files elsewhere: the folder that is Keras' home otherwise.
-OWN_KERAS_HOME: Final = "CXR_KERAS_HOME"
 _HASH_CHUNK = 1 << 20
 
 
@@ -65,12 +63,6 @@ def find_weights(backbone: Backbone, weights_dir: Path | None) -> WeightsSource 
             return _source(others[0], others[0].name)
     cached = keras_cache() / backbone.imagenet_file
     return _source(cached, IMAGENET) if cached.is_file() else None
-
-
-def keras_cache() -> Path:
-    """The folder in which Keras keeps downloaded weights."""
-    home = os.environ.get(OWN_KERAS_HOME) or os.environ.get("KERAS_HOME")
-    return (Path(home) if home else Path.home() / ".keras") / "models"
 
 
 def _source(path: Path, label: str) -> WeightsSource:

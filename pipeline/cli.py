@@ -11,11 +11,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline.beam_command import beam_app
-from pipeline.cache_command import cache as cache_command
-from pipeline.check_command import check as check_command
-from pipeline.kubeflow.cli import kubeflow_app
-from pipeline.overrides import (
+from common.errors import InputError
+from pipeline.beam.command import beam_app
+from pipeline.check.command import check as check_command
+from pipeline.config.overrides import (
     Backbones,
     Beam,
     ConfigFile,
@@ -29,8 +28,9 @@ from pipeline.overrides import (
     comma_separated,
     without_none,
 )
+from pipeline.kubeflow.cli import kubeflow_app
+from pipeline.local.cache_command import cache as cache_command
 from pipeline.runs.cli import runs_app
-from schema.errors import InputError
 from serving.cli import export_openvino, predict, serve
 
 EXIT_PUSHED = 0
@@ -87,11 +87,11 @@ def run(
     ] = False,
 ) -> None:
     """Run the whole pipeline on this machine."""
-    from pipeline.config import load_config
-    from pipeline.console import Console
-    from pipeline.exclusive import alone_in
-    from pipeline.layout import OutputLayout
-    from pipeline.runtime import logs_to
+    from common.runtime import logs_to
+    from pipeline.config.layout import OutputLayout
+    from pipeline.config.pipeline_config import load_config
+    from pipeline.local.console import Console
+    from pipeline.local.exclusive import alone_in
 
     overrides = without_none(
         {
@@ -152,10 +152,10 @@ def study(
     ] = False,
 ) -> None:
     """Train and test over many seeds, and compare with the paper. Goes on where it stopped."""
-    from pipeline.config import load_config
-    from pipeline.exclusive import alone_in
-    from pipeline.layout import OutputLayout
-    from pipeline.runtime import logs_to
+    from common.runtime import logs_to
+    from pipeline.config.layout import OutputLayout
+    from pipeline.config.pipeline_config import load_config
+    from pipeline.local.exclusive import alone_in
     from pipeline.study.command import TABLE_FILE, run_study, seeds_from
     from pipeline.study.screen import StudyScreen
 
@@ -189,9 +189,9 @@ def report(
     ] = False,
 ) -> None:
     """Build OUTPUT/report again from the last run's artifacts, without running the pipeline."""
-    from pipeline.folder.store_check import check_store
-    from pipeline.layout import OutputLayout
-    from pipeline.runtime import logs_to, prepare_environment
+    from common.runtime import logs_to, prepare_environment
+    from pipeline.config.layout import OutputLayout
+    from pipeline.local.folder.store_check import check_store
 
     layout = OutputLayout(output)
     log = output / "logs" / "report.log"
@@ -200,7 +200,7 @@ def report(
     check_store(layout)
     with _naming_the_log(log, verbose), logs_to(log, verbose=verbose):
         prepare_environment()
-        from pipeline.report_folder import rebuild_report
+        from pipeline.local.report_folder import rebuild_report
 
         rebuild_report(layout)
     typer.echo(f"{layout.report / 'index.html'}")

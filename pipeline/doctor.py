@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.errors import InputError
+from common.generations import Generation, derive_generation, read_note
 from models.backbones import BACKBONES
 from models.openvino_runtime import has_bf16
 from models.weights import IMAGENET, find_weights, keras_cache
-from pipeline.generations import Generation, derive_generation, read_note
-from schema.errors import InputError
 
 Status = Literal["ok", "warn", "fail"]
 SEVERITY: Final[tuple[Status, ...]] = ("ok", "warn", "fail")  # from good to bad

@@ -15,18 +15,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
+from common.runtime import (
+    make_folder,
+    prepare_environment,
+    quick_tfx_import,
+    scratch_below,
+)
 from components.radiograph_example_gen.kept_splits import keep
-from pipeline.beam_options import beam_plan
-from pipeline.beam_reach import Services, require_services, what_is_gone
-from pipeline.beam_watch import watching
-from pipeline.columns_resolution import resolve_columns
-from pipeline.config import PipelineConfig, check_inputs, load_config
-from pipeline.docker_resolution import require_images
-from pipeline.engine_resolution import resolve_engine
-from pipeline.exclusive import alone_in
-from pipeline.folder.inventory import update_inventory
-from pipeline.folder.opening import begin_folder, open_folder
-from pipeline.folder.vanishing import (
+from pipeline.beam.options import beam_plan
+from pipeline.beam.reach import Services, require_services, what_is_gone
+from pipeline.beam.watch import watching
+from pipeline.config.layout import OutputLayout
+from pipeline.config.pipeline_config import PipelineConfig, check_inputs, load_config
+from pipeline.local.exclusive import alone_in
+from pipeline.local.folder.inventory import update_inventory
+from pipeline.local.folder.opening import begin_folder, open_folder
+from pipeline.local.folder.vanishing import (
     Held,
     damaged_files,
     holding,
@@ -34,18 +39,13 @@ from pipeline.folder.vanishing import (
     missing_data,
     missing_output,
 )
-from pipeline.layout import OutputLayout
-from pipeline.progress import Listener, NodeClock
-from pipeline.room import Room
-from pipeline.runtime import (
-    make_folder,
-    prepare_environment,
-    quick_tfx_import,
-    scratch_below,
-)
-from pipeline.spans_resolution import resolve_spans
-from pipeline.weights_resolution import resolve_weights
-from schema.errors import InputError
+from pipeline.local.progress import Listener, NodeClock
+from pipeline.local.room import Room
+from pipeline.resolve.columns import resolve_columns
+from pipeline.resolve.docker import require_images
+from pipeline.resolve.engine import resolve_engine
+from pipeline.resolve.spans import resolve_spans
+from pipeline.resolve.weights import resolve_weights
 
 
 class NodeFailedError(RuntimeError):
@@ -84,7 +84,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     open_folder(layout, listener.warn)
     services = require_services(beam_plan(config))
     if config.tuning.mode == "reuse":
-        from pipeline.tuning_results import check_reusable
+        from pipeline.local.tuning_results import check_reusable
 
         check_reusable(config, layout)
     spans = resolve_spans(config.data)
@@ -98,9 +98,9 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
         from tfx import v1 as tfx
 
-        from pipeline.dag import create_pipeline
-        from pipeline.report_folder import publish_report
-        from pipeline.summary import latest_run, read_run, summarize, write_summary
+        from pipeline.dag.graph import create_pipeline
+        from pipeline.local.report_folder import publish_report
+        from pipeline.local.summary import latest_run, read_run, summarize, write_summary
 
     pipeline = create_pipeline(config, weights, engine, spans=spans)
     before = latest_run(layout)
@@ -144,7 +144,7 @@ def _reason(
     """
     import ml_metadata as mlmd
 
-    from pipeline.summary import read_run
+    from pipeline.local.summary import read_run
 
     node = clock.running
     gone = missing_output(held, node)
@@ -222,7 +222,7 @@ def _explained(error: BaseException, node: str | None) -> Exception:
 
 def main() -> None:
     """What TFX's command line runs."""
-    from pipeline.console import Console
+    from pipeline.local.console import Console
 
     config = load_config(Path(os.environ.get("CXR_CONFIG", "cxr.yaml")))
     console = Console()

@@ -78,7 +78,7 @@ ANSWER: Final = "answer/probabilities"
 BASELINE_ANSWER: Final = "answer/baseline"  # only where there is a baseline
 SERVED_ANSWER: Final = "answer/served"  # of a sample: what the exported SavedModel says
 
-# What TFMA's result calls what the gate looks at; pipeline/tfma_metrics.py computes the rest.
+# What TFMA's result calls what the gate looks at; components/evaluator computes the rest.
 ACCURACY: Final = "accuracy"
 EXAMPLE_COUNT: Final = "example_count"
 WILSON_LOWER: Final = "accuracy_wilson_lower"

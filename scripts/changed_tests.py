@@ -22,11 +22,11 @@ from typing import Final
 import grimp
 
 ROOT: Final = Path(__file__).parents[1]
-ROOMS: Final = ("benchmarks", "components", "models", "pipeline", "schema", "serving")
+ROOMS: Final = ("benchmarks", "common", "components", "models", "pipeline", "schema", "serving")
 # What puts the program together, and thereby imports nearly all of it.
 ASSEMBLERS: Final = (
     "pipeline.cli",
-    "pipeline.dag",
+    "pipeline.dag.graph",
     "pipeline.kubeflow.cli",
     "pipeline.kubeflow.compiler",
     "pipeline.local_runner",

@@ -17,7 +17,7 @@
 #   CXR_NO_UV   if not empty, install with pip alone (slower)
 set -euo pipefail
 
-# The table of pipeline/generations.py, which Python reads: best first.
+# The table of common/generations.py, which Python reads: best first.
 readonly NEW_TFX=1.21 NEW_PYTHONS='3.13 3.12 3.11' NEW_GLIBC=2.39
 readonly OLD_TFX=1.16 OLD_PYTHONS='3.10' OLD_GLIBC=2.28
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from schema.errors import InputError
+from common.errors import InputError
 from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
 
 _DEFAULT = Limits()
@@ -139,7 +139,7 @@ def predict(
     """Classify images with a pushed model: a server's, or in this process."""
     from rich.progress import track
 
-    from pipeline.console import open_console
+    from common.console import open_console
     from serving.prediction import Prediction, files_in, print_results, raise_for
 
     files = files_in(images)
@@ -196,6 +196,6 @@ def export_openvino(
 
 def _prepare() -> None:
     """Before TensorFlow is imported."""
-    from pipeline.runtime import prepare_environment
+    from common.runtime import prepare_environment
 
     prepare_environment()

@@ -13,8 +13,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from common.errors import InputError
 from schema import contract
-from schema.errors import InputError
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
 _BATCH: Final = 8

@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from common.errors import InputError
 from schema import contract
-from schema.errors import InputError
 from serving.prediction import Failure, Prediction, Result, read_file
 
 SUFFIX: Final = ".png"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
+from common.runtime import prepare_environment
 from models.deep_images import prepared
-from pipeline.runtime import prepare_environment
 from schema import contract
-from schema.errors import InputError
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
+from common.runtime import make_folder
 from models.openvino_runtime import import_openvino
-from pipeline.runtime import make_folder
 from schema import contract
-from schema.errors import InputError
 from serving.core.model_config import versions_in
 from serving.openvino_repository import (
     CONFIG_FILE,

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from schema.errors import InputError
+from common.errors import InputError
 
 CONFIG_FILE: Final = "config.json"
 DESCRIPTION_FILE: Final = "model.json"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from common.errors import InputError
 from schema import contract
 from schema.class_tables import MOST_COLUMNS
-from schema.errors import InputError
 from schema.image_names import PNG_AND_JPEG, is_image, is_skipped_folder
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def print_results(results: Iterable[Result]) -> None:
     """Prints a table with a line a file, and below it the files without an answer."""
     from rich.table import Table
 
-    from pipeline.console import open_console
+    from common.console import open_console
 
     answers = [result for result in results if isinstance(result, Prediction)]
     console = open_console()

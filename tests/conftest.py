@@ -71,7 +71,7 @@ def tiny_backbone() -> Iterator[str]:
     Returns:
         Its name.
     """
-    from pipeline.runtime import prepare_environment
+    from common.runtime import prepare_environment
 
     prepare_environment()
     import keras

@@ -32,14 +32,14 @@ from typing import IO, Any, Final
 
 import yaml
 
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
 from pipeline.phantoms import write_phantoms
 from tests import miniatures
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / "output" / "golden"
 # What the product is made of, with its templates, presets and schema.
-_PRODUCT: Final = ("components", "models", "pipeline", "schema", "serving")
+_PRODUCT: Final = ("common", "components", "models", "pipeline", "schema", "serving")
 _LIBRARIES: Final = ("tfx", "tensorflow", "keras", "openvino", "tensorflow-model-analysis", "numpy")
 _DONE: Final = "done.json"
 # What this process holds open.

@@ -27,7 +27,7 @@ _CHANNELS = 8
 @contextmanager
 def miniature_backbones() -> Iterator[None]:
     """Have `keras.applications` build miniatures in this process, while the block lasts."""
-    from pipeline.runtime import prepare_environment
+    from common.runtime import prepare_environment
 
     prepare_environment()
     import keras

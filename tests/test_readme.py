@@ -19,7 +19,7 @@ RUN_BY = {
         "tests/pipeline/test_spans.py",
         'data=root / "span-{SPAN}"',
     ),
-    ".venv/bin/cxr check --data": ("tests/pipeline/test_check_command.py", '"check", *map('),
+    ".venv/bin/cxr check --data": ("tests/pipeline/check/test_command.py", '"check", *map('),
     ".venv/bin/cxr run --tune": ("tests/pipeline/test_tuning_runs.py", '"--tune"'),
     ".venv/bin/cxr runs --output": (
         "tests/pipeline/runs/test_runs_cli.py",
@@ -30,7 +30,7 @@ RUN_BY = {
         'cxr("runs", "diff", "previous", "latest", "--output", runs',
     ),
     ".venv/bin/cxr cache --output": (
-        "tests/pipeline/folder/test_cache_command.py",
+        "tests/pipeline/local/folder/test_cache_command.py",
         'cxr("cache", "--output", layout',
     ),
     ".venv/bin/cxr report": ("tests/pipeline/test_report_runs.py", '"report", "--output"'),
@@ -67,9 +67,9 @@ RUN_BY = {
         "tests/pipeline/kubeflow/submit_runs.py",
         "pipeline.kubeflow.submit_command import submit",
     ),
-    ".venv/bin/cxr beam portable:": ("tests/pipeline/test_beam_config.py", '["beam", beam]'),
+    ".venv/bin/cxr beam portable:": ("tests/pipeline/config/test_beam.py", '["beam", beam]'),
     ".venv/bin/cxr beam worker-pool": (
-        "tests/pipeline/test_beam_worker_pool.py",
+        "tests/pipeline/beam/test_worker_pool.py",
         '"beam", "worker-pool"',
     ),
     ".venv/bin/cxr doctor": (".ci/run", ".venv/bin/cxr doctor --weights-dir"),

@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.serving.load import Load, memory_mib, over_http
+from common.errors import InputError
 from models.backbones import BACKBONES
 from pipeline.cli import EXIT_NONE_BLESSED, EXIT_PUSHED
-from pipeline.layout import OutputLayout
-from schema.errors import InputError
+from pipeline.config.layout import OutputLayout
 from serving.local_client import latest_version
 from serving.process import running_server
 

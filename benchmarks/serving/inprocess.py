@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 
 def main(

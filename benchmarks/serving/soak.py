@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.serving.load import memory_mib, over_http
-from schema.errors import InputError
+from common.errors import InputError
 from serving.prediction import files_in
 from serving.process import running_server
 

@@ -15,9 +15,9 @@ import typer
 from benchmarks.training import cases, report
 from benchmarks.training.arithmetic import CASES
 from benchmarks.training.store import Store
+from common.console import open_console
+from common.errors import InputError
 from models.backbones import BACKBONES
-from pipeline.console import open_console
-from schema.errors import InputError
 
 
 def _chosen(text: str, allowed: tuple[str, ...]) -> tuple[str, ...]:

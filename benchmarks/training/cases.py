@@ -17,9 +17,9 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.training.arithmetic import COLD, OTHER_HEAD, STOCK, UNCHANGED, paper_key
+from common.errors import InputError
 from pipeline.cli import EXIT_NONE_BLESSED, EXIT_PUSHED
-from pipeline.layout import OutputLayout
-from schema.errors import InputError
+from pipeline.config.layout import OutputLayout
 
 # (d)'s penalty; none of the table's, nor is what follows when (d) was broken off.
 _OTHER_L2: Final = 0.02

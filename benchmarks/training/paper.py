@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from benchmarks.training.store import write_json
-from pipeline.runtime import logs_to, prepare_environment
+from common.runtime import logs_to, prepare_environment
 
 # Two, since the first one holds the tracing.
 EPOCHS: Final = 2
@@ -79,8 +79,8 @@ def measure(
     Returns:
         `epochs`: seconds of each; `nodes`: node -> seconds.
     """
-    from pipeline.config import load_config
-    from pipeline.console import Console
+    from pipeline.config.pipeline_config import load_config
+    from pipeline.local.console import Console
     from pipeline.local_runner import run
 
     overrides: dict[str, Any] = {

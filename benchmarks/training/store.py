@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from schema.errors import InputError
+from common.errors import InputError
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -9,8 +9,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+from common.errors import InputError
 from components.curated_schema_gen.executor import SCHEMA, SCHEMA_TEXT, Executor
-from schema.errors import InputError
 
 
 class CuratedSchemaGenSpec(component_spec.ComponentSpec):

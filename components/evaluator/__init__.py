@@ -1,5 +1,1 @@
-"""TFX's Evaluator, which may be given a baseline that there is not."""
-
-from components.evaluator.component import Evaluator
-
-__all__ = ["Evaluator"]
+"""The gate: its configuration, what TFMA computes, what came of it."""

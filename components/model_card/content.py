@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from components.evaluation_results import (
+from common.intervals import wilson95
+from components.evaluator.results import (
     SliceCount,
     abstaining,
     confidence_curve,
@@ -16,7 +17,6 @@ from components.evaluation_results import (
     slice_counts,
     slice_name,
 )
-from models.intervals import wilson95
 from schema import contract
 
 NOTICE: Final = "Not for diagnosis."
@@ -32,7 +32,7 @@ class Share:
         count: 0..total.
         total: of images.
         value: count / total; None where total is 0.
-        wilson95: its 95 % Wilson score interval (`models.intervals`); None where total is 0.
+        wilson95: its 95 % Wilson score interval (`common.intervals`); None where total is 0.
     """
 
     count: int
@@ -184,7 +184,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Gate:
-    """What was asked for, what was found, and the verdict (see `components.evaluation_results`)."""
+    """What was asked for, what was found, and the verdict (see `components.evaluator.results`)."""
 
     blessed: bool
     refused_because: str | None

@@ -9,11 +9,11 @@ from fractions import Fraction
 
 from absl import logging
 
+from common.errors import InputError
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
 from components.radiograph_example_gen.metadata import UNKNOWN_VALUES, Row
 from components.radiograph_example_gen.settings import ClassFolders, Limits, meant
-from schema.errors import InputError
 
 REASONS_SHOWN = 10
 

@@ -11,11 +11,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from common.errors import InputError
 from components.radiograph_example_gen.layouts import what_is_there
 from components.radiograph_example_gen.readers import formats, is_read, suffixes, unread_format
 from components.radiograph_example_gen.settings import ClassFolders, plain
 from components.radiograph_example_gen.unread_folders import Unread, shown
-from schema.errors import InputError
 from schema.image_names import IMAGES_FOLDER, is_of_the_system, is_skipped_folder
 
 FOLDER_NOT_READ: Final = "a folder other than images/ is not read"

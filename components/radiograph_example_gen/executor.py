@@ -17,6 +17,8 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from common.errors import InputError
+
 # Registers the artifact type where this module is all that a container imports.
 from components.radiograph_example_gen.artifact import SplitManifest  # noqa: F401
 from components.radiograph_example_gen.discovery import Candidate, Discovery
@@ -35,7 +37,6 @@ from components.radiograph_example_gen.settings import (
 from components.radiograph_example_gen.span_facts import write_span_facts
 from components.radiograph_example_gen.writing import Shard, make_record, plan_shards, write_shard
 from schema import contract
-from schema.errors import InputError
 
 EXAMPLES_KEY = "examples"
 MANIFEST_KEY = "manifest"

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from common.errors import InputError
 from components.radiograph_example_gen.manifest import write_csv
 from components.radiograph_example_gen.settings import Settings, to_json
 from components.radiograph_example_gen.span_split import UNUSED, Kept
 from schema import contract
-from schema.errors import InputError
 
 SPLITS_FOLDER = "splits"
 _COLUMNS = ("sha256", "class", "split", "patients")

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from common.errors import InputError
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.readers import picture_suffixes
 from components.radiograph_example_gen.remarks import Remark, some_of
 from components.radiograph_example_gen.settings import plain
-from schema.errors import InputError
 from schema.image_names import IMAGES_FOLDER
 
 EXACT: Final = "as it stands"

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns, recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from schema import contract
-from schema.errors import InputError
 
 PATIENT_COLUMN = "patient_id"
 SOURCE_COLUMN = "source"

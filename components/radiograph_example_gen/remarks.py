@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns
 from components.radiograph_example_gen.discovery import FOLDER_NOT_READ, Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.settings import Limits
 from schema import contract
-from schema.errors import InputError
 
 PATIENTS: Final = "patients"
 COLUMNS: Final = "columns"

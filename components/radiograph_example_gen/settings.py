@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, TypedDict
 
+from common.errors import InputError
 from schema import contract
-from schema.errors import InputError
 
 INPUT_FINGERPRINT = "input_fingerprint"
 DEFAULT_TEST_FRACTION = "0.2"

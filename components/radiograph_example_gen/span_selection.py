@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from common.errors import InputError
 from components.radiograph_example_gen.cleaning import Cleaned, CleanImage
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.settings import Settings, SpanFolder
@@ -23,7 +24,6 @@ from components.radiograph_example_gen.split import (
     split_counts,
 )
 from schema import contract
-from schema.errors import InputError
 
 # Of a window: floor and rounding of two sums of spans.
 _ROUNDING = 2

@@ -17,6 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
+from common.errors import InputError
 from components.radiograph_example_gen.cleaning import link_patients
 from components.radiograph_example_gen.packing import DEFAULT_BUDGET, IntArray
 from components.radiograph_example_gen.split import (
@@ -28,7 +29,6 @@ from components.radiograph_example_gen.split import (
     split_images,
 )
 from schema import contract
-from schema.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from common.errors import InputError
 from components.radiograph_example_gen.packing import (
     DEFAULT_BUDGET,
     FILL_ORDER,
@@ -31,7 +32,6 @@ from components.radiograph_example_gen.packing import (
     pack,
 )
 from schema import contract
-from schema.errors import InputError
 
 UNUSED = "unused"
 

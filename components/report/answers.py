@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from components.evaluation_results import candidate_result
+from components.evaluator.results import candidate_result
 from schema.contract import ANSWERED_IMAGES, ANSWERS
 
 

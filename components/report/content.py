@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.evaluation_results import candidate_result, refusal
+from components.evaluator.results import candidate_result, refusal
 from components.report.answers import TestAnswers, read_answers
 from components.report.comparison import against_paper, pairs
 from components.report.data import data_figures

@@ -110,7 +110,11 @@ def history(name: str, values: Mapping[str, Sequence[float]]) -> Picture:
     """Loss and accuracy on train and validation split, by epoch or by the solver's iteration."""
     solved = contract.HISTORY_ITERATION in values
     step = "iteration" if solved else "epoch"
-    steps = values[contract.HISTORY_ITERATION] if solved else range(1, len(next(iter(values.values()))) + 1)
+    steps = (
+        values[contract.HISTORY_ITERATION]
+        if solved
+        else range(1, len(next(iter(values.values()))) + 1)
+    )
     figure, both = plt.subplots(1, 2, figsize=(7.6, 3.4))
     for axes, metric in zip(both, ("loss", "accuracy"), strict=True):
         for key, label, colour in (

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from sklearn import metrics
 
+from common.intervals import wilson95
 from components.report.answers import TestAnswers
 from models.calibration import expected_calibration_error, negative_log_likelihood
-from models.intervals import wilson95
 from schema.class_tables import MOST_COLUMNS
 
 # Of the reliability diagram; `expected_calibration_error` uses the same.

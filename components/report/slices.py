@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from scipy.stats import fisher_exact
 
-from components.evaluation_results import place, slice_name
+from components.evaluator.results import place, slice_name
 from components.report.comparison import SIGNIFICANT
 from components.report.images import COLUMNS
 from components.report.judgement import rates, share

@@ -11,7 +11,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from schema.errors import InputError
+from common.errors import InputError
 
 _ANOMALIES_FILE = "SchemaDiff.pb"
 

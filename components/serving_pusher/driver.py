@@ -24,10 +24,10 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import standard_component_specs
 from tfx.utils import proto_utils
 
+from common.errors import InputError
 from components.saved_models import versions_in
 from components.serving_pusher.executor import Executor
 from schema import contract
-from schema.errors import InputError
 
 ATTEMPT: Final = "attempt"
 # A version above the clock's time by no more than this is waited for.

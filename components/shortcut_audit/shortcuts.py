@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from common.intervals import wilson95
 from components.shortcut_audit.radiographs import THUMBNAIL_SIDE, Radiograph
 from components.shortcut_audit.regions import border, lung_field
-from models.intervals import wilson95
 from schema import contract
 
 METADATA: Final = "metadata"

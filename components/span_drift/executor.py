@@ -13,11 +13,11 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from common.errors import InputError
 from components.radiograph_example_gen.manifest import read_summary
 from components.radiograph_example_gen.span_facts import NUMBERS, TEXTS, read_span_facts
 from components.report.drift import distances
 from components.span_drift.artifact import write_drift
-from schema.errors import InputError
 
 MANIFEST: Final = "manifest"
 DRIFT: Final = "drift"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from schema.errors import InputError
+from common.errors import InputError
 
 TOKEN_VARIABLE: Final = "CXR_KFP_TOKEN"
 _HIDDEN: Final = "[token]"

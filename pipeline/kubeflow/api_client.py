@@ -17,9 +17,9 @@ import kfp_server_api
 import urllib3
 from kfp.client import auth
 
+from common.compat import ask_kfp_health
 from pipeline.kubeflow.access import Access
 from pipeline.kubeflow.api_errors import ApiError, answered, not_reached
-from schema.compat import ask_kfp_health
 
 # Seconds. An upload may take the server a while; a silent connection is no answer.
 _TIMEOUT: Final = urllib3.Timeout(connect=15, read=60)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.kubeflow.submit_command import submit
-from pipeline.overrides import (
+from common.errors import InputError
+from pipeline.config.overrides import (
     Backbones,
     Beam,
     ConfigFile,
@@ -20,7 +20,7 @@ from pipeline.overrides import (
     comma_separated,
     without_none,
 )
-from schema.errors import InputError
+from pipeline.kubeflow.submit_command import submit
 
 kubeflow_app = typer.Typer(
     help="Compile the pipeline for Kubeflow, execute it here, submit it.",
@@ -64,8 +64,8 @@ def compile_command(
     config: ConfigFile = None,
 ) -> None:
     """Write the pipeline as KFP v2 IR."""
-    from pipeline.config import load_config
-    from pipeline.runtime import prepare_environment
+    from common.runtime import prepare_environment
+    from pipeline.config.pipeline_config import load_config
 
     kubeflow = {
         "data": data,

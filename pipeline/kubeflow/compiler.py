@@ -12,17 +12,17 @@ from typing import Any, Final
 
 import yaml
 
+from common.errors import InputError
 from models.backbones import get_backbone
 from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
 from models.weights import RANDOM, WeightsSource, find_weights, missing_weights_error
-from pipeline.config import FeaturizerConfig, PipelineConfig
-from pipeline.data_config import SPAN
-from pipeline.engine_resolution import ResolvedEngine
+from pipeline.config.data import SPAN
+from pipeline.config.kubeflow import KubeflowConfig
+from pipeline.config.pipeline_config import FeaturizerConfig, PipelineConfig
 from pipeline.kubeflow import names
 from pipeline.kubeflow.parameters import EXAMPLE_GEN, add_parameters
-from pipeline.kubeflow_config import KubeflowConfig
-from pipeline.spans_resolution import ResolvedSpans
-from schema.errors import InputError
+from pipeline.resolve.engine import ResolvedEngine
+from pipeline.resolve.spans import ResolvedSpans
 
 # Where no root is given, KFP takes its installation's; TFX wants one to compile.
 _NO_ROOT: Final = "minio://mlpipeline/v2/artifacts"
@@ -56,8 +56,8 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
 
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-    from pipeline.dag import create_pipeline
-    from pipeline.platforms import Platform
+    from pipeline.dag.graph import create_pipeline
+    from pipeline.dag.platforms import Platform
 
     settings = config.kubeflow
     platform = Platform(

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from common.errors import InputError
 from pipeline.kubeflow.ir import Task
 from pipeline.kubeflow.processes import last_line
 from pipeline.kubeflow.walk import Outcome
-from schema.errors import InputError
 
 _GIGABYTE: Final = 1e9
 

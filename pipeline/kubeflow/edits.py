@@ -22,7 +22,7 @@ def _set_min_accuracy(eval_config: str, bound: float) -> str:
     from google.protobuf import json_format
     from tensorflow_model_analysis.proto import config_pb2
 
-    from pipeline.evaluation import reached
+    from components.evaluator.eval_config import reached
 
     config = json_format.Parse(eval_config, config_pb2.EvalConfig())
     for metrics in config.metrics_specs:

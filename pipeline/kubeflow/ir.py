@@ -8,8 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
+from common.errors import InputError
 from pipeline.kubeflow.package import Package, ParameterValue
-from schema.errors import InputError
 
 TOLD: Final = "{{$}}"
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.runtime import make_folder
 from pipeline.kubeflow.ir import Pipeline
 from pipeline.kubeflow.processes import ProcessRunner
 from pipeline.kubeflow.screen import Screen
 from pipeline.kubeflow.walk import StepRunner, Walk
-from pipeline.runtime import make_folder
 
 
 def run_ir(

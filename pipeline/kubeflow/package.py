@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from schema.errors import InputError
+from common.errors import InputError
 
 ParameterValue = str | int | float | bool
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from common.errors import InputError
 from pipeline.kubeflow.artifact_types import title_of
 from pipeline.kubeflow.names import PLACES
-from schema.errors import InputError
 
 # KFP's launcher copies a step's input artifacts to these folders before it starts and its
 # outputs from there afterwards; so says kfp's own SDK (kfp/dsl/types/artifact_types.py).

@@ -8,7 +8,7 @@ from typing import Final, TextIO
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console import open_console
+from common.console import open_console
 from pipeline.kubeflow.walk import State, Step
 
 _COLOURS: Final = {

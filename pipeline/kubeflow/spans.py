@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from common.errors import InputError
 from components.radiograph_example_gen.kept_splits import SPLITS_FOLDER, keep
 from components.radiograph_example_gen.settings import spans_to_json
-from pipeline.data_config import SPAN, DataConfig
+from pipeline.config.data import SPAN, DataConfig
 from pipeline.kubeflow.names import (
     ALL_SPANS,
     DATA_DIR,
@@ -27,8 +28,7 @@ from pipeline.kubeflow.names import (
     WINDOW,
 )
 from pipeline.kubeflow.places import copy_if_any, is_remote, names_in
-from pipeline.spans_resolution import names_of_spans, resolve_spans
-from schema.errors import InputError
+from pipeline.resolve.spans import names_of_spans, resolve_spans
 
 _WINDOW: Final = EDIT + WINDOW
 _SPAN_NUMBER: Final = EDIT + SPAN_NUMBER

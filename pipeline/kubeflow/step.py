@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
+from common.runtime import prepare_environment, quick_tfx_import
 from pipeline.kubeflow import names
 from pipeline.kubeflow.artifact_types import keep_own_artifacts
 from pipeline.kubeflow.edits import edited
@@ -29,8 +31,6 @@ from pipeline.kubeflow.places import (
     with_local_artifacts,
 )
 from pipeline.kubeflow.spans import with_spans
-from pipeline.runtime import prepare_environment, quick_tfx_import
-from schema.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from common.errors import InputError
 from pipeline.kubeflow.api_errors import ApiError
 from pipeline.kubeflow.package import Package, ParameterValue
-from schema.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.api_client import Api

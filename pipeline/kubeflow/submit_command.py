@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.errors import InputError
 from pipeline.kubeflow.access import access
 from pipeline.kubeflow.package import parameters_from, read_package
-from schema.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.api_client import Api
@@ -116,7 +116,7 @@ def _check_seconds(poll: float, timeout: float | None) -> None:
 
 
 def _start(api: Api, wanted: Submission) -> str:
-    from pipeline.console import open_console
+    from common.console import open_console
     from pipeline.kubeflow.submission import start
 
     console = open_console()

@@ -7,7 +7,7 @@ from typing import Final
 from rich.status import Status
 from rich.text import Text
 
-from pipeline.console import open_console
+from common.console import open_console
 from pipeline.kubeflow.watching import FAILED, SUCCEEDED, End, Step
 from pipeline.runs.tables import NOTHING, new_table, print_table
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from PIL import Image, PngImagePlugin
 
+from common.errors import InputError
 from pipeline.phantoms.render import (
     CLASSES,
     RECORD_STREAM,
@@ -27,7 +28,6 @@ from pipeline.phantoms.render import (
     phantom,
     stream,
 )
-from schema.errors import InputError
 
 COMMENT: Final = "Synthetic phantom, not medical data (cxr-tfx)"
 ARGUMENTS_FILE: Final = "phantoms.json"

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import InputError
 from pipeline.phantoms.anatomy import AIR_DEPTH, Anatomy, draw_chest
 from pipeline.phantoms.canvas import Field, Pose, resample, smooth_noise
 from pipeline.phantoms.opacities import clear, ground_glass, interstitial
-from schema.errors import InputError
 
 COVID: Final = "COVID-19"
 NORMAL: Final = "NORMAL"

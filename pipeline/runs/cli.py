@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
 
 Output = Annotated[Path | None, typer.Option(help="The runs' output folder [default: output].")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")]
@@ -23,7 +23,7 @@ def runs(context: typer.Context, output: Output = None, as_json: AsJson = False)
         # Given before the subcommand, they are its own.
         context.obj = (output, as_json)
         return
-    from pipeline.console import open_console
+    from common.console import open_console
     from pipeline.runs.record import record_of
     from pipeline.runs.store import read_runs
     from pipeline.runs.tables import notes, print_table, runs_table
@@ -51,7 +51,7 @@ def diff_command(
     as_json: AsJson = False,
 ) -> None:
     """Say what differs between two runs: configuration, code, data, results, nodes."""
-    from pipeline.console import open_console
+    from common.console import open_console
     from pipeline.runs.diff import choose, diff
     from pipeline.runs.diff_tables import print_diff
     from pipeline.runs.record import record_of

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from common.errors import InputError
 from pipeline.runs.properties import fields_of, is_code
 from pipeline.runs.record import Record
 from pipeline.runs.store import How, Run
-from schema.errors import InputError
 
 LATEST: Final = "latest"
 PREVIOUS: Final = "previous"

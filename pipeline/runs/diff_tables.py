@@ -67,7 +67,7 @@ def _changes(title: str, changes: Sequence[Change], show: Any) -> Table:
 
 
 def _value(value: Any) -> str:
-    # Six digits take back the rounding that pipeline/evaluation.py lays on the gate's bounds.
+    # Six digits take back the rounding that components/evaluator/eval_config.py lays on bounds.
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, str) and _SHA256.fullmatch(value):

@@ -20,7 +20,7 @@ from google.protobuf import wrappers_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
-from schema.compat import message_class
+from common.compat import message_class
 
 _FILES: Final = "metrics*.tfrecord"
 # A record: length (8 bytes), checksum of it (4), the data, checksum of them (4).
@@ -28,7 +28,7 @@ _LENGTH: Final = struct.Struct("<Q")
 _HEADER, _FOOTER = 12, 4
 # TFMA names the models only where there are two.
 _CANDIDATE_NAMES: Final = ("", "candidate")
-# As in `pipeline.evaluation` and `pipeline.tfma_metrics`, which import TFMA.
+# As in `components.evaluator.eval_config` and `components.evaluator.metrics`, which import TFMA.
 _ACCURACY: Final = "accuracy"
 _COUNT: Final = "example_count"
 _ONLY_CANDIDATE: Final = "mcnemar_only_candidate_right"

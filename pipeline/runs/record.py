@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
 from pipeline.runs.evaluation_file import Figures, NoFiguresError, read_figures
 from pipeline.runs.store import How, Run
 from schema import contract

@@ -10,13 +10,13 @@ from typing import Any, Final, Literal
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.folder.places import own_place
-from pipeline.folder.store_check import check_store, has_store
-from pipeline.layout import PIPELINE_NAME, OutputLayout
-from pipeline.metadata_store import open_store
-from schema.errors import InputError
+from common.errors import InputError
+from pipeline.config.layout import PIPELINE_NAME, OutputLayout
+from pipeline.local.folder.places import own_place
+from pipeline.local.folder.store_check import check_store, has_store
+from pipeline.local.metadata_store import open_store
 
-# As in `pipeline.progress`, and what only the store shows: a node that failed, and one whose
+# As in `pipeline.local.progress`, and what only the store shows: a node that failed, and one whose
 # end nobody noted down.
 How = Literal["executed", "cached", "resolved", "failed", "unfinished"]
 

@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.config import PipelineConfig, check_inputs
-from pipeline.data_config import SPAN
-from pipeline.engine_resolution import resolve_engine
-from pipeline.runtime import make_folder, prepare_environment, scratch_below
-from pipeline.weights_resolution import resolve_weights
-from schema.errors import InputError
+from common.errors import InputError
+from common.runtime import make_folder, prepare_environment, scratch_below
+from pipeline.config.data import SPAN
+from pipeline.config.pipeline_config import PipelineConfig, check_inputs
+from pipeline.resolve.engine import resolve_engine
+from pipeline.resolve.weights import resolve_weights
 
 if TYPE_CHECKING:
+    from pipeline.check.images import ImagePool
     from pipeline.study.experiment import Experiment
-    from pipeline.study.images import ImagePool
     from pipeline.study.results import SeedResult
 
 REPORT_FILE = "study.json"
@@ -101,8 +101,8 @@ def open_experiment(
         weights = resolve_weights(config, screen.warn)
         engine = resolve_engine(config.featurizer, screen.warn)
 
+        from pipeline.check.images import inspect_images
         from pipeline.study.experiment import Experiment
-        from pipeline.study.images import inspect_images
 
         pool = inspect_images(config)
         experiment = Experiment(config, weights, engine, pool, screen, every_tap=every_tap)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.code_digest import code_digest
 from components.radiograph_example_gen.manifest import digest
 from components.radiograph_example_gen.selection import Decision
 from models import feature_records
@@ -26,12 +27,11 @@ from models.pretrained import save_pretrained
 from models.training import Task, train
 from models.view_names import VIEW_IDENTITY, View
 from models.weights import RANDOM, WeightsSource
-from pipeline.code_digest import code_digest
-from pipeline.config import PipelineConfig
-from pipeline.engine_resolution import ResolvedEngine
+from pipeline.check.images import ImagePool
+from pipeline.config.pipeline_config import PipelineConfig
+from pipeline.resolve.engine import ResolvedEngine
 from pipeline.study.features import FeatureStore, Labelled
 from pipeline.study.files import digest_of
-from pipeline.study.images import ImagePool
 from pipeline.study.results import Recipe, ResultFile, SeedResult
 from schema import contract
 

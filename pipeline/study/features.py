@@ -21,13 +21,13 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from common.errors import InputError
 from components.radiograph_example_gen.inspection import read_regular_file
 from components.radiograph_example_gen.readers import reader_of
 from models import feature_records
 from models.preprocessing import decode_and_resize
 from models.views import view_of
 from pipeline.study.files import digest_of, read_json, unfinished, write_json
-from schema.errors import InputError
 
 # As in Featurizer: of that many images all views of one kind follow each other.
 _BATCH = 8

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from common.intervals import wilson95
+from components.evaluator.configuration import GateConfig
 from models.choice import Score, choose
 from models.combination import combine, fit_combination, is_passed_on
-from models.intervals import wilson95
 from models.predictions import aligned
-from pipeline.config import Combining, PipelineConfig
-from pipeline.gate_config import GateConfig
+from pipeline.config.pipeline_config import Combining, PipelineConfig
 from pipeline.study.results import SeedResult
 from schema import contract
 
@@ -87,7 +87,7 @@ def passes(correct: int, total: int, gate: GateConfig) -> bool:
         total: test images.
         gate: what is asked for.
     """
-    # Like `pipeline.evaluation`, which sees TFMA's float32: 0.9 of the images is 0.9.
+    # Like `components.evaluator.eval_config`, which sees TFMA's float32: 0.9 of the images is 0.9.
     accuracy = np.float32(correct / total)
     floor = np.nextafter(np.float32(gate.min_accuracy), np.float32(-1))
     wilson = gate.min_wilson_lower

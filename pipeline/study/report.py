@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from common.intervals import wilson95
 from components.radiograph_example_gen.manifest import Summary
 from models.backbones import BACKBONES, are_the_papers
-from models.intervals import wilson95
-from pipeline.study.images import ImagePool
+from pipeline.check.images import ImagePool
 from pipeline.study.outcomes import Outcome
 from schema import contract
 

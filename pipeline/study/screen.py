@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from pipeline.console import open_console
+from common.console import open_console
 
 if TYPE_CHECKING:
     from pipeline.study.results import SeedResult

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 _GOT_CHARACTERS = 160
 

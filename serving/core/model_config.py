@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from schema.errors import InputError
+from common.errors import InputError
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 

@@ -23,7 +23,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from schema.errors import InputError
+from common.errors import InputError
 from serving.core.manager import Lent
 from serving.core.model_config import from_message
 from serving.core.service import Service, classes_of, regressions_of

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import (
     model_pb2,
 )
 
-from schema.compat import whole_message
+from common.compat import whole_message
 from serving.core.manager import Lent, VersionStatus
 from serving.protocol.examples_request import with_context
 from serving.protocol.paths import ModelRef

@@ -11,7 +11,7 @@ from typing import Final
 
 import uvicorn
 
-from schema.errors import InputError
+from common.errors import InputError
 from serving.core.batching import Batcher
 from serving.core.manager import Manager
 from serving.core.model_config import ModelConfig, models_in, read_config

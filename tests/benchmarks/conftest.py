@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from benchmarks import recipes
+from common.errors import InputError
+from common.runtime import prepare_environment
 from models.backbones import BACKBONES, get_backbone
 from models.predictions import Predictions
 from pipeline.phantoms import write_phantoms
-from pipeline.runtime import prepare_environment
 from pipeline.study.results import Recipe, SeedResult
 from schema import contract
-from schema.errors import InputError
 
 prepare_environment()
 

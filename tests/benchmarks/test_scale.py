@@ -14,8 +14,8 @@ from benchmarks import phantom_sets
 from benchmarks.measured_run import Spent
 from benchmarks.phantom_sets import phantom_set
 from benchmarks.scale import counts_of, line_of
+from common.errors import InputError
 from pipeline.phantoms import dataset
-from schema.errors import InputError
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 from tests.miniatures import miniature_backbones
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from models.backbones import BACKBONES, PaperRecipe, build_network, get_backbone, load_weights
-from schema.errors import InputError
 
 if TYPE_CHECKING:
     RealNetwork = Callable[[str], keras.Model]

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from models.backbones import BACKBONES, Backbone, get_backbone
 from models.boundary import CutNetwork, FeatureSpec, check_boundary, cut, freeze
-from schema.errors import InputError
 
 IMAGE = FeatureSpec((256, 256, 1), "uint8")
 

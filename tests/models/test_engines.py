@@ -300,7 +300,7 @@ def refuse(*arguments, **_):
 
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 prepare_environment()
 import keras
 from models.engines import OPENVINO_F32, OpenVinoEngine, converted

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import InputError
+from common.keras_home import OWN_KERAS_HOME, keras_cache
 from models.backbones import BACKBONES
 from models.weights import (
     IMAGENET,
-    OWN_KERAS_HOME,
     WeightsSource,
     find_weights,
-    keras_cache,
     missing_weights_error,
 )
-from schema.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 VGG = BACKBONES["vgg16"]

@@ -19,9 +19,9 @@ from apache_beam.portability.api import (
     beam_job_api_pb2_grpc,
 )
 
-from pipeline.beam_config import plan_beam
-from pipeline.beam_reach import Services, require_services, workers_of
-from pipeline.beam_worker_pool import WorkerPool, start_pool
+from pipeline.beam.reach import Services, require_services, workers_of
+from pipeline.beam.worker_pool import WorkerPool, start_pool
+from pipeline.config.beam import plan_beam
 
 
 class _Jobs(beam_job_api_pb2_grpc.JobServiceServicer):

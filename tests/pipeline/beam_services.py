@@ -113,7 +113,7 @@ class Place:
         self.jobs()
         self._kill("pool")
         other = self._logs / "other checkout"
-        for room in ("components", "models", "pipeline", "schema", "serving"):
+        for room in ("common", "components", "models", "pipeline", "schema", "serving"):
             shutil.copytree(ROOT / room, other / room)
         (other / "pipeline" / "config.py").open("a").write("# Changed.\n")
         self._start("pool", POOL_PORT, self._pool_command(), other)

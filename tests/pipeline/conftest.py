@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from pipeline import cli
-from pipeline.layout import OutputLayout
-from pipeline.progress import How, NodeClock
+from pipeline.config.layout import OutputLayout
+from pipeline.local.progress import How, NodeClock
 
 Snapshot = Callable[[Path], dict[str, int]]
 

@@ -34,10 +34,10 @@ Moment = Literal["start", "middle", "end"]
 KILL: Final = "kill"
 # What a run and its nodes import.
 _IMPORTED: Final = (
-    "pipeline.dag",
+    "pipeline.dag.graph",
     "pipeline.local_runner",
-    "pipeline.report_folder",
-    "pipeline.summary",
+    "pipeline.local.report_folder",
+    "pipeline.local.summary",
     "components.model_card.content",
     "components.model_card.rendering",
     "components.report.writing",
@@ -137,7 +137,7 @@ def main() -> None:
     from tests.miniatures import miniature_backbones
 
     with miniature_backbones():
-        from pipeline.runtime import quick_tfx_import
+        from common.runtime import quick_tfx_import
 
         with quick_tfx_import():
             # Before there is a thread that a fork would lose.

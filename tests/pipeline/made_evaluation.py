@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()
 
@@ -72,7 +72,7 @@ def evaluated(
 
     Args:
         folder: to write into; is made.
-        config: of pipeline/evaluation.py.
+        config: of components/evaluator/eval_config.py.
         test_split: at least one image.
         has_baseline: whether there is an earlier model.
 

@@ -1,6 +1,6 @@
 """Whole runs into an OUTPUT that was copied, damaged, or taken away in the middle.
 
-What is looked at before a run, rule by rule: tests/pipeline/folder/.
+What is looked at before a run, rule by rule: tests/pipeline/local/folder/.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
 from pipeline.phantoms import write_phantoms
 from tests.pipeline.forked_runs import Done, ForkedRuns, Moment
 

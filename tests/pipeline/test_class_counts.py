@@ -18,8 +18,8 @@ import requests
 import yaml
 from PIL import Image
 
-from pipeline.layout import OutputLayout
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
+from pipeline.config.layout import OutputLayout
 from schema import contract
 from tests.golden_run import ROOT
 from tests.many_classes import class_names
@@ -27,7 +27,7 @@ from tests.serving.in_thread import server_in_thread
 
 prepare_environment()
 
-from pipeline.config import load_config  # noqa: E402
+from pipeline.config.pipeline_config import load_config  # noqa: E402
 from pipeline.kubeflow.compiler import compile_pipeline  # noqa: E402
 from serving.servables.loading import load_servable  # noqa: E402
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from common.errors import InputError
 from pipeline import cli
-from pipeline.config import PipelineConfig, load_config
-from schema.errors import InputError
+from pipeline.config.pipeline_config import PipelineConfig, load_config
 
 HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy", "PIL", "openvino")
 

@@ -92,7 +92,7 @@ def test_means_keep_the_order_among_members_that_agree(golden: GoldenRun) -> Non
 def test_a_combinations_lineage_leads_to_the_one_split(golden: GoldenRun) -> None:
     """Through several Trainers; else it would never have a baseline."""
     from components.baseline_resolver.comparison import training_data
-    from pipeline.summary import open_store, read_run
+    from pipeline.local.summary import open_store, read_run
 
     store, outputs = open_store(golden.layout), read_run(golden.layout)
     of_member, of_ensemble, of_cascade = (

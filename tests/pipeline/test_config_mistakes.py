@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import InputError
 from pipeline.cli import _without_tildes
-from pipeline.config import check_inputs, load_config
-from schema.errors import InputError
+from pipeline.config.pipeline_config import check_inputs, load_config
 
 
 def _load(folder: Path, text: str) -> object:

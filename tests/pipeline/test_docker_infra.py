@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pipeline import cli
-from pipeline.docker_resolution import SERVING_IMAGE as IMAGE
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
+from pipeline.resolve.docker import SERVING_IMAGE as IMAGE
 
 if TYPE_CHECKING:
     from pathlib import Path

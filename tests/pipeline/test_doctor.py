@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from common import generations
+from common.generations import GENERATIONS, Generation, derive_generation
 from models.backbones import BACKBONES
-from pipeline import doctor, generations
+from pipeline import doctor
 from pipeline.doctor import Check, Status
-from pipeline.generations import GENERATIONS, Generation, derive_generation
 
 ROOT = Path(__file__).parents[2]
 # The one that this environment was made for.

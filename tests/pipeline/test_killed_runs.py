@@ -11,8 +11,8 @@ from typing import Any, Final, get_args
 import pytest
 
 from pipeline import cli
-from pipeline.folder.contents import look_through
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
+from pipeline.local.folder.contents import look_through
 from pipeline.phantoms import write_phantoms
 from pipeline.runs.record import record_of
 from pipeline.runs.store import read_runs

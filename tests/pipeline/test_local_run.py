@@ -19,7 +19,7 @@ from tests.miniatures import miniature_backbones
 
 if TYPE_CHECKING:
     from models.engines import EngineName
-    from pipeline.summary import RunOutputs
+    from pipeline.local.summary import RunOutputs
     from tests.golden_run import GoldenRun
     from tests.pipeline.conftest import Run
 
@@ -33,7 +33,7 @@ MODELS = [*BACKBONES, "ensemble", "cascade"]
 @pytest.fixture(scope="module")
 def outputs(golden: GoldenRun) -> RunOutputs:
     """The golden run's artifacts."""
-    from pipeline.summary import read_run
+    from pipeline.local.summary import read_run
 
     return read_run(golden.layout)
 
@@ -203,7 +203,7 @@ def test_cxr_predict_asks_a_combination_by_its_name(
 def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(
     outputs: RunOutputs,
 ) -> None:
-    from components.evaluation_results import candidate_result
+    from components.evaluator.results import candidate_result
 
     result = candidate_result(outputs.uri("Evaluator.xception", "evaluation"))
     slices = dict(result.slicing_metrics)
@@ -224,7 +224,7 @@ def test_the_evaluation_holds_the_metrics_and_slices_that_are_promised(
 def test_the_confidence_curve_begins_with_all_images(
     golden: GoldenRun, outputs: RunOutputs
 ) -> None:
-    from components.evaluation_results import confidence_curve
+    from components.evaluator.results import confidence_curve
 
     curve = confidence_curve(outputs.uri("Evaluator.xception", "evaluation"))
     model = golden.summary["models"]["xception"]
@@ -344,7 +344,7 @@ def test_a_study_with_the_runs_seed_comes_to_the_same(
     golden: GoldenRun, outputs: RunOutputs, tmp_path: Path
 ) -> None:
     from models.predictions import aligned, read_predictions
-    from pipeline.config import load_config
+    from pipeline.config.pipeline_config import load_config
     from pipeline.study.command import run_study
     from pipeline.study.screen import StudyScreen
 
@@ -375,8 +375,8 @@ def test_a_study_with_the_runs_seed_comes_to_the_same(
 def test_the_papers_preset_with_metadata_from_elsewhere_and_an_image_that_is_there_twice(
     run: Run, phantom_folder: Path, tmp_path: Path
 ) -> None:
-    from pipeline.layout import OutputLayout
-    from pipeline.summary import read_run
+    from pipeline.config.layout import OutputLayout
+    from pipeline.local.summary import read_run
 
     data = tmp_path / "data"
     shutil.copytree(phantom_folder, data)

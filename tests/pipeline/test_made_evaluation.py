@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()
 
 import tensorflow as tf  # noqa: E402
 import tensorflow_model_analysis as tfma  # noqa: E402
 
-from components.evaluation_results import (  # noqa: E402
+from components.evaluator.results import (  # noqa: E402
     confusion_matrix,
     gate_figures,
     refusal,

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from common.errors import InputError
+from common.runtime import prepare_environment
 from components.radiograph_example_gen.cleaning import Cleaned, CleanImage, clean
 from components.radiograph_example_gen.discovery import Discovery, Kind
 from components.radiograph_example_gen.inspection import Inspection
@@ -22,25 +24,23 @@ from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.selection import Usable
 from components.radiograph_example_gen.settings import ClassFolders, Limits, Settings
 from components.radiograph_example_gen.split import SplitImage, split_images
-from pipeline.config import PipelineConfig, load_config
-from pipeline.console import Console
-from pipeline.data_config import DataConfig
-from pipeline.layout import OutputLayout
-from pipeline.runtime import prepare_environment
+from pipeline.config.data import DataConfig
+from pipeline.config.layout import OutputLayout
+from pipeline.config.pipeline_config import PipelineConfig, load_config
+from pipeline.local.console import Console
 from schema.class_tables import MOST_COLUMNS
-from schema.errors import InputError
 from serving.prediction import Prediction, print_results
 from tests.many_classes import SIXTY, class_names
 
 prepare_environment()
 
+from components.evaluator.eval_config import MOST_BINARIZED, eval_config  # noqa: E402
 from components.model_card.content import class_results  # noqa: E402
 from components.shortcut_audit.findings import findings  # noqa: E402
 from components.shortcut_audit.shortcuts import METADATA, Shortcut, column_shortcut  # noqa: E402
 from models.backbones import PAPER_CLASSES  # noqa: E402
-from pipeline.evaluation import MOST_BINARIZED, eval_config  # noqa: E402
+from pipeline.check.images import ImagePool  # noqa: E402
 from pipeline.kubeflow.compiler import compile_pipeline, to_yaml  # noqa: E402
-from pipeline.study.images import ImagePool  # noqa: E402
 from pipeline.study.outcomes import Outcome  # noqa: E402
 from pipeline.study.report import model_report  # noqa: E402
 from pipeline.study.tables import main_rows, markdown  # noqa: E402

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import InputError
 from pipeline.phantoms import CLASSES, COMMENT, canvas, dataset, phantom, render, write_phantoms
 from pipeline.phantoms.anatomy import Anatomy, Chest, draw_chest
-from schema.errors import InputError
 
 COVID, NORMAL, VIRAL = CLASSES
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.runtime import defer_import, quick_tfx_import
+from common.runtime import defer_import, quick_tfx_import
 
 if TYPE_CHECKING:
     from tests.golden_run import GoldenRun
@@ -84,7 +84,7 @@ def test_the_garbage_collector_works_again_after_the_import_even_where_that_fail
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "tfx", raising=False)
-    monkeypatch.setattr("pipeline.runtime._UNUSED", "os")
+    monkeypatch.setattr("common.runtime._UNUSED", "os")
     frozen = gc.get_freeze_count()
     try:
         with pytest.raises(ImportError), quick_tfx_import():
@@ -110,7 +110,7 @@ _FRESH = """
 import dataclasses, json, os, sys
 from pathlib import Path
 evaluation, output, written = sys.argv[1:]
-from pipeline.runtime import prepare_environment, quick_tfx_import, scratch_below
+from common.runtime import prepare_environment, quick_tfx_import, scratch_below
 from pipeline.runs.evaluation_file import read_figures
 found = {}
 def figures(folder):
@@ -127,7 +127,7 @@ with scratch_below(Path(output)):
     vertex = "google.cloud.aiplatform"
     with quick_tfx_import():
         from tfx import v1 as tfx
-        import pipeline.dag, pipeline.summary
+        import pipeline.dag.graph, pipeline.local.summary
     found["vertex before"] = vertex in sys.modules
     found["extension"] = tfx.extensions.google_cloud_ai_platform.Trainer.__name__
     found["vertex after"] = vertex in sys.modules

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from pipeline import cli
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
 
 if TYPE_CHECKING:
     from components.report.sources import ReportSources
@@ -190,7 +190,7 @@ def _sources_of_the_node(golden: GoldenRun) -> ReportSources:
     from tfx.types import artifact_utils
 
     from components.report.executor import NAMES, sources_of
-    from pipeline.metadata_store import open_store
+    from pipeline.local.metadata_store import open_store
 
     store = open_store(golden.layout)
     context = store.get_context_by_type_and_name("node", "cxr-tfx.Report")
@@ -252,8 +252,8 @@ def test_a_deleted_one_is_brought_back_from_the_artifact(
     golden: GoldenRun, elsewhere: OutputLayout
 ) -> None:
     """As the golden run's second run does, which finds none."""
-    from pipeline.report_folder import publish_report
-    from pipeline.summary import read_run
+    from pipeline.local.report_folder import publish_report
+    from pipeline.local.summary import read_run
 
     artifact = Path(read_run(golden.layout).uri("Report", "report"))
     for _ in range(2):
@@ -270,7 +270,7 @@ def test_what_it_cannot_read_is_named_with_its_node(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from pipeline.summary import read_run
+    from pipeline.local.summary import read_run
 
     elsewhere.artifacts.unlink()
     shutil.copytree(golden.layout.artifacts, elsewhere.artifacts)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()
 
@@ -18,7 +18,11 @@ import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.evaluators import metrics_validator  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 
-from components.evaluation_results import (  # noqa: E402
+from common.intervals import wilson  # noqa: E402
+from components.evaluator import metrics as tfma_metrics  # noqa: E402
+from components.evaluator.configuration import SliceGateConfig  # noqa: E402
+from components.evaluator.eval_config import eval_config  # noqa: E402
+from components.evaluator.results import (  # noqa: E402
     SliceCount,
     candidate_result,
     refusal,
@@ -27,10 +31,6 @@ from components.evaluation_results import (  # noqa: E402
 )
 from components.report.judgement import share  # noqa: E402
 from components.report.slices import slices  # noqa: E402
-from models.intervals import wilson  # noqa: E402
-from pipeline import tfma_metrics  # noqa: E402
-from pipeline.evaluation import eval_config  # noqa: E402
-from pipeline.gate_config import SliceGateConfig  # noqa: E402
 from schema import contract  # noqa: E402
 from tests.pipeline.made_evaluation import Answered, evaluated  # noqa: E402
 

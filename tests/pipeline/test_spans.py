@@ -14,7 +14,7 @@ from PIL import Image
 
 from components.radiograph_example_gen.manifest import Entry, read_manifest
 from pipeline import cli
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
 from pipeline.phantoms import write_phantoms
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def test_images_keep_their_split_and_patients_never_move(runs: Runs) -> None:
 
 
 def _last_manifest(outcome: Outcome) -> str:
-    from pipeline.summary import read_run
+    from pipeline.local.summary import read_run
 
     return read_run(OutputLayout(outcome.output)).uri("RadiographExampleGen", "manifest")
 

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
+from common.runtime import prepare_environment
 from models.backbones import BACKBONES
 from models.engines import OPENVINO_F32
 from models.weights import RANDOM, WeightsSource
-from pipeline.config import PipelineConfig, load_config
-from pipeline.runtime import prepare_environment
+from pipeline.config.pipeline_config import PipelineConfig, load_config
 
 prepare_environment()
 
 from tfx.dsl.compiler import compiler  # noqa: E402
 
-from pipeline.dag import create_pipeline  # noqa: E402
-from pipeline.engine_resolution import ResolvedEngine  # noqa: E402
-from pipeline.spans_resolution import resolve_spans  # noqa: E402
-from schema.errors import InputError  # noqa: E402
+from common.errors import InputError  # noqa: E402
+from pipeline.dag.graph import create_pipeline  # noqa: E402
+from pipeline.resolve.engine import ResolvedEngine  # noqa: E402
+from pipeline.resolve.spans import resolve_spans  # noqa: E402
 
 WEIGHTS = {name: WeightsSource(RANDOM) for name in BACKBONES}
 ENGINE = ResolvedEngine(OPENVINO_F32, "2026.4")

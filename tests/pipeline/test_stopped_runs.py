@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline import cli
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
 from pipeline.runs.record import record_of
 from pipeline.runs.store import read_runs
 

@@ -19,7 +19,7 @@ def _touched(*changed: str) -> list[str]:
 
 
 def test_what_imports_it_however_indirectly_is_touched() -> None:
-    found = _touched("models/intervals.py")
+    found = _touched("common/intervals.py")
     # By itself; through components/report/judgement.py.
     assert "tests/pipeline/test_slice_gate.py" in found
     assert "tests/components/report/test_judgement.py" in found
@@ -44,7 +44,7 @@ def test_the_modules_that_put_all_together_exist() -> None:
         ("serving/deploy/kserve/README.md", ["tests/serving"]),
         ("components/model_card/card.md.j2", ["tests/components/model_card"]),
         ("schema/schema.pbtxt", ["tests/schema"]),
-        ("pipeline/presets/fast.yaml", ["tests/pipeline"]),
+        ("pipeline/config/presets/fast.yaml", ["tests/pipeline"]),
         ("scripts/setup.sh", ["tests/scripts"]),
         (".ci/run", ["tests/scripts"]),
         ("docs/architecture.md", ["tests/test_readme.py"]),

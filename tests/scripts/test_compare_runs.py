@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 from scripts.compare_runs import TOLERANCE, compare, main
 
 prepare_environment()

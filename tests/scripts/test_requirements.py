@@ -13,7 +13,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipeline.generations import GENERATIONS, Generation
+from common.generations import GENERATIONS, Generation
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"

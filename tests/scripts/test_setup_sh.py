@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.generations import GENERATIONS
+from common.generations import GENERATIONS
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "setup.sh"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pytest
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 from schema import contract
 from serving.local_client import latest_version
 from serving.process import Server, running_server, stop

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from common.errors import InputError
 from pipeline import cli
-from schema.errors import InputError
 from serving import client
 from serving.client import Client, ServerError
 from serving.prediction import Failure, Prediction, files_in

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from models.backbones import BACKBONES
-from pipeline.config import load_config
+from pipeline.config.pipeline_config import load_config
 from serving.core.model_config import read_config
 from serving.openvino_repository import CONFIG_FILE, MOUNTED
 from serving.settings import METRICS_PATH

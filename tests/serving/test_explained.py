@@ -11,9 +11,9 @@ import pytest
 import requests
 from PIL import Image
 
+from common.errors import InputError
 from pipeline import cli
 from schema import contract
-from schema.errors import InputError
 from serving.client import Client
 from serving.explained import colours, overlay, plan, write_pictures
 from serving.local_client import predict_files

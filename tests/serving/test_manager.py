@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schema.errors import InputError
+from common.errors import InputError
 from serving.core.manager import Manager, State
 from serving.core.model_config import (
     ModelConfig,

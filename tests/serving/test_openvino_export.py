@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.errors import InputError
 from models.engines import OPENVINO_F32, OpenVinoEngine
 from models.openvino_runtime import import_openvino
 from models.preprocessing import decode_and_resize
 from pipeline import cli
 from schema import contract
-from schema.errors import InputError
 from serving.openvino_export import Exported, NotExported, Result, export_models
 from serving.servables import openvino_servable
 

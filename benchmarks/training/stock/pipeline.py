@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, TextIO
 import typer
 
 from benchmarks.training.store import write_json
-from pipeline.runtime import logs_to, make_folder, prepare_environment, scratch_below
+from common.runtime import logs_to, make_folder, prepare_environment, scratch_below
 
 _MODULES: Final = Path(__file__).parent / "modules"
 _ACCURACY: Final = "accuracy"
@@ -58,9 +58,9 @@ def run(settings: Settings, shown: TextIO | None = None) -> dict[str, Any]:
     prepare_environment()
     from tfx import v1 as tfx
 
-    from pipeline.console import Console
+    from pipeline.local.console import Console
+    from pipeline.local.progress import NodeClock
     from pipeline.local_runner import run_observed
-    from pipeline.progress import NodeClock
 
     clock = NodeClock(Console(shown))
     pipeline = _pipeline(settings)
@@ -77,7 +77,7 @@ def _pipeline(settings: Settings) -> Any:
     from tfx import v1 as tfx
 
     from components.radiograph_example_gen import RadiographExampleGen
-    from pipeline.config import load_config
+    from pipeline.config.pipeline_config import load_config
 
     overrides = {"data": {"dir": settings.data}, "seed": settings.seed}
     classes = load_config(overrides=overrides).data.classes

@@ -18,7 +18,7 @@ from benchmarks.training.__main__ import run
 from benchmarks.training.arithmetic import CASES
 from benchmarks.training.cases import Bench, CaseFailedError, Finished
 from benchmarks.training.store import Store
-from schema.errors import InputError
+from common.errors import InputError
 
 PRINTED = (
     "  1  executed  RadiographExampleGen                  2.1 s",

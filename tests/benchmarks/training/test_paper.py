@@ -12,7 +12,7 @@ import pytest
 from benchmarks.training import paper
 from models.backbones import get_backbone
 from pipeline import local_runner
-from pipeline.config import PipelineConfig
+from pipeline.config.pipeline_config import PipelineConfig
 
 
 class Run:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.training.stock import pipeline as stock
+from common.runtime import scratch_below
 from pipeline.phantoms import write_phantoms
-from pipeline.runtime import scratch_below
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

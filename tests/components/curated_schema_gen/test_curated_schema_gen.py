@@ -10,9 +10,9 @@ from typing import Any
 import ml_metadata as mlmd
 import pytest
 
+from common.errors import InputError
 from components.curated_schema_gen import CuratedSchemaGen
 from schema import SCHEMA_DIR
-from schema.errors import InputError
 
 
 @pytest.fixture

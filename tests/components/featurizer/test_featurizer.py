@@ -26,7 +26,7 @@ from models.backbones import build_network, get_backbone
 from models.boundary import load_frozen, load_network
 from models.devices import Gpu
 from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
-from pipeline.beam_config import plan_beam
+from pipeline.config.beam import plan_beam
 from schema import contract
 
 CLASSES = (b"COVID-19", b"Normal", b"Viral Pneumonia")

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()
 
 from tfx.types import standard_artifacts  # noqa: E402
 
+from components.evaluator.eval_config import eval_config  # noqa: E402
 from components.model_card.executor import Executor  # noqa: E402
 from components.radiograph_example_gen.artifact import SplitManifest  # noqa: E402
 from components.radiograph_example_gen.manifest import Summary, write_manifest  # noqa: E402
-from pipeline.evaluation import eval_config  # noqa: E402
 from schema import contract  # noqa: E402
 from tests.pipeline.made_evaluation import Answered, evaluated  # noqa: E402
 

@@ -17,11 +17,11 @@ from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from common.errors import InputError
 from components.pretrained_backbone import PretrainedBackbone
 from components.pretrained_backbone.executor import Executor
 from models.backbones import build_network, get_backbone, load_weights
 from schema import contract
-from schema.errors import InputError
 
 Execute = Callable[..., Any]
 Weights = dict[str, list[np.ndarray]]

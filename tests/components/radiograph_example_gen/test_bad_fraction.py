@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from common.errors import InputError
 from components.radiograph_example_gen.cleaning import check_bad_fraction
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.manifest import read_summary
 from components.radiograph_example_gen.settings import Limits
-from schema.errors import InputError
 
 
 def _bad(count: int) -> list[LeftOut]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from common.errors import InputError
 from components.radiograph_example_gen.cleaning import Cleaned, check_bad_fraction, clean
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.settings import ClassFolders, Limits
-from schema.errors import InputError
 
 CLASSES = (ClassFolders("COVID-19", ("COVID-19", "COVID")), ClassFolders("Normal", ("Normal",)))
 

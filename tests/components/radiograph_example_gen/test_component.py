@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tfx import v1 as tfx
 
+from common.errors import InputError
 from components.radiograph_example_gen import RadiographExampleGen
 from components.radiograph_example_gen.discovery import discover
 from components.radiograph_example_gen.executor import RadiographExampleGenExecutor
 from components.radiograph_example_gen.fingerprint import fingerprint_folder
 from components.radiograph_example_gen.manifest import read_summary
 from components.radiograph_example_gen.settings import ClassFolders
-from schema.errors import InputError
 from tests.components.radiograph_example_gen.conftest import ANY_TABLE
 from tests.components.without_beam import map_to_lines
 

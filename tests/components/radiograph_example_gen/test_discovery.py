@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import InputError
 from components.radiograph_example_gen.discovery import Discovery, Kind, discover, find_metadata
 from components.radiograph_example_gen.settings import ClassFolders
-from schema.errors import InputError
 
 CLASSES = (ClassFolders("COVID-19", ("COVID-19", "COVID")), ClassFolders("Normal", ("normal",)))
 

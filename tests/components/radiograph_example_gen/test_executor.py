@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from common.errors import InputError
 from components.radiograph_example_gen import writing
 from components.radiograph_example_gen.discovery import Kind
 from components.radiograph_example_gen.manifest import read_left_out, read_manifest, read_summary
 from models.deep_images import scaled
 from schema import contract
-from schema.errors import InputError
 
 RunExecutor = Callable[..., Any]
 

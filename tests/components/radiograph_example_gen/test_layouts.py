@@ -12,15 +12,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from common.errors import InputError
 from components.radiograph_example_gen.columns import KNOWN_NAMES
 from components.radiograph_example_gen.discovery import discover
 from components.radiograph_example_gen.metadata import UNKNOWN_VALUES
 from components.radiograph_example_gen.remarks import of_names, of_tables
 from components.radiograph_example_gen.settings import ClassFolders
-from pipeline.config import load_config
-from pipeline.data_check import check_data
+from pipeline.check.data import check_data
+from pipeline.config.pipeline_config import load_config
 from schema import contract
-from schema.errors import InputError
 from tests.components.radiograph_example_gen.conftest import MakePng
 
 DOCS: Final = Path(__file__).parents[3] / "docs" / "data.md"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import InputError
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.matching import (
     AS_A_URL,
@@ -21,7 +22,6 @@ from components.radiograph_example_gen.matching import (
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import check_unmatched
 from components.radiograph_example_gen.settings import Limits
-from schema.errors import InputError
 
 PATHS = [
     "Normal/images/Normal-1.png",

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import InputError
 from components.radiograph_example_gen.discovery import Kind
 from components.radiograph_example_gen.matching import match_rows
 from components.radiograph_example_gen.metadata import (
@@ -21,7 +22,6 @@ from components.radiograph_example_gen.metadata import (
     parse_metadata,
 )
 from schema import contract
-from schema.errors import InputError
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 COLUMNS = tuple(contract.METADATA_TEXT_COLUMNS)

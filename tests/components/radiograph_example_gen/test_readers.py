@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from common.code_digest import closure
+from common.errors import InputError
 from components.radiograph_example_gen import readers
 from components.radiograph_example_gen.discovery import Candidate, Kind, discover
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.manifest import read_left_out, read_manifest, read_summary
 from components.radiograph_example_gen.settings import ClassFolders, Limits
 from models.deep_images import UnusableImageError, scaled
-from pipeline.code_digest import closure
 from schema import contract
-from schema.errors import InputError
 from tests.components.radiograph_example_gen import framed
 
 FRAMED: readers.Reader = framed
@@ -136,7 +136,7 @@ def test_the_content_decides_who_reads_a_file(
 
 
 def test_the_readers_are_in_the_cache_key() -> None:
-    """The node's digest of code: `pipeline/nodes/data.py` gives it both modules."""
+    """The node's digest of code: `pipeline/dag/data.py` gives it both modules."""
     package = "components.radiograph_example_gen"
     code = closure(f"{package}.driver", f"{package}.executor")
     modules = {path.stem for path in Path(*readers.__path__).glob("*.py")} - {"__init__"}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.errors import InputError
 from components.radiograph_example_gen.span_split import (
     Kept,
     SpanImage,
@@ -25,7 +26,6 @@ from components.radiograph_example_gen.split import (
     split_images,
 )
 from schema import contract
-from schema.errors import InputError
 
 TEST, EVAL = Fraction("0.2"), Fraction("0.3")
 CLASSES = ("a", "b")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from common.errors import InputError
 from components.radiograph_example_gen import RadiographExampleGen
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import inspect_file
@@ -19,7 +20,6 @@ from components.radiograph_example_gen.selection import decide, look, sift, summ
 from components.radiograph_example_gen.settings import SpanFolder, parse_settings
 from components.radiograph_example_gen.span_facts import read_span_facts
 from schema import contract
-from schema.errors import InputError
 from tests.components.radiograph_example_gen.conftest import ANY_TABLE
 
 FOLDERS = ("COVID-19", "Normal", "Viral Pneumonia")

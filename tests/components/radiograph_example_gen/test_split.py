@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from common.errors import InputError
 from components.radiograph_example_gen import packing
 from components.radiograph_example_gen.packing import Group, IntArray, pack
 from components.radiograph_example_gen.split import (
@@ -22,7 +23,6 @@ from components.radiograph_example_gen.split import (
     split_counts,
     split_images,
 )
-from schema.errors import InputError
 
 TEST, EVAL = Fraction("0.2"), Fraction("0.3")
 CLASSES = ("a", "b", "c")

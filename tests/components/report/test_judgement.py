@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()
 

@@ -12,8 +12,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import standard_artifacts
 
+from common.errors import InputError
 from components.schema_gate.executor import Executor, describe
-from schema.errors import InputError
 
 Check = Callable[[Mapping[str, str]], str]
 CLEAN = "baseline { feature { name: 'image/mean' type: FLOAT } }"

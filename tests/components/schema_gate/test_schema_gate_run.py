@@ -16,10 +16,10 @@ from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
+from common.errors import InputError
 from components.curated_schema_gen import CuratedSchemaGen
 from components.schema_gate import SchemaGate
 from schema import SCHEMA_DIR, contract
-from schema.errors import InputError
 
 pytestmark = pytest.mark.slow
 

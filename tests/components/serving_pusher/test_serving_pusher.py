@@ -12,12 +12,12 @@ from tfx import v1 as tfx
 from tfx.dsl.compiler import compiler
 from tfx.types import standard_artifacts
 
+from common.errors import InputError
 from components.model_card.artifact import ModelCardFiles
 from components.serving_pusher import ServingPusher, driver
 from components.serving_pusher.driver import Push, choose_attempt, highest_version
 from components.serving_pusher.executor import Executor
 from schema import contract
-from schema.errors import InputError
 from tests.components.serving_pusher.conftest import Clock
 
 

@@ -14,11 +14,11 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 
+from common.errors import InputError
 from components.model_card.artifact import ModelCardFiles
 from components.serving_pusher import ServingPusher
 from components.shortcut_audit import AuditReport
 from schema import contract
-from schema.errors import InputError
 from tests.components.serving_pusher.conftest import Clock
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ class Outcome:
 
     Attributes:
         cached: taken from the cache.
-        pushed_to: what its output says, as `pipeline.summary` reads it; "" if nothing.
+        pushed_to: what its output says, as `pipeline.local.summary` reads it; "" if nothing.
     """
 
     cached: bool

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.runtime import prepare_environment
 from components.radiograph_example_gen.manifest import Entry
-from pipeline.runtime import prepare_environment
 
 prepare_environment()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()
 

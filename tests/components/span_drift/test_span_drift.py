@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tfx.types import standard_artifacts
 
+from common.errors import InputError
 from components.radiograph_example_gen.artifact import SplitManifest
 from components.radiograph_example_gen.manifest import write_csv
 from components.radiograph_example_gen.span_facts import NUMBERS, SPAN_FACTS_FILE, TEXTS
@@ -17,7 +18,6 @@ from components.span_drift import SpanDrift
 from components.span_drift.artifact import SpanDriftReport, read_drift
 from components.span_drift.executor import Executor, check, measure
 from schema import contract
-from schema.errors import InputError
 
 COUNT = 60
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.config import load_config
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
+from pipeline.config.pipeline_config import load_config
 
 FOLDER: Final = Path(__file__).parent / "golden"
 # Digests of code, and versions of what is installed, say nothing of the IR.

@@ -80,7 +80,7 @@ def _step(arguments: Sequence[str], log: str) -> int:
 
 def _serve() -> None:
     with miniature_backbones():
-        from pipeline.runtime import quick_tfx_import
+        from common.runtime import quick_tfx_import
 
         with quick_tfx_import():
             from tfx.orchestration.kubeflow.v2.container import (  # noqa: F401

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import InputError
 from pipeline.kubeflow.access import TOKEN_VARIABLE, access
-from schema.errors import InputError
 from tests.pipeline.kubeflow.submit_runs import TOKEN
 
 

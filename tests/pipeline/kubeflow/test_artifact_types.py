@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import load_config
+from common.runtime import prepare_environment
+from pipeline.config.pipeline_config import load_config
 from pipeline.kubeflow.artifact_types import keep_own_artifacts
-from pipeline.runtime import prepare_environment
 
 prepare_environment()
 

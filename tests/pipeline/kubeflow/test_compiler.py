@@ -14,16 +14,16 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from common.errors import InputError
+from common.runtime import prepare_environment
 from models.backbones import BACKBONES, get_backbone
 from pipeline import cli
-from pipeline.config import PipelineConfig, load_config
+from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.kubeflow import compiler, names
 from pipeline.kubeflow.compiler import compile_pipeline, kubernetes_name, to_yaml
 from pipeline.kubeflow.edits import edited
 from pipeline.kubeflow.ir import TOLD, pipeline_of
 from pipeline.kubeflow.package import Package
-from pipeline.runtime import prepare_environment
-from schema.errors import InputError
 
 prepare_environment()
 

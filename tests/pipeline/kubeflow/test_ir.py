@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from common.errors import InputError
 from pipeline.kubeflow.ir import Pipeline, pipeline_of
 from pipeline.kubeflow.package import read_package
-from schema.errors import InputError
 
 ECHO = {"container": {"image": "none", "command": ["true"], "args": []}}
 

@@ -13,8 +13,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import InputError
 from pipeline.kubeflow.package import Package, parameters_from, read_package
-from schema.errors import InputError
 from tests.pipeline.kubeflow.submit_runs import IR, write_ir
 
 PACKAGE = Package("chest", b"", [IR])

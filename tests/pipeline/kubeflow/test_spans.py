@@ -9,13 +9,13 @@ from typing import Any
 import fsspec
 import pytest
 
+from common.errors import InputError
+from common.runtime import prepare_environment
 from components.radiograph_example_gen.kept_splits import read_kept
 from components.radiograph_example_gen.settings import SpanFolder, parse_settings
-from pipeline.config import PipelineConfig, load_config
+from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.kubeflow.compiler import compile_pipeline
 from pipeline.kubeflow.spans import with_spans
-from pipeline.runtime import prepare_environment
-from schema.errors import InputError
 
 prepare_environment()
 

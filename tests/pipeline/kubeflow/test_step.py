@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from common.errors import InputError
 from pipeline.kubeflow import places
 from pipeline.kubeflow.edits import edited
 from pipeline.kubeflow.step import main
-from schema.errors import InputError
 
 
 def _artifact(uri: str, title: str = "tfx.Model") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.layout import OutputLayout
+from pipeline.config.layout import OutputLayout
 from pipeline.runs.evaluation_file import metrics_message
 
 CLASSES = ["COVID-19", "Normal"]

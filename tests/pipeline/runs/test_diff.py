@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.errors import InputError
 from pipeline.runs.diff import Change, Diff, Pair, choose, diff
 from pipeline.runs.record import record_of
 from pipeline.runs.store import Run, read_runs
-from schema.errors import InputError
 
 if TYPE_CHECKING:
     from tests.pipeline.runs.conftest import Runs

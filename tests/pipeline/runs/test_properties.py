@@ -60,8 +60,8 @@ def test_the_gates_names_are_those_that_the_evaluation_leads_to() -> None:
     """TFMA's own JSON of the real configuration; a change there must not go unnoticed."""
     from google.protobuf import json_format
 
-    from pipeline.evaluation import eval_config
-    from pipeline.gate_config import SliceGateConfig
+    from components.evaluator.configuration import SliceGateConfig
+    from components.evaluator.eval_config import eval_config
 
     config = eval_config(
         n_classes=3,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.layout import OutputLayout
+from common.errors import InputError
+from pipeline.config.layout import OutputLayout
 from pipeline.runs.record import Record, record_of
 from pipeline.runs.store import read_runs
-from schema.errors import InputError
 
 if TYPE_CHECKING:
     from tests.pipeline.runs.conftest import Runs

@@ -26,7 +26,7 @@ def cxr(monkeypatch: pytest.MonkeyPatch) -> Cxr:
     """Arguments -> exit code; printed as on a terminal of 100 columns that knows no colours."""
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("pipeline.console._WIDTH_OF_FILES", 100)
+    monkeypatch.setattr("common.console._WIDTH_OF_FILES", 100)
 
     def call(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])

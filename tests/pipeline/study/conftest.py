@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.config import PipelineConfig, load_config
+from pipeline.config.pipeline_config import PipelineConfig, load_config
 
 if TYPE_CHECKING:
     from pipeline.study.results import SeedResult

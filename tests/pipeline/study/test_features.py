@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
 
 prepare_environment()
 
 import tensorflow as tf  # noqa: E402
 
+from common.errors import InputError  # noqa: E402
 from models.views import view_of  # noqa: E402
 from pipeline.study import features  # noqa: E402
 from pipeline.study.features import FeatureStore, Labelled  # noqa: E402
 from schema import contract  # noqa: E402
-from schema.errors import InputError  # noqa: E402
 
 VIEWS = ("identity", "mirror")
 BATCH = 8  # Featurizer's

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.config import PipelineConfig, load_config
-from pipeline.gate_config import GateConfig
-from pipeline.runtime import prepare_environment
+from common.runtime import prepare_environment
+from components.evaluator.configuration import GateConfig
+from pipeline.config.pipeline_config import PipelineConfig, load_config
 
 prepare_environment()
 

@@ -15,6 +15,7 @@ from sklearn.metrics import (
     confusion_matrix,
 )
 
+from common.runtime import prepare_environment
 from components.radiograph_example_gen.cleaning import Cleaned, CleanImage
 from components.radiograph_example_gen.discovery import Discovery, Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
@@ -23,12 +24,11 @@ from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.selection import Usable
 from components.radiograph_example_gen.settings import ClassFolders, Limits, Settings
 from models.backbones import BACKBONES
-from pipeline.runtime import prepare_environment
 
 prepare_environment()
 
-from models.intervals import wilson95  # noqa: E402
-from pipeline.study.images import ImagePool  # noqa: E402
+from common.intervals import wilson95  # noqa: E402
+from pipeline.check.images import ImagePool  # noqa: E402
 from pipeline.study.outcomes import Outcome  # noqa: E402
 from pipeline.study.report import GOALS, model_report, study_report  # noqa: E402
 from pipeline.study.tables import github_table, main_rows, markdown  # noqa: E402

@@ -15,12 +15,12 @@ from sklearn.metrics import (
     confusion_matrix,
 )
 
+from common.errors import InputError
+from common.runtime import prepare_environment
 from components.radiograph_example_gen.manifest import digest
 from pipeline import cli
-from pipeline.runtime import prepare_environment
 from pipeline.study.command import REPORT_FILE, TABLE_FILE, run_study, seeds_from
 from schema import contract
-from schema.errors import InputError
 from tests.pipeline.study.conftest import Configure, Remembering
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def test_random_weights_are_those_of_the_seed(configure: Configure, tmp_path: Pa
 
 
 def test_no_patient_is_in_two_splits_of_a_seed(configure: Configure, tmp_path: Path) -> None:
-    from pipeline.study.images import inspect_images
+    from pipeline.check.images import inspect_images
 
     pool = inspect_images(configure(tmp_path))
     digests = set()

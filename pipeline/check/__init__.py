@@ -1,0 +1,1 @@
+"""`cxr check`: what a run would read, without one."""

@@ -1,0 +1,86 @@
+"""The images, inspected once, and their split for each seed: RadiographExampleGen's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from components.radiograph_example_gen.cleaning import CleanImage
+from components.radiograph_example_gen.selection import (
+    Decision,
+    Usable,
+    decide,
+    inspect,
+    look,
+    sift,
+)
+from components.radiograph_example_gen.settings import (
+    Settings,
+    limits_to_json,
+    parse_settings,
+    to_json,
+)
+from pipeline.config.pipeline_config import PipelineConfig
+
+
+@dataclass(frozen=True)
+class ImagePool:
+    """What any seed may draw from.
+
+    Attributes:
+        settings: of RadiographExampleGen; their seed is the configuration's.
+        usable: the images.
+    """
+
+    settings: Settings
+    usable: Usable
+
+    def decision(self, seed: int) -> Decision:
+        """The split that `cxr run` makes with this seed.
+
+        Raises:
+            InputError: a class has too few images, or too few patients, for three splits.
+        """
+        return decide(replace(self.settings, seed=seed), self.usable)
+
+    @cached_property
+    def by_hash(self) -> Mapping[str, CleanImage]:
+        """sha256 -> image."""
+        return {image.inspection.sha256: image for image in self.usable.cleaned.images}
+
+    def label(self, image: CleanImage) -> int:
+        """Its class index."""
+        return self.settings.class_names.index(image.inspection.class_name)
+
+
+def inspect_images(config: PipelineConfig) -> ImagePool:
+    """Looks at every image of the data folder.
+
+    Args:
+        config: its `data`.
+
+    Raises:
+        InputError: the data folder, its metadata or the settings are at fault.
+    """
+    settings = settings_of(config)
+    folder = look(settings)
+    return ImagePool(settings, sift(settings, folder, inspect(settings, folder)))
+
+
+def settings_of(config: PipelineConfig) -> Settings:
+    """What `pipeline.dag.graph` tells RadiographExampleGen."""
+    data = config.data
+    classes = [{"name": entry.name, "folders": list(entry.folders)} for entry in data.classes]
+    return parse_settings(
+        {
+            "data_dir": str(data.dir.resolve()),
+            "metadata_csv": str(data.metadata.resolve()) if data.metadata else None,
+            "classes": to_json(classes),
+            "seed": config.seed,
+            "limits": limits_to_json(data.limits),
+            "test_fraction": str(data.test_fraction),
+            "eval_fraction": str(data.eval_fraction),
+            "follow_links": data.follow_links,
+        }
+    )

@@ -1,0 +1,1 @@
+"""The configuration: typed, from YAML, checked at start."""

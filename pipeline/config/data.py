@@ -1,0 +1,177 @@
+"""The part of the configuration that says which images there are, of which classes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
+
+from common.strict import Strict
+from components.radiograph_example_gen.settings import plain
+from schema import contract
+
+# Stands for a span's number in `data.dir` and `data.metadata`.
+SPAN: Final = "{SPAN}"
+
+
+class ClassConfig(Strict):
+    """A class and the folders its images lie in.
+
+    Attributes:
+        name: as it appears in predictions and reports.
+        folders: folder names below the data folder; upper and lower case don't matter.
+    """
+
+    name: str = Field(min_length=1)
+    folders: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name != name.strip() or not name.isprintable():
+            raise ValueError(f"{name!r}: no blanks around a name, and nothing unprintable")
+        return name
+
+    @field_validator("folders")
+    @classmethod
+    def _check_folders(cls, folders: tuple[str, ...]) -> tuple[str, ...]:
+        for folder in folders:
+            if not folder.strip() or folder in (".", "..") or "/" in folder or "\\" in folder:
+                raise ValueError(f"{folder!r} is no name of a folder below data.dir")
+        return folders
+
+
+# The paper's order: COVID-19 0, Normal 1, Viral Pneumonia 2.
+_PAPER_CLASSES = (
+    ClassConfig(name="COVID-19", folders=("COVID-19", "COVID")),
+    ClassConfig(name="Normal", folders=("Normal",)),
+    ClassConfig(name="Viral Pneumonia", folders=("Viral Pneumonia",)),
+)
+
+
+class DataConfig(Strict):
+    """Where the images are and how they are chosen.
+
+    Attributes:
+        dir: the folder with one folder a class; with `{SPAN}` in it, one such folder a span.
+        metadata: CSV with a line an image; `metadata.csv` in `dir` where null. It may have
+            `{SPAN}` in it, too; one for all spans names images from the span's folder on.
+        window: how many of the latest spans a run takes; all where null.
+        span: the last span to take; the latest there is where null.
+        max_drift: TFDV's distance, 0..1, between the last span and the one before, beyond
+            which nothing is trained; null asks for nothing.
+        slice_columns: further columns of it to slice by, in lower case; where null, each that
+            has from 2 to 20 different values (`pipeline.resolve.columns` looks).
+        classes: in the order of the class index.
+        healthy: the name of the class that is no illness, which the cascade asks for
+            first; null where there is none.
+        test_fraction: of the balanced images of a class.
+        eval_fraction: of what the test split leaves.
+        max_bad_fraction: more unusable images than this stop the run.
+        max_unmatched_fraction: more rows of the table without an image, or images without a row,
+            stop the run.
+        follow_links: also symbolic links that lead out of `dir`; those inside are followed anyway.
+        max_pixels: an image that claims more is left out unread.
+        min_side: pixels; a smaller image is left out.
+        bits_stored: of the detector, where 16-bit PNGs hold its values as they were: they are
+            scaled by it. Where null, such images are left out as bad.
+    """
+
+    dir: Path
+    metadata: Path | None = None
+    window: int | None = Field(None, ge=1)
+    span: int | None = Field(None, ge=0)
+    max_drift: float | None = Field(None, gt=0.0, le=1.0)
+    slice_columns: tuple[str, ...] | None = None
+    classes: tuple[ClassConfig, ...] = _PAPER_CLASSES
+    healthy: str | None = "Normal"
+    test_fraction: Decimal = Field(Decimal("0.2"), gt=0, lt=1)
+    eval_fraction: Decimal = Field(Decimal("0.3"), gt=0, lt=1)
+    max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    max_unmatched_fraction: float = Field(0.05, ge=0.0, le=1.0)
+    follow_links: bool = False
+    max_pixels: int = Field(100_000_000, ge=1)
+    min_side: int = Field(32, ge=1)
+    bits_stored: int | None = Field(None, ge=9, le=15)
+
+    @field_validator("classes")
+    @classmethod
+    def _check_classes(cls, classes: tuple[ClassConfig, ...]) -> tuple[ClassConfig, ...]:
+        if len(classes) < 2:
+            raise ValueError("at least two classes are needed")
+        names = [c.name for c in classes]
+        folders = [plain(f) for c in classes for f in c.folders]
+        for what, values in (("class name", names), ("folder", folders)):
+            twice = sorted({v for v in values if values.count(v) > 1})
+            if twice:
+                raise ValueError(f"{what} given twice: {', '.join(twice)}")
+        return classes
+
+    @field_validator("slice_columns")
+    @classmethod
+    def _check_slice_columns(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if given is None:
+            return None
+        # As the header is read.
+        columns = tuple(name.strip().casefold() for name in given)
+        for column in columns:
+            if not column:
+                raise ValueError("a column's name is blank")
+            if column in contract.OWN_COLUMNS:
+                raise ValueError(
+                    f"{column!r} is none of the further columns: beside these, "
+                    f"{', '.join(contract.SLICE_NAMES)} are always sliced by"
+                )
+            if columns.count(column) > 1:
+                raise ValueError(f"{column!r} is given twice")
+        return columns
+
+    @field_validator("dir", "metadata")
+    @classmethod
+    def _check_span(cls, path: Path | None) -> Path | None:
+        if "{SPAN:" in str(path):
+            raise ValueError(f"write {SPAN}; any number of leading zeros is fine")
+        if str(path).count(SPAN) > 1:
+            raise ValueError(f"{SPAN} can stand once in a path")
+        return path
+
+    @model_validator(mode="after")
+    def _check_spans(self) -> Self:
+        if not self.in_spans:
+            given = [n for n in ("window", "span", "max_drift") if getattr(self, n) is not None]
+            given += ["metadata"] if SPAN in str(self.metadata) else []
+            if given:
+                raise ValueError(f"{given[0]}: needs {SPAN} in data.dir, and {self.dir} has none")
+        return self
+
+    @model_validator(mode="after")
+    def _check_healthy(self) -> Self:
+        given = "healthy" in self.model_fields_set and self.healthy is not None
+        if given and self.healthy_class is None:
+            names = ", ".join(c.name for c in self.classes)
+            raise ValueError(f"healthy: {self.healthy!r} is none of the classes {names}")
+        return self
+
+    @property
+    def healthy_class(self) -> str | None:
+        """`healthy`, where the classes hold it."""
+        return self.healthy if self.healthy in [c.name for c in self.classes] else None
+
+    @property
+    def in_spans(self) -> bool:
+        """Whether the images come in spans, a folder each."""
+        return SPAN in str(self.dir)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What RadiographExampleGen calls its limits."""
+        return {
+            "max_bad_fraction": self.max_bad_fraction,
+            "max_unmatched_fraction": self.max_unmatched_fraction,
+            "max_pixels": self.max_pixels,
+            "min_side": self.min_side,
+            "bits_stored": self.bits_stored or 0,
+        }

@@ -1,0 +1,370 @@
+"""The pipeline's configuration: one typed object, read from YAML, checked at start.
+
+A preset (pipeline/config/presets/*.yaml) is laid under the user's own YAML file, and the
+command line's flags on top. Imports neither TFX nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import Self
+
+from common.errors import InputError
+from common.strict import Strict
+from components.evaluator.configuration import GateConfig
+from models.backbones import BACKBONES, get_backbone
+from models.hyperparameters import TrainingParams
+from pipeline.config.audit import AuditConfig
+from pipeline.config.beam import YAML_SUFFIXES, check_beam
+from pipeline.config.data import SPAN, DataConfig
+from pipeline.config.kubeflow import KubeflowConfig
+from pipeline.config.tuning import TuningConfig
+from schema import SCHEMA_FILE
+
+Preset = Literal["fast", "paper", "demo"]
+PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
+Combining = Literal["ensemble", "cascade"]
+_PRESET_DIR = Path(__file__).parent / "presets"
+
+
+class FeaturizerConfig(Strict):
+    """What runs the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
+
+    Attributes:
+        engine: whose forward pass.
+        precision: of OpenVINO's; TensorFlow's is f32.
+    """
+
+    engine: Literal["auto", "openvino", "tensorflow"] = "auto"
+    precision: Literal["auto", "bf16", "f32"] = "auto"
+
+    @field_validator("precision")
+    @classmethod
+    def _check_precision(cls, precision: str, info: ValidationInfo) -> str:
+        if precision == "bf16" and info.data.get("engine") == "tensorflow":
+            raise ValueError("only OpenVINO has bf16; TensorFlow's features are f32")
+        return precision
+
+
+class InfraValidationConfig(Strict):
+    """Whether a model is served for a moment before it is pushed.
+
+    Attributes:
+        mode: `off`; `embedded`: by `cxr serve`, in a fresh process; `docker`: by TensorFlow
+            Serving in a container, which is TFX's InfraValidator and needs a Docker daemon
+            that has the image.
+        images: sent, `embedded` of each class and of either split, `docker` in all.
+        docker_tags: of TensorFlow Serving's image, each tried.
+    """
+
+    mode: Literal["off", "embedded", "docker"] = "off"
+    images: int = Field(2, ge=1, le=100)
+    docker_tags: tuple[str, ...] = Field(("2.16.1",), min_length=1)
+
+
+class PipelineConfig(Strict):
+    """Everything a run depends on, besides the images and the code.
+
+    Attributes:
+        preset: the preset that this configuration started from.
+        data: images, classes, split.
+        output: all that the run writes lies below.
+        weights_dir: folder with pre-trained weights; Keras' cache or download where null.
+        allow_random_weights: go on without pre-trained weights.
+        backbones: which to train, by name in the table.
+        combinations: what to put together from them, where there are two or more.
+        seed: of every random choice.
+        paper_recipe: take learning rate, batch size, epochs and callbacks from the table.
+        training: for all backbones.
+        training_overrides: backbone -> fields of `training` that differ for it.
+        continue_training: each backbone starts from its last blessed model on other images;
+            where null, it does where the images come in spans.
+        abstain_accuracy: models abstain from their least certain answers, so that the rest
+            is right this often on the validation split.
+        tuning: whether a search replaces fields of `training`.
+        featurizer: what runs the frozen networks.
+        gate: what a model must reach.
+        audit: what is looked for in the split, and what stops a push.
+        infra_validation: whether and how it must have been served before it is pushed.
+        kubeflow: what a run on Kubeflow needs on top.
+        schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
+        beam: where the Beam nodes run: an engine (`pipeline.config.beam.ENGINES`), or the path
+            of a YAML mapping of Beam's pipeline options.
+        beam_args: further pipeline options, as `--name=value`; they win.
+        enable_cache: reuse what an earlier run in `output` computed from the same inputs.
+    """
+
+    preset: Preset = "fast"
+    data: DataConfig
+    output: Path = Path("output")
+    weights_dir: Path | None = None
+    allow_random_weights: bool = False
+    backbones: tuple[str, ...] = tuple(BACKBONES)
+    combinations: tuple[Combining, ...] = ("ensemble", "cascade")
+    seed: int = Field(0, ge=0, lt=2**31)
+    paper_recipe: bool = False
+    training: TrainingParams = TrainingParams()
+    training_overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    continue_training: bool | None = None
+    abstain_accuracy: float = Field(0.99, gt=0.0, le=1.0)
+    tuning: TuningConfig = TuningConfig()
+    featurizer: FeaturizerConfig = FeaturizerConfig()
+    gate: GateConfig = GateConfig()
+    audit: AuditConfig = AuditConfig()
+    infra_validation: InfraValidationConfig = InfraValidationConfig()
+    kubeflow: KubeflowConfig = KubeflowConfig()
+    schema_dir: Path | None = None
+    beam: str = "direct"
+    beam_args: tuple[str, ...] = ()
+    enable_cache: bool = True
+
+    @field_validator("beam")
+    @classmethod
+    def _check_beam(cls, beam: str) -> str:
+        return check_beam(beam)
+
+    @field_validator("beam_args")
+    @classmethod
+    def _check_beam_args(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in arguments:
+            if not argument.startswith("--"):
+                raise ValueError(f"{argument!r} is no Beam option: write --name=value")
+        return arguments
+
+    @field_validator("backbones")
+    @classmethod
+    def _check_backbones(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("at least one is needed")
+        for name in names:
+            if name not in BACKBONES:
+                raise ValueError(f"{name!r} is unknown; known are {', '.join(BACKBONES)}")
+        if len(set(names)) != len(names):
+            raise ValueError("each at most once")
+        return names
+
+    @field_validator("combinations")
+    @classmethod
+    def _check_combinations(cls, kinds: tuple[Combining, ...]) -> tuple[Combining, ...]:
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("each at most once")
+        return kinds
+
+    @property
+    def combined(self) -> tuple[Combining, ...]:
+        """`combinations`, where there are backbones to combine."""
+        return self.combinations if len(self.backbones) > 1 else ()
+
+    @property
+    def continues(self) -> bool:
+        """Whether training starts from an earlier model."""
+        return self.data.in_spans if self.continue_training is None else self.continue_training
+
+    @model_validator(mode="after")
+    def _check_training(self) -> Self:
+        unknown = set(self.training_overrides) - set(BACKBONES)
+        if unknown:
+            raise ValueError(f"training_overrides: unknown backbone {', '.join(sorted(unknown))}")
+        for name in dict.fromkeys((*self.backbones, *self.training_overrides)):
+            try:
+                params = self.training_for(name)
+            except ValidationError as error:
+                # From here on it would lose the place in which the value stands.
+                problems = _problems(error, f"training_overrides.{name}")
+                raise ValueError("; ".join(problems)) from error
+            allowed = get_backbone(name).boundaries
+            if params.boundary not in allowed:
+                raise ValueError(
+                    f"training.boundary: {params.boundary!r} is none of {name}'s; "
+                    f"it has {', '.join(allowed)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_slices(self) -> Self:
+        names = [each.name for each in self.data.classes]
+        problems = [
+            f"gate.slices.{index}.value: {part.value!r} is no class; "
+            f"data.classes has {', '.join(names)}"
+            for index, part in enumerate(self.gate.slices)
+            if part.feature == "class" and part.value not in (None, *names)
+        ]
+        # Else the columns are known when the metadata are read: pipeline.resolve.columns.
+        if self.data.slice_columns is not None:
+            problems += self.gate.unknown_features(self.data.slice_columns)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _check_tuning(self) -> Self:
+        if problems := self.tuning.problems(self.backbones):
+            raise ValueError("; ".join(problems))
+        return self
+
+    def training_for(self, backbone: str) -> TrainingParams:
+        """The training parameters of one backbone.
+
+        Fields that the configuration gives win over the paper's recipe, and the backbone's
+        own over both.
+        """
+        merged = self.training.model_dump()
+        if self.paper_recipe:
+            recipe = asdict(get_backbone(backbone).paper)
+            given = self.training.model_fields_set
+            merged |= {name: value for name, value in recipe.items() if name not in given}
+        merged = merge(merged, self.training_overrides.get(backbone, {}))
+        return TrainingParams.model_validate(merged).resolved(get_backbone(backbone))
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays one nested mapping on another; values that are no mappings are replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        lower = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(lower, Mapping)
+        merged[key] = merge(lower, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def load_config(
+    file: Path | None = None,
+    *,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> PipelineConfig:
+    """Reads preset, file and overrides into one checked configuration.
+
+    Args:
+        file: the user's YAML; may name a `preset`. Relative paths in it are relative to
+            its folder.
+        preset: wins over the file's.
+        overrides: nested fields that win over both.
+
+    Raises:
+        InputError: names each field that is wrong.
+    """
+    own = _read_yaml(file) if file is not None else {}
+    if file is not None:
+        own = _anchor_paths(own, file.resolve().parent)
+    name = preset or own.get("preset", "fast")
+    if name not in PRESETS:
+        raise InputError(f"preset: {name!r} is unknown; known are {', '.join(PRESETS)}.")
+    values = merge(_read_yaml(_PRESET_DIR / f"{name}.yaml"), own)
+    values = merge(values, overrides or {}) | {"preset": name}
+    try:
+        return TypeAdapter(PipelineConfig).validate_python(values)
+    except ValidationError as error:
+        raise InputError(_explain(error, file)) from error
+
+
+def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    anchored = dict(values)
+    for key in ("output", "weights_dir", "schema_dir"):
+        if isinstance(values.get(key), str):
+            anchored[key] = folder / Path(values[key]).expanduser()
+    if str(values.get("beam", "")).endswith(YAML_SUFFIXES):
+        anchored["beam"] = str(folder / Path(values["beam"]).expanduser())
+    if isinstance(values.get("data"), Mapping):
+        data = dict(values["data"])
+        for key in ("dir", "metadata"):
+            if isinstance(data.get(key), str):
+                data[key] = folder / Path(data[key]).expanduser()
+        anchored["data"] = data
+    return anchored
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise InputError(f"configuration {file} can't be read: {error.strerror}.") from error
+    except _TwiceError as error:
+        raise InputError(f"configuration {file}: {error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"configuration {file} is no YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"configuration {file}: the top must be a mapping of fields.")
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML's own keeps the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen:
+                raise _TwiceError(name, seen[name], line)
+            seen[name] = line
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+class _TwiceError(Exception):
+    """A key stands in two lines."""
+
+    def __init__(self, key: str, first: int, second: int) -> None:
+        super().__init__(
+            f"{key!r} stands in line {first} and again in line {second}; put both together"
+        )
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    where = f" in {file}" if file else ""
+    return f"configuration{where} is wrong:\n  " + "\n  ".join(_problems(error))
+
+
+def _problems(error: ValidationError, below: str = "") -> list[str]:
+    """A line a wrong field: its name, from `below` on, and what is wrong."""
+    lines = []
+    for problem in error.errors():
+        field = ".".join(filter(None, (below, *(str(part) for part in problem["loc"]))))
+        said = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{field}: {said}" if field else said)
+    return lines
+
+
+def check_inputs(config: PipelineConfig) -> None:
+    """Looks whether the files and folders that a local run reads are there.
+
+    Raises:
+        InputError: names each field whose file or folder is missing.
+    """
+    data = config.data
+    problems = []
+    # Which spans there are, `pipeline.resolve.spans` looks.
+    if not data.in_spans and not data.dir.is_dir():
+        problems.append(f"data.dir: {data.dir} is no folder")
+    if data.metadata and SPAN not in str(data.metadata) and not data.metadata.is_file():
+        problems.append(f"data.metadata: {data.metadata} is no file")
+    for field, folder in (("data.dir", data.dir), ("output", config.output)):
+        signs = sorted(set("*?[") & set(str(folder.resolve())))
+        if signs:
+            # Beam and TFX take paths for patterns.
+            problems.append(
+                f"{field}: {folder} holds {', '.join(map(repr, signs))}, which Beam would take for "
+                "a pattern of names; rename the folder"
+            )
+    if config.weights_dir and not config.weights_dir.is_dir():
+        problems.append(f"weights_dir: {config.weights_dir} is no folder")
+    if config.schema_dir and not (config.schema_dir / SCHEMA_FILE).is_file():
+        problems.append(f"schema_dir: {config.schema_dir} holds no {SCHEMA_FILE}")
+    if problems:
+        raise InputError("configuration is wrong:\n  " + "\n  ".join(problems))

@@ -1,0 +1,1 @@
+"""The DAG: its branches, and where it runs."""

@@ -1,0 +1,201 @@
+"""The nodes of one backbone, from its weights to its pusher."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tfx import v1 as tfx
+
+from common.code_digest import code_digest
+from components.continued_trainer import ContinuedTrainer
+from components.featurizer import Featurizer
+from components.pretrained_backbone import PretrainedBackbone
+from components.previous_model import LatestModelOnOtherImagesStrategy
+from components.pushed_previous import PushedPrevious
+from components.radiograph_example_gen import RadiographExampleGen
+from models.backbones import get_backbone
+from models.hyperparameters import TrainingParams, taps_of_either_head
+from models.weights import WeightsSource
+from pipeline.config.pipeline_config import PipelineConfig
+from pipeline.config.tuning import BEST_HYPERPARAMETERS, tuner_id
+from pipeline.dag.platforms import Platform
+from pipeline.dag.verdict import Judged, verdict_branch
+from pipeline.resolve.engine import ResolvedEngine
+from schema import contract
+
+
+def backbone_branch(
+    name: str,
+    config: PipelineConfig,
+    weights: WeightsSource,
+    engine: ResolvedEngine,
+    example_gen: RadiographExampleGen,
+    transform: tfx.components.Transform,
+    platform: Platform,
+    audit: tfx.types.BaseChannel | None,
+) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
+    """The nodes of one backbone, from its weights to its pusher."""
+    params = config.training_for(name)
+    boundaries, taps = _cached(name, config, params)
+    backbone = PretrainedBackbone(
+        backbone=name,
+        weights_path=str(weights.path) if weights.path else None,
+        weights_label=weights.label,
+        weights_sha256=weights.sha256,
+        seed=config.seed,
+        code_digest=code_digest("components.pretrained_backbone.executor"),
+    ).with_id(f"PretrainedBackbone.{name}")
+    featurizer = Featurizer(
+        examples=transform.outputs["transformed_examples"],
+        model=backbone.outputs["model"],
+        backbone=name,
+        boundaries=boundaries,
+        taps=taps,
+        scaling=params.scaling,
+        views=params.training_views,
+        engine=engine.name,
+        engine_version=engine.version,
+        code_digest=code_digest("components.featurizer.executor"),
+    ).with_id(f"Featurizer.{name}")
+    tuning = _tuning(name, config, params, featurizer, backbone)
+    previous = _previous(name, config, example_gen, platform)
+    trainer = _trainer(
+        previous,
+        run_fn="models.trainer.run_fn",
+        examples=featurizer.outputs["features"],
+        transform_graph=transform.outputs["transform_graph"],
+        base_model=backbone.outputs["model"],
+        hyperparameters=tuning[0].outputs[BEST_HYPERPARAMETERS] if tuning else None,
+        train_args=tfx.proto.TrainArgs(splits=[contract.SPLIT_TRAIN]),
+        eval_args=tfx.proto.EvalArgs(splits=[contract.SPLIT_EVAL]),
+        custom_config={
+            "backbone": name,
+            "classes": [c.name for c in config.data.classes],
+            "healthy": config.data.healthy_class,
+            "abstain_accuracy": config.abstain_accuracy,
+            "seed": config.seed,
+            "training": params.model_dump(mode="json"),
+            "features": _computed_by(params, engine),
+            "code_digest": code_digest("models.trainer", "components.continued_trainer.executor"),
+        },
+    ).with_id(f"Trainer.{name}")
+    behind, judged = verdict_branch(
+        name,
+        config,
+        example_gen,
+        trainer,
+        {name: featurizer.outputs["features"]},
+        engine,
+        platform,
+        audit,
+        backbone.outputs["model"],
+    )
+    return [backbone, featurizer, *tuning, *previous, trainer, *behind], judged
+
+
+def _computed_by(params: TrainingParams, engine: ResolvedEngine) -> str:
+    """Digest of all that features depend on, but weights, boundary, taps and views."""
+    code = code_digest("models.preprocessing", "components.featurizer.executor")
+    parts = (params.scaling, engine.name, engine.version, code)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _previous(
+    name: str, config: PipelineConfig, example_gen: RadiographExampleGen, platform: Platform
+) -> list[tfx.dsl.components.BaseNode]:
+    """The node that finds the model to start from, where training goes on from one."""
+    if not config.continues:
+        return []
+    history = platform.history_of(name)
+    if history is not None:
+        pushed = PushedPrevious(
+            manifest=example_gen.outputs["manifest"],
+            serving=platform.serving_of(name),
+            history=history,
+        )
+        return [pushed.with_id(f"Previous.{name}")]
+    # Channels without a run: every run's artifacts of these two nodes.
+    found = {
+        "model": (tfx.types.standard_artifacts.Model, f"Trainer.{name}"),
+        "model_run": (tfx.types.standard_artifacts.ModelRun, f"Trainer.{name}"),
+        "model_blessing": (tfx.types.standard_artifacts.ModelBlessing, f"Evaluator.{name}"),
+    }
+    resolver = tfx.dsl.Resolver(
+        strategy_class=LatestModelOnOtherImagesStrategy,
+        manifest=example_gen.outputs["manifest"],
+        **{
+            key: tfx.dsl.Channel(type=kind, producer_component_id=node)
+            for key, (kind, node) in found.items()
+        },
+    )
+    return [resolver.with_id(f"Previous.{name}")]
+
+
+def _trainer(
+    previous: Sequence[tfx.dsl.components.BaseNode], **arguments: Any
+) -> tfx.dsl.components.BaseNode:
+    """TFX's own, or where an earlier model is looked for, one that starts from it."""
+    if not previous:
+        return tfx.components.Trainer(**arguments)
+    (found,) = previous
+    return ContinuedTrainer(
+        previous_model=found.outputs["model"],
+        previous_run=found.outputs["model_run"],
+        **arguments,
+    )
+
+
+def _cached(
+    name: str, config: PipelineConfig, params: TrainingParams
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The boundaries and taps for which features are computed.
+
+    Another kind of head costs no features, since the taps of both are there.
+    """
+    row = get_backbone(name)
+    taps = taps_of_either_head(params, row)
+    if config.tuning.mode == "off":
+        return [params.boundary], taps
+    return config.tuning.boundaries_of(row), taps
+
+
+def _tuning(
+    name: str,
+    config: PipelineConfig,
+    params: TrainingParams,
+    featurizer: Featurizer,
+    backbone: PretrainedBackbone,
+) -> list[tfx.dsl.components.BaseNode]:
+    """The node whose BEST_HYPERPARAMETERS the Trainer takes, where there is one."""
+    if config.tuning.mode == "off":
+        return []
+    if config.tuning.mode == "reuse":
+        latest = tfx.dsl.Channel(
+            type=tfx.types.standard_artifacts.HyperParameters,
+            producer_component_id=tuner_id(name),
+        )
+        resolver = tfx.dsl.Resolver(
+            strategy_class=tfx.dsl.experimental.LatestArtifactStrategy,
+            **{BEST_HYPERPARAMETERS: latest},
+        )
+        return [resolver.with_id(f"Tuned.{name}")]
+    tuner = tfx.components.Tuner(
+        tuner_fn="models.tuning.tuner_fn",
+        examples=featurizer.outputs["features"],
+        base_model=backbone.outputs["model"],
+        train_args=tfx.proto.TrainArgs(splits=[contract.SPLIT_TRAIN]),
+        eval_args=tfx.proto.EvalArgs(splits=[contract.SPLIT_EVAL]),
+        custom_config={
+            "backbone": name,
+            "n_classes": len(config.data.classes),
+            "seed": config.seed,
+            "training": params.model_dump(mode="json"),
+            "boundaries": list(config.tuning.boundaries_of(get_backbone(name))),
+            "trials": config.tuning.trials,
+            "code_digest": code_digest("models.tuning"),
+        },
+    )
+    return [tuner.with_id(tuner_id(name))]

@@ -1,0 +1,50 @@
+"""What of the DAG depends on where it runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+
+from pipeline.config.layout import OutputLayout
+from pipeline.config.pipeline_config import PipelineConfig
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where a run's nodes find and leave things.
+
+    Attributes:
+        root: folder or URI below which TFX puts the artifacts.
+        serving: folder or URI with a folder a model name, in it one a pushed version.
+        metadata: the store, which is asked for earlier runs; None where it can't be.
+        history: folder or URI that says what was pushed, where no store can be asked.
+        splits: folder that keeps the split of spans from run to run; None where nothing does.
+    """
+
+    root: str
+    serving: str
+    metadata: metadata_store_pb2.ConnectionConfig | None = None
+    history: str | None = None
+    splits: str | None = None
+
+    def serving_of(self, name: str) -> str:
+        """The folder of one model's versions."""
+        return os.path.join(self.serving, name)
+
+    def history_of(self, name: str) -> str | None:
+        """The folder that says of one model's versions what they were trained with."""
+        return os.path.join(self.history, name) if self.history else None
+
+
+def local_platform(config: PipelineConfig) -> Platform:
+    """Everything below the output folder, with a SQLite store."""
+    layout = OutputLayout(config.output)
+    return Platform(
+        root=str(layout.artifacts),
+        serving=str(layout.serving),
+        metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(layout.metadata)),
+        splits=str(layout.splits),
+    )

@@ -1,0 +1,70 @@
+"""The last node: what a person reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from tfx import v1 as tfx
+
+from common.code_digest import code_digest
+from components.champion import Champion
+from components.curated_schema_gen import CuratedSchemaGen
+from components.previous_statistics import LatestOtherStatisticsStrategy
+from components.radiograph_example_gen import RadiographExampleGen
+from components.report import Report
+from components.report.component import Reported
+from components.shortcut_audit import ShortcutAudit
+from components.span_drift import SpanDrift
+from components.versions import versions
+from pipeline.dag.platforms import Platform
+from pipeline.dag.verdict import Judged
+
+
+def build_report(
+    judged: Mapping[str, Judged],
+    champion: Champion,
+    example_gen: RadiographExampleGen,
+    statistics_gen: tfx.components.StatisticsGen,
+    schema: CuratedSchemaGen,
+    audit: ShortcutAudit | None,
+    platform: Platform,
+    span_drift: SpanDrift | None = None,
+) -> list[tfx.dsl.components.BaseNode]:
+    """The node that writes the report of all models, and the one that finds older statistics."""
+    previous = _previous_statistics(statistics_gen) if platform.metadata else None
+    report = Report(
+        {
+            name: Reported(
+                model=model.candidate.model,
+                model_run=model.candidate.model_run,
+                evaluation=model.evaluation,
+                blessing=model.candidate.blessing,
+                card=model.candidate.card,
+            )
+            for name, model in judged.items()
+        },
+        champion=champion.outputs["model"],
+        examples=example_gen.outputs["examples"],
+        manifest=example_gen.outputs["manifest"],
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        previous_statistics=previous.outputs["statistics"] if previous else None,
+        audit=audit.outputs["audit"] if audit else None,
+        span_drift=span_drift.outputs["drift"] if span_drift else None,
+        versions=json.dumps(versions()),
+        code_digest=code_digest("components.report.executor"),
+    )
+    return [previous, report] if previous else [report]
+
+
+def _previous_statistics(statistics_gen: tfx.components.StatisticsGen) -> tfx.dsl.Resolver:
+    return tfx.dsl.Resolver(
+        strategy_class=LatestOtherStatisticsStrategy,
+        current=statistics_gen.outputs["statistics"],
+        # Of every run. No output_key: with one it gets the same key as `current` when compiled.
+        statistics=tfx.dsl.Channel(
+            type=tfx.types.standard_artifacts.ExampleStatistics,
+            producer_component_id=statistics_gen.id,
+        ),
+    ).with_id("PreviousStatistics")

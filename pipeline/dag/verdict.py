@@ -1,0 +1,201 @@
+"""What stands behind every model: baseline, evaluation, card, pusher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tfx import v1 as tfx
+
+from common.code_digest import code_digest
+from components.baseline_resolver import LatestOtherBlessedStrategy
+from components.champion.component import Candidate
+from components.evaluator.component import Evaluator
+from components.evaluator.eval_config import eval_config
+from components.inferrer import Inferrer
+from components.model_card import ModelCard
+from components.pushed_baseline import PushedBaseline
+from components.radiograph_example_gen import RadiographExampleGen
+from components.serving_pusher import ServingPusher
+from components.versions import versions
+from models.engines import PROBABILITY_TOLERANCE
+from pipeline.config.pipeline_config import PipelineConfig
+from pipeline.dag.infra_validation import infra_validation
+from pipeline.dag.platforms import Platform
+from pipeline.resolve.engine import ResolvedEngine
+from schema import contract
+
+# That each exported SavedModel is asked about in each run; a long test asks about all.
+SAMPLED_IMAGES: Final = 8
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model with its verdict.
+
+    Attributes:
+        candidate: what Champion chooses from.
+        evaluation: Evaluator's `evaluation`.
+        features: backbone -> Featurizer's `features`, of all that the model stands on.
+    """
+
+    candidate: Candidate
+    evaluation: tfx.types.BaseChannel
+    features: Mapping[str, tfx.types.BaseChannel]
+
+
+def verdict_branch(
+    name: str,
+    config: PipelineConfig,
+    example_gen: RadiographExampleGen,
+    model_from: tfx.dsl.components.BaseNode,
+    features: Mapping[str, tfx.types.BaseChannel],
+    engine: ResolvedEngine,
+    platform: Platform,
+    audit: tfx.types.BaseChannel | None,
+    pretrained: tfx.types.BaseChannel | None = None,
+) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
+    """What stands behind every model: baseline, answers, evaluation, card, pusher.
+
+    Args:
+        name: of the model.
+        config: of the run.
+        example_gen: whose test split judges.
+        model_from: Trainer or ModelCombiner.
+        features: backbone -> Featurizer's `features`, of all that the model stands on.
+        engine: what computed them.
+        platform: where it will run.
+        audit: ShortcutAudit's `audit`, where it may say no.
+        pretrained: PretrainedBackbone's `model`; a combination has none.
+    """
+    baseline = _baseline(name, example_gen, model_from, platform)
+    inferrer = Inferrer(
+        model=model_from.outputs["model"],
+        baseline_model=baseline.outputs["model"] if config.gate.against_baseline else None,
+        examples=example_gen.outputs["examples"],
+        features=features,
+        sampled_images=SAMPLED_IMAGES,
+        code_digest=code_digest("components.inferrer.executor"),
+    ).with_id(f"Inferrer.{name}")
+    evaluator = _evaluator(name, config, inferrer, model_from, baseline, engine)
+    infra = infra_validation(name, config.infra_validation, example_gen, model_from)
+    infra_blessing = infra.outputs["blessing"] if infra else None
+    card = ModelCard(
+        name=name,
+        classes=[c.name for c in config.data.classes],
+        seed=config.seed,
+        preset=config.preset,
+        gate=config.gate.model_dump(mode="json"),
+        versions=versions(),
+        code_digest=code_digest("components.model_card.executor"),
+        model_run=model_from.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        blessing=evaluator.outputs["blessing"],
+        manifest=example_gen.outputs["manifest"],
+        pretrained=pretrained,
+        infra_blessing=infra_blessing,
+    ).with_id(f"ModelCard.{name}")
+    model_card = card.outputs["model_card"]
+    pusher = build_pusher(
+        name, model_from, evaluator, platform, infra_blessing, model_card, audit, example_gen
+    )
+    candidate = Candidate(
+        model=model_from.outputs["model"],
+        model_run=model_from.outputs["model_run"],
+        blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra_blessing,
+        card=model_card,
+    )
+    judged = Judged(candidate, evaluator.outputs["evaluation"], features)
+    return [baseline, inferrer, evaluator, *([infra] if infra else []), card, pusher], judged
+
+
+def _baseline(
+    name: str,
+    example_gen: RadiographExampleGen,
+    model_from: tfx.dsl.components.BaseNode,
+    platform: Platform,
+) -> tfx.dsl.components.BaseNode:
+    """The node whose `model` is the earlier model to compare with, if there is one."""
+    history = platform.history_of(name)
+    if history is not None:
+        return PushedBaseline(
+            manifest=example_gen.outputs["manifest"],
+            serving=platform.serving_of(name),
+            history=history,
+        ).with_id(f"Baseline.{name}")
+    return tfx.dsl.Resolver(
+        strategy_class=LatestOtherBlessedStrategy,
+        candidate=model_from.outputs["model"],
+        # Channels without a run: every run's artifacts of these two nodes. No output_key:
+        # with one, `model` gets the same key as `candidate` in the compiled node.
+        model=tfx.dsl.Channel(
+            type=tfx.types.standard_artifacts.Model,
+            producer_component_id=model_from.id,
+        ),
+        model_blessing=tfx.dsl.Channel(
+            type=tfx.types.standard_artifacts.ModelBlessing,
+            producer_component_id=f"Evaluator.{name}",
+        ),
+    ).with_id(f"Baseline.{name}")
+
+
+def _evaluator(
+    name: str,
+    config: PipelineConfig,
+    inferrer: Inferrer,
+    model_from: tfx.dsl.components.BaseNode,
+    baseline: tfx.dsl.components.BaseNode,
+    engine: ResolvedEngine,
+) -> Evaluator:
+    gate = config.gate
+    evaluator = Evaluator(
+        examples=inferrer.outputs["answers"],
+        example_splits=[contract.SPLIT_TEST],
+        model=model_from.outputs["model"],
+        baseline_model=baseline.outputs["model"] if gate.against_baseline else None,
+        eval_config=eval_config(
+            n_classes=len(config.data.classes),
+            min_accuracy=gate.min_accuracy,
+            against_baseline=gate.against_baseline,
+            served_within=PROBABILITY_TOLERANCE[engine.name],
+            min_wilson_lower=gate.min_wilson_lower,
+            baseline_significance=gate.baseline_significance,
+            slices=gate.slices,
+            columns=config.data.slice_columns or (),
+        ),
+    ).with_id(f"Evaluator.{name}")
+    return evaluator
+
+
+def build_pusher(
+    name: str,
+    model_from: tfx.dsl.components.BaseNode,
+    blessing_from: tfx.dsl.components.BaseNode,
+    platform: Platform,
+    infra_blessing: tfx.types.BaseChannel | None = None,
+    model_card: tfx.types.BaseChannel | None = None,
+    audit: tfx.types.BaseChannel | None = None,
+    example_gen: RadiographExampleGen | None = None,
+) -> ServingPusher:
+    """The node that pushes a blessed model into the serving folder, under its name.
+
+    Champion's model has its card and its note beside it already, and is nobody's baseline.
+    """
+    history = platform.history_of(name) if example_gen else None
+    return ServingPusher(
+        model=model_from.outputs["model"],
+        model_blessing=blessing_from.outputs["blessing"],
+        infra_blessing=infra_blessing,
+        model_card=model_card,
+        audit=audit,
+        manifest=example_gen.outputs["manifest"] if example_gen and history else None,
+        model_run=model_from.outputs["model_run"] if history else None,
+        history=history,
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(
+                base_directory=platform.serving_of(name)
+            )
+        ),
+    ).with_id(f"Pusher.{name}")

@@ -1,0 +1,68 @@
+"""What a run does with OUTPUT before its first node: it has to be sound, and its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from common.runtime import make_folder
+from pipeline.config.layout import OutputLayout
+from pipeline.local.folder.damage import mend_by_sizes
+from pipeline.local.folder.inventory import update_inventory
+from pipeline.local.folder.places import relocate
+from pipeline.local.folder.store_check import (
+    check_store,
+    has_store,
+    highest_folder,
+    make_store,
+    number_above,
+)
+
+
+def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
+    """Has the next run find a store that is sound, names this folder's files, and numbers freely.
+
+    Nothing is written where no run has been.
+
+    Args:
+        layout: of the output folder, which exists.
+        warn: is told what was found, and what was done about it.
+
+    Raises:
+        InputError: the store can't be used; says what to do.
+    """
+    taken = highest_folder(layout)
+    had_store = has_store(layout)
+    if had_store:
+        check_store(layout)
+    elif taken:
+        make_store(layout)
+    else:
+        # Who starts over may have left the inventory of what is gone.
+        update_inventory(layout, ())
+        return
+    known = number_above(layout, taken)
+    if known is not None and not had_store:
+        warn(
+            f"output: {layout.metadata} was not there, but artifacts are, up to number {taken}. "
+            "They are left alone: a new store was begun, which knows nothing of them, and this run "
+            f"computes everything anew, in folders from {taken + 1} on."
+        )
+    elif known is not None:
+        warn(
+            f"output: {layout.metadata} is older than what lies beside it: it knows of executions "
+            f"up to {known}, and there are folders up to {taken}. What it doesn't know is left "
+            f"alone; new folders are numbered from {taken + 1} on."
+        )
+    for other in relocate(layout):
+        warn(
+            f"output: {layout.root} was copied or moved from {other}. Its metadata store now names "
+            "its own files. Most nodes run again, since TFX's cache goes by paths."
+        )
+    mend_by_sizes(layout, warn)
+
+
+def begin_folder(layout: OutputLayout) -> None:
+    """Makes what a first run needs, so that it can be held while the run lasts."""
+    make_folder(layout.artifacts)
+    if not has_store(layout):
+        make_store(layout)

@@ -1,1 +1,0 @@
-"""The nodes of the DAG, branch by branch; `pipeline.dag` puts them together."""

@@ -1,0 +1,367 @@
+"""The DAG as compiled by TFX: nodes, edges, and what is in the cache keys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.runtime import prepare_environment
+from models.backbones import BACKBONES
+from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
+from models.weights import RANDOM, WeightsSource
+from pipeline.config.pipeline_config import PipelineConfig, load_config
+
+prepare_environment()
+
+import tensorflow_data_validation as tfdv  # noqa: E402
+from google.protobuf import text_format  # noqa: E402
+from tensorflow_metadata.proto.v0 import schema_pb2  # noqa: E402
+from tfx.dsl.compiler import compiler  # noqa: E402
+
+from components.evaluator.eval_config import eval_config  # noqa: E402
+from pipeline.config.layout import PIPELINE_NAME  # noqa: E402
+from pipeline.dag.graph import create_pipeline  # noqa: E402
+from pipeline.resolve.engine import ResolvedEngine  # noqa: E402
+from schema import SCHEMA_DIR, SCHEMA_FILE, contract  # noqa: E402
+
+PER_COMBINATION = ("Combiner", "Baseline", "Inferrer", "Evaluator", "ModelCard", "Pusher")
+WEIGHTS = {name: WeightsSource(RANDOM) for name in BACKBONES}
+ENGINE = ResolvedEngine(OPENVINO_F32, "2026.4")
+
+
+def _config(tmp_path: Path, **fields: Any) -> PipelineConfig:
+    data = {"dir": tmp_path} | fields.pop("data", {})
+    return load_config(overrides={"data": data, "output": tmp_path / "o", **fields})
+
+
+def _nodes(
+    config: PipelineConfig,
+    weights: dict[str, WeightsSource] = WEIGHTS,
+    engine: ResolvedEngine = ENGINE,
+) -> dict[str, Any]:
+    compiled = compiler.Compiler().compile(create_pipeline(config, weights, engine))
+    return {n.pipeline_node.node_info.id: n.pipeline_node for n in compiled.nodes}
+
+
+def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
+    per_backbone = ("PretrainedBackbone", "Featurizer", "Trainer", "Baseline")
+    judging = ("Inferrer", "Evaluator", "ModelCard", "Pusher")
+    expected = {
+        "RadiographExampleGen",
+        "StatisticsGen",
+        "CuratedSchemaGen",
+        "ExampleValidator",
+        "SchemaGate",
+        "ShortcutAudit",
+        "Transform",
+        "Champion",
+        "Pusher.champion",
+        "PreviousStatistics",
+        "Report",
+        *(f"{n}.{name}" for n in (*per_backbone, *judging) for name in BACKBONES),
+        *(f"{node}.{kind}" for node in PER_COMBINATION for kind in ("ensemble", "cascade")),
+    }
+    assert set(_nodes(_config(tmp_path))) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "node"), [("embedded", "InfraCheck"), ("docker", "InfraValidator")]
+)
+def test_infra_validation_stands_before_every_pusher(mode: str, node: str, tmp_path: Path) -> None:
+    before = _nodes(_config(tmp_path))
+    nodes = _nodes(_config(tmp_path, infra_validation={"mode": mode}))
+    models = {*BACKBONES, "ensemble", "cascade"}
+    assert set(nodes) - set(before) == {f"{node}.{name}" for name in models}
+    for name in models:
+        assert f"{node}.{name}" in nodes[f"Pusher.{name}"].upstream_nodes
+        assert f"{node}.{name}" in nodes["Champion"].upstream_nodes
+        assert f"{node}.{name}" in nodes[f"ModelCard.{name}"].upstream_nodes
+    # The champion is one of them, and has been looked at as such.
+    assert nodes["Pusher.champion"].upstream_nodes == before["Pusher.champion"].upstream_nodes
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max_duplicates_across_splits": 0},
+        {"max_patients_across_splits": 0},
+        {"max_shortcut_accuracy": 0.5},
+    ],
+)
+def test_the_pushers_ask_the_audit_where_a_limit_is_set(
+    limit: dict[str, float], tmp_path: Path
+) -> None:
+    before, nodes = _nodes(_config(tmp_path)), _nodes(_config(tmp_path, audit=limit))
+    assert before["ShortcutAudit"].upstream_nodes == ["RadiographExampleGen"]
+    # No model waits for it.
+    assert before["ShortcutAudit"].downstream_nodes == ["Report"]
+    assert set(before["ShortcutAudit"].inputs.inputs) == {"examples", "manifest"}
+    pushers = {f"Pusher.{name}" for name in (*BACKBONES, "ensemble", "cascade", "champion")}
+    assert set(nodes["ShortcutAudit"].downstream_nodes) == pushers | {"Report"}
+    for name in pushers:
+        (channel,) = nodes[name].inputs.inputs["audit"].channels
+        assert channel.producer_node_query.id == "ShortcutAudit"
+        assert "audit" not in before[name].inputs.inputs
+    assert _changed(before, nodes) == {"ShortcutAudit"}
+    ((field, value),) = limit.items()
+    given = nodes["ShortcutAudit"].parameters.parameters[field].field_value
+    assert getattr(given, given.WhichOneof("value")) == value
+
+
+def test_without_an_audit_there_is_no_node(tmp_path: Path) -> None:
+    with_it, without = (
+        _nodes(_config(tmp_path)),
+        _nodes(_config(tmp_path, audit={"enabled": False})),
+    )
+    assert set(with_it) - set(without) == {"ShortcutAudit"}
+
+
+def test_infra_validator_asks_the_daemon_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///x.sock")
+    nodes = _nodes(_config(tmp_path, infra_validation={"mode": "docker"}))
+    parameters = nodes["InfraValidator.vgg16"].parameters.parameters
+    spec = json.loads(parameters["serving_spec"].field_value.string_value)
+    assert spec["local_docker"]["client_base_url"] == "unix:///x.sock"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kinds"),
+    [
+        ({"backbones": ["vgg16"]}, []),
+        ({"combinations": []}, []),
+        ({"combinations": ["cascade"]}, ["cascade"]),
+        ({"backbones": ["vgg16", "xception"]}, ["cascade", "ensemble"]),
+    ],
+)
+def test_two_backbones_or_more_are_combined_as_configured(
+    tmp_path: Path, fields: dict[str, Any], kinds: list[str]
+) -> None:
+    nodes = _nodes(_config(tmp_path, **fields))
+    for node in PER_COMBINATION:
+        found = {n.split(".")[1] for n in nodes if n.startswith(f"{node}.")}
+        assert found & {"ensemble", "cascade"} == set(kinds)
+    candidates = [*fields.get("backbones", BACKBONES), *kinds]
+    inputs = set(nodes["Champion"].inputs.inputs)
+    per_candidate = ("model", "run", "blessing", "card")
+    assert inputs == {f"{key}_{name}" for key in per_candidate for name in candidates}
+
+
+def test_a_combination_is_made_of_all_backbones_and_is_judged_like_one(tmp_path: Path) -> None:
+    nodes = _nodes(_config(tmp_path))
+    trainers = {f"Trainer.{name}" for name in BACKBONES}
+    for kind in ("ensemble", "cascade"):
+        combiner = nodes[f"Combiner.{kind}"]
+        assert set(combiner.upstream_nodes) == trainers | {"Transform"}
+        assert combiner.parameters.parameters["kind"].field_value.string_value == kind
+        backbone, combined = nodes["Evaluator.vgg16"], nodes[f"Evaluator.{kind}"]
+        assert combined.parameters == backbone.parameters
+        assert f"Combiner.{kind}" in combined.upstream_nodes
+        # It answers from what its members stand on; no network runs in an evaluation.
+        inferrer = nodes[f"Inferrer.{kind}"]
+        features = {f"features_{name}" for name in BACKBONES}
+        assert set(inferrer.inputs.inputs) == {"model", "baseline_model", "examples", *features}
+        (answers,) = combined.inputs.inputs["examples"].channels
+        assert answers.producer_node_query.id == f"Inferrer.{kind}"
+        # The baseline is an earlier model of the same combination, not of a member.
+        resolver = nodes[f"Baseline.{kind}"].inputs.inputs
+        producers = {
+            query.name.field_value.string_value
+            for given in resolver.values()
+            for channel in given.channels
+            for query in channel.context_queries
+            if query.type.name == "node"
+        }
+        assert producers == {f"{PIPELINE_NAME}.{node}.{kind}" for node in ("Combiner", "Evaluator")}
+
+
+def test_a_card_stands_before_its_pusher_and_the_champion(tmp_path: Path) -> None:
+    nodes = _nodes(_config(tmp_path))
+    for name in (*BACKBONES, "ensemble", "cascade"):
+        card = nodes[f"ModelCard.{name}"]
+        trained = name in BACKBONES
+        made_by = {f"Trainer.{name}", f"PretrainedBackbone.{name}"} if trained else set()
+        made_by = made_by or {f"Combiner.{name}"}
+        assert set(card.upstream_nodes) == made_by | {f"Evaluator.{name}", "RadiographExampleGen"}
+        assert f"ModelCard.{name}" in nodes[f"Pusher.{name}"].upstream_nodes
+        assert f"ModelCard.{name}" in nodes["Champion"].upstream_nodes
+        programs = {"cxr-tfx", "tfx", "tensorflow", "keras", "python"}
+        assert set(_parameter(card, "versions")) == programs
+    # The champion's lies beside the model already.
+    assert set(nodes["Pusher.champion"].inputs.inputs) == {"model", "model_blessing"}
+
+
+def test_nothing_is_transformed_or_trained_before_the_schema_gate(tmp_path: Path) -> None:
+    nodes = _nodes(_config(tmp_path))
+    assert "SchemaGate" in nodes["Transform"].upstream_nodes
+    for name in BACKBONES:
+        assert "Transform" in nodes[f"Featurizer.{name}"].upstream_nodes
+
+
+def test_the_statistics_are_of_all_features_but_the_pixels(tmp_path: Path) -> None:
+    parameters = _nodes(_config(tmp_path))["StatisticsGen"].parameters.parameters
+    options = tfdv.StatsOptions.from_json(parameters["stats_options_json"].field_value.string_value)
+    schema = text_format.Parse((SCHEMA_DIR / SCHEMA_FILE).read_text(), schema_pb2.Schema())
+    features = {feature.name for feature in schema.feature}
+    assert set(options.feature_allowlist) == features - set(contract.PIXEL_FEATURES)
+    # A batch, though without its pixels, keeps them alive: TFDV must not collect batches,
+    # or memory grows with the data (see the docstring of `_statistics_options`).
+    assert options.desired_batch_size == 1
+
+
+def test_building_twice_gives_the_same_dag(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    assert _nodes(config) == _nodes(config)
+
+
+def test_the_dag_writes_nothing(tmp_path: Path) -> None:
+    create_pipeline(_config(tmp_path), WEIGHTS, ENGINE)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    return {
+        node.split(".")[0] for node in before if before[node].parameters != after[node].parameters
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "nodes"),
+    [
+        ({"training": {"learning_rate": 0.5}}, {"Trainer"}),
+        ({"training": {"head": {"kind": "paper"}}}, {"Trainer"}),
+        ({"training": {"boundary": "input"}}, {"Trainer", "Featurizer"}),
+        ({"training": {"views": ["identity"]}}, {"Trainer", "Featurizer"}),
+        ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
+        ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
+        ({"audit": {"min_correlation": 0.5}}, {"ShortcutAudit"}),
+        # No statistics and no schema know of them.
+        ({"data": {"slice_columns": ["unit"]}}, {"RadiographExampleGen", "Evaluator"}),
+        ({"data": {"slice_columns": []}}, set()),
+        (
+            {"seed": 5},
+            {
+                "RadiographExampleGen",
+                "ShortcutAudit",
+                "PretrainedBackbone",
+                "Trainer",
+                "ModelCard",
+            },
+        ),
+        ({"enable_cache": False}, set()),
+    ],
+)
+def test_a_field_changes_the_parameters_of_those_nodes_alone(
+    tmp_path: Path, fields: dict[str, Any], nodes: set[str]
+) -> None:
+    changed = _changed(_nodes(_config(tmp_path)), _nodes(_config(tmp_path, **fields)))
+    assert changed == nodes
+
+
+BOUNDARIES = ["head", "block5", "block14", "conv4", "conv5"]
+
+
+def _tuned(tmp_path: Path, **fields: Any) -> dict[str, Any]:
+    tuning = {"mode": "search", "boundaries": BOUNDARIES} | fields.pop("tuning", {})
+    return _nodes(_config(tmp_path, tuning=tuning, **fields))
+
+
+def _parameter(node: Any, name: str) -> Any:
+    return json.loads(node.parameters.parameters[name].field_value.string_value)
+
+
+def test_a_tuner_searches_where_features_are_cached_and_hands_on_what_it_found(
+    tmp_path: Path,
+) -> None:
+    nodes = _tuned(tmp_path)
+    of = {"vgg16": ["head", "block5"], "xception": ["head", "block14"]}
+    for name, boundaries in (of | {"densenet121": ["head", "conv4", "conv5"]}).items():
+        tuner, trainer = nodes[f"Tuner.{name}"], nodes[f"Trainer.{name}"]
+        assert _parameter(nodes[f"Featurizer.{name}"], "boundaries") == boundaries
+        assert _parameter(tuner, "custom_config")["boundaries"] == boundaries
+        assert _parameter(tuner, "custom_config")["code_digest"]
+        taps = _parameter(nodes[f"Featurizer.{name}"], "taps")
+        assert set(taps) == {*BACKBONES[name].head_taps, "last"}
+        assert set(tuner.upstream_nodes) == {f"Featurizer.{name}", f"PretrainedBackbone.{name}"}
+        assert set(tuner.inputs.inputs) == {"examples", "base_model"}
+        (channel,) = trainer.inputs.inputs["hyperparameters"].channels
+        assert channel.producer_node_query.id == f"Tuner.{name}"
+
+
+def test_reusing_computes_the_same_features_and_takes_the_latest_result(tmp_path: Path) -> None:
+    searching, reusing = _tuned(tmp_path), _tuned(tmp_path, tuning={"mode": "reuse"})
+    for name in BACKBONES:
+        assert f"Tuner.{name}" not in reusing
+        for node in (f"Featurizer.{name}", f"Trainer.{name}"):
+            assert reusing[node].parameters == searching[node].parameters
+        resolver = reusing[f"Tuned.{name}"]
+        (channel,) = [c for spec in resolver.inputs.inputs.values() for c in spec.channels]
+        assert channel.artifact_query.type.name == "HyperParameters"
+        # Of any run: the search was an earlier one's.
+        assert {q.type.name: q.name.field_value.string_value for q in channel.context_queries} == {
+            "pipeline": PIPELINE_NAME,
+            "node": f"{PIPELINE_NAME}.Tuner.{name}",
+        }
+
+
+@pytest.mark.parametrize(
+    ("fields", "nodes"),
+    [
+        ({"tuning": {"trials": 5}}, {"Tuner"}),
+        ({"tuning": {"boundaries": ["head"]}}, {"Tuner", "Featurizer"}),
+        ({"training": {"epochs": 5}}, {"Tuner", "Trainer"}),
+        ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
+    ],
+)
+def test_a_search_runs_again_only_for_what_it_depends_on(
+    tmp_path: Path, fields: dict[str, Any], nodes: set[str]
+) -> None:
+    assert _changed(_tuned(tmp_path), _tuned(tmp_path, **fields)) == nodes
+
+
+def test_other_weights_change_their_backbone_alone(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    other = WEIGHTS | {"vgg16": WeightsSource("imagenet", tmp_path / "w.h5", "ab")}
+    before, after = _nodes(config), _nodes(config, other)
+    changed = {node for node in before if before[node].parameters != after[node].parameters}
+    assert changed == {"PretrainedBackbone.vgg16"}
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ResolvedEngine(OPENVINO_BF16, ENGINE.version),
+        ResolvedEngine(ENGINE.name, "2027.0"),
+        ResolvedEngine(TENSORFLOW, "2.16.2"),
+    ],
+)
+def test_another_engine_or_version_computes_the_features_anew_and_nothing_else(
+    tmp_path: Path, engine: ResolvedEngine
+) -> None:
+    config = _config(tmp_path)
+    before, after = _nodes(config), _nodes(config, engine=engine)
+    # Trainer notes what computed its features; bfloat16 may be farther from the SavedModel.
+    gate = {"Evaluator"} if engine.name == OPENVINO_BF16 else set()
+    assert _changed(before, after) == {"Featurizer", "Trainer"} | gate
+    for name in BACKBONES:
+        parameters = after[f"Featurizer.{name}"].parameters.parameters
+        assert parameters["engine"].field_value.string_value == engine.name
+        assert parameters["engine_version"].field_value.string_value == engine.version
+
+
+def test_the_gate_looks_at_the_whole_test_split_only() -> None:
+    config = eval_config(n_classes=3, min_accuracy=0.9, against_baseline=True)
+    metrics = [m for spec in config.metrics_specs for m in spec.metrics]
+    gated = [m for m in metrics if m.per_slice_thresholds or m.HasField("threshold")]
+    (accuracy,) = gated
+    assert not accuracy.HasField("threshold")
+    (whole,) = accuracy.per_slice_thresholds
+    (spec,) = whole.slicing_specs
+    assert not spec.feature_keys
+    assert not spec.feature_values
+    assert whole.threshold.value_threshold.lower_bound.value == pytest.approx(0.9, abs=1e-6)
+    assert whole.threshold.change_threshold.absolute.value == 0.0
