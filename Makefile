@@ -101,6 +101,7 @@ lint: setup ## check style, types, the tree's contents and the environment; chan
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python scripts/check_tree.py
 	$(BIN)/python -m pip check
 
