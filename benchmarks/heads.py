@@ -19,6 +19,7 @@ from models.fitting import History, Taps, fit_in_batches, fit_on_taps
 from models.heads import build_head
 from models.hyperparameters import HeadParams, TrainingParams
 from models.training_data import TapData
+from schema import contract
 
 _CLASSES: Final = 3
 # In which images differ, each less than the one before, as in a network's features.
@@ -43,9 +44,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         runs = [measure(fit, data) for _ in range(args.repeats)]
         medians[name] = statistics.median(seconds for seconds, _ in runs)
         _, history = runs[-1]
+        steps, kept = "iterations", -1
+        if contract.HISTORY_ITERATION not in history:
+            steps, kept = "epochs", int(np.argmin(history["val_loss"]))
         print(
-            f"{name:<8} median {medians[name]:.2f} CPU s, {len(history['loss'])} epochs or "
-            f"iterations, loss {history['loss'][-1]:.6f}, of validation {history['val_loss'][-1]:.6f}"
+            f"{name:<8} median {medians[name]:.2f} CPU s, {len(history['loss'])} {steps}, "
+            f"loss {history['loss'][kept]:.6f}, of validation {history['val_loss'][kept]:.6f}"
         )
     print(f"ratio of the medians: {medians['Keras'] / medians['L-BFGS']:.1f}")
 

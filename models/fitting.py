@@ -73,8 +73,8 @@ def fit_on_taps(
 ) -> History:
     """Fits a head on pooled taps that are in memory.
 
-    Softmax layers without dropout are fitted by `models.convex`: of the recipe, `head.l2` counts,
-    and `epochs` as the most iterations. What has dropout, or the paper's hidden layer, Keras trains.
+    `models.convex` fits what has neither dropout nor the paper's hidden layer: of the recipe,
+    `head.l2` counts, and `epochs` as the most iterations. All else Keras trains.
 
     Args:
         head: of `models.heads`.
@@ -82,7 +82,7 @@ def fit_on_taps(
         validation: the same, of the validation images.
         params: the recipe; where the network trains too (the boundary is not `head`), the
             head alone is fitted at HEAD_LEARNING_RATE.
-        seed: of the order.
+        seed: of the order in which Keras sees the views.
         healthy: index of the healthy class, where the head is a hierarchical one.
         continued: the head's weights are an earlier model's, and not drawn.
         log_dir: where TensorBoard logs go; none where None.

@@ -149,7 +149,7 @@ def fit_head(
         params: recipe, resolved.
         n_classes: number of classes.
         taps: those of the recipe, and no other.
-        seed: of initial weights, order and dropout.
+        seed: of initial weights, order and dropout; L-BFGS asks for none of them.
         log_dir: where TensorBoard logs go; none where None.
         start: weights to start with, in place of random ones.
 

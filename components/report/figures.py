@@ -108,13 +108,9 @@ def _spoken(counts: np.ndarray, classes: Sequence[str]) -> str:
 
 def history(name: str, values: Mapping[str, Sequence[float]]) -> Picture:
     """Loss and accuracy on train and validation split, by epoch or by the solver's iteration."""
-    solved = contract.HISTORY_ITERATION in values
-    step = "iteration" if solved else "epoch"
-    steps = (
-        values[contract.HISTORY_ITERATION]
-        if solved
-        else range(1, len(next(iter(values.values()))) + 1)
-    )
+    steps, step = values.get(contract.HISTORY_ITERATION), "iteration"
+    if steps is None:
+        steps, step = range(1, len(next(iter(values.values()))) + 1), "epoch"
     figure, both = plt.subplots(1, 2, figsize=(7.6, 3.4))
     for axes, metric in zip(both, ("loss", "accuracy"), strict=True):
         for key, label, colour in (
@@ -127,7 +123,7 @@ def history(name: str, values: Mapping[str, Sequence[float]]) -> Picture:
         axes.set_ylabel(metric)
         axes.legend()
     kept = ""
-    if solved:
+    if step == "iteration":
         kept = " The last iteration of L-BFGS, where the loss on train is lowest, is kept."
     elif values.get("val_loss"):
         lowest = int(np.argmin(values["val_loss"]))
