@@ -77,7 +77,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
 
 def test_every_node_was_killed_at_every_moment(killed: Killed) -> None:
     assert killed.whole.exit_code == cli.EXIT_PUSHED, killed.whole.printed
-    assert len(killed.nodes) == 18
+    assert len(killed.nodes) == 19
     survived = {
         at: done.printed for at, done in killed.attempts.items() if done.exit_code != KILLED
     }

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 
 PUSHERS = {"Pusher.tiny", "Pusher.champion"}
-JUDGED = PUSHERS | {"Evaluator.tiny", "ModelCard.tiny", "InfraCheck.tiny", "Champion", "Report"}
+JUDGED = {"Inferrer.tiny", "Evaluator.tiny", "ModelCard.tiny", "InfraCheck.tiny", *PUSHERS} | {
+    "Champion",
+    "Report",
+}
 # Guesses: no step of this rate moves a weight.
 UNTRAINED: dict[str, Any] = {
     "training": {"learning_rate": 1e-9, "epochs": 1, "head": {"kind": "paper"}}
