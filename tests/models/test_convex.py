@@ -256,3 +256,13 @@ def test_tensorboard_finds_what_keras_would_have_written(tmp_path: Path) -> None
             assert [event.step for event in found] == history["iteration"]
             values = [tf.make_ndarray(event.tensor_proto) for event in found]
             np.testing.assert_allclose(values, history[f"{prefix}{metric}"], rtol=1e-6)
+
+
+def test_a_question_that_no_validation_image_asks_does_no_harm() -> None:
+    """Where all are healthy, none says which illness it is."""
+    split, (taps, labels) = _split(), _split(30, 1)
+    healthy = taps, np.full_like(labels, HEALTHY)
+    head = _head(split, hierarchical=True)
+    history = convex.fit(head, split, healthy, l2=L2, iterations=50, healthy=HEALTHY)
+    assert history["val_accuracy"][-1] == 0.0
+    assert np.isfinite(history["val_loss"]).all()
