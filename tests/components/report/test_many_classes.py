@@ -198,7 +198,7 @@ def _model(answers: TestAnswers, classes: list[str]) -> dict[str, Any]:
         },
     }  # fmt: skip
     return judge(answers, classes) | {
-        "blessed": True, "refused_because": None, "paper": None, "slices": [row],
+        "blessed": True, "refused_because": None, "paper": None, "baseline": None, "slices": [row],
         "largest_gap": None, "abstain_threshold": 0.5, "members": None, "history": None,
         "validation": {"total": 9, "accuracy": 0.9, "loss": 0.1, "temperature": 1.0,
                        "ece": {"before": 0.1, "after": 0.1}},
@@ -210,6 +210,7 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
     from components.report.content import Content
     from components.report.gallery import Shown
     from components.report.page import render
+    from components.report.verdict import verdict
 
     classes, answers = class_names(count), _answers(count)
     facts = _facts(answers, classes)
@@ -219,7 +220,7 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
     numbers: dict[str, Any] = {
         "versions": {}, "classes": classes, "seed": 1, "digest": "d", "champion": None,
         "models": models, "pairs": [], "drift": {}, "span_drift": None, "audit": None,
-        "in_short": [], "errors": errors({"vgg16": answers}, facts, classes)[:150],
+        "errors": errors({"vgg16": answers}, facts, classes)[:150],
         "read_rightly": examples_read_rightly(answers, "vgg16", facts, classes),
         "data": {
             "summary": {
@@ -236,6 +237,7 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
         },
     }  # fmt: skip
     content = Content(numbers, {"vgg16": answers}, facts)
+    numbers["verdict"] = verdict(content.main, numbers)
     names = [f"{m}-{kind}" for m in models for kind in ("confusion", "curves", "calibration")]
     names += ["accuracies", "slices", "contact-sheet", "metadata", "image-statistics"]
     drawn = {name: Picture(name, "", "", "<svg/>", b"") for name in names}
