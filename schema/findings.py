@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class Weight(IntEnum):
     """How much a finding matters to who would trust the accuracy.
 
-    In JSON it is the number.
+    In JSON it is the number (see `Finding.as_json`).
     """
 
     RECORD = 0  # nothing is wrong, or it only completes another one
@@ -30,6 +31,10 @@ class Finding:
     about: str
     weight: Weight
     sentence: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields, as what they are once they were written and read."""
+        return {"about": self.about, "weight": int(self.weight), "sentence": self.sentence}
 
 
 def heaviest_first(findings: list[Finding]) -> list[Finding]:

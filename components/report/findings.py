@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from components.report.words import counted, listed, number
@@ -33,8 +32,8 @@ def grouped(main: str, refused: str | None, numbers: Mapping[str, Any]) -> list[
         numbers: see `components.report.content`.
 
     Returns:
-        Of each group that has any: `group`, and `findings`, the heaviest first, each `weight` and
-        `sentence`.
+        Of each group that has any: `group`, and `findings`, the heaviest first, each as
+        `Finding.as_json` has it.
     """
     found = [
         *_of_models(main, refused, numbers),
@@ -48,16 +47,10 @@ def grouped(main: str, refused: str | None, numbers: Mapping[str, Any]) -> list[
         group: heaviest_first([one for one in found if one.about == group]) for group in GROUPS
     }
     return [
-        {"group": group, "findings": [_without_group(one) for one in findings]}
+        {"group": group, "findings": [one.as_json() for one in findings]}
         for group, findings in by_group.items()
         if findings
     ]
-
-
-def _without_group(finding: Finding) -> dict[str, Any]:
-    fields = asdict(finding)
-    del fields["about"]
-    return fields
 
 
 def _of_models(main: str, refused: str | None, numbers: Mapping[str, Any]) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from components.report.slices import TOO_SMALL, is_more_than_the_class_known
@@ -18,7 +17,7 @@ COMPARED: Final = "Compared"
 WORST_GROUP: Final = "Worst group"
 LEAKS: Final = "Leaks"
 SHORTCUTS: Final = "Shortcuts"
-NOT_FOR: Final = "Not for"
+LIMITS: Final = "Limits"
 
 NOT_FOR_DIAGNOSIS: Final = (
     "Not for diagnosis: accuracy on this test split is no estimate of clinical use."
@@ -43,9 +42,9 @@ def lines(figures: Mapping[str, Any], numbers: Mapping[str, Any]) -> list[dict[s
         (WORST_GROUP, _worst_group(figures, numbers["models"][figures["model"]]["slices"])),
         (LEAKS, _leaks(figures["leaks"])),
         (SHORTCUTS, _shortcuts(figures["shortcut"], numbers["audit"])),
-        (NOT_FOR, (Weight.NOTICE, " ".join(_not_for(figures, numbers["classes"])))),
+        (LIMITS, (Weight.NOTICE, " ".join(_limits(figures, numbers["classes"])))),
     )
-    return [asdict(Finding(about, *line)) for about, line in said]
+    return [Finding(about, *line).as_json() for about, line in said]
 
 
 def _right(accuracy: Mapping[str, Any], images: str) -> str:
@@ -91,8 +90,8 @@ def _compared(figures: Mapping[str, Any]) -> tuple[Weight, str]:
         said.append("There is no baseline: no earlier model to compare with, or none asked for.")
     if paper:
         said.append(
-            f"The paper has {_of(paper['accuracy'])} on other images; the difference "
-            f"{_chance(paper)} (Fisher's exact test)."
+            f"The paper's {figures['model']} has {_of(paper['accuracy'])} on other images; the "
+            f"difference {_chance(paper)} (Fisher's exact test)."
         )
     said.append(
         f"Always naming the most frequent class: {guess['count']} of {guess['total']} right, "
@@ -184,20 +183,20 @@ def _shortcuts(
     if best is None:
         return (
             Weight.RECORD,
-            "None found: without the lungs, no class is predicted better than by guessing.",
+            "None found: what is not the lungs predicts no class better than guessing.",
         )
     rest = best["against_rest"]
-    what = "the class" if rest is None else f"{rest} from the other classes"
+    what = "the class of" if rest is None else f"{rest} from the other classes in"
     seen = best["name"].removesuffix(f", {rest} or not")
     return (
         Weight.DOUBT,
-        f"Without the lungs, a simple model tells {what} of {best['correct']} of {best['total']} "
-        f"test images by {seen}, {spread({**best, 'value': best['accuracy']})}; guessing: "
+        f"A simple model tells {what} {best['correct']} of {best['total']} test images, "
+        f"{spread({**best, 'value': best['accuracy']})}, by one thing alone: {seen}. Guessing: "
         f"{percent(best['chance'])}.",
     )
 
 
-def _not_for(figures: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
+def _limits(figures: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
     yield NOT_FOR_DIAGNOSIS
     if len(classes) > MOST_COLUMNS:
         yield f"It knows no class but the run's {len(classes)}."
@@ -209,13 +208,9 @@ def _not_for(figures: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str
     )
     yield f"Of each class it was trained on {train} and tested on {test} images."
     if unknown := figures["could_not_know"]:
-        yield f"{counted(unknown, 'thing')} that this run could not know {_stand(unknown)} below."
+        yield f"What this run could not know: {counted(unknown, 'thing')}, named below."
 
 
 def _range(images: Mapping[str, int]) -> str:
     low, high = images["fewest"], images["most"]
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _stand(count: int) -> str:
-    return "is" if count == 1 else "are"

@@ -53,7 +53,7 @@ class Executor(base_executor.BaseExecutor):
             "passed": not failed,
             "failures": failed,
             "findings": [finding.sentence for finding in found],
-            "weighed": [dataclasses.asdict(finding) for finding in found],
+            "weighed": [finding.as_json() for finding in found],
             "limits": dataclasses.asdict(limits),
             "duplicates": alike,
             "patients": torn,

@@ -45,10 +45,7 @@ MEASURED = [
     Shortcut(seen, None, 86, 129, 86 / 129, (0.58, 0.74), 1 / 3, seen != BORDERS)
     for seen in (BORDERS, STATISTICS, WHOLE)
 ]
-AUDITED = [
-    {"about": one.about, "weight": int(one.weight), "sentence": one.sentence}
-    for one in audit_findings(NEAR, TORN, MEASURED)
-]
+AUDITED = [one.as_json() for one in audit_findings(NEAR, TORN, MEASURED)]
 GAP = {"significant": True, "words": "The largest gap is by sex."}
 REMARKS = [
     {"topic": "patients", "sentence": "patients unknown"},
@@ -165,7 +162,7 @@ def test_a_run_whose_models_were_refused_says_of_each_why() -> None:
 
 
 def test_no_significant_difference_is_a_finding() -> None:
-    known = {"paper": compared(122, 129, 0.3), "baseline": compared(122, 129, 0.3)}
+    known: dict[str, Any] = {"paper": compared(122, 129, 0.3), "baseline": compared(122, 129, 0.3)}
     models = {"vgg16": model(**known), "xception": model(**known)}
     pairs = [{"first": "vgg16", "second": "xception", "significant": False}]
     found = _groups(numbers(models, pairs=pairs))[MODELS]

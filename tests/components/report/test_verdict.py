@@ -28,7 +28,7 @@ from tests.components.report.made_numbers import (  # noqa: E402
 )
 from tests.many_classes import class_names  # noqa: E402
 
-TOPICS = ["Model", "Accuracy", "Compared", "Worst group", "Leaks", "Shortcuts", "Not for"]
+TOPICS = ["Model", "Accuracy", "Compared", "Worst group", "Leaks", "Shortcuts", "Limits"]
 
 
 def _lines(made: dict[str, Any], main: str = "vgg16") -> dict[str, str]:
@@ -54,13 +54,12 @@ def test_a_first_run_that_found_nothing_wrong() -> None:
         "Worst group": "class COVID-19: 40 of 43 test images are right, 93.0 % (95 % interval "
         "81.4–97.6 %). Nothing but the class is known of the images.",
         "Leaks": "No near-duplicate image and no patient in two splits.",
-        "Shortcuts": "None found: without the lungs, no class is predicted better than by "
-        "guessing.",
-        "Not for": "Not for diagnosis: accuracy on this test split is no estimate of clinical "
+        "Shortcuts": "None found: what is not the lungs predicts no class better than guessing.",
+        "Limits": "Not for diagnosis: accuracy on this test split is no estimate of clinical "
         "use. It knows no class but COVID-19, Normal, Viral Pneumonia. Of each class it was "
         "trained on 123 and tested on 43 images.",
     }
-    assert {topic for topic, weight in _weights(made).items() if weight} == {"Not for"}
+    assert {topic for topic, weight in _weights(made).items() if weight} == {"Limits"}
 
 
 def test_the_figures_are_there_for_programs() -> None:
@@ -83,8 +82,8 @@ def test_baseline_and_paper_stand_beside_the_accuracy() -> None:
     assert said.startswith(
         "The baseline, the vgg16 before it, has 100 of 129 right, 77.5 % (95 % interval "
         "69.6–83.9 %), on the same images; the difference can be chance, p 0.200 (McNemar's test). "
-        "The paper has 122 of 129 right, 94.6 % (95 % interval 89.2–97.3 %), on other images; "
-        "the difference is more than chance, p 0.030 (Fisher's exact test). Always"
+        "The paper's vgg16 has 122 of 129 right, 94.6 % (95 % interval 89.2–97.3 %), on other "
+        "images; the difference is more than chance, p 0.030 (Fisher's exact test). Always"
     )
     assert _weights(numbers({"vgg16": known}))["Compared"] == Weight.NOTICE
     # Better than the paper is nothing to warn of.
@@ -171,8 +170,8 @@ def test_few_and_many_classes(count: int) -> None:
     said = _lines(made)
     assert said["Worst group"].startswith("No group can be judged: none has the 20 test images")
     known = "the run's 100" if count == 100 else ", ".join(classes)
-    assert f"It knows no class but {known}. " in said["Not for"]
-    assert f"trained on 7 to {6 + count} and tested on 3 images." in said["Not for"]
+    assert f"It knows no class but {known}. " in said["Limits"]
+    assert f"trained on 7 to {6 + count} and tested on 3 images." in said["Limits"]
     assert max(map(len, said.values())) < 400
 
 
@@ -192,7 +191,7 @@ def test_no_metadata_at_all() -> None:
         "in several splits."
     )
     assert said["Worst group"].endswith("Nothing but the class is known of the images.")
-    assert said["Not for"].endswith("2 things that this run could not know are below.")
+    assert said["Limits"].endswith(" What this run could not know: 2 things, named below.")
     assert _weights(made)["Leaks"] == Weight.NOTICE
 
 
@@ -225,13 +224,12 @@ def test_the_best_shortcut_is_told() -> None:
         shortcut("whole image, for comparison", "whole_image", 120),
     ]
     assert _lines(numbers(audit=audit(shortcuts=found)))["Shortcuts"] == (
-        "Without the lungs, a simple model tells the class of 86 of 129 test images by image "
-        "statistics, 66.7 % (95 % interval 58.2–74.2 %); guessing: 33.3 %."
+        "A simple model tells the class of 86 of 129 test images, 66.7 % (95 % interval "
+        "58.2–74.2 %), by one thing alone: image statistics. Guessing: 33.3 %."
     )
     of_one = _lines(numbers(audit=audit(shortcuts=found[:1])))["Shortcuts"]
-    assert "tells Normal from the other classes of 129 of 129 test images by metadata: source," in (
-        of_one
-    )
+    assert of_one.startswith("A simple model tells Normal from the other classes in 129 of 129 ")
+    assert "by one thing alone: metadata: source. Guessing" in of_one
 
 
 def test_the_worst_group_is_one_that_can_be_judged_and_is_known() -> None:
