@@ -11,6 +11,7 @@ from scipy.stats import binomtest, fisher_exact
 from components.report.answers import TestAnswers
 from components.report.judgement import share
 from models.backbones import BACKBONES, are_the_papers
+from schema.contract import ONLY_BASELINE_RIGHT, ONLY_CANDIDATE_RIGHT
 
 # The usual one; what is above it is called chance.
 SIGNIFICANT: Final = 0.05
@@ -57,6 +58,35 @@ def _pair(first: str, second: str, one: TestAnswers, other: TestAnswers) -> dict
         "second": second,
         "only_first_right": only_first,
         "only_second_right": only_second,
+        "p": p,
+        "significant": p < SIGNIFICANT,
+    }
+
+
+def against_baseline(
+    accuracy: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """A model beside the earlier one that the gate compared it with, on the same images.
+
+    Args:
+        accuracy: the model's, a `share`.
+        metrics: TFMA's of all test images, by name.
+
+    Returns:
+        `accuracy` (the baseline's, a `share`), `only_candidate_right`, `only_baseline_right`,
+        McNemar's two-sided `p`, and whether that is `significant`; None without a baseline.
+    """
+    if ONLY_BASELINE_RIGHT not in metrics:
+        return None
+    only_new, only_old = (
+        round(float(metrics[name]["doubleValue"]))
+        for name in (ONLY_CANDIDATE_RIGHT, ONLY_BASELINE_RIGHT)
+    )
+    p = mcnemar_two_sided(only_new, only_old)
+    return {
+        "accuracy": share(accuracy["count"] - only_new + only_old, accuracy["total"]),
+        "only_candidate_right": only_new,
+        "only_baseline_right": only_old,
         "p": p,
         "significant": p < SIGNIFICANT,
     }

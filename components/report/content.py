@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from components.evaluator.results import candidate_result, refusal
-from components.report.answers import TestAnswers, read_answers
-from components.report.comparison import against_paper, pairs
+from components.report.answers import TestAnswers, overall_metrics, read_answers
+from components.report.comparison import against_baseline, against_paper, pairs
 from components.report.data import data_figures
 from components.report.drift import drift
 from components.report.gallery import errors, examples_read_rightly
@@ -20,7 +20,7 @@ from components.report.images import ImageFacts, read_facts
 from components.report.judgement import judge
 from components.report.slices import confusion_of, largest_gap, slices
 from components.report.sources import ModelSources, ReportSources
-from components.report.words import percent
+from components.report.verdict import verdict
 from components.versions import versions
 from schema import contract
 
@@ -82,7 +82,7 @@ def gather(sources: ReportSources) -> Content:
     numbers["read_rightly"] = examples_read_rightly(
         answers[content.main], content.main, facts, classes
     )
-    numbers["in_short"] = _in_short(content)
+    numbers["verdict"] = verdict(content.main, numbers)
     return content
 
 
@@ -102,6 +102,7 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
     return figures | {
         "blessed": sources.blessed,
         "refused_because": refusal(sources.evaluation),
+        "baseline": against_baseline(accuracy, overall_metrics(result)),
         "paper": against_paper(sources.name, accuracy["count"], accuracy["total"], classes),
         "slices": rows,
         "largest_gap": largest_gap(rows),
@@ -119,55 +120,6 @@ def _history(sources: ModelSources) -> Mapping[str, list[float]] | None:
     if not tf.io.gfile.exists(os.path.join(sources.run, contract.HISTORY_FILE)):
         return None
     return _read_json(sources.run, contract.HISTORY_FILE)
-
-
-def _in_short(content: Content) -> list[str]:
-    """What a reader in a hurry should know, the most important first."""
-    numbers, main = content.numbers, content.numbers["models"][content.main]
-    accuracy = main["accuracy"]
-    low, high = (percent(end) for end in accuracy["wilson95"])
-    chosen = (
-        f"The champion is {content.main}"
-        if numbers["champion"]
-        else f"No model passed the gate. The most accurate is {content.main}"
-    )
-    said = [
-        f"{chosen}: {accuracy['count']} of {accuracy['total']} test images are right "
-        f"({percent(accuracy['value'])}; with so many images, anything from {low} to {high} "
-        "would be no surprise).",
-        *_against_paper(numbers["models"]),
-        *_against_each_other(numbers["pairs"]),
-    ]
-    if main["largest_gap"]:
-        said.append(main["largest_gap"]["words"])
-    if numbers["audit"]:
-        said += numbers["audit"]["findings"]
-    return [*said, "Not for diagnosis: accuracy on this test split is no estimate of clinical use."]
-
-
-def _against_paper(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    known = {name: model["paper"] for name, model in models.items() if model["paper"]}
-    if not known:
-        return []
-    different = [name for name, paper in known.items() if paper["significant"]]
-    if not different:
-        return [
-            f"Beside the paper: no difference of {', '.join(known)} is more than chance would "
-            "make it (Fisher's exact test, 5 %)."
-        ]
-    return [f"Beside the paper: {', '.join(different)} differ by more than chance would make it."]
-
-
-def _against_each_other(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not found:
-        return []
-    different = [f"{pair['first']} and {pair['second']}" for pair in found if pair["significant"]]
-    if not different:
-        return [
-            "No two models differ significantly on these images (McNemar's test, 5 %): which of "
-            "them came out first is within chance."
-        ]
-    return [f"Significantly different on the same images (McNemar): {'; '.join(different)}."]
 
 
 def _read_json(uri: str, name: str) -> dict[str, Any]:

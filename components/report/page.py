@@ -17,6 +17,7 @@ from components.report.content import Content
 from components.report.data import SHOWN_LEFT_OUT
 from components.report.data_figures import thumbnail
 from components.report.drawing import Picture
+from components.report.findings import NOT_KNOWN, SHOWN_FINDINGS
 from components.report.gallery import SHOWN_ERRORS, Shown
 from components.report.words import interval, number, percent
 from schema import contract
@@ -62,6 +63,8 @@ def render(
         main=content.main,
         splits=contract.SPLITS,
         shown_errors=SHOWN_ERRORS,
+        shown_findings=SHOWN_FINDINGS,
+        not_known=NOT_KNOWN,
         shown_left_out=SHOWN_LEFT_OUT,
         pictures=pictures,
         gallery={digest: _embedded(shown) for digest, shown in gallery.items()},

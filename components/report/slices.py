@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -123,6 +123,43 @@ def largest_gap(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         "significant": p < SIGNIFICANT,
         "words": _words(feature, worst, best, p),
     }
+
+
+def worst_group(rows: Sequence[dict[str, Any]], images: int) -> dict[str, Any] | None:
+    """The part of the test split that is read worst.
+
+    Groups too small to judge, images of which nothing is known, and groups that are the whole
+    test split are left out.
+
+    Args:
+        rows: as `slices` returns them.
+        images: of the test split.
+
+    Returns:
+        `feature`, `value` and `accuracy` (a `share`) of the first of the worst ones; None where
+        no group can be judged.
+    """
+    judged = [
+        row for row in rows if not row["too_small"] and row["images"] < images and _is_known(row)
+    ]
+    if not judged:
+        return None
+    worst = min(judged, key=lambda row: row["accuracy"]["value"])
+    return {key: worst[key] for key in ("feature", "value", "accuracy")}
+
+
+def is_more_than_the_class_known(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether any other column says something of any image.
+
+    Args:
+        rows: as `slices` returns them.
+    """
+    return any(row["feature"] != _CLASS and _is_known(row) for row in rows)
+
+
+def _is_known(row: Mapping[str, Any]) -> bool:
+    # A class may be called so.
+    return bool(row["feature"] == _CLASS or row["value"] != contract.UNKNOWN)
 
 
 def _fisher(one: dict[str, Any], other: dict[str, Any]) -> float:

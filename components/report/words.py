@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def percent(share: float | None) -> str:
@@ -18,3 +19,19 @@ def interval(ends: Sequence[float] | None) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """Decimals; "–" for None."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def spread(share: Mapping[str, Any]) -> str:
+    """A share as "83.3 % (95 % interval 60.8–94.2 %)"."""
+    return f"{percent(share['value'])} (95 % interval {interval(share['wilson95'])})"
+
+
+def counted(count: int, what: str) -> str:
+    """1 -> "1 image", 3 -> "3 images"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """["a", "b", "c"] -> "a, b and c"; nothing of nothing."""
+    *first, last = items or ("",)
+    return f"{', '.join(first)} and {last}" if first else last

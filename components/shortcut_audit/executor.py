@@ -44,6 +44,7 @@ class Executor(base_executor.BaseExecutor):
         limits = Limits(
             **{field.name: exec_properties.get(field.name) for field in dataclasses.fields(Limits)}
         )
+        found = findings(alike, torn, shortcuts)
         failed = failures(limits, alike["across_splits"], torn["across_splits"], shortcuts)
         for failure in failed:
             logging.error("Audit: %s", failure)
@@ -51,7 +52,8 @@ class Executor(base_executor.BaseExecutor):
         content = {
             "passed": not failed,
             "failures": failed,
-            "findings": findings(alike, torn, shortcuts),
+            "findings": [finding.sentence for finding in found],
+            "weighed": [finding.as_json() for finding in found],
             "limits": dataclasses.asdict(limits),
             "duplicates": alike,
             "patients": torn,
@@ -59,5 +61,5 @@ class Executor(base_executor.BaseExecutor):
         }
         write_audit(audit.uri, content)
         audit.set_int_custom_property(PASSED, int(not failed))
-        for name, found in (("duplicates", alike), ("patients", torn)):
-            audit.set_int_custom_property(f"{name}_across_splits", found["across_splits"])
+        for name, counted in (("duplicates", alike), ("patients", torn)):
+            audit.set_int_custom_property(f"{name}_across_splits", counted["across_splits"])

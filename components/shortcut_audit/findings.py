@@ -14,7 +14,10 @@ from components.shortcut_audit.shortcuts import (
     Shortcut,
     column_of,
 )
+from schema.findings import Finding, Weight
 
+LEAKS: Final = "leaks"
+SHORTCUTS: Final = "shortcuts"
 _SEEN: Final = {
     METADATA: "The row of metadata as a whole",
     STATISTICS: "The set of image statistics (size, file size, mean, deviation, entropy) alone",
@@ -38,25 +41,32 @@ _CLASSES_NAMED: Final = 6
 
 def findings(
     duplicates: Mapping[str, Any], patients: Mapping[str, Any], shortcuts: Sequence[Shortcut]
-) -> list[str]:
-    """A sentence or two a finding.
+) -> list[Finding]:
+    """A sentence or two a finding, each about LEAKS or SHORTCUTS.
 
     Args:
         duplicates: as `leaks.duplicates` returns them.
         patients: as `leaks.patients` returns them.
         shortcuts: as `measure_shortcuts` returns them.
     """
-    return [*_leaks(duplicates, patients), *_shortcuts(shortcuts)]
+    found = (
+        (LEAKS, _leaks(duplicates, patients)),
+        (SHORTCUTS, _shortcuts(shortcuts)),
+    )
+    return [Finding(about, weight, sentence) for about, said in found for weight, sentence in said]
 
 
-def _leaks(duplicates: Mapping[str, Any], patients: Mapping[str, Any]) -> Iterator[str]:
+def _leaks(
+    duplicates: Mapping[str, Any], patients: Mapping[str, Any]
+) -> Iterator[tuple[Weight, str]]:
     if pairs := duplicates["across_splits"]:
         yield (
+            Weight.DOUBT,
             f"{_many(pairs, 'pair')} of near-duplicate images {_lie(pairs)} in two splits: a model "
-            "may remember an image that it is judged by."
+            "may remember an image that it is judged by.",
         )
     else:
-        yield "No near-duplicate images were found in two splits."
+        yield Weight.RECORD, "No near-duplicate images were found in two splits."
     if pairs := duplicates["probably_wrong_patient_ids"]:
         listed = [*duplicates["pairs_across_splits"], *duplicates["pairs_within_a_split"]]
         ids = [
@@ -67,18 +77,20 @@ def _leaks(duplicates: Mapping[str, Any], patients: Mapping[str, Any]) -> Iterat
         distinct = list(dict.fromkeys(ids))
         more = f" and {len(distinct) - _NAMED} more" if len(distinct) > _NAMED else ""
         yield (
+            Weight.NOTICE,
             f"{_many(pairs, 'pair')} of near-duplicate images {'has' if pairs == 1 else 'have'} "
             "different patient ids, which are probably one person's: "
-            f"{'; '.join(distinct[:_NAMED])}{more}."
+            f"{'; '.join(distinct[:_NAMED])}{more}.",
         )
     if torn := patients["across_splits"]:
-        yield f"{_many(torn, 'patient')} {_lie(torn)} in two splits."
+        yield Weight.DOUBT, f"{_many(torn, 'patient')} {_lie(torn)} in two splits."
     elif patients["known"]:
-        yield "No patient is in two splits."
+        yield Weight.RECORD, "No patient is in two splits."
     if unknown := patients["images_without_patient"]:
         yield (
+            Weight.NOTICE,
             f"{_many(unknown, 'image')} without a patient id: whether their patients are in two "
-            "splits can't be known."
+            "splits can't be known.",
         )
 
 
@@ -90,37 +102,49 @@ def _lie(count: int) -> str:
     return "lies" if count == 1 else "lie"
 
 
-def _shortcuts(shortcuts: Sequence[Shortcut]) -> Iterator[str]:
+def _shortcuts(shortcuts: Sequence[Shortcut]) -> Iterator[tuple[Weight, str]]:
     if not shortcuts:
-        yield "Shortcuts were not measured: there is no test image, or no second class."
+        yield (
+            Weight.NOTICE,
+            "Shortcuts were not measured: there is no test image, or no second class.",
+        )
         return
     all_classes = [s for s in shortcuts if s.against_rest is None]
     telling = [s for s in all_classes if s.above_chance and s.seen != WHOLE]
     for shortcut in telling:
-        yield f"{_named(shortcut)} predicts the class of {_figures(shortcut)}."
+        yield (
+            Weight.NOTICE,
+            f"{_named(shortcut)} predicts the class of {_figures(shortcut)}.",
+        )
     against_rest = list(_most_telling_columns(shortcuts))
     if len(against_rest) > _CLASSES_NAMED:
         against_rest.sort(key=lambda one: one.chance - one.accuracy)
     for shortcut in against_rest[:_CLASSES_NAMED]:
         yield (
+            Weight.NOTICE,
             f"{_named(shortcut)} tells {shortcut.against_rest} from the other classes in "
-            f"{_figures(shortcut)}."
+            f"{_figures(shortcut)}.",
         )
     if (more := len(against_rest) - _CLASSES_NAMED) > 0:
         yield (
+            Weight.NOTICE,
             f"A column tells {'one more class' if more == 1 else f'{more} more classes'} from the "
-            "other ones; audit.json has them all."
+            "other ones; audit.json has them all.",
         )
     if not telling and not against_rest:
         yield (
+            Weight.RECORD,
             "Nothing was found that predicts the class better than guessing without the lungs: "
-            "neither metadata, image statistics, the border nor the image without its lungs."
+            "neither metadata, image statistics, the border nor the image without its lungs.",
         )
         return
     for shortcut in all_classes:
         if shortcut.seen == WHOLE:
-            yield f"For comparison, from the whole image at the same size: {_figures(shortcut)}."
-    yield _meaning(telling)
+            yield (
+                Weight.RECORD,
+                f"For comparison, from the whole image at the same size: {_figures(shortcut)}.",
+            )
+    yield Weight.DOUBT, _meaning(telling)
 
 
 def _meaning(telling: Sequence[Shortcut]) -> str:

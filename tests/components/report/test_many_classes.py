@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -198,7 +199,7 @@ def _model(answers: TestAnswers, classes: list[str]) -> dict[str, Any]:
         },
     }  # fmt: skip
     return judge(answers, classes) | {
-        "blessed": True, "refused_because": None, "paper": None, "slices": [row],
+        "blessed": True, "refused_because": None, "paper": None, "baseline": None, "slices": [row],
         "largest_gap": None, "abstain_threshold": 0.5, "members": None, "history": None,
         "validation": {"total": 9, "accuracy": 0.9, "loss": 0.1, "temperature": 1.0,
                        "ece": {"before": 0.1, "after": 0.1}},
@@ -208,8 +209,10 @@ def _model(answers: TestAnswers, classes: list[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path) -> None:
     from components.report.content import Content
+    from components.report.findings import SHOWN_FINDINGS
     from components.report.gallery import Shown
     from components.report.page import render
+    from components.report.verdict import verdict
 
     classes, answers = class_names(count), _answers(count)
     facts = _facts(answers, classes)
@@ -219,7 +222,7 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
     numbers: dict[str, Any] = {
         "versions": {}, "classes": classes, "seed": 1, "digest": "d", "champion": None,
         "models": models, "pairs": [], "drift": {}, "span_drift": None, "audit": None,
-        "in_short": [], "errors": errors({"vgg16": answers}, facts, classes)[:150],
+        "errors": errors({"vgg16": answers}, facts, classes)[:150],
         "read_rightly": examples_read_rightly(answers, "vgg16", facts, classes),
         "data": {
             "summary": {
@@ -236,6 +239,7 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
         },
     }  # fmt: skip
     content = Content(numbers, {"vgg16": answers}, facts)
+    numbers["verdict"] = verdict(content.main, numbers)
     names = [f"{m}-{kind}" for m in models for kind in ("confusion", "curves", "calibration")]
     names += ["accuracies", "slices", "contact-sheet", "metadata", "image-statistics"]
     drawn = {name: Picture(name, "", "", "<svg/>", b"") for name in names}
@@ -245,5 +249,12 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
     assert max(row.count("<th") + row.count("<td") for row in rows) <= 2 * MOST_COLUMNS + 5
     assert len(page) < 4_000_000
     assert "<b>opaque" not in page
+    for topic in ("Model", "Accuracy", "Compared", "Worst group", "Leaks", "Shortcuts", "Limits"):
+        assert len(re.findall(rf'<dt class="weight-[012]">{topic}</dt>', page)) == 1
+    groups = numbers["verdict"]["findings"]
+    folded = [max(0, len(one["findings"]) - SHOWN_FINDINGS) for one in groups]
+    assert re.findall(r'class="more"><summary>(\d+) more', page) == [str(n) for n in folded if n]
+    assert page.count('<li class="weight-') == sum(len(one["findings"]) for one in groups)
+    assert page.index("What was found") < page.index("Models side by side")
     assert page.count("1 instead of 2 images (few)") == min(count, MOST_COLUMNS)
     assert SIXTY in page or count < 4

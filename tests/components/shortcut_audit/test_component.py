@@ -106,8 +106,11 @@ def test_a_folder_without_faults_passes(
 ) -> None:
     audit, content = audited(clean, tmp_path / "audit", max_duplicates_across_splits=0)
     assert set(content) == {
-        *("passed", "failures", "findings", "limits", "duplicates", "patients", "shortcuts")
+        *("passed", "failures", "findings", "weighed", "limits", "duplicates", "patients"),
+        "shortcuts",
     }
+    assert [one["sentence"] for one in content["weighed"]] == content["findings"]
+    assert {one["about"] for one in content["weighed"]} == {"leaks", "shortcuts"}
     assert content["passed"] is True
     assert content["failures"] == []
     assert audit.get_int_custom_property("passed") == 1

@@ -13,7 +13,7 @@ from components.radiograph_example_gen.manifest import Entry
 
 prepare_environment()
 
-from components.shortcut_audit.findings import findings  # noqa: E402
+from components.shortcut_audit.findings import LEAKS, SHORTCUTS, findings  # noqa: E402
 from components.shortcut_audit.leaks import patients  # noqa: E402
 from components.shortcut_audit.limits import Limits, failures  # noqa: E402
 from components.shortcut_audit.shortcuts import (  # noqa: E402
@@ -25,6 +25,7 @@ from components.shortcut_audit.shortcuts import (  # noqa: E402
     Shortcut,
     column_shortcut,
 )
+from schema.findings import Weight  # noqa: E402
 
 NO_DUPLICATES: dict[str, Any] = {
     "across_splits": 0,
@@ -38,6 +39,10 @@ MEANING = (
 )
 SOURCE_AND_AGE = "On this data age_group and source predict"
 NO_PATIENTS = {"known": 3, "images_without_patient": 0, "across_splits": 0}
+
+
+def _said(*found: Any) -> list[str]:
+    return [finding.sentence for finding in findings(*found)]
 
 
 def _shortcut(seen: str, correct: int, above: bool, against_rest: str | None = None) -> Shortcut:
@@ -54,7 +59,7 @@ def test_a_finding_gives_its_figures_and_what_it_means() -> None:
         _shortcut(column_shortcut("source"), 86, False, "Normal"),
     ]
     figures = "95 % interval 58.2 % to 74.2 %; guessing: 33.3 %)"
-    assert findings(NO_DUPLICATES, NO_PATIENTS, found) == [
+    assert _said(NO_DUPLICATES, NO_PATIENTS, found) == [
         "No near-duplicate images were found in two splits.",
         "No patient is in two splits.",
         f"source alone predicts the class of 86 of 129 test images (66.7 %, {figures}.",
@@ -80,13 +85,13 @@ def test_a_finding_gives_its_figures_and_what_it_means() -> None:
 )
 def test_the_last_sentence_names_what_predicts_the_class(seen: list[str], beginning: str) -> None:
     found = [_shortcut(name, 86, True) for name in seen]
-    *_, last = findings(NO_DUPLICATES, NO_PATIENTS, found)
+    *_, last = _said(NO_DUPLICATES, NO_PATIENTS, found)
     assert last == f"{beginning}{'s' if len(seen) == 1 else ''} the class, so {MEANING}"
 
 
 def test_what_tells_one_class_only_is_not_said_to_predict_the_class() -> None:
     found = [_shortcut(column_shortcut("view"), 129, True, "COVID-19")]
-    *_, last = findings(NO_DUPLICATES, NO_PATIENTS, found)
+    *_, last = _said(NO_DUPLICATES, NO_PATIENTS, found)
     assert last == f"A{MEANING[1:]}"
 
 
@@ -100,13 +105,13 @@ def test_each_has_a_name_of_its_own() -> None:
 
 def test_where_nothing_is_above_chance_that_is_said_and_no_more() -> None:
     found = [_shortcut(BORDERS, 50, False), _shortcut(WHOLE, 118, True)]
-    *_, last = said = findings(NO_DUPLICATES, NO_PATIENTS, found)
+    *_, last = said = _said(NO_DUPLICATES, NO_PATIENTS, found)
     assert len(said) == 3
     assert last.startswith("Nothing was found that predicts the class better than guessing")
 
 
 def test_without_a_test_image_it_is_said_that_nobody_looked() -> None:
-    assert findings(NO_DUPLICATES, NO_PATIENTS, [])[-1].startswith("Shortcuts were not measured")
+    assert _said(NO_DUPLICATES, NO_PATIENTS, [])[-1].startswith("Shortcuts were not measured")
 
 
 def test_pairs_with_two_patient_ids_name_them() -> None:
@@ -117,7 +122,7 @@ def test_pairs_with_two_patient_ids_name_them() -> None:
         "pairs_across_splits": [pair],
         "pairs_within_a_split": [pair, pair | {"patients_differ": False}],
     }
-    first, second, *_ = findings(duplicates, NO_PATIENTS, [])
+    first, second, *_ = _said(duplicates, NO_PATIENTS, [])
     assert first.startswith("1 pair of near-duplicate images lies in two splits")
     assert second.endswith("different patient ids, which are probably one person's: a and b.")
 
@@ -132,10 +137,22 @@ def test_patients_in_two_splits_are_listed_with_their_images() -> None:
         "across_splits": 1,
         "listed": [{"patient": "p", "images": {"test": ["2"], "train": ["1"]}}],
     }
-    assert findings(NO_DUPLICATES, found, [])[1:3] == [
+    assert _said(NO_DUPLICATES, found, [])[1:3] == [
         "1 patient lies in two splits.",
         "1 image without a patient id: whether their patients are in two splits can't be known.",
     ]
+
+
+def test_what_puts_the_accuracy_in_doubt_weighs_most() -> None:
+    duplicates = NO_DUPLICATES | {"across_splits": 2}
+    torn = {"known": 3, "images_without_patient": 5, "across_splits": 1}
+    telling = [_shortcut(STATISTICS, 86, True), _shortcut(WHOLE, 118, True)]
+    weights = [(one.about, int(one.weight)) for one in findings(duplicates, torn, telling)]
+    leaks = [(LEAKS, 2), (LEAKS, 2), (LEAKS, 1)]
+    # One is seen, one is for comparison, and one says what it means.
+    assert weights == [*leaks, (SHORTCUTS, 1), (SHORTCUTS, 0), (SHORTCUTS, 2)]
+    nothing = findings(NO_DUPLICATES, NO_PATIENTS, [_shortcut(BORDERS, 50, False)])
+    assert {one.weight for one in nothing} == {Weight.RECORD}
 
 
 @given(
