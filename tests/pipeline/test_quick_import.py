@@ -122,7 +122,7 @@ with scratch_below(Path(output)):
     import keras
     found["keras draws"] = "matplotlib" in sys.modules
     found["home after keras"] = os.listdir(os.environ["HOME"])
-    from pipeline.study import command, experiment, images, outcomes, report, screen, tables
+    from pipeline.study import command, experiment, outcomes, report, screen, tables
     found["study imports"] = [m for m in ("tfx", "apache_beam") if m in sys.modules]
     vertex = "google.cloud.aiplatform"
     with quick_tfx_import():

@@ -44,7 +44,7 @@ def test_the_modules_that_put_all_together_exist() -> None:
         ("serving/deploy/kserve/README.md", ["tests/serving"]),
         ("components/model_card/card.md.j2", ["tests/components/model_card"]),
         ("schema/schema.pbtxt", ["tests/schema"]),
-        ("pipeline/config/presets/fast.yaml", ["tests/pipeline"]),
+        ("pipeline/config/presets/fast.yaml", ["tests/pipeline/config"]),
         ("scripts/setup.sh", ["tests/scripts"]),
         (".ci/run", ["tests/scripts"]),
         ("docs/architecture.md", ["tests/test_readme.py"]),

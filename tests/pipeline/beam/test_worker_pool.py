@@ -17,7 +17,7 @@ from pipeline.beam.pool_state import PoolWorkers, environment_from_bytes, how_it
 from pipeline.beam.worker_pool import _Worker, start_pool
 from tests.pipeline.beam_place import made_place
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_pool_listens_on_loopback_alone_and_alone_on_its_port() -> None:

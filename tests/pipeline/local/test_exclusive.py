@@ -13,7 +13,7 @@ from common.errors import InputError
 from pipeline.config.layout import OutputLayout
 from pipeline.local.exclusive import alone_in
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _HOLD = """
 import sys
 from pathlib import Path

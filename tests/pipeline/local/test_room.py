@@ -149,7 +149,7 @@ def test_a_run_on_a_small_disk_ends_in_a_sentence_and_goes_on_with_room(
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*command, "--output", small_disk / "output"],
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             capture_output=True,
             text=True,
             check=False,

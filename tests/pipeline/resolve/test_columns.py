@@ -114,5 +114,5 @@ def test_it_imports_neither_tfx_nor_tensorflow() -> None:
         "import sys, pipeline.resolve.columns\n"
         "sys.exit(bool({'tfx', 'tensorflow', 'apache_beam'} & set(sys.modules)))"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
