@@ -25,12 +25,11 @@ class UnusableImageError(ValueError):
     """What speaks against an image; without a full stop."""
 
 
-def unscaled(content: bytes, bits_stored: int = 0) -> str | None:
+def unscaled(content: bytes) -> str | None:
     """Why an image can't be read as it stands, where it is such a one.
 
     Args:
         content: of an image file of any kind; only 16-bit PNGs are decoded.
-        bits_stored: by which it was scaled; 0 where it wasn't.
 
     Returns:
         The reason, without a full stop; None for all other images, and for what can't be decoded.
@@ -44,7 +43,7 @@ def unscaled(content: bytes, bits_stored: int = 0) -> str | None:
         image = tf.io.decode_png(content, channels=1, dtype=tf.uint8).numpy()
     except tf.errors.OpError:
         return None
-    return too_dark(image, bits_stored)
+    return too_dark(image)
 
 
 def prepared(content: bytes, bits_stored: int) -> bytes:
@@ -58,7 +57,7 @@ def prepared(content: bytes, bits_stored: int) -> bytes:
         UnusableImageError: it can't be scaled so, or little but black would be left of it.
     """
     content = scaled(content, bits_stored)
-    reason = unscaled(content, bits_stored)
+    reason = unscaled(content)
     if reason:
         raise UnusableImageError(reason)
     return content
@@ -75,20 +74,28 @@ def scaled(content: bytes, bits_stored: int) -> bytes:
         A 16-bit grey PNG; `content` itself where nothing is to be scaled.
 
     Raises:
-        UnusableImageError: a value needs more than `bits_stored` bits.
+        UnusableImageError: a value needs more than `bits_stored` bits, or little but black would be
+            left all the same.
     """
     if not bits_stored or unscaled(content) is None:
         return content
     import tensorflow as tf
 
     values = tf.io.decode_png(content, channels=1, dtype=tf.uint16).numpy().astype(np.float64)
-    most = 2**bits_stored - 1
-    if values.max() > most:
+    highest, most = int(values.max()), 2**bits_stored - 1
+    if highest > most:
         raise UnusableImageError(
-            f"16-bit PNG with the grey value {int(values.max())}, which needs more than "
-            f"{bits_stored} bits: correct bits_stored"
+            f"16-bit PNG with the grey value {highest}, which needs more than {bits_stored} bits: "
+            "correct bits_stored"
         )
     spread = np.rint(values * ((2**DEEP - 1) / most)).astype(np.uint16)
+    if too_dark(spread >> _LOW_BITS):
+        raise UnusableImageError(
+            f"16-bit PNG that is dark even after bits_stored = {bits_stored} has scaled it (its "
+            f"highest grey value is {highest} of {most}): check how many bits its detector stores "
+            f"({highest.bit_length()} would hold these values), scale it to the full 16 bits, or "
+            "save it as 8-bit"
+        )
     encoded: bytes = tf.io.encode_png(spread).numpy()
     return encoded
 
@@ -101,15 +108,14 @@ def is_deep(content: bytes) -> bool:
     return (signature, chunk, bit_depth) == (PNG_SIGNATURE, b"IHDR", DEEP)
 
 
-def too_dark(image: np.ndarray, bits_stored: int = 0) -> str | None:
+def too_dark(image: np.ndarray) -> str | None:
     """What speaks against the high bytes of a 16-bit image.
 
     The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits that nobody scaled lie in
     the low ones.
 
     Args:
-        image: uint8, of any shape: the high bytes.
-        bits_stored: by which its values were scaled already; 0 where they weren't.
+        image: of any shape: the high bytes.
 
     Returns:
         The reason, without a full stop; None where half of the grey levels or more are used.
@@ -117,12 +123,6 @@ def too_dark(image: np.ndarray, bits_stored: int = 0) -> str | None:
     highest = int(image.max())
     if highest >= GREY_LEVELS // 2:
         return None
-    if bits_stored:
-        return (
-            f"16-bit PNG that stays dark though its values were scaled from {bits_stored} bits "
-            f"(bits_stored): at most {highest + 1} of {GREY_LEVELS} grey levels are used. If its "
-            f"detector stores fewer bits, scale this image by them; else look at its exposure"
-        )
     bits = highest.bit_length() + _LOW_BITS
     return (
         f"16-bit PNG whose grey values use at most {bits} of 16 bits "

@@ -76,7 +76,7 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         bits = limits.bits_stored if bit_depth == DEEP else 0
         content = reader.for_example(content, bits)
         image = decode_grey(content)
-        if is_deep(content) and (reason := too_dark(image, bits)):
+        if is_deep(content) and (reason := too_dark(image)):
             raise UnusableImageError(reason)
         mean, std, entropy = grey_statistics(image)
     except OSError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -74,9 +75,9 @@ class Room:
 
     def _beyond_a_little(self, kind: str, name: str) -> int:
         if kind == "RadiographExampleGen":
-            return sum(self._images())
+            return sum(self._images)
         if kind == "Transform":
-            return _TRANSFORMED * sum(1 for _ in self._images())
+            return _TRANSFORMED * len(self._images)
         if kind == "PretrainedBackbone":
             # A file that is given is copied first.
             return self._model(name) * (2 if self.weights[name].path else 1)
@@ -91,20 +92,23 @@ class Room:
         sizes = [self._model(each) for each in self.config.backbones]
         return sum(sizes) if name in self.config.combined else min(sizes)
 
-    def _images(self) -> Iterator[int]:
-        """Sizes of the images; of spans, none."""
+    @cached_property
+    def _images(self) -> tuple[int, ...]:
+        """Sizes of the images; of spans, none. A folder is listed once for all nodes."""
         data = self.config.data
         if data.in_spans:
-            return
+            return ()
         classes = [ClassFolders(each.name, each.folders) for each in data.classes]
         try:
             found = discover(data.dir, classes, follow_links=data.follow_links)
         except InputError:
             # RadiographExampleGen says it.
-            return
+            return ()
+        sizes = []
         for candidate in found.candidates:
             with contextlib.suppress(OSError):
-                yield (data.dir / candidate.path).stat().st_size
+                sizes.append((data.dir / candidate.path).stat().st_size)
+        return tuple(sizes)
 
 
 def _megabytes(count: int) -> str:

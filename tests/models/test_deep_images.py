@@ -12,7 +12,7 @@ from PIL import Image
 from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.inspection import inspect_file
 from components.radiograph_example_gen.settings import Limits as Inspected
-from models.deep_images import scaled, unscaled
+from models.deep_images import UnusableImageError, scaled, unscaled
 from serving.core.limits import checked
 from serving.protocol.status import ServingError
 from serving.settings import Limits
@@ -76,13 +76,24 @@ def test_training_and_server_come_to_the_same(twelve_bits: bytes, tmp_path: Path
 def test_what_is_dark_though_it_was_scaled_is_not_sent_to_be_scaled(
     twelve_bits: bytes, tmp_path: Path
 ) -> None:
-    """Ten of fourteen bits: half of the grey levels would stay black."""
-    (tmp_path / "x.png").write_bytes(_png(_values(twelve_bits).astype(np.uint16) // 4))
-    said = "stays dark though its values were scaled from 14 bits (bits_stored): at most 16 of 256"
+    """Training and server say it alike: twelve of fourteen bits are a quarter of the levels."""
+    (tmp_path / "x.png").write_bytes(twelve_bits)
+    said = (
+        "16-bit PNG that is dark even after bits_stored = 14 has scaled it (its highest grey value "
+        "is 4095 of 16383): check how many bits its detector stores (12 would hold these values), "
+        "scale it to the full 16 bits, or save it as 8-bit"
+    )
     left_out = inspect_file(str(tmp_path), Candidate("x.png", "a"), Inspected(bits_stored=14))
-    assert said in left_out.reason
-    assert "say how many bits" not in left_out.reason
-    content = (tmp_path / "x.png").read_bytes()
+    assert left_out.reason == said
     with pytest.raises(ServingError) as refused:
-        checked({"images": np.array([content], np.object_)}, Limits(bits_stored=14))
-    assert said in str(refused.value)
+        checked({"images": np.array([twelve_bits], np.object_)}, Limits(bits_stored=14))
+    assert str(refused.value) == f"images: image 0: {said}"
+
+
+@pytest.mark.parametrize("bits", range(9, 16))
+def test_the_bits_that_the_sentence_names_are_enough(bits: int) -> None:
+    """The darkest image that is taken, and one that is darker by one value."""
+    taken, dark = (np.full((40, 40), 2 ** (bits - 1) - less, np.uint16) for less in (0, 1))
+    assert unscaled(scaled(_png(taken), bits)) is None
+    with pytest.raises(UnusableImageError, match=rf"\({bits - 1} would hold these values\)"):
+        scaled(_png(dark), bits)

@@ -236,14 +236,11 @@ def test_it_is_built_again_without_the_pipeline(
     pictures = {name for name in again if name.startswith("figures/")}
     # It compares the models.
     pictures.remove("figures/accuracies.png")
-    champion = json.loads(before["report.json"])["champion"]
-    others = tuple(
-        f"figures/{name}-"
-        for name in json.loads(before["report.json"])["models"]
-        if name != champion
-    )
-    kept = {name for name in before if name.startswith("figures/") and not name.startswith(others)}
-    assert pictures == kept - {"figures/accuracies.png"}
+    numbers, whole = (json.loads(files["report.json"]) for files in (again, before))
+    champion = whole["champion"]
+    others = tuple(f"figures/{name}-" for name in whole["models"] if name != champion)
+    of_it = {n for n in before if n.startswith("figures/") and not n.startswith(others)}
+    assert pictures == of_it - {"figures/accuracies.png"}
     assert f"figures/{champion}-confusion.png" in pictures
     assert {name for name in pictures if again[name] != before[name]} == set()
     assert numbers["models"] == {champion: whole["models"][champion]}

@@ -107,6 +107,17 @@ def test_a_server_and_this_process_explain_alike(
             assert found.probabilities[name] == pytest.approx(probability, abs=1e-4)
 
 
+def test_an_image_that_stays_dark_costs_no_other_files_answer(
+    model_dir: Path, files: list[Path], tmp_path: Path
+) -> None:
+    dark = tmp_path / "dark.png"
+    Image.fromarray(np.full((40, 40), 1000, np.uint16)).save(dark)
+    refused, answered = predict_files([dark, files[0]], model_dir, "a", bits_stored=14)
+    assert isinstance(refused, Failure)
+    assert "dark even after bits_stored = 14 has scaled it" in refused.why
+    assert isinstance(answered, Prediction)
+
+
 @pytest.mark.parametrize("served", [True, False])
 def test_the_command_writes_a_picture_for_each_image(
     served: bool,

@@ -253,6 +253,17 @@ def test_unscaled_sixteen_bits_are_scaled_where_their_number_is_given(
     ]
 
 
+def test_what_is_dark_though_it_was_scaled_is_listed_with_what_to_check(
+    tree: Any, run_executor: RunExecutor, make_png: Callable[..., bytes]
+) -> None:
+    (tree.root / "Normal/dark.png").write_bytes(make_png(1, 40, "I;16", 16))
+    run = run_executor(tree.root, limits={"bits_stored": 14})
+    assert kinds(run) == {"Normal/dark.png": Kind.BAD}
+    reason = read_left_out(run.manifest.uri)[0].reason
+    assert "dark even after bits_stored = 14 has scaled it" in reason
+    assert "12 would hold these values" in reason
+
+
 def test_duplicate_in_a_class_is_used_once(tree: Any, run_executor: RunExecutor) -> None:
     shutil.copy(tree.root / "Normal/3.png", tree.root / "Normal/0copy.png")
     tree.metadata([("Normal/3.png", "", "p")])

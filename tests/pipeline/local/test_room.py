@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from components.radiograph_example_gen.discovery import Discovery, discover
 from models.weights import RANDOM, WeightsSource
 from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.local.progress import NodeClock
@@ -51,6 +52,24 @@ def test_what_nodes_write(tmp_path: Path) -> None:
     assert expected("Combiner.ensemble") // MEGABYTE == 59 + 83 + 28 + 1
     assert expected("Pusher.champion") == expected("Trainer.densenet121")
     assert expected("Evaluator.vgg16") == MEGABYTE
+
+
+def test_the_data_folder_is_listed_once_for_all_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+
+    def counted(data_dir: Path, *args: Any, **options: Any) -> Discovery:
+        listed.append(data_dir)
+        return discover(data_dir, *args, **options)
+
+    monkeypatch.setattr("pipeline.local.room.discover", counted)
+    room = _room(tmp_path)
+    room.expected_bytes("Trainer.vgg16")
+    assert listed == []
+    room.expected_bytes("RadiographExampleGen")
+    room.expected_bytes("Transform")
+    assert listed == [tmp_path / "data"]
 
 
 def test_weights_that_are_given_are_copied_first(tmp_path: Path) -> None:
