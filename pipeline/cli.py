@@ -14,6 +14,7 @@ import typer
 from common.errors import InputError
 from pipeline.beam.command import beam_app
 from pipeline.check.command import check as check_command
+from pipeline.config.command import config as config_command
 from pipeline.config.overrides import (
     Backbones,
     Beam,
@@ -24,8 +25,10 @@ from pipeline.config.overrides import (
     PresetName,
     Seed,
     Tune,
+    Tuned,
     WeightsFolder,
     comma_separated,
+    run_overrides,
     without_none,
 )
 from pipeline.kubeflow.cli import kubeflow_app
@@ -44,12 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-def _tuning_mode(*, tune: bool, tuned: bool) -> dict[str, str]:
-    if tune and tuned:
-        raise InputError("tuned: give either --tune or --tuned, not both.")
-    return {"mode": "search"} if tune else {"mode": "reuse"} if tuned else {}
 
 
 @contextlib.contextmanager
@@ -77,9 +74,7 @@ def run(
     seed: Seed = None,
     min_accuracy: MinAccuracy = None,
     tune: Tune = False,
-    tuned: Annotated[
-        bool, typer.Option("--tuned", help="Train by what an earlier --tune in OUTPUT found.")
-    ] = False,
+    tuned: Tuned = False,
     beam: Beam = None,
     config: ConfigFile = None,
     verbose: Annotated[
@@ -93,17 +88,17 @@ def run(
     from pipeline.local.console import Console
     from pipeline.local.exclusive import alone_in
 
-    overrides = without_none(
-        {
-            "data": without_none({"dir": data, "metadata": metadata}),
-            "output": output,
-            "weights_dir": weights_dir,
-            "backbones": comma_separated(backbones),
-            "seed": seed,
-            "gate": without_none({"min_accuracy": min_accuracy}),
-            "tuning": _tuning_mode(tune=tune, tuned=tuned),
-            "beam": beam,
-        }
+    overrides = run_overrides(
+        data=data,
+        metadata=metadata,
+        weights_dir=weights_dir,
+        output=output,
+        backbones=backbones,
+        seed=seed,
+        min_accuracy=min_accuracy,
+        tune=tune,
+        tuned=tuned,
+        beam=beam,
     )
     settings = load_config(config, preset=preset, overrides=overrides)
     layout = OutputLayout(settings.output)
@@ -231,6 +226,7 @@ app.add_typer(kubeflow_app, name="kubeflow")
 app.add_typer(beam_app, name="beam")
 app.command()(cache_command)
 app.command()(check_command)
+app.command()(config_command)
 app.command()(predict)
 app.command()(serve)
 app.command()(export_openvino)

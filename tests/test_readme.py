@@ -20,6 +20,10 @@ RUN_BY = {
         'data=root / "span-{SPAN}"',
     ),
     ".venv/bin/cxr check --data": ("tests/pipeline/check/test_command.py", '"check", *map('),
+    ".venv/bin/cxr config --config": (
+        "tests/pipeline/config/test_provenance.py",
+        '["config", "--config", str(file)',
+    ),
     ".venv/bin/cxr run --tune": ("tests/pipeline/test_tuning_runs.py", '"--tune"'),
     ".venv/bin/cxr runs --output": (
         "tests/pipeline/runs/test_runs_cli.py",

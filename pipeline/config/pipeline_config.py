@@ -37,6 +37,7 @@ from schema import SCHEMA_FILE
 Preset = Literal["fast", "paper", "demo"]
 PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
 Combining = Literal["ensemble", "cascade"]
+COMMAND_LINE: Final = "command line"
 _PRESET_DIR = Path(__file__).parent / "presets"
 
 
@@ -257,18 +258,43 @@ def load_config(
     Raises:
         InputError: names each field that is wrong.
     """
+    values: dict[str, Any] = {}
+    for _, layer in layers(file, preset=preset, overrides=overrides):
+        values = merge(values, layer)
+    try:
+        return TypeAdapter(PipelineConfig).validate_python(values)
+    except ValidationError as error:
+        raise InputError(_explain(error, file)) from error
+
+
+def layers(
+    file: Path | None = None,
+    *,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[tuple[str, dict[str, Any]]]:
+    """What is given, from the lowest layer to the highest, each with where it comes from.
+
+    Args:
+        file: as in `load_config`.
+        preset: likewise.
+        overrides: likewise.
+
+    Raises:
+        InputError: there is no such preset, or the file can't be read.
+    """
     own = _read_yaml(file) if file is not None else {}
     if file is not None:
         own = _anchor_paths(own, file.resolve().parent)
     name = preset or own.get("preset", "fast")
     if name not in PRESETS:
         raise InputError(f"preset: {name!r} is unknown; known are {', '.join(PRESETS)}.")
-    values = merge(_read_yaml(_PRESET_DIR / f"{name}.yaml"), own)
-    values = merge(values, overrides or {}) | {"preset": name}
-    try:
-        return TypeAdapter(PipelineConfig).validate_python(values)
-    except ValidationError as error:
-        raise InputError(_explain(error, file)) from error
+    above = dict(overrides or {}) | ({"preset": name} if preset else {})
+    return [
+        (f"preset {name}", _read_yaml(_PRESET_DIR / f"{name}.yaml")),
+        (str(file), own),
+        (COMMAND_LINE, above),
+    ]
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:

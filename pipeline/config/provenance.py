@@ -1,0 +1,161 @@
+"""The configuration as a run has it, each value with where it comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import yaml
+
+from models.backbones import get_backbone
+from pipeline.config.pipeline_config import PipelineConfig, layers, load_config
+
+DEFAULT: Final = "default"
+TABLE: Final = "models/backbones.py"
+PAPER: Final = "the paper's recipe, models/backbones.py"
+# Below it stands what each backbone is trained by.
+RESOLVED: Final = "training_of"
+_OVERRIDES: Final = "training_overrides"
+_SECRET: Final = re.compile(r"(?i)^(--[^=]*(?:secret|password|token|credential|key)[^=]*=).+")
+
+
+class Value(NamedTuple):
+    """A field of the configuration.
+
+    Attributes:
+        field: its name with dots, such as `gate.min_accuracy`.
+        value: as JSON and YAML have it; credentials in Beam's options as `***`.
+        source: a preset, a file with its line, the command line, a table, or `default`.
+    """
+
+    field: str
+    value: Any
+    source: str
+
+
+def resolve(
+    file: Path | None = None,
+    *,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[Value]:
+    """All values that a run would have, in the order of the models' fields.
+
+    Args:
+        file: as in `load_config`.
+        preset: likewise.
+        overrides: likewise.
+
+    Returns:
+        The configuration's own fields; behind them, below RESOLVED, each backbone's recipe.
+
+    Raises:
+        InputError: as `load_config`.
+    """
+    config = load_config(file, preset=preset, overrides=overrides)
+    given = layers(file, preset=preset, overrides=overrides)
+    lines = _lines(file)
+
+    def source(field: str) -> str:
+        for name, layer in reversed(given):
+            if _holds(layer, field):
+                line = _nearest(lines, field) if name == str(file) else None
+                return f"{name}:{line}" if line else name
+        return DEFAULT
+
+    values = [
+        Value(field, value, source(field)) for field, value in _flat(config.model_dump(mode="json"))
+    ]
+    for backbone in config.backbones:
+        recipe = config.training_for(backbone)
+        for field, value in _flat(recipe.model_dump(mode="json")):
+            name = f"{RESOLVED}.{backbone}.{field}"
+            values.append(Value(name, value, _of_recipe(config, backbone, field, value, source)))
+    return [each._replace(value=_masked(each.value)) for each in values]
+
+
+def as_yaml(values: Sequence[Value]) -> str:
+    """YAML, a line a value, with where it comes from behind it.
+
+    What is below RESOLVED follows from the rest, and stands there as a comment.
+
+    Args:
+        values: of `resolve`.
+    """
+    lines: list[str] = []
+    open_: tuple[str, ...] = ()
+    for field, value, source in values:
+        *above, last = field.split(".")
+        mark = "# " if above[:1] == [RESOLVED] else ""
+        for depth, part in enumerate(above):
+            if tuple(above[: depth + 1]) != open_[: depth + 1]:
+                lines.append(f"{mark}{'  ' * depth}{part}:")
+        open_ = tuple(above)
+        text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
+        text = text.removesuffix("\n").removesuffix("\n...")
+        lines.append(f"{mark}{'  ' * len(above)}{last}: {text}  # {source}")
+    return "\n".join(lines) + "\n"
+
+
+def _of_recipe(config: PipelineConfig, backbone: str, field: str, value: Any, source: Any) -> str:
+    """Where a field of one backbone's recipe comes from."""
+    own = f"{_OVERRIDES}.{backbone}.{field}"
+    if _holds(config.training_overrides.get(backbone, {}), field):
+        return str(source(own))
+    recipe = asdict(get_backbone(backbone).paper) if config.paper_recipe else {}
+    if field in recipe and field not in config.training.model_fields_set:
+        return PAPER
+    common = dict(_flat(config.training.model_dump(mode="json")))
+    if common.get(field) != value:
+        return TABLE
+    return str(source(f"training.{field}"))
+
+
+def _flat(values: Mapping[str, Any], below: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{below}{name}.")
+        else:
+            yield f"{below}{name}", value
+
+
+def _holds(layer: Mapping[str, Any], field: str) -> bool:
+    """Whether a layer gives a field, or a whole that it is a part of."""
+    value: Any = layer
+    for part in field.split("."):
+        if not isinstance(value, Mapping):
+            return True
+        if part not in value:
+            return False
+        value = value[part]
+    return True
+
+
+def _lines(file: Path | None) -> dict[str, int]:
+    """The line of each field of a YAML file, counted from 1."""
+    root = yaml.compose(file.read_text(encoding="utf-8")) if file else None
+    found: dict[str, int] = {}
+
+    def walk(node: yaml.Node | None, below: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                found[f"{below}{key.value}"] = key.start_mark.line + 1
+                walk(value, f"{below}{key.value}.")
+
+    walk(root, "")
+    return found
+
+
+def _nearest(lines: Mapping[str, int], field: str) -> int | None:
+    while field not in lines and "." in field:
+        field = field.rpartition(".")[0]
+    return lines.get(field)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_SECRET.sub(r"\1***", each) if isinstance(each, str) else each for each in value]
+    return value
