@@ -78,7 +78,7 @@ def _job() -> Callable[[], None]:
     rows = [
         {
             contract.LABEL: 0,
-            contract.OUTPUT_PROBABILITIES: [0.8, 0.2] if number % _WRONG_EVERY else [0.2, 0.8],
+            contract.ANSWER: [0.8, 0.2] if number % _WRONG_EVERY else [0.2, 0.8],
             contract.SHA256: str(number).encode(),
             **texts,
         }
