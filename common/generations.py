@@ -92,7 +92,7 @@ def find_generation(tfx: str) -> Generation | None:
 
 
 def read_note() -> tuple[Generation, str] | None:
-    """What setup.sh picked and why; nothing where it left no note, or one that isn't known."""
+    """Say what setup.sh picked and why; nothing where it left no note, or one that isn't known."""
     try:
         tfx, separator, why = NOTE.read_text(encoding="utf-8").strip().partition(": ")
     except (OSError, UnicodeDecodeError):

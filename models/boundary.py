@@ -91,7 +91,7 @@ class CutNetwork(FrozenPart):
     pools: Mapping[str, Pool]
 
     def pooled(self, maps: Mapping[str, Any]) -> dict[str, Any]:
-        """What `maps` returned -> {tap name: float32 [batch, channels]}."""
+        """Say what `maps` returned -> {tap name: float32 [batch, channels]}."""
         return {tap: _POOLING[self.pools[tap]](dtype="float32")(maps[tap]) for tap in self.pools}
 
 

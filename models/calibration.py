@@ -89,7 +89,7 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
 def expected_calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
 ) -> float:
-    """How far confidence and accuracy lie apart, 0..1.
+    """Say how far confidence and accuracy lie apart, 0..1.
 
     Guo et al. 2017, equation 3: images are sorted by their highest probability into bins
     of equal width ((m-1)/bins, m/bins], and the distances between a bin's accuracy and its
@@ -111,7 +111,7 @@ def expected_calibration_error(
 
 
 def coverage_curve(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
-    """What is answered, and how well, if only sure answers are given.
+    """Say what is answered, and how well, if only sure answers are given.
 
     Args:
         probabilities: float [images, n].
@@ -187,7 +187,7 @@ def validation_report(
     uncalibrated: np.ndarray,
     abstain_accuracy: float,
 ) -> dict[str, Any]:
-    """What validation.json says of a model, the same for a backbone and a combination.
+    """Say what validation.json says of a model, the same for a backbone and a combination.
 
     Args:
         probabilities: calibrated, float [images, n]; of the validation split.

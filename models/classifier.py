@@ -59,12 +59,12 @@ class Classifier:
         return maps
 
     def answers(self, maps: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What `feature_maps` returned -> {head: probabilities float32 [batch, n]}."""
+        """Say what `feature_maps` returned -> {head: probabilities float32 [batch, n]}."""
         taps = self.network.pooled(maps)
         return {name: head(taps) for name, head in self.heads.items()}
 
     def evidence(self, head: str, maps: Mapping[str, tf.Tensor], classes: tf.Tensor) -> tf.Tensor:
-        """What speaks for classes in one head's answers (see `models.explanation.evidence`).
+        """Say what speaks for classes in one head's answers (see `models.explanation.evidence`).
 
         Args:
             head: its name.
@@ -131,7 +131,7 @@ class BackboneModel(ServedModel):
         return dict(zip(names, tf.split(together, len(names), axis=-1), strict=True))
 
     def _evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What speaks for classes that another model has chosen.
+        """Say what speaks for classes that another model has chosen.
 
         Args:
             pixels: grey levels 0..255, float32 [batch, 256, 256, 1].

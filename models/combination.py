@@ -46,7 +46,7 @@ class ExplainingMember(Protocol):
         """As `Member`."""
 
     def evidence(self, images: tf.Tensor, classes: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """What speaks for classes, int32 [batch]: head -> float32 [batch, 256, 256]."""
+        """Say what speaks for classes, int32 [batch]: head -> float32 [batch, 256, 256]."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _stepwise(answer: Mapping[str, Any]) -> Any:
 
 
 def is_passed_on(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-    """Which images a cascade's first member is too unsure of.
+    """Say which images a cascade's first member is too unsure of.
 
     Args:
         rule: of a cascade.
@@ -323,7 +323,7 @@ class _SavedMember(tf.Module):
         return answers
 
     def evidence(self, pngs: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What speaks for classes (see `models.classifier.BackboneModel`), in chunks."""
+        """Say what speaks for classes (see `models.classifier.BackboneModel`), in chunks."""
         names = list(self._evidence.concrete_functions[0].structured_outputs)
 
         def explain(rows: slice) -> list[tf.Tensor]:

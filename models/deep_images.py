@@ -26,7 +26,7 @@ class UnusableImageError(ValueError):
 
 
 def unscaled(content: bytes) -> str | None:
-    """Why an image can't be read as it stands, where it is such a one.
+    """Say why an image can't be read as it stands, where it is such a one.
 
     Args:
         content: of an image file of any kind; only 16-bit PNGs are decoded.
@@ -109,7 +109,7 @@ def is_deep(content: bytes) -> bool:
 
 
 def too_dark(image: np.ndarray) -> str | None:
-    """What speaks against the high bytes of a 16-bit image.
+    """Say what speaks against the high bytes of a 16-bit image.
 
     The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits that nobody scaled lie in
     the low ones.

@@ -103,7 +103,7 @@ def has_gpu() -> bool:
 
 
 def plan_training(backbone: str, precision: Precision = "auto") -> DevicePlan:
-    """How to train what lies behind a boundary of a backbone.
+    """Say how to train what lies behind a boundary of a backbone.
 
     Args:
         backbone: its name in the table.

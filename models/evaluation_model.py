@@ -131,7 +131,7 @@ def is_there(directory: str) -> bool:
 
 
 def read_members(directory: str) -> dict[str, Member]:
-    """What a model stands on.
+    """Say what a model stands on.
 
     Args:
         directory: that `write` wrote.

@@ -72,7 +72,7 @@ def evidence(
     means: Mapping[str, tf.Tensor | float],
     classes: tf.Tensor,
 ) -> tf.Tensor:
-    """What speaks for (above 0) and against (below 0) a class, and where.
+    """Say what speaks for (above 0) and against (below 0) a class, and where.
 
     Args:
         head: pooled taps -> probabilities float32 [batch, n]; rows don't depend on each other.
@@ -124,7 +124,7 @@ def _resized(parts: tf.Tensor) -> tf.Tensor:
 
 
 def heat_map(parts: tf.Tensor) -> tf.Tensor:
-    """What speaks for the class, relative to where most does.
+    """Say what speaks for the class, relative to where most does.
 
     Args:
         parts: what `evidence` returned, or a mean of such.

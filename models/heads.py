@@ -105,7 +105,7 @@ def build_hierarchical_head(
 
 
 def questions(labels: np.ndarray, healthy: int | None = None) -> dict[str, np.ndarray]:
-    """What each softmax layer of a head is to answer.
+    """Say what each softmax layer of a head is to answer.
 
     Args:
         labels: class of each image, int [images].
@@ -158,7 +158,7 @@ def apply_head(head: keras.Model, taps: Mapping[str, Any], *, training: bool | N
 
 
 def tap_means(head: keras.Model) -> dict[str, tf.Tensor | float]:
-    """What each tap is compared with: the mean of the training views.
+    """Say what each tap is compared with: the mean of the training views.
 
     Args:
         head: what `build_head` or `build_hierarchical_head` returned.

@@ -34,7 +34,7 @@ class Predictions:
     multiply_adds: int
 
     def to_json(self) -> dict[str, Any]:
-        """What JSON can hold; floats survive the round trip exactly."""
+        """Say what JSON can hold; floats survive the round trip exactly."""
         return {
             "sha256": list(self.sha256),
             "labels": self.labels.tolist(),

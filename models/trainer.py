@@ -89,7 +89,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _features_digest(computed_by: str, backbone_dir: str) -> str:
-    """Of the network's weights, and of what computes the features with them."""
+    """Digest the network's weights, and what computes the features with them."""
     path = os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE)
     digest = hashlib.sha256(computed_by.encode())
     with tf.io.gfile.GFile(path, "rb") as file:

@@ -116,7 +116,7 @@ def render(checks: Sequence[Check], console: Console) -> None:
 
 
 def _generation() -> tuple[Generation, str]:
-    """What setup.sh picked; in an environment that it did not make, what is closest to it."""
+    """Say what setup.sh picked; in an environment that it did not make, what is closest to it."""
     return read_note() or derive_generation(_installed("tfx"), _python_version(), _glibc())
 
 

@@ -138,7 +138,7 @@ def _reason(
     services: Services | None,
     listener: Listener,
 ) -> Exception:
-    """What the user is told: that something went or is damaged, or else the error itself.
+    """Say what the user is told: that something went or is damaged, or else the error itself.
 
     What the run finished is taken down.
     """
@@ -221,7 +221,7 @@ def _explained(error: BaseException, node: str | None) -> Exception:
 
 
 def main() -> None:
-    """What TFX's command line runs."""
+    """Say what TFX's command line runs."""
     from pipeline.local.console import Console
 
     config = load_config(Path(os.environ.get("CXR_CONFIG", "cxr.yaml")))

@@ -86,7 +86,7 @@ def _in_folder(files: Iterable[Path], folder: Path) -> dict[Path, Path]:
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """What a file is, however it is named; None where there is none."""
+    """Say what a file is, however it is named; None where there is none."""
     try:
         found = file.stat()
     except OSError:

@@ -43,7 +43,7 @@ class Prediction:
     explanation: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints of it."""
+        """Say what `--json` prints of it."""
         answer = {
             "file": str(self.file),
             "predicted_class": self.predicted_class,
@@ -66,7 +66,7 @@ class Failure:
     why: str
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints of it."""
+        """Say what `--json` prints of it."""
         return {"file": str(self.file), "error": self.why}
 
 

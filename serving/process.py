@@ -38,7 +38,7 @@ class Server:
     log: Path
 
     def engine_of(self, model: str) -> str:
-        """What it said last that it runs a model on; empty where it serves none of that name."""
+        """Say what it runs a model on by its last line; empty where it serves none of that name."""
         said = self.log.read_text(errors="replace").splitlines()
         found = [line for line in said if f" {model} version " in line and " is served by " in line]
         return found[-1].split(" is served by ")[1].split()[0] if found else ""

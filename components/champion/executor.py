@@ -82,7 +82,7 @@ def _blessed(artifacts: list[types.Artifact]) -> bool:
 
 
 def _is_servable(artifacts: list[types.Artifact] | None) -> bool:
-    """What the Pusher asks of an InfraBlessing; yes where nobody looked."""
+    """Say what the Pusher asks of an InfraBlessing; yes where nobody looked."""
     if artifacts is None:
         return True
     return bool(model_utils.is_infra_validated(artifact_utils.get_single_instance(artifacts)))

@@ -84,7 +84,7 @@ class GateConfig(Strict):
         return level
 
     def unknown_features(self, columns: Collection[str]) -> list[str]:
-        """What is wrong with the items whose feature is not sliced by.
+        """Say what is wrong with the items whose feature is not sliced by.
 
         Args:
             columns: the further columns that are sliced by, in lower case.

@@ -265,7 +265,7 @@ class Judge:
     """Reads one model's answer to one image."""
 
     def __init__(self, eval_config: config_pb2.EvalConfig | None, model_name: str) -> None:
-        """Of the model that TFMA calls so; "" where there is only one."""
+        """Judge the model that TFMA calls so; "" where there is only one."""
         self._eval_config = eval_config
         self.model_name = model_name
 
@@ -300,7 +300,7 @@ class _Counts(beam.CombineFn):
         self._shape = shape
 
     def bin_of(self, element: metric_types.StandardMetricInputs) -> tuple[int, ...]:
-        """Where one image is counted."""
+        """Say where one image is counted."""
         raise NotImplementedError
 
     def create_accumulator(self) -> np.ndarray:

@@ -35,7 +35,7 @@ SliceKey = tuple[tuple[str, Any], ...]
 
 
 def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
-    """What TFMA computed of the candidate.
+    """Say what TFMA computed of the candidate.
 
     TFMA names the models only where there are two, the candidate and the baseline; asked
     for no name, it then finds metrics, but no plots.
@@ -50,7 +50,7 @@ def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
 
 
 def confidence_curve(evaluation_uri: str, slice_key: SliceKey = ()) -> list[tuple[float, int, int]]:
-    """How the candidate would fare if it answered only when sure.
+    """Say how the candidate would fare if it answered only when sure.
 
     Coverage at a threshold is its answered images over those answered at 0.00, accuracy its
     right ones over its answered ones.
@@ -76,7 +76,7 @@ def confidence_curve(evaluation_uri: str, slice_key: SliceKey = ()) -> list[tupl
 
 
 def gate_figures(evaluation_uri: str) -> dict[str, float]:
-    """What the gate looks at, on the whole test split.
+    """Say what the gate looks at, on the whole test split.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
@@ -97,7 +97,7 @@ def gate_figures(evaluation_uri: str) -> dict[str, float]:
 
 
 def refusal(evaluation_uri: str) -> str | None:
-    """Why the gate refused the candidate, from TFMA's own verdict.
+    """Say why the gate refused the candidate, from TFMA's own verdict.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
@@ -135,7 +135,7 @@ def refusal(evaluation_uri: str) -> str | None:
 def abstaining(
     threshold: float, curve: Sequence[tuple[float, int, int]]
 ) -> dict[str, float | None]:
-    """How a model fares on the test split when it abstains as it was told to.
+    """Say how a model fares on the test split when it abstains as it was told to.
 
     Args:
         threshold: chosen on the validation split; answers that are less sure are withheld.
@@ -195,7 +195,7 @@ class SliceCount:
 
 
 def slice_counts(evaluation_uri: str) -> list[SliceCount]:
-    """How the candidate does on each slice by one feature.
+    """Say how the candidate does on each slice by one feature.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
@@ -222,7 +222,7 @@ def place(feature: str, order: Sequence[str]) -> tuple[int, str]:
 
 
 def slice_name(feature: str) -> str:
-    """What people call a feature that TFMA slices by: "age group" for `patient/age_group`."""
+    """Say what people call a feature that TFMA slices by: "age group" for `patient/age_group`."""
     if feature in _NAMES:
         return _NAMES[feature]
     column = feature.removeprefix(COLUMN_PREFIX)
@@ -286,7 +286,7 @@ def _reason_of_slice(
 
 
 def _missing(spec: config_pb2.SlicingSpec, config: config_pb2.EvalConfig) -> str:
-    """Why TFMA refuses a model of which nothing is known: no image is in the slice."""
+    """Say why TFMA refuses a model of which nothing is known: no image is in the slice."""
     fields = [
         # `gate.slices.<index>`, without the criterion: it is the value that no image has.
         json.loads(f"{{{metric.config}}}")["name"].rpartition(".")[0]
@@ -312,7 +312,7 @@ def _other(failure: validation_result_pb2.ValidationFailure) -> str:
 
 
 def _item(failure: validation_result_pb2.ValidationFailure) -> int:
-    """Which of `gate.slices` asks for it; 0 where none does."""
+    """Say which of `gate.slices` asks for it; 0 where none does."""
     return next((int(part) for part in failure.metric_key.name.split(".") if part.isdigit()), 0)
 
 

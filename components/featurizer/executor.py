@@ -221,7 +221,7 @@ def _engines_used(result: Any) -> str:
 
 
 def loads(result: Any) -> int:
-    """How often the workers together loaded the prefix."""
+    """Say how often the workers together loaded the prefix."""
     wanted = MetricsFilter().with_namespace(_LOADS).with_name(_LOADED)
     return sum(counter.committed for counter in result.metrics().query(wanted)["counters"])
 

@@ -113,7 +113,7 @@ def _of_baseline(
 def _of_saved_model(
     directory: str, records: _Records, wanted: Collection[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """What the SavedModel answers about some images, or all."""
+    """Say what the SavedModel answers about some images, or all."""
     loaded = tf.saved_model.load(directory)
     signature = loaded.signatures[contract.SIGNATURE_EXAMPLES]
     found: dict[str, np.ndarray] = {}
@@ -155,7 +155,7 @@ def _write(
 
 
 def _present(models: list[types.Artifact] | None) -> types.Artifact | None:
-    """What was found, and has a model in it."""
+    """Say what was found, and has a model in it."""
     found = artifact_utils.get_single_instance(models) if models else None
     return found if found and has_saved_model(found) else None
 

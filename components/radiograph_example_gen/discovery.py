@@ -168,7 +168,7 @@ def _what_is_there(other: Sequence[LeftOut], unread: Mapping[str, int]) -> str:
 
 
 def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None:
-    """Where the metadata is: the path asked for, else metadata.csv in the data folder.
+    """Say where the metadata is: the path asked for, else metadata.csv in the data folder.
 
     The case of its name doesn't matter, where there is one such file alone.
 
@@ -264,7 +264,7 @@ def _list(folder: Path) -> list[Path]:
 
 
 def _link_problem(root: Path, path: Path, *, follow_links: bool) -> str:
-    """Why a symbolic link is not followed; empty where it is, or where there is none."""
+    """Say why a symbolic link is not followed; empty where it is, or where there is none."""
     try:
         path.stat()
     except OSError as error:

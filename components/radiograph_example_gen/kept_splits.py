@@ -26,7 +26,7 @@ _COLUMNS = ("sha256", "class", "split", "patients")
 
 
 def read_kept(settings: Settings) -> dict[str, Kept]:
-    """What earlier runs with the same classes, seed and fractions gave; nothing in a first one.
+    """Say what earlier runs with the same classes, seed and fractions gave; nothing in a first one.
 
     Raises:
         InputError: the file can't be read.

@@ -151,7 +151,7 @@ def _why_none(several: Sequence[str]) -> str:
 
 
 def _readings(key: str) -> Iterator[tuple[str, bool, str]]:
-    """What a key may mean, whether all its folders count, and what the rule is called then.
+    """Say what a key may mean, whether all its folders count, and what the rule is called then.
 
     A URL is read before folders in front are left out: `Viral%20Pneumonia/1.png` is not the only
     `1.png` that another class may have.

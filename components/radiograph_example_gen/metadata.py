@@ -165,7 +165,7 @@ def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, fro
 
 
 def _read_table(content: bytes, name: str) -> tuple[Columns, list[tuple[int, dict[str, str]]]]:
-    """What the columns are taken for; and each record's line and cells by column."""
+    """Say what the columns are taken for; and each record's line and cells by column."""
     lines = _read_csv(content, name)
     columns = recognise(lines[0][1] if lines else [])
     header = columns.names

@@ -67,7 +67,7 @@ def some_of(items: Iterable[str], most: int = _SHOWN) -> str:
 
 
 def of_columns(name: str, columns: Columns) -> Iterator[Remark]:
-    """What was taken for what, and what looks like a patient's id and isn't read.
+    """Say what was taken for what, and what looks like a patient's id and isn't read.
 
     Args:
         name: of the table, as messages call it.
@@ -91,7 +91,7 @@ def of_columns(name: str, columns: Columns) -> Iterator[Remark]:
 
 
 def of_missing_columns(tables: Sequence[tuple[str, Columns]]) -> Iterator[Remark]:
-    """What no table says; of patients, `of_patients` speaks.
+    """Say what no table says; of patients, `of_patients` speaks.
 
     Args:
         tables: name and columns of each.
@@ -108,7 +108,7 @@ def of_missing_columns(tables: Sequence[tuple[str, Columns]]) -> Iterator[Remark
 
 
 def of_cells(name: str, problems: Sequence[LeftOut]) -> Iterator[Remark]:
-    """How many cells could not be read.
+    """Say how many cells could not be read.
 
     Args:
         name: of the table.
@@ -159,7 +159,7 @@ def of_classes(rows: Iterable[tuple[str, Row | None]]) -> Iterator[Remark]:
 def of_rows(
     name: str, by_rule: Mapping[str, int], without_image: int, rows: int
 ) -> Iterator[Remark]:
-    """How rows found their images, where it was not by the path as it stands.
+    """Say how rows found their images, where it was not by the path as it stands.
 
     Args:
         name: of the table.
@@ -174,7 +174,7 @@ def of_rows(
 
 
 def of_patients(rows: Iterable[Row | None]) -> Iterator[Remark]:
-    """What is not known of who is pictured.
+    """Say what is not known of who is pictured.
 
     Args:
         rows: of each image that is used; None for an image without one.
@@ -252,7 +252,7 @@ def of_tables(tables: Sequence[str], read: Iterable[str]) -> Iterator[Remark]:
 
 
 def of_ages(rows: Iterable[Row | None]) -> Iterator[Remark]:
-    """How many ages are missing, where a table has any.
+    """Say how many ages are missing, where a table has any.
 
     Args:
         rows: of each image that is used; None for an image without one.

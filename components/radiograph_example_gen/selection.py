@@ -298,7 +298,7 @@ def _remarks(decision: Decision, chosen: Mapping[str, Sequence[CleanImage]]) -> 
 def remarks_on(
     images: Sequence[tuple[Inspection, Row | None]], found: Discovery, on_tables: Iterable[Remark]
 ) -> Iterator[Remark]:
-    """What is not known of a data folder, or not as it seems.
+    """Say what is not known of a data folder, or not as it seems.
 
     Args:
         images: that are used, each with its row; None for an image without one.

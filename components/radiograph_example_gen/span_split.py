@@ -153,7 +153,7 @@ class _Groups:
 def _placed(
     number: int, new: Sequence[SpanImage], kept: Mapping[str, Kept], rule: SplitRule
 ) -> dict[str, Kept]:
-    """What the new images of one span get."""
+    """Say what the new images of one span get."""
     if not new:
         return {}
     groups = _Groups(kept.values(), new)
@@ -210,7 +210,7 @@ def _added(
 
 
 def _drawn(new: Sequence[SpanImage], rule: SplitRule) -> dict[str, list[SpanImage]]:
-    """Of each class as many as the smallest has, by rank."""
+    """Draw of each class as many as the smallest has, by rank."""
     ranked = sorted(new, key=lambda image: rank_of(image.sha256, rule.seed))
     by_class = {name: [i for i in ranked if i.class_name == name] for name in rule.classes}
     n = min(map(len, by_class.values()))
@@ -218,7 +218,7 @@ def _drawn(new: Sequence[SpanImage], rule: SplitRule) -> dict[str, list[SpanImag
 
 
 def _missing(counts: Mapping[str, int], free: int, rule: SplitRule) -> IntArray:
-    """How many of a class's `free` images each split wants, int [3]; together `free`."""
+    """Say how many of a class's `free` images each split wants, int [3]; together `free`."""
     wanted = split_counts(sum(counts.values()) + free, rule.test_fraction, rule.eval_fraction)
     missing = np.array([max(wanted[name] - counts[name], 0) for name in contract.SPLITS])
     # Where a split has more than its share, the others can't all have theirs.

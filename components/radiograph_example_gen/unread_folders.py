@@ -96,7 +96,7 @@ def _is_images(path: Path) -> bool:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What is in a folder; of one that can't be read, nothing would be taken anyway."""
+    """Say what is in a folder; of one that can't be read, nothing would be taken anyway."""
     try:
         return sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name))
     except OSError:

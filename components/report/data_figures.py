@@ -21,7 +21,7 @@ SHEET_CLASSES: Final = 36
 
 
 def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Picture:
-    """How the images' numbers lie, class by class."""
+    """Say how the images' numbers lie, class by class."""
     named_upright = 3 < len(classes) <= MOST_COLUMNS
     figure, grid = plt.subplots(2, 3, figsize=(7.8, 6.4 if named_upright else 4.6))
     for axes, name in zip(grid.flat, NUMBERS, strict=True):
@@ -63,7 +63,7 @@ def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Pic
 def columns(
     counts: Mapping[str, Mapping[str, Mapping[str, int]]], classes: Sequence[str]
 ) -> Picture:
-    """Which values of the metadata go with which class; MOST_VALUES at most of a column.
+    """Say which values of the metadata go with which class; MOST_VALUES at most of a column.
 
     Where classes are more than colours, the largest class of each value stands against the rest.
     """
@@ -100,7 +100,7 @@ def columns(
 def _parts(
     values: Mapping[str, Mapping[str, int]], classes: Sequence[str]
 ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What each bar is put together of: name, colour and float [values]."""
+    """Say what each bar is put together of: name, colour and float [values]."""
     counts = np.array([[of_class[name] for name in classes] for of_class in values.values()], float)
     if len(classes) <= len(COLOURS):
         names = [shortened(name) for name in classes]
@@ -117,7 +117,7 @@ def _legend_columns(classes: Sequence[str]) -> int:
 
 
 def sheet_images(n_classes: int) -> int:
-    """How many images of each class a contact sheet shows."""
+    """Say how many images of each class a contact sheet shows."""
     return SHEET_COLUMNS if n_classes <= MOST_COLUMNS else 1
 
 
@@ -165,7 +165,7 @@ def _crowded_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
 
 
 def shortcuts(found: Sequence[Mapping[str, Any]], chance: float) -> Picture:
-    """How well the class is predicted from what isn't lungs.
+    """Say how well the class is predicted from what isn't lungs.
 
     Of too many, what tells one class from the rest no better than guessing is left out first, and
     then what does so the least.

@@ -57,7 +57,7 @@ def distances(
     before: statistics_pb2.DatasetFeatureStatisticsList,
     schema: schema_pb2.Schema,
 ) -> list[dict[str, Any]]:
-    """How far two sets of images are apart.
+    """Say how far two sets of images are apart.
 
     Args:
         now: their statistics.
@@ -99,7 +99,7 @@ def distances(
 
 
 def _known_share(statistics: statistics_pb2.DatasetFeatureStatisticsList, feature: str) -> float:
-    """Which share of the images has a value; a column without any isn't in the statistics."""
+    """Say which share of the images has a value; a column without any isn't in the statistics."""
     (dataset,) = statistics.datasets
     for found in dataset.features:
         if found.path.step[:] == [feature] or found.name == feature:

@@ -52,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def sources_of(artifacts: dict[str, list[types.Artifact]], names: list[str]) -> ReportSources:
-    """Where the artifacts lie.
+    """Say where the artifacts lie.
 
     Args:
         artifacts: as the executor gets them.

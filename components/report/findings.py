@@ -24,7 +24,7 @@ _OF_AUDIT: Final = {"leaks": DATA, "shortcuts": SHORTCUTS}
 
 
 def grouped(main: str, refused: str | None, numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What was found, by GROUPS.
+    """Say what was found, by GROUPS.
 
     Args:
         main: the champion, else the most accurate model.

@@ -71,7 +71,7 @@ def errors(
 def examples_read_rightly(
     answers: TestAnswers, model: str, facts: Sequence[ImageFacts], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Of each class the image of which one model is surest, and the one of which it is least.
+    """Choose of each class the image of which one model is surest, and the least sure one.
 
     Of more than MOST_COLUMNS classes, half of SHOWN_RIGHT are the surest of their class and the
     other half the least sure ones.

@@ -48,7 +48,7 @@ class ImageFacts:
 
 
 def read_facts(examples_uri: str) -> list[ImageFacts]:
-    """What is known of all images of all splits.
+    """Say what is known of all images of all splits.
 
     Args:
         examples_uri: of RadiographExampleGen's `examples`.

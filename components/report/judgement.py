@@ -64,7 +64,7 @@ def judge(answers: TestAnswers, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def rates(confusion: np.ndarray, index: int) -> dict[str, Any]:
-    """How often one class is missed, and how often it is said of others.
+    """Say how often one class is missed, and how often it is said of others.
 
     Args:
         confusion: int [n, n], rows true, columns predicted.

@@ -56,7 +56,7 @@ def verdict(main: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def why_not_pushed(numbers: Mapping[str, Any]) -> str | None:
-    """Why the run pushes no model, without a full stop; None where it pushes its champion.
+    """Say why the run pushes no model, without a full stop; None where it pushes its champion.
 
     Args:
         numbers: see `components.report.content`.
@@ -76,13 +76,13 @@ def why_not_pushed(numbers: Mapping[str, Any]) -> str | None:
 
 
 def _most_frequent(confusion: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """What is right by always naming the class that most test images are of."""
+    """Say what is right by always naming the class that most test images are of."""
     images = [sum(row) for row in confusion]
     return share(max(images), sum(images))
 
 
 def _leaks(summary: Mapping[str, Any], audit: Mapping[str, Any] | None) -> dict[str, int | None]:
-    """What two splits have in common.
+    """Say what two splits have in common.
 
     Returns:
         `near_duplicates` (pairs in two splits; None where there was no audit),
@@ -98,7 +98,7 @@ def _leaks(summary: Mapping[str, Any], audit: Mapping[str, Any] | None) -> dict[
 
 
 def _best_shortcut(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What predicts the class best without the lungs; what tells all classes apart goes first."""
+    """Say what predicts the class best without lungs; what tells all classes apart goes first."""
     found: list[dict[str, Any]] = [
         one
         for one in (audit["shortcuts"] if audit else ())

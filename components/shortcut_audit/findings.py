@@ -148,7 +148,7 @@ def _shortcuts(shortcuts: Sequence[Shortcut]) -> Iterator[tuple[Weight, str]]:
 
 
 def _meaning(telling: Sequence[Shortcut]) -> str:
-    """What it comes to, with the name of each that predicts the class, the best column first."""
+    """Say what it comes to, with the name of each that predicts the class, the best first."""
     best_first = sorted(telling, key=lambda shortcut: -shortcut.correct)
     columns = [column for shortcut in best_first if (column := column_of(shortcut.seen))]
     rest = [shortcut.seen for shortcut in telling if not column_of(shortcut.seen)]

@@ -34,7 +34,7 @@ class Limits:
 def failures(
     limits: Limits, duplicates: int, patients: int, shortcuts: Sequence[Shortcut]
 ) -> list[str]:
-    """What exceeds the limits: a phrase each, with the field that asks for it.
+    """Say what exceeds the limits: a phrase each, with the field that asks for it.
 
     Args:
         limits: the configured ones.

@@ -101,7 +101,7 @@ def find_pairs(
 
 
 def perceptual_hash(thumbnails: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which of the low frequencies are above their median (pHash; Zauner 2010, section 3.2.1).
+    """Say which of the low frequencies are above their median (pHash; Zauner 2010, section 3.2.1).
 
     Args:
         thumbnails: float32 [n, 32, 32]; brightness and contrast play no part.
@@ -134,7 +134,7 @@ def _closest(
     bits: NDArray[np.int64],
     same_split: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
-    """Of each image the closest, apart by whether they are in its split: (higher, lower, bits)."""
+    """Find the closest of each image, in its split and outside: (higher, lower, bits)."""
     apart = rows != others
     found = np.stack([rows * 2 + same_split, bits, others], axis=1)[apart]
     found = found[np.lexsort(found.T[::-1])]
@@ -148,7 +148,7 @@ def _closest(
 def correlations(
     image: NDArray[np.float16], others: Sequence[NDArray[np.float16]]
 ) -> NDArray[np.float64]:
-    """How well other textures agree with one where they fit best.
+    """Say how well other textures agree with one where they fit best.
 
     Pearson's correlation. All scales of 0.88..1.12 and shifts of up to 5 of 64 pixels in each
     direction are tried; where that comes to 0.65 and not yet to 0.98, the rectangle of the other

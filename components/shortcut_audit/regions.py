@@ -24,7 +24,7 @@ def border(side: int) -> NDArray[np.bool_]:
 
 
 def lung_field(side: int) -> NDArray[np.bool_]:
-    """Where lungs are in an upright frontal image that the chest fills: bool [side, side]."""
+    """Say where lungs are in an upright frontal image that the chest fills: bool [side, side]."""
     across = np.abs((np.arange(side) + 0.5) / side - 0.5) / _HALF
     inside: NDArray[np.bool_] = (across[None, :] ** _ROUNDNESS + across[:, None] ** _ROUNDNESS) < 1
     return inside

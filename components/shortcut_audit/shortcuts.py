@@ -169,7 +169,7 @@ def _metadata_views(images: Sequence[Radiograph]) -> Iterator[tuple[str, tuple[P
 
 
 def _metadata_model(texts: int, numbers: int) -> Pipeline:
-    """Of a table whose first columns are text and whose last ones are numbers."""
+    """Build the model of a table whose first columns are text and whose last are numbers."""
     known = make_pipeline(
         SimpleImputer(add_indicator=True, keep_empty_features=True), StandardScaler()
     )

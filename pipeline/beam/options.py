@@ -26,5 +26,5 @@ def beam_pipeline_args(config: PipelineConfig) -> list[str]:
 
 
 def beam_plan(config: PipelineConfig) -> BeamPlan:
-    """What the options come from; looked at no further."""
+    """Say what the options come from; looked at no further."""
     return plan_beam(config.beam, config.beam_args)

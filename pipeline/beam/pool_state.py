@@ -52,7 +52,7 @@ class PoolWorkers:
     died: tuple[Death, ...]
 
     def lost_since(self, before: PoolWorkers) -> int | None:
-        """How a worker ended that nothing has taken the place of; None where none did.
+        """Say how a worker ended that nothing has taken the place of; None where none did.
 
         Args:
             before: what the same pool said earlier. What was started before that is another run's.
@@ -110,7 +110,7 @@ def how_it_ended(status: int) -> str:
 
 
 def environment_from_bytes(content: bytes) -> dict[str, str]:
-    """What `environment` gave there, as JSON.
+    """Say what `environment` gave there, as JSON.
 
     Raises:
         ValueError: it is something else.
@@ -122,7 +122,7 @@ def environment_from_bytes(content: bytes) -> dict[str, str]:
 
 
 def differences(there: dict[str, str], here: dict[str, str]) -> list[str]:
-    """What differs, for a sentence: `tfx 1.21.0 there and 1.16.0 here`."""
+    """Say what differs, for a sentence: `tfx 1.21.0 there and 1.16.0 here`."""
     return [
         f"{name} {there.get(name, 'unknown')} there and {value} here"
         for name, value in here.items()

@@ -99,7 +99,7 @@ def require_services(plan: BeamPlan) -> Services | None:
 
 
 def what_is_gone(services: Services | None, node: str | None, said: str) -> InputError | None:
-    """What to say where a node failed because a service or a worker went.
+    """Say what to say where a node failed because a service or a worker went.
 
     Args:
         services: as they were when the run began.
@@ -144,7 +144,7 @@ def what_is_gone(services: Services | None, node: str | None, said: str) -> Inpu
 
 
 def _of_our_pool(services: Services, node: str | None) -> InputError | None:
-    """What our own pool knows of its workers."""
+    """Say what our own pool knows of its workers."""
     before, pool = services.workers, services.pool
     now = workers_of(pool) if before and pool else None
     if before is None or now is None:
@@ -178,7 +178,7 @@ def _who(node: str | None) -> str:
 
 
 def _ask_jobs(address: str) -> str:
-    """Why it is no job service; empty where it is one."""
+    """Say why it is no job service; empty where it is one."""
     from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
     # The first thing that Beam's client asks, too.
@@ -192,7 +192,7 @@ def _ask_jobs(address: str) -> str:
 
 
 def ask_pool(address: str) -> str:
-    """Why it is no worker pool; empty where it is one."""
+    """Say why it is no worker pool; empty where it is one."""
     from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
     # One that isn't there is none to stop, and the pool says so.
@@ -206,12 +206,12 @@ def ask_pool(address: str) -> str:
 
 
 def workers_of(pool: str) -> PoolWorkers | None:
-    """What became of a pool's workers; None where it is Beam's own or another's, or gone."""
+    """Say what became of a pool's workers; None where it is Beam's own or another's, or gone."""
     return _own(pool, WORKERS, PoolWorkers.from_bytes)
 
 
 def _own(pool: str, method: str, read: Callable[[bytes], Said]) -> Said | None:
-    """What only a pool of ours answers."""
+    """Say what only a pool of ours answers."""
     found: list[bytes] = []
 
     def ask(channel: grpc.Channel) -> None:
@@ -227,7 +227,7 @@ def _own(pool: str, method: str, read: Callable[[bytes], Said]) -> Said | None:
 
 
 def _problem(address: str, ask: Callable[[grpc.Channel], object]) -> str:
-    """What stands between us and the service; empty where it answers."""
+    """Say what stands between us and the service; empty where it answers."""
     import grpc
 
     with grpc.insecure_channel(address) as channel:

@@ -80,7 +80,7 @@ class _Pool:
 
 
 def _wait(wait: Callable[[], Any], result: Any, pool: _Pool) -> Any:
-    """What `wait` gives, or raises; but not for ever."""
+    """Say what `wait` gives, or raises; but not for ever."""
     ended: dict[str, Any] = {}
 
     def run() -> None:

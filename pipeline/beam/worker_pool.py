@@ -127,12 +127,12 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StopWorkerResponse()
 
     def workers(self, request: bytes, context: Any) -> bytes:
-        """What became of them, for whoever asks."""
+        """Say what became of them, for whoever asks."""
         with self._lock:
             return PoolWorkers(self._name, self._started, tuple(self._died)).to_bytes()
 
     def environment(self, request: bytes, context: Any) -> bytes:
-        """What they run in, likewise."""
+        """Say what they run in, likewise."""
         return json.dumps(environment()).encode()
 
     def close(self) -> None:

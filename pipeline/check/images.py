@@ -69,7 +69,7 @@ def inspect_images(config: PipelineConfig) -> ImagePool:
 
 
 def settings_of(config: PipelineConfig) -> Settings:
-    """What `pipeline.dag.graph` tells RadiographExampleGen."""
+    """Say what `pipeline.dag.graph` tells RadiographExampleGen."""
     data = config.data
     classes = [{"name": entry.name, "folders": list(entry.folders)} for entry in data.classes]
     return parse_settings(

@@ -286,7 +286,7 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
 
 
 def pool_command(port: str = "") -> str:
-    """What starts a pool in this environment, whatever PATH is where somebody pastes it."""
+    """Say what starts a pool in this environment, whatever PATH is where somebody pastes it."""
     cxr = Path(sys.executable).with_name("cxr")
     own = [str(cxr)] if cxr.exists() else [sys.executable, "-m", "pipeline.cli"]
     return shlex.join([*own, "beam", "worker-pool", *(["--port", port] if port else [])])

@@ -28,7 +28,7 @@ def flink_versions() -> list[str]:
 
 
 def problem_with(arguments: Sequence[str]) -> str | None:
-    """What is wrong with the first argument that Beam doesn't take; None where all are fine.
+    """Say what is wrong with the first argument that Beam doesn't take; None where all are fine.
 
     Args:
         arguments: `--name=value` or `--name` each.

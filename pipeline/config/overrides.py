@@ -47,7 +47,7 @@ def run_overrides(
     tuned: bool,
     beam: str | None,
 ) -> dict[str, Any]:
-    """What the options of `cxr run` say, as fields of the configuration.
+    """Say what the options of `cxr run` say, as fields of the configuration.
 
     Raises:
         InputError: two options exclude each other.
@@ -77,5 +77,5 @@ def comma_separated(text: str | None) -> list[str] | None:
 
 
 def without_none(values: dict[str, Any]) -> dict[str, Any]:
-    """What was given: neither None nor an empty mapping."""
+    """Say what was given: neither None nor an empty mapping."""
     return {key: value for key, value in values.items() if value not in (None, {})}

@@ -273,7 +273,7 @@ def layers(
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """What is given, from the lowest layer to the highest, each with where it comes from.
+    """Say what is given, from the lowest layer to the highest, each with where it comes from.
 
     Args:
         file: as in `load_config`.

@@ -101,7 +101,7 @@ def as_yaml(values: Sequence[Value]) -> str:
 
 
 def _of_recipe(config: PipelineConfig, backbone: str, field: str, value: Any, source: Any) -> str:
-    """Where a field of one backbone's recipe comes from."""
+    """Say where a field of one backbone's recipe comes from."""
     own = f"{_OVERRIDES}.{backbone}.{field}"
     if _holds(config.training_overrides.get(backbone, {}), field):
         return str(source(own))

@@ -47,7 +47,7 @@ class TuningConfig(Strict):
         return tuple(name for name in self.boundaries if name in backbone.boundaries)
 
     def problems(self, backbones: Sequence[str]) -> list[str]:
-        """What is wrong with it for a run of these backbones, a sentence a problem."""
+        """Say what is wrong with it for a run of these backbones, a sentence a problem."""
         rows = [get_backbone(name) for name in backbones]
         known = {boundary for row in rows for boundary in row.boundaries}
         found = [

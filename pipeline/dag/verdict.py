@@ -56,7 +56,7 @@ def verdict_branch(
     audit: tfx.types.BaseChannel | None,
     pretrained: tfx.types.BaseChannel | None = None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
-    """What stands behind every model: baseline, answers, evaluation, card, pusher.
+    """Say what stands behind every model: baseline, answers, evaluation, card, pusher.
 
     Args:
         name: of the model.

@@ -87,7 +87,7 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
 
 
 def _check_for_server(spec: Mapping[str, Any]) -> None:
-    """What KFP's server would refuse or break, though it is IR.
+    """Say what KFP's server would refuse or break, though it is IR.
 
     Raises:
         InputError: the pipeline's name, or the size of what travels as one argument.
@@ -202,7 +202,7 @@ def _weights(name: str, config: PipelineConfig) -> WeightsSource:
 
 
 def _engine(config: PipelineConfig) -> ResolvedEngine:
-    """What runs the frozen networks there; this machine's CPU and GPU don't matter."""
+    """Say what runs the frozen networks there; this machine's CPU and GPU don't matter."""
     featurizer: FeaturizerConfig = config.featurizer
     on_gpu = config.kubeflow.resources_of("Featurizer").accelerator is not None
     if featurizer.engine == "tensorflow" or (on_gpu and featurizer.engine == "auto"):

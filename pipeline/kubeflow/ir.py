@@ -62,7 +62,7 @@ class Pipeline:
 
 
 def pipeline_of(package: Package, file: Path) -> Pipeline:
-    """What is to be executed of a compiled pipeline.
+    """Say what is to be executed of a compiled pipeline.
 
     Args:
         package: the checked file.

@@ -25,7 +25,7 @@ def is_remote(place: str) -> bool:
 
 
 def local_path(uri: str) -> str:
-    """Where the launcher puts an artifact; a path stays what it is."""
+    """Say where the launcher puts an artifact; a path stays what it is."""
     for scheme, folder in LAUNCHER_FOLDERS.items():
         if uri.startswith(scheme):
             return folder + uri.removeprefix(scheme)

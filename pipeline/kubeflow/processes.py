@@ -64,6 +64,6 @@ def _python_path() -> str:
 
 
 def last_line(log: Path) -> str:
-    """What a program that failed usually says last."""
+    """Say what a program that failed usually says last."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else "it wrote nothing"

@@ -149,7 +149,7 @@ def summarize(
 
 
 def _audit(outputs: RunOutputs) -> dict[str, Any] | None:
-    """What the audit says, and where all of it is; None where there was none."""
+    """Say what the audit says, and where all of it is; None where there was none."""
     audit = outputs.get("ShortcutAudit", "audit")
     if audit is None:
         return None
@@ -229,7 +229,7 @@ def _infra_validation(name: str, outputs: RunOutputs) -> dict[str, Any] | None:
 
 
 def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str, Any]:
-    """How a backbone was trained, and what search found the recipe; a combination has none."""
+    """Say how a backbone was trained, and what search found the recipe; a combination has none."""
     run = outputs.get(f"Trainer.{name}", "model_run")
     if run is None:
         return {"training": None, "tuned": None}
@@ -253,7 +253,7 @@ def _continued(run_uri: str) -> dict[str, Any] | None:
 
 
 def _validation(name: str, outputs: RunOutputs) -> dict[str, Any]:
-    """What Trainer or ModelCombiner found on the validation split."""
+    """Say what Trainer or ModelCombiner found on the validation split."""
     run = outputs.get(f"Trainer.{name}", "model_run") or outputs.get(
         f"Combiner.{name}", "model_run"
     )

@@ -92,7 +92,7 @@ def best_values(best: metadata_store_pb2.Artifact) -> dict[str, Any]:
 
 
 def search_summary(store: mlmd.MetadataStore, best: metadata_store_pb2.Artifact) -> dict[str, Any]:
-    """What summary.json says of a search, whether this run's or an earlier one's.
+    """Say what summary.json says of a search, whether this run's or an earlier one's.
 
     Args:
         store: holds the artifact.

@@ -86,7 +86,7 @@ def _tensorflow() -> ResolvedEngine:
 
 
 def _openvino_fault() -> str | None:
-    """Why OpenVINO can't be used; None where it can."""
+    """Say why OpenVINO can't be used; None where it can."""
     try:
         # Its CPU plugin is loaded, too: packages for another CPU fail only there.
         import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")

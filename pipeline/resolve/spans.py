@@ -70,7 +70,7 @@ def resolve_spans(data: DataConfig) -> ResolvedSpans | None:
 
 
 def names_of_spans(part: str) -> re.Pattern[str]:
-    """What a folder's name must match in whole to be a span's; its group 1 is the number.
+    """Say what a folder's name must match in whole to be a span's; its group 1 is the number.
 
     Args:
         part: the part of `data.dir` that has `{SPAN}` in it.

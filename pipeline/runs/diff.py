@@ -71,7 +71,7 @@ class Diff:
         return list(dict.fromkeys((*self.a.models, *self.b.models)))
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints of it."""
+        """Say what `--json` prints of it."""
         return {
             "a": self.a.to_json(),
             "b": self.b.to_json(),
@@ -149,7 +149,7 @@ def diff(a: Record, b: Record) -> Diff:
 
 
 def _changes(a: Record, b: Record) -> list[Change]:
-    """Of the nodes that both runs have; a node that only one has is itself the difference."""
+    """Compare the nodes that both runs have; a node that only one has is itself the difference."""
     found: dict[str, tuple[str, list[str], dict[str, Any]]] = {}
     for name, node in a.run.nodes.items():
         if name not in b.run.nodes:

@@ -57,7 +57,7 @@ class Figures:
 
 
 def read_figures(evaluation_uri: str) -> Figures:
-    """What Evaluator found out about a model.
+    """Say what Evaluator found out about a model.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`, on this machine.

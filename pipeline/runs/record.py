@@ -42,7 +42,7 @@ class Model:
     pushed_to: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints of it."""
+        """Say what `--json` prints of it."""
         figures = self.figures
         return {
             "accuracy": figures.correct / figures.total if figures and figures.total else None,
@@ -88,11 +88,11 @@ class Record:
         return node.properties.get("seed") if node else None
 
     def count(self, how: How) -> int:
-        """How many nodes this was done for."""
+        """Say how many nodes this was done for."""
         return sum(node.how == how for node in self.run.nodes.values())
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints of it."""
+        """Say what `--json` prints of it."""
         return {
             "run": self.run.id,
             "started": self.run.started.isoformat(timespec="milliseconds"),

@@ -53,7 +53,7 @@ def runs_table(records: Sequence[Record]) -> Table:
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """What the table doesn't say by itself."""
+    """Say what the table doesn't say by itself."""
     lines = []
     if any(record.champion for record in records):
         lines.append("* champion")
@@ -103,7 +103,7 @@ def yes_no(value: bool | None) -> str:
 
 
 def ended(record: Record) -> str:
-    """How the run ended, and where."""
+    """Say how the run ended, and where."""
     return f"{record.state} at {record.at}" if record.at else record.state
 
 

@@ -158,7 +158,7 @@ class Experiment:
                 yield recipe, seed, result
 
     def _identity(self, backbone: str, seed: int) -> str:
-        """Of the weights. A run's random weights are those of its seed."""
+        """Identify the weights. A run's random weights are those of its seed."""
         source = self._weights[backbone]
         return f"{RANDOM}-{seed}" if source.label == RANDOM else source.sha256
 

@@ -12,7 +12,7 @@ _UNFINISHED = ".unfinished"
 
 
 def unfinished(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
+    """Say where a file is written before it gets its name."""
     return path.with_name(path.name + _UNFINISHED)
 
 

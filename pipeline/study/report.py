@@ -186,7 +186,7 @@ def _distinct(hashes: Sequence[str], right: np.ndarray) -> dict[str, Any]:
 
 
 def _abstaining(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What the thresholds chosen on validation come to on test, all seeds together."""
+    """Say what the thresholds chosen on validation come to on test, all seeds together."""
     answered = right = total = 0
     for outcome in outcomes:
         threshold = outcome.validation["abstain"]["threshold"]
@@ -205,7 +205,7 @@ def _abstaining(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _pairs(confusion: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Which class is read as which other one, the most frequent first."""
+    """Say which class is read as which other one, the most frequent first."""
     pairs = [
         {"true": classes[row], "predicted": classes[column], "count": int(confusion[row, column])}
         for row, column in zip(*np.nonzero(confusion), strict=True)

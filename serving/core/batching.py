@@ -146,7 +146,7 @@ class Batcher:
 
 
 def _rows(servable: Servable, signature: str, inputs: Tensors) -> int | None:
-    """How many rows a request has, where rows are independent of each other: all inputs and
+    """Say how many rows a request has, where rows are independent of each other: all inputs and
     outputs have a first dimension of any size, and the inputs the same one."""
     described = servable.signature(signature)
     specs = [*described.inputs.values(), *described.outputs.values()]

@@ -62,7 +62,7 @@ def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:
 
 
 def claimed_pixels(content: bytes) -> int | None:
-    """How many pixels an image's header claims; None of what is no image.
+    """Say how many pixels an image's header claims; None of what is no image.
 
     Args:
         content: of a file; also a serialized tf.Example, in which the image is found by how

@@ -59,7 +59,7 @@ def parse_examples(body: bytes) -> ExamplesRequest:
 
 
 def with_context(example: example_pb2.Example, context: example_pb2.Example | None) -> bytes:
-    """What is in both, serialized; the example's own first, as TensorFlow Serving does it."""
+    """Say what is in both, serialized; the example's own first, as TensorFlow Serving does it."""
     if context is None:
         return bytes(example.SerializeToString())
     merged = example_pb2.Example()

@@ -21,7 +21,7 @@ _SURE: Final = 1e-4
 
 
 def largest_logit_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """How far log(p / (1 - p)) is off, at most.
+    """Say how far log(p / (1 - p)) is off, at most.
 
     Args:
         found: probabilities [images, n].

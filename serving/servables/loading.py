@@ -42,7 +42,7 @@ def load_servable(
 
 
 def _noted_precision(directory: Path) -> Precision:
-    """Of components/infra_check/note.py; `auto` where there is no note."""
+    """Read what components/infra_check/note.py noted; `auto` where there is no note."""
     file = directory / contract.SERVING_NOTE_FILE
     try:
         noted = json.loads(file.read_text(encoding="utf-8"))["precision"]

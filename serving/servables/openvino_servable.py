@@ -166,7 +166,7 @@ def _engines(precision: str) -> list[EngineName]:
 
 
 def log_odds_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """How far apart two engines' answers are.
+    """Say how far apart two engines' answers are.
 
     Args:
         found: probabilities [images, n].

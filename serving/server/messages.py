@@ -48,7 +48,7 @@ def to_proto(value: np.ndarray) -> tensor_pb2.TensorProto:
 
 
 def to_ref(spec: model_pb2.ModelSpec) -> ModelRef:
-    """Which model and version.
+    """Say which model and version.
 
     Raises:
         ServingError: no name.

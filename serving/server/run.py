@@ -30,7 +30,7 @@ _BATCH_ROWS: Final = 32
 
 
 def models_of(settings: Settings) -> Mapping[str, ModelConfig]:
-    """What is to be served now.
+    """Say what is to be served now.
 
     Raises:
         InputError: neither or both of model folder and configuration file, or they can't be read.

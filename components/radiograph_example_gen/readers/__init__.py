@@ -88,7 +88,7 @@ def picture_suffixes() -> tuple[str, ...]:
 
 
 def formats(plural: str = "") -> str:
-    """What is read, in words."""
+    """Say what is read, in words."""
     return " or ".join(f"{reader.FORMAT}{plural}" for reader in READERS)
 
 
@@ -99,7 +99,7 @@ def unread_format(name: str) -> str | None:
 
 
 def reader_of(content: bytes) -> Reader:
-    """Who reads a file, whatever its name.
+    """Find the reader of a file, whatever its name.
 
     TensorFlow's decoder takes JPEG, GIF and BMP under the name decode_png, too, so what is no entry
     of `READERS` must not get there.

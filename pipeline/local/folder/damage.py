@@ -83,7 +83,7 @@ def damage_in(layout: OutputLayout, uris: Iterable[str]) -> list[Damage]:
 
 
 def name_damage(layout: OutputLayout, uris: Iterable[str]) -> InputError | None:
-    """What to say where something that only reads met a damaged artifact.
+    """Say what to say where something that only reads met a damaged artifact.
 
     Args:
         layout: of the output folder.

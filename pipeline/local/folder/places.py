@@ -34,7 +34,7 @@ def root_of(uri: str) -> str | None:
 
 
 def own_place(uri: str, layout: OutputLayout) -> str:
-    """Where an artifact lies in this output folder, whatever folder its URI names.
+    """Say where an artifact lies in this output folder, whatever folder its URI names.
 
     Args:
         uri: of the store.

@@ -51,13 +51,13 @@ def holding(layout: OutputLayout) -> Iterator[Held]:
 
 
 def missing_output(held: Held, node: str | None) -> InputError | None:
-    """What to say where OUTPUT, or what a run needs of it, was taken away meanwhile."""
+    """Say what to say where OUTPUT, or what a run needs of it, was taken away meanwhile."""
     gone = held.gone()
     return None if gone is None else _removed(gone, node)
 
 
 def missing_artifact(uris: Iterable[str], node: str | None) -> InputError | None:
-    """What to say where an artifact was taken away that the run had written or found.
+    """Say what to say where an artifact was taken away that the run had written or found.
 
     Args:
         uris: of those artifacts.
@@ -75,7 +75,7 @@ def _removed(gone: Path | str, node: str | None) -> InputError:
 
 
 def missing_data(config: PipelineConfig, node: str | None) -> InputError | None:
-    """What to say where the images or their table were taken away meanwhile."""
+    """Say what to say where the images or their table were taken away meanwhile."""
     try:
         check_inputs(config)
     except InputError as error:
@@ -88,7 +88,7 @@ def missing_data(config: PipelineConfig, node: str | None) -> InputError | None:
 
 
 def damaged_files(layout: OutputLayout, uris: Iterable[str], node: str | None) -> InputError | None:
-    """What to say where a node read a damaged artifact; that is set aside.
+    """Say what to say where a node read a damaged artifact; that is set aside.
 
     Args:
         layout: of the output folder.
