@@ -15,11 +15,12 @@ class SliceGateConfig(Strict):
     """What a model must reach on the test images of a slice.
 
     Attributes:
-        feature: by which the images are told apart: a name of `contract.SLICE_NAMES`, or a
-            further column in lower case (`GateConfig.unknown_features` says which aren't there).
-        value: of the feature; each of its values is a slice of its own where null.
-        min_accuracy: on each such slice.
-        min_wilson_lower: of the lower end of that accuracy's 95 % Wilson interval.
+        feature: by which the images are told apart: `class`, `sex`, `view`, `source`,
+            `age_group`, or a further column in lower case (`data.slice_columns`).
+        value: the feature's, which makes the slice; each of its values is a slice of its own
+            where null.
+        min_accuracy: what each such slice must reach.
+        min_wilson_lower: what the lower end of that accuracy's 95 % Wilson interval must reach.
         min_images: a slice with fewer test images isn't judged.
     """
 
@@ -60,10 +61,11 @@ class GateConfig(Strict):
     """What a model must reach to be pushed.
 
     Attributes:
-        min_accuracy: on the whole test split.
-        against_baseline: also not worse than the last blessed model of that backbone.
-        min_wilson_lower: also the lower end of the accuracy's 95 % Wilson interval, which
-            is below 1 even with all images right; not asked for where null.
+        min_accuracy: what it must reach on the whole test split.
+        against_baseline: it must not be worse than the last blessed model of that backbone,
+            either.
+        min_wilson_lower: what the lower end of the accuracy's 95 % Wilson interval must reach,
+            which is below 1 even with all images right; not asked for where null.
         baseline_significance: "worse" is: significantly so at this level, in McNemar's
             one-sided exact test on the same images. Any lower accuracy where null.
         slices: what it must reach on parts of the test split as well.

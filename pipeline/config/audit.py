@@ -12,10 +12,10 @@ class AuditConfig(Strict):
     """Whether the split is audited, and what stops a push.
 
     Attributes:
-        enabled: whether there is the node.
+        enabled: whether the node ShortcutAudit is there.
         min_correlation: of the fine structure of two images that count as near-duplicates; above
             0.98 nobody looks for a better fit, so nothing higher can be asked for.
-        max_duplicates_across_splits: more such pairs in two splits, and nothing is pushed.
+        max_duplicates_across_splits: more near-duplicates in two splits, and nothing is pushed.
         max_patients_across_splits: more patients in two splits, and nothing is pushed.
         max_shortcut_accuracy: a higher accuracy on the test split, from all metadata, from
             border and corners, or from the image without its lungs, and nothing is pushed.

@@ -63,20 +63,20 @@ class DataConfig(Strict):
         span: the last span to take; the latest there is where null.
         max_drift: TFDV's distance, 0..1, between the last span and the one before, beyond
             which nothing is trained; null asks for nothing.
-        slice_columns: further columns of it to slice by, in lower case; where null, each that
-            has from 2 to 20 different values (`pipeline.resolve.columns` looks).
-        classes: in the order of the class index.
+        slice_columns: further columns of the metadata to slice by, in lower case; where null,
+            each that has from 2 to 20 different values (`pipeline.resolve.columns` looks).
+        classes: two or more, in the order of the class index.
         healthy: the name of the class that is no illness, which the cascade asks for
             first; null where there is none.
-        test_fraction: of the balanced images of a class.
-        eval_fraction: of what the test split leaves.
-        max_bad_fraction: more unusable images than this stop the run.
+        test_fraction: how much of the balanced images of a class is the test split.
+        eval_fraction: how much of what the test split leaves is the validation split.
+        max_bad_fraction: a larger share of unusable images stops the run.
         max_unmatched_fraction: more rows of the table without an image, or images without a row,
             stop the run.
         follow_links: also symbolic links that lead out of `dir`; those inside are followed anyway.
         max_pixels: an image that claims more is left out unread.
-        min_side: pixels; a smaller image is left out.
-        bits_stored: of the detector, where 16-bit PNGs hold its values as they were: they are
+        min_side: an image with fewer pixels on a side is left out.
+        bits_stored: bits of the detector, where 16-bit PNGs hold its values as they were: they are
             scaled by it. Where null, such images are left out as bad.
     """
 

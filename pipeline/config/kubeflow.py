@@ -21,10 +21,10 @@ class StepResources(Strict):
     """What a step asks Kubernetes for, and is held to.
 
     Attributes:
-        cpu: cores.
-        memory: a quantity such as `8Gi` or `512Mi`.
+        cpu: cores; neither asked for nor limited where null.
+        memory: a quantity such as `8Gi` or `512Mi`; likewise where null.
         accelerator: the resource's name, such as `nvidia.com/gpu`; none where null.
-        accelerators: how many.
+        accelerators: how many of `accelerator`.
     """
 
     cpu: float | None = Field(None, gt=0)
@@ -51,7 +51,7 @@ class Volume(Strict):
 
     Attributes:
         claim: its name in the namespace of the runs.
-        mount_path: where, in the containers.
+        mount_path: where it is seen in the containers.
     """
 
     claim: str = Field(min_length=1)
@@ -63,8 +63,8 @@ class SecretVariable(Strict):
 
     Attributes:
         secret: the Secret's name.
-        key: in it.
-        variable: of the environment.
+        key: under which the Secret holds the value.
+        variable: the environment variable's name.
     """
 
     secret: str = Field(min_length=1)
@@ -78,18 +78,19 @@ class KubeflowConfig(Strict):
     Attributes:
         image: of all steps, built from kubeflow/Dockerfile.
         data: folder of images as the steps see it: on a volume, or a URI (gs://, s3://, …).
-        metadata: metadata.csv, likewise; the one in `data` where null.
-        weights: folder with the files of `weights_dir`, likewise.
+        metadata: `metadata.csv`, path or URI likewise; the one in `data` where null.
+        weights: folder with the files of `weights_dir`, path or URI likewise.
         root: URI of the artifacts; the installation's own where null.
         serving: folder or URI that models are pushed to.
         history: folder or URI that keeps what each pushed version was trained with.
         data_version: names a state of the images. Steps that would compute the same again
             are then taken from the cache; without one, none is.
-        retries: of a step that failed.
-        retry_seconds: before the first of them.
+        retries: how often a step that failed is tried again.
+        retry_seconds: the pause before the first retry.
         retry_factor: by which each further pause is longer.
         retry_seconds_max: the longest pause.
-        resources: of the steps, by the part of their id before the dot; `default` for others.
+        resources: what the steps ask for, by their id or the part of it before the dot;
+            `default` for others.
         volumes: mounted in every step.
         secrets: environment variables of every step.
     """

@@ -67,7 +67,7 @@ class InfraValidationConfig(Strict):
         mode: `off`; `embedded`: by `cxr serve`, in a fresh process; `docker`: by TensorFlow
             Serving in a container, which is TFX's InfraValidator and needs a Docker daemon
             that has the image.
-        images: sent, `embedded` of each class and of either split, `docker` in all.
+        images: how many are sent, `embedded` of each class and of either split, `docker` in all.
         docker_tags: of TensorFlow Serving's image, each tried.
     """
 
@@ -80,16 +80,17 @@ class PipelineConfig(Strict):
     """Everything a run depends on, besides the images and the code.
 
     Attributes:
-        preset: the preset that this configuration started from.
+        preset: what the configuration starts from.
         data: images, classes, split.
         output: all that the run writes lies below.
         weights_dir: folder with pre-trained weights; Keras' cache or download where null.
         allow_random_weights: go on without pre-trained weights.
-        backbones: which to train, by name in the table.
-        combinations: what to put together from them, where there are two or more.
+        backbones: which to train, by name in the table of backbones.
+        combinations: what to put together from the backbones, where there are two or more.
         seed: of every random choice.
-        paper_recipe: take learning rate, batch size, epochs and callbacks from the table.
-        training: for all backbones.
+        paper_recipe: take learning rate, batch size, epochs and callbacks from the table of
+            backbones, where `training` doesn't give them.
+        training: how each backbone is trained.
         training_overrides: backbone -> fields of `training` that differ for it.
         continue_training: each backbone starts from its last blessed model on other images;
             where null, it does where the images come in spans.
