@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from benchmarks.signatures import measure
+import pytest
+
+from benchmarks.signatures import _job, measure
 
 
 def test_the_ways_take_turns() -> None:
@@ -15,3 +17,8 @@ def test_the_ways_take_turns() -> None:
     assert seen == ["Beam's", len, repr, len, repr]
     assert {name: len(values) for name, values in found.items()} == {"a": 2, "b": 2}
     assert core.get_function_args_defaults == "Beam's"
+
+
+@pytest.mark.slow
+def test_the_job_is_one_that_tfma_takes() -> None:
+    _job()()
