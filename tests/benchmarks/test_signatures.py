@@ -19,6 +19,6 @@ def test_the_ways_take_turns() -> None:
     assert core.get_function_args_defaults == "Beam's"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_job_is_one_that_tfma_takes() -> None:
     _job()()
