@@ -65,6 +65,17 @@ def closure(*modules: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def modules_in(*packages: str) -> frozenset[str]:
+    """All modules of packages: a package alone is its `__init__.py`, and what that imports.
+
+    Args:
+        packages: names, such as `components`.
+    """
+    files = (file for name in packages for file in _ROOT.joinpath(*name.split(".")).rglob("*.py"))
+    parts = (file.relative_to(_ROOT).with_suffix("").parts for file in files)
+    return frozenset(".".join(names).removesuffix(".__init__") for names in parts)
+
+
 def _file(module: str) -> Path:
     path = _find(module)
     if path is None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.constants import MATERIALIZED_PREDICTION
 from tensorflow_model_analysis.proto import config_pb2
 
 from common.code_digest import code_digest
@@ -121,7 +122,7 @@ def _answered(name: str, key: str) -> config_pb2.ModelSpec:
     """A model whose answers are in the records: TFMA loads none."""
     return config_pb2.ModelSpec(
         name=name,
-        model_type=tfma.constants.MATERIALIZED_PREDICTION,
+        model_type=MATERIALIZED_PREDICTION,
         label_key=contract.LABEL,
         prediction_key=key,
         is_baseline=name == tfma.BASELINE_KEY,

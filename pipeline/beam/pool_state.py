@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
 
-from common.code_digest import code_digest
+from common.code_digest import code_digest, modules_in
 
 # Beside the service of Beam's protocol, on the same port.
 SERVICE: Final = "cxr.WorkerPool"
@@ -93,7 +93,7 @@ def environment() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "none"
-    return {**found, "this project's code": code_digest(*_CODE)[:12]}
+    return {**found, "this project's code": code_digest(*modules_in(*_CODE))[:12]}
 
 
 def how_it_ended(status: int) -> str:

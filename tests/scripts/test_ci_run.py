@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "run"
 FIRST, LANE = ["set-up", "lint"], ["tests", "long"]
-BESIDE = ["images", "readme", "portable", "tfx-1.21"]
+BESIDE = ["images", "readme", "tfx-1.21"]
 JOBS = [*FIRST, *LANE, *BESIDE]
 
 
@@ -128,7 +128,6 @@ def test_the_jobs_call_the_commands_of_the_readme() -> None:
         "long": "make test-long",
         "readme": "make run",
         "images": 'make run "DATA=',
-        "portable": "make test-portable",
         "tfx-1.21": "scripts/trixie.sh make test",
     }.items():
         (body,) = re.findall(rf"^job_{re.escape(job)}\(\) \{{\n(.*?)^\}}", text, re.M | re.S)
