@@ -58,18 +58,18 @@ class HeadsOfBackbone(tf.Module):
         super().__init__(name="heads")
         network = classifier.network
         self.members = {network.backbone: Member(digest, network.features)}
-        self._name = network.backbone
-        # Plain functions, for the reason that `Classifier` gives.
-        self._suffix, self._heads = _untracked(network.suffix), _untracked(classifier.heads)
+        self._classifier = classifier
         parts = (network.suffix, *(head.model for head in classifier.heads.values()))
         self.weights = [variable.value for part in parts for variable in part.variables]
         self.answers = traced(self._answers, _signature(self.members))
 
     def _answers(self, features: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
         """{backbone: {feature: [batch, ...]}} -> {head: probabilities float32 [batch, n]}."""
-        given = {n: tf.cast(value, tf.float32) for n, value in features[self._name].items()}
-        taps = self._suffix()(given, training=False)
-        return {name: head(taps) for name, head in self._heads().items()}
+        network, heads = self._classifier.network, self._classifier.heads
+        own = features[network.backbone]
+        given = {name: tf.cast(value, tf.float32) for name, value in own.items()}
+        taps = network.suffix(given, training=False)
+        return {name: head(taps) for name, head in heads.items()}
 
 
 class HeadsOfCombination(tf.Module):
@@ -84,19 +84,18 @@ class HeadsOfCombination(tf.Module):
         """
         super().__init__(name="heads")
         self.members = {name: read_members(directories[name])[name] for name in rule.members}
-        self._rule = _untracked(rule)
+        self._rule = rule
         loaded = {name: tf.saved_model.load(directories[name]) for name in rule.members}
         self._functions = {name: member.answers for name, member in loaded.items()}
         self.weights = [member.weights for member in loaded.values()]
         self.answers = traced(self._answers, _signature(self.members))
 
     def _answers(self, features: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
-        rule = self._rule()
-        answers = [self._functions[name]({name: features[name]}) for name in rule.members]
+        answers = [self._functions[name]({name: features[name]}) for name in self._rule.members]
         # All is computed already: a member "asked" about rows only picks them.
         rows = tf.range(tf.shape(answers[0][contract.FLAT])[0])
         members = [_picks(answer) for answer in answers]
-        return {contract.FLAT: combine_tensors(rule, members, rows)}
+        return {contract.FLAT: combine_tensors(self._rule, members, rows)}
 
 
 class Heads(Protocol):
@@ -212,8 +211,3 @@ def _signature(members: Mapping[str, Member]) -> dict[str, dict[str, tf.TensorSp
 
 def _picks(answers: Mapping[str, tf.Tensor]) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     return lambda rows: {head: tf.gather(values, rows) for head, values in answers.items()}
-
-
-def _untracked(value: Any) -> Callable[[], Any]:
-    """Hides a value from tf.Module, which would save what hangs on it."""
-    return lambda: value

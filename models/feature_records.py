@@ -172,16 +172,17 @@ def read_images(
         A dataset of (SHA-256 string [batch], {name: tensor [batch, *shape]}).
     """
 
-    def parse(record: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
         digest = tf.io.parse_single_example(
             record, {contract.SHA256: tf.io.FixedLenFeature([], tf.string)}
         )[contract.SHA256]
-        return digest, _parse(record, specs)[0]
+        features, _, view = _parse(record, specs)
+        return digest, features, view
 
-    records = tf.data.TFRecordDataset(_files(patterns)).filter(
-        lambda record: _parse(record, {})[2] == VIEW_IDENTITY
-    )
-    return records.map(parse).batch(batch_size).prefetch(1)
+    images = tf.data.TFRecordDataset(_files(patterns)).map(parse)
+    as_they_are = images.filter(lambda digest, features, view: view == VIEW_IDENTITY)
+    pairs = as_they_are.map(lambda digest, features, view: (digest, features))
+    return pairs.batch(batch_size).prefetch(1)
 
 
 def read_hashes(patterns: Sequence[str], views: Sequence[str]) -> tuple[str, ...]:

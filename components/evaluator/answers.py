@@ -36,7 +36,7 @@ class Answers(metric_types.Metric):
 
         Args:
             name: of the probabilities.
-            code_digest: as in `tfma_metrics.AccuracyWilsonLower`.
+            code_digest: as in `metrics.AccuracyWilsonLower`.
         """
         super().__init__(_computations, name=name)
 
@@ -52,7 +52,7 @@ class ServedDifference(metric_types.Metric):
 
         Args:
             name: of the metric.
-            code_digest: as in `tfma_metrics.AccuracyWilsonLower`.
+            code_digest: as in `metrics.AccuracyWilsonLower`.
         """
         super().__init__(_served_computations, name=name)
 

@@ -12,9 +12,15 @@ from tensorflow_model_analysis.constants import MATERIALIZED_PREDICTION
 from tensorflow_model_analysis.proto import config_pb2
 
 from common.code_digest import code_digest
-from components.evaluator import answers as answers_metric
-from components.evaluator import metrics as tfma_metrics
+from components.evaluator.answers import Answers, ServedDifference
 from components.evaluator.configuration import SliceGateConfig
+from components.evaluator.metrics import (
+    AccuracyWilsonLower,
+    ConfidenceCurve,
+    McNemarPValue,
+    SliceAccuracy,
+    SliceWilsonLower,
+)
 from schema import contract
 
 _METRICS: Final = ("components.evaluator.answers", "components.evaluator.metrics")
@@ -98,14 +104,14 @@ def _small_sample_metrics(
     """Computed whether or not the gate asks for them: the report shows them."""
     lower = None if min_wilson_lower is None else _at_least(min_wilson_lower)
     metrics = [
-        _gated(_own(tfma_metrics.AccuracyWilsonLower), lower),
-        _own(tfma_metrics.ConfidenceCurve),
-        _own(answers_metric.Answers),
+        _gated(_own(AccuracyWilsonLower), lower),
+        _own(ConfidenceCurve),
+        _own(Answers),
     ]
     if against_baseline:
         level = baseline_significance
         p = None if level is None else _at_least(_significant(level))
-        metrics.append(_gated(_own(tfma_metrics.McNemarPValue), p))
+        metrics.append(_gated(_own(McNemarPValue), p))
     return metrics
 
 
@@ -115,7 +121,7 @@ def _served_metrics(served_within: float | None) -> list[config_pb2.MetricConfig
     threshold = config_pb2.MetricThreshold(
         value_threshold=config_pb2.GenericValueThreshold(upper_bound={"value": served_within})
     )
-    return [_gated(_own(answers_metric.ServedDifference), threshold)]
+    return [_gated(_own(ServedDifference), threshold)]
 
 
 def _answered(name: str, key: str) -> config_pb2.ModelSpec:
@@ -147,8 +153,8 @@ def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[config_pb2.Metrics
             else config_pb2.SlicingSpec(feature_values={feature: part.value})
         )
         asked = (
-            (tfma_metrics.SliceAccuracy, "min_accuracy", part.min_accuracy),
-            (tfma_metrics.SliceWilsonLower, "min_wilson_lower", part.min_wilson_lower),
+            (SliceAccuracy, "min_accuracy", part.min_accuracy),
+            (SliceWilsonLower, "min_wilson_lower", part.min_wilson_lower),
         )
         yield config_pb2.MetricsSpec(
             metrics=[

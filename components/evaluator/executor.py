@@ -7,9 +7,9 @@ from typing import Any
 from absl import logging
 from tfx import types
 from tfx.components.evaluator import executor
-from tfx.types import artifact_utils, standard_component_specs
+from tfx.types import standard_component_specs
 
-from components.saved_models import has_saved_model
+from components.saved_models import given_model
 
 
 class Executor(executor.Executor):
@@ -24,7 +24,7 @@ class Executor(executor.Executor):
         """Evaluates, against the baseline where there is one."""
         key = standard_component_specs.BASELINE_MODEL_KEY
         inputs = dict(input_dict)
-        if inputs.get(key) and not has_saved_model(artifact_utils.get_single_instance(inputs[key])):
+        if inputs.get(key) and not given_model(inputs[key]):
             logging.info("There is no baseline to compare with.")
             del inputs[key]
         super().Do(inputs, output_dict, exec_properties)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
@@ -13,7 +14,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.saved_models import has_saved_model
+from components.examples import read_examples
+from components.saved_models import given_model
 from schema import contract
 
 if TYPE_CHECKING:
@@ -55,43 +57,34 @@ class Executor(base_executor.BaseExecutor):
 
         model = artifact_utils.get_single_instance(input_dict[MODEL])
         features = {
-            key.removeprefix(_FEATURES): _patterns(artifacts)
+            key.removeprefix(_FEATURES): [os.path.join(_test_split(artifacts), "*")]
             for key, artifacts in input_dict.items()
             if key.startswith(_FEATURES)
         }
-        records = _Records(input_dict[EXAMPLES])
+        examples = _test_split(input_dict[EXAMPLES])
         heads = path_utils.eval_model_dir(model.uri)
         found = {contract.ANSWER: evaluation_model.answer(heads, features)}
-        baseline = _present(input_dict.get(BASELINE))
+        baseline = given_model(input_dict.get(BASELINE))
         if baseline:
-            found[contract.BASELINE_ANSWER] = _of_baseline(baseline, heads, features, records)
+            found[contract.BASELINE_ANSWER] = _of_baseline(baseline, heads, features, examples)
         # The first by digest: the same in every run, and no class before another.
-        sample = sorted(found[contract.ANSWER])[: exec_properties["sampled_images"]]
-        served = path_utils.serving_model_path(model.uri)
-        found[contract.SERVED_ANSWER] = _of_saved_model(served, records, sample)
+        wanted = set(sorted(found[contract.ANSWER])[: exec_properties["sampled_images"]])
+        records, sample = _answered(examples, found, wanted)
+        served = _of_saved_model(path_utils.serving_model_path(model.uri), sample.items())
+        for digest, answer in served.items():
+            example = tf.train.Example.FromString(records[digest])
+            _add(example, contract.SERVED_ANSWER, answer)
+            records[digest] = example.SerializeToString(deterministic=True)
         answers = artifact_utils.get_single_instance(output_dict[ANSWERS])
         answers.split_names = artifact_utils.encode_split_names([contract.SPLIT_TEST])
-        _write(answers, records, found)
-
-
-class _Records:
-    """The test split's records, as ExampleGen wrote them."""
-
-    def __init__(self, examples: list[types.Artifact]) -> None:
-        self._files = sorted(tf.io.gfile.glob(_pattern(examples)))
-
-    def __iter__(self) -> Iterator[tuple[str, tf.train.Example]]:
-        """Each with its digest; one at a time is in memory."""
-        for record in tf.data.TFRecordDataset(self._files, "GZIP").as_numpy_iterator():
-            example = tf.train.Example.FromString(record)
-            yield _digest(example), example
+        _write(artifact_utils.get_split_uri([answers], contract.SPLIT_TEST), records)
 
 
 def _of_baseline(
     baseline: types.Artifact,
     heads: str,
     features: Mapping[str, Sequence[str]],
-    records: _Records,
+    examples: str,
 ) -> dict[str, np.ndarray]:
     """By the baseline's own heads where these features mean to it what its own did."""
     from models import evaluation_model
@@ -107,65 +100,59 @@ def _of_baseline(
         ):
             return evaluation_model.answer(earlier, features)
     logging.info("The baseline's SavedModel is asked: it stands on other features than these.")
-    return _of_saved_model(path_utils.serving_model_path(baseline.uri), records)
+    images = ((_digest(each), each.SerializeToString()) for each in read_examples(examples))
+    return _of_saved_model(path_utils.serving_model_path(baseline.uri), images)
 
 
-def _of_saved_model(
-    directory: str, records: _Records, wanted: Collection[str] | None = None
-) -> dict[str, np.ndarray]:
-    """Say what the SavedModel answers about some images, or all."""
+def _of_saved_model(directory: str, images: Iterable[tuple[str, bytes]]) -> dict[str, np.ndarray]:
+    """Ask the SavedModel about images, each a digest and a serialized tf.Example."""
     loaded = tf.saved_model.load(directory)
     signature = loaded.signatures[contract.SIGNATURE_EXAMPLES]
     found: dict[str, np.ndarray] = {}
-    waiting: dict[str, bytes] = {}
-
-    def ask() -> None:
-        answer = signature(tf.constant(list(waiting.values())))[contract.OUTPUT_PROBABILITIES]
-        found.update(zip(waiting, answer.numpy(), strict=True))
-        waiting.clear()
-
-    for digest, example in records:
-        if wanted is None or digest in wanted:
-            waiting[digest] = example.SerializeToString()
-            if len(waiting) == _BATCH:
-                ask()
-    if waiting:
-        ask()
+    remaining = iter(images)
+    while batch := dict(islice(remaining, _BATCH)):
+        answer = signature(tf.constant(list(batch.values())))[contract.OUTPUT_PROBABILITIES]
+        found.update(zip(batch, answer.numpy(), strict=True))
     return found
 
 
-def _write(
-    answers: types.Artifact, records: _Records, found: Mapping[str, Mapping[str, np.ndarray]]
-) -> None:
-    folder = artifact_utils.get_split_uri([answers], contract.SPLIT_TEST)
-    tf.io.gfile.makedirs(folder)
-    written = {}
-    for digest, example in records:
+def _answered(
+    examples: str, found: Mapping[str, Mapping[str, np.ndarray]], wanted: Collection[str]
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Put the answers in place of the pixels.
+
+    Returns:
+        Digest -> serialized record, a tenth of an object's memory; and of the wanted images
+        the records as they were.
+    """
+    records, whole = {}, {}
+    for example in read_examples(examples):
+        digest = _digest(example)
         if digest not in found[contract.ANSWER]:
             raise ValueError(f"the image {digest} of the test split has no features")
+        if digest in wanted:
+            whole[digest] = example.SerializeToString()
         del example.features.feature[contract.IMAGE]
         for name, by_image in found.items():
-            if digest in by_image:
-                example.features.feature[name].float_list.value.extend(by_image[digest])
-        written[digest] = example.SerializeToString(deterministic=True)
+            _add(example, name, by_image[digest])
+        records[digest] = example.SerializeToString(deterministic=True)
+    return records, whole
+
+
+def _add(example: tf.train.Example, name: str, answer: np.ndarray) -> None:
+    example.features.feature[name].float_list.value.extend(answer)
+
+
+def _write(folder: str, records: Mapping[str, bytes]) -> None:
+    tf.io.gfile.makedirs(folder)
     path = os.path.join(folder, "answers-00000-of-00001.gz")
     with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP", compression_level=1)) as writer:
-        for digest in sorted(written):
-            writer.write(written[digest])
+        for digest in sorted(records):
+            writer.write(records[digest])
 
 
-def _present(models: list[types.Artifact] | None) -> types.Artifact | None:
-    """Say what was found, and has a model in it."""
-    found = artifact_utils.get_single_instance(models) if models else None
-    return found if found and has_saved_model(found) else None
-
-
-def _patterns(features: list[types.Artifact]) -> list[str]:
-    return [_pattern(features)]
-
-
-def _pattern(examples: list[types.Artifact]) -> str:
-    return os.path.join(artifact_utils.get_split_uri(examples, contract.SPLIT_TEST), "*")
+def _test_split(examples: list[types.Artifact]) -> str:
+    return str(artifact_utils.get_split_uri(examples, contract.SPLIT_TEST))
 
 
 def _digest(example: tf.train.Example) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.examples import read_examples
 from components.infra_check.note import PRECISION
 from schema import contract
 
@@ -99,9 +99,8 @@ def choose_samples(
 
 def _read(examples: types.Artifact, split: str) -> Iterator[tuple[int, str, bytes]]:
     folder = artifact_utils.get_split_uri([examples], split)
-    files = sorted(tf.io.gfile.glob(os.path.join(folder, "*")))
-    for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator():
-        features = tf.train.Example.FromString(record).features.feature
+    for example in read_examples(folder):
+        features = example.features.feature
         yield (
             features[contract.LABEL].int64_list.value[0],
             features[contract.SHA256].bytes_list.value[0].decode(),

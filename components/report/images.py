@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import tensorflow as tf
 
+from components.examples import read_examples
 from schema import contract
 
 # What the statistics of an image are called on the page.
@@ -59,7 +60,7 @@ def read_facts(examples_uri: str) -> list[ImageFacts]:
     found = [
         _facts(example, split)
         for split in contract.SPLITS
-        for example in _examples(examples_uri, split)
+        for example in read_examples(f"{examples_uri}/Split-{split}")
     ]
     return sorted(found, key=lambda facts: (facts.path, facts.sha256))
 
@@ -78,17 +79,11 @@ def read_files(examples_uri: str, split: str, wanted: Collection[str]) -> dict[s
     files: dict[str, bytes] = {}
     if not wanted:
         return files
-    for example in _examples(examples_uri, split):
+    for example in read_examples(f"{examples_uri}/Split-{split}"):
         digest = _text(example, contract.SHA256)
         if digest in wanted:
             files[digest] = example.features.feature[contract.IMAGE].bytes_list.value[0]
     return files
-
-
-def _examples(uri: str, split: str) -> Iterator[tf.train.Example]:
-    files = sorted(tf.io.gfile.glob(f"{uri}/Split-{split}/*"))
-    for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator():
-        yield tf.train.Example.FromString(record)
 
 
 def _facts(example: tf.train.Example, split: str) -> ImageFacts:

@@ -6,7 +6,7 @@ command line's flags on top. Imports neither TFX nor TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -259,8 +259,21 @@ def load_config(
     Raises:
         InputError: names each field that is wrong.
     """
+    return from_layers(layers(file, preset=preset, overrides=overrides), file)
+
+
+def from_layers(given: Sequence[tuple[str, dict[str, Any]]], file: Path | None) -> PipelineConfig:
+    """Merge layers into one checked configuration.
+
+    Args:
+        given: of `layers`.
+        file: the user's YAML, to name it in an error.
+
+    Raises:
+        InputError: names each field that is wrong.
+    """
     values: dict[str, Any] = {}
-    for _, layer in layers(file, preset=preset, overrides=overrides):
+    for _, layer in given:
         values = merge(values, layer)
     try:
         return TypeAdapter(PipelineConfig).validate_python(values)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from models.backbones import get_backbone
-from pipeline.config.pipeline_config import PipelineConfig, layers, load_config
+from pipeline.config.pipeline_config import PipelineConfig, from_layers, layers
 
 DEFAULT: Final = "default"
 TABLE: Final = "models/backbones.py"
@@ -55,8 +55,8 @@ def resolve(
     Raises:
         InputError: as `load_config`.
     """
-    config = load_config(file, preset=preset, overrides=overrides)
     given = layers(file, preset=preset, overrides=overrides)
+    config = from_layers(given, file)
     lines = _lines(file)
 
     def source(field: str) -> str:

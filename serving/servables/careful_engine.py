@@ -6,11 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from models.engines import OpenVinoEngine
+from models.engines import PROBABILITY_TOLERANCE, TENSORFLOW, OpenVinoEngine
 from schema import contract
 
 # How far a probability may be from TensorFlow's.
-ALLOWED: Final = 0.02
+ALLOWED: Final = PROBABILITY_TOLERANCE[TENSORFLOW]
 # Real images may be harder than the probes. Measured on 288 radiographs and three models, the
 # largest error of the log-odds was 0.9 to 1.05 times that of the probes.
 _MARGIN: Final = 1.5

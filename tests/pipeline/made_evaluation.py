@@ -2,7 +2,8 @@
 
 Metrics, verdict and files are computed by TFMA's own functions, one after another instead of as
 stages of a job. Two tests hold the outcome against real jobs: one with a baseline, in
-test_tfma_metrics.py, and one without, of the golden run, in test_made_evaluation.py.
+components/evaluator/test_metrics.py, and one without, of the golden run, in
+test_made_evaluation.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One output folder, run into again and again: what is computed, refused and pushed each time.
 
-The gate's rules, one by one: test_tfma_metrics.py and test_slice_gate.py. Here they meet the run.
+The gate's rules, one by one: components/evaluator/test_metrics.py and test_slice_gate.py. Here they
+meet the run.
 """
 
 from __future__ import annotations
