@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from typing import Final
 
 from tfx import types
 from tfx.dsl.io import fileio
@@ -10,6 +12,9 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from schema import contract
+
+_BESIDE: Final = "assets.extra"
+_BLOCK: Final = 1 << 20
 
 
 def has_saved_model(model: types.Artifact) -> bool:
@@ -32,6 +37,32 @@ def given_model(models: list[types.Artifact] | None) -> types.Artifact | None:
     """
     found = artifact_utils.get_single_instance(models) if models else None
     return found if found and has_saved_model(found) else None
+
+
+def digest_of_model(folder: str) -> str:
+    """Compute what a SavedModel is known by, wherever it is copied to.
+
+    Args:
+        folder: of the SavedModel, local or remote. What a push puts beside it, in
+            `assets.extra`, doesn't count.
+
+    Returns:
+        SHA-256, in hex, of the names and contents of its files.
+    """
+    digest = hashlib.sha256()
+    paths = [
+        os.path.join(parent, name)
+        for parent, _, names in fileio.walk(folder)
+        for name in names
+        if os.path.basename(parent.rstrip("/")) != _BESIDE
+    ]
+    for name, path in sorted((os.path.relpath(path, folder), path) for path in paths):
+        content = hashlib.sha256()
+        with fileio.open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                content.update(block)
+        digest.update(f"{name}\n{content.hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def versions_in(base: str) -> list[str]:

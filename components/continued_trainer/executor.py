@@ -9,8 +9,8 @@ from tfx.components.trainer import executor, fn_args_utils
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
+from components.pushed_versions.seen_images import read_seen, write_seen
 from components.saved_models import has_saved_model
-from components.seen_images import read_seen, write_seen
 from models.trainer import PREVIOUS
 
 PREVIOUS_MODEL: Final = "previous_model"

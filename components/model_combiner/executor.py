@@ -13,7 +13,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.seen_images import read_seen, union, write_seen
+from components.pushed_versions.seen_images import read_seen, union, write_seen
 from schema import contract
 
 MODEL: Final = "model"

@@ -1,5 +1,5 @@
-"""Finds the model that training starts from."""
+"""Finds the model that training starts from: among what was pushed."""
 
-from components.previous_model.strategy import LatestModelOnOtherImagesStrategy
+from components.previous_model.component import PreviousModel
 
-__all__ = ["LatestModelOnOtherImagesStrategy"]
+__all__ = ["PreviousModel"]

@@ -1,5 +1,5 @@
-"""Finds the statistics of an earlier run's images."""
+"""Finds the statistics of the images behind an earlier version."""
 
-from components.previous_statistics.strategy import LatestOtherStatisticsStrategy
+from components.previous_statistics.component import PreviousStatistics
 
-__all__ = ["LatestOtherStatisticsStrategy"]
+__all__ = ["PreviousStatistics"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import tensorflow as tf
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
@@ -27,7 +28,8 @@ def drift(
     Args:
         statistics_uri: StatisticsGen's `statistics`.
         schema_uri: the curated `schema`.
-        previous_uri: StatisticsGen's `statistics` of an earlier run with other images.
+        previous_uri: PreviousStatistics' `statistics`; nothing is in it where nothing was pushed
+            that was trained on other images.
 
     Returns:
         `eval` and `test`, each against train, and `previous`: the earlier train split against
@@ -42,14 +44,18 @@ def drift(
     }
     found["previous"] = (
         distances(train, _statistics(previous_uri, contract.SPLIT_TRAIN), schema)
-        if previous_uri
+        if previous_uri and tf.io.gfile.exists(_file(previous_uri, contract.SPLIT_TRAIN))
         else None
     )
     return found
 
 
 def _statistics(uri: str, split: str) -> statistics_pb2.DatasetFeatureStatisticsList:
-    return tfdv.load_stats_binary(f"{uri}/Split-{split}/FeatureStats.pb")
+    return tfdv.load_stats_binary(_file(uri, split))
+
+
+def _file(uri: str, split: str) -> str:
+    return f"{uri}/Split-{split}/FeatureStats.pb"
 
 
 def distances(

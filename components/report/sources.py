@@ -49,7 +49,8 @@ class ReportSources:
         manifest: its `manifest`.
         statistics: StatisticsGen's `statistics`.
         schema: the curated `schema`.
-        previous_statistics: of the last run with other images; None in a first run.
+        previous_statistics: those behind the last version of other images; nothing is in the folder
+            where there is none, and old runs have no folder.
         audit: ShortcutAudit's `audit`; None where there is none.
         span_drift: SpanDrift's `drift`; None where the images came in no spans.
     """

@@ -17,6 +17,7 @@ from components.serving_pusher.executor import (
     MANIFEST,
     MODEL_CARD,
     MODEL_RUN,
+    STATISTICS,
     Executor,
 )
 from components.shortcut_audit.artifact import AuditReport
@@ -35,6 +36,9 @@ class ServingPusherSpec(standard_component_specs.PusherSpec):
         AUDIT: component_spec.ChannelParameter(type=AuditReport, optional=True),
         MANIFEST: component_spec.ChannelParameter(type=SplitManifest, optional=True),
         MODEL_RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
+        STATISTICS: component_spec.ChannelParameter(
+            type=standard_artifacts.ExampleStatistics, optional=True
+        ),
     }
 
 
@@ -62,6 +66,7 @@ class ServingPusher(Pusher):
         audit: channel.BaseChannel | None = None,
         manifest: channel.BaseChannel | None = None,
         model_run: channel.BaseChannel | None = None,
+        statistics: channel.BaseChannel | None = None,
         history: str | None = None,
     ) -> None:
         """Constructs the node.
@@ -76,7 +81,9 @@ class ServingPusher(Pusher):
             manifest: of the images; with `history`, kept there under the version's name.
             model_run: what the training left beside the model; with `history`, its recipe, and
                 what earlier models saw that it goes on from, are kept there, too.
-            history: folder, outside what is served, since the manifest names patients.
+            statistics: StatisticsGen's; with `history`, kept there, too.
+            history: folder, outside what is served, since the manifest names patients; with it
+                `manifest` and `model_run` have to be there.
         """
         # Past Pusher's own, which makes a spec that knows no further input.
         super(Pusher, self).__init__(
@@ -88,6 +95,7 @@ class ServingPusher(Pusher):
                 audit=audit,
                 manifest=manifest,
                 model_run=model_run,
+                statistics=statistics,
                 history=history,
                 push_destination=push_destination,
                 custom_config=json_utils.dumps(None),

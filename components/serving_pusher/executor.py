@@ -7,23 +7,20 @@ from typing import Any, Final
 
 from tfx import types
 from tfx.components.pusher import executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
 from components.infra_check.note import precision_of, write_note
 from components.model_card.beside import put_beside
-from components.seen_images import SEEN_FILE
+from components.pushed_versions.record import keep
 from components.shortcut_audit.artifact import lets_push
-from schema import contract
 
 MODEL_CARD: Final = "model_card"
 AUDIT: Final = "audit"
 MANIFEST: Final = "manifest"
 MODEL_RUN: Final = "model_run"
+STATISTICS: Final = "statistics"
 HISTORY: Final = "history"
-# What a later training needs to go on from the version (`components.pushed_previous`).
-_BESIDE: Final = (contract.TRAINING_FILE, SEEN_FILE)
 
 
 class Executor(executor.Executor):
@@ -41,15 +38,15 @@ class Executor(executor.Executor):
             output_dict[standard_component_specs.PUSHED_MODEL_KEY]
         )
         history = exec_properties.get(HISTORY)
-        if history and input_dict.get(MANIFEST) and pushed.get_int_custom_property("pushed") == 1:
+        if history and pushed.get_int_custom_property("pushed") == 1:
             version = pushed.get_string_custom_property("pushed_version")
-            manifest = artifact_utils.get_single_uri(input_dict[MANIFEST])
-            kept = os.path.join(history, version)
-            io_utils.copy_dir(manifest, kept)
-            for name in _BESIDE if input_dict.get(MODEL_RUN) else ():
-                file = os.path.join(artifact_utils.get_single_uri(input_dict[MODEL_RUN]), name)
-                if fileio.exists(file):
-                    fileio.copy(file, os.path.join(kept, name), overwrite=True)
+            keep(
+                os.path.join(history, version),
+                saved_model=super().GetModelPath(input_dict),
+                manifest=artifact_utils.get_single_uri(input_dict[MANIFEST]),
+                model_run=_uri_if_any(input_dict.get(MODEL_RUN)),
+                statistics=_uri_if_any(input_dict.get(STATISTICS)),
+            )
 
     def CheckBlessing(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]
@@ -73,3 +70,7 @@ class Executor(executor.Executor):
             write_note(copied, precision)
         put_beside(card, copied)
         return copied
+
+
+def _uri_if_any(artifacts: list[types.Artifact] | None) -> str | None:
+    return artifact_utils.get_single_uri(artifacts) if artifacts else None

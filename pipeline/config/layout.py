@@ -52,6 +52,11 @@ class OutputLayout:
         return self.root.resolve() / "serving"
 
     @property
+    def history(self) -> Path:
+        """One folder a model name, in it, a folder a version, what the version was made with."""
+        return self.root.resolve() / "history"
+
+    @property
     def report(self) -> Path:
         """The last run's report: index.html, figures, numbers."""
         return self.root.resolve() / "report"

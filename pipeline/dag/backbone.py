@@ -13,8 +13,7 @@ from common.code_digest import code_digest
 from components.continued_trainer import ContinuedTrainer
 from components.featurizer import Featurizer
 from components.pretrained_backbone import PretrainedBackbone
-from components.previous_model import LatestModelOnOtherImagesStrategy
-from components.pushed_previous import PushedPrevious
+from components.previous_model import PreviousModel
 from components.radiograph_example_gen import RadiographExampleGen
 from models.backbones import get_backbone
 from models.hyperparameters import TrainingParams, taps_of_either_head
@@ -109,29 +108,12 @@ def _previous(
     """The node that finds the model to start from, where training goes on from one."""
     if not config.continues:
         return []
-    history = platform.history_of(name)
-    if history is not None:
-        pushed = PushedPrevious(
-            manifest=example_gen.outputs["manifest"],
-            serving=platform.serving_of(name),
-            history=history,
-        )
-        return [pushed.with_id(f"Previous.{name}")]
-    # Channels without a run: every run's artifacts of these two nodes.
-    found = {
-        "model": (tfx.types.standard_artifacts.Model, f"Trainer.{name}"),
-        "model_run": (tfx.types.standard_artifacts.ModelRun, f"Trainer.{name}"),
-        "model_blessing": (tfx.types.standard_artifacts.ModelBlessing, f"Evaluator.{name}"),
-    }
-    resolver = tfx.dsl.Resolver(
-        strategy_class=LatestModelOnOtherImagesStrategy,
+    previous = PreviousModel(
         manifest=example_gen.outputs["manifest"],
-        **{
-            key: tfx.dsl.Channel(type=kind, producer_component_id=node)
-            for key, (kind, node) in found.items()
-        },
+        serving=platform.serving_of(name),
+        history=platform.history_of(name),
     )
-    return [resolver.with_id(f"Previous.{name}")]
+    return [previous.with_id(f"Previous.{name}")]
 
 
 def _trainer(

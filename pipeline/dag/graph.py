@@ -95,7 +95,15 @@ def create_pipeline(
     )
     nodes += [
         champion,
-        build_pusher(contract.CHAMPION, champion, champion, platform, audit=verdict),
+        build_pusher(
+            contract.CHAMPION,
+            champion,
+            champion,
+            platform,
+            example_gen.outputs["manifest"],
+            statistics=statistics_gen.outputs["statistics"],
+            audit=verdict,
+        ),
         *build_report(
             judged, champion, example_gen, statistics_gen, schema, audit, platform, span_drift
         ),

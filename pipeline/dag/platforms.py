@@ -19,24 +19,24 @@ class Platform:
     Attributes:
         root: folder or URI below which TFX puts the artifacts.
         serving: folder or URI with a folder a model name, in it one a pushed version.
-        metadata: the store, which is asked for earlier runs; None where it can't be.
-        history: folder or URI that says what was pushed, where no store can be asked.
-        splits: folder that keeps the split of spans from run to run; None where nothing does.
+        history: folder or URI that says what was pushed, in it a folder a model name.
+        splits: folder or URI that keeps the split of spans from run to run.
+        metadata: TFX's store for lineage and cache; None where the platform has its own.
     """
 
     root: str
     serving: str
+    history: str
+    splits: str
     metadata: metadata_store_pb2.ConnectionConfig | None = None
-    history: str | None = None
-    splits: str | None = None
 
     def serving_of(self, name: str) -> str:
         """The folder of one model's versions."""
         return os.path.join(self.serving, name)
 
-    def history_of(self, name: str) -> str | None:
+    def history_of(self, name: str) -> str:
         """The folder that says of one model's versions what they were trained with."""
-        return os.path.join(self.history, name) if self.history else None
+        return os.path.join(self.history, name)
 
 
 def local_platform(config: PipelineConfig) -> Platform:
@@ -45,6 +45,7 @@ def local_platform(config: PipelineConfig) -> Platform:
     return Platform(
         root=str(layout.artifacts),
         serving=str(layout.serving),
-        metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(layout.metadata)),
+        history=str(layout.history),
         splits=str(layout.splits),
+        metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(layout.metadata)),
     )

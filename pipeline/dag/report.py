@@ -10,7 +10,7 @@ from tfx import v1 as tfx
 from common.code_digest import code_digest
 from components.champion import Champion
 from components.curated_schema_gen import CuratedSchemaGen
-from components.previous_statistics import LatestOtherStatisticsStrategy
+from components.previous_statistics import PreviousStatistics
 from components.radiograph_example_gen import RadiographExampleGen
 from components.report import Report
 from components.report.component import Reported
@@ -19,6 +19,7 @@ from components.span_drift import SpanDrift
 from components.versions import versions
 from pipeline.dag.platforms import Platform
 from pipeline.dag.verdict import Judged
+from schema import contract
 
 
 def build_report(
@@ -32,7 +33,9 @@ def build_report(
     span_drift: SpanDrift | None = None,
 ) -> list[tfx.dsl.components.BaseNode]:
     """The node that writes the report of all models, and the one that finds older statistics."""
-    previous = _previous_statistics(statistics_gen) if platform.metadata else None
+    previous = PreviousStatistics(
+        manifest=example_gen.outputs["manifest"], history=platform.history_of(contract.CHAMPION)
+    )
     report = Report(
         {
             name: Reported(
@@ -49,22 +52,10 @@ def build_report(
         manifest=example_gen.outputs["manifest"],
         statistics=statistics_gen.outputs["statistics"],
         schema=schema.outputs["schema"],
-        previous_statistics=previous.outputs["statistics"] if previous else None,
+        previous_statistics=previous.outputs["statistics"],
         audit=audit.outputs["audit"] if audit else None,
         span_drift=span_drift.outputs["drift"] if span_drift else None,
         versions=json.dumps(versions()),
         code_digest=code_digest("components.report.executor"),
     )
-    return [previous, report] if previous else [report]
-
-
-def _previous_statistics(statistics_gen: tfx.components.StatisticsGen) -> tfx.dsl.Resolver:
-    return tfx.dsl.Resolver(
-        strategy_class=LatestOtherStatisticsStrategy,
-        current=statistics_gen.outputs["statistics"],
-        # Of every run. No output_key: with one it gets the same key as `current` when compiled.
-        statistics=tfx.dsl.Channel(
-            type=tfx.types.standard_artifacts.ExampleStatistics,
-            producer_component_id=statistics_gen.id,
-        ),
-    ).with_id("PreviousStatistics")
+    return [previous, report]

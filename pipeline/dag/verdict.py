@@ -9,13 +9,12 @@ from typing import Final
 from tfx import v1 as tfx
 
 from common.code_digest import code_digest
-from components.baseline_resolver import LatestOtherBlessedStrategy
+from components.baseline import Baseline
 from components.champion.component import Candidate
 from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import eval_config
 from components.inferrer import Inferrer
 from components.model_card import ModelCard
-from components.pushed_baseline import PushedBaseline
 from components.radiograph_example_gen import RadiographExampleGen
 from components.serving_pusher import ServingPusher
 from components.versions import versions
@@ -69,7 +68,12 @@ def verdict_branch(
         audit: ShortcutAudit's `audit`, where it may say no.
         pretrained: PretrainedBackbone's `model`; a combination has none.
     """
-    baseline = _baseline(name, example_gen, model_from, platform)
+    baseline = Baseline(
+        manifest=example_gen.outputs["manifest"],
+        candidate=model_from.outputs["model"],
+        serving=platform.serving_of(name),
+        history=platform.history_of(name),
+    ).with_id(f"Baseline.{name}")
     inferrer = Inferrer(
         model=model_from.outputs["model"],
         baseline_model=baseline.outputs["model"] if config.gate.against_baseline else None,
@@ -98,7 +102,15 @@ def verdict_branch(
     ).with_id(f"ModelCard.{name}")
     model_card = card.outputs["model_card"]
     pusher = build_pusher(
-        name, model_from, evaluator, platform, infra_blessing, model_card, audit, example_gen
+        name,
+        model_from,
+        evaluator,
+        platform,
+        example_gen.outputs["manifest"],
+        model_run=model_from.outputs["model_run"],
+        infra_blessing=infra_blessing,
+        model_card=model_card,
+        audit=audit,
     )
     candidate = Candidate(
         model=model_from.outputs["model"],
@@ -109,36 +121,6 @@ def verdict_branch(
     )
     judged = Judged(candidate, evaluator.outputs["evaluation"], features)
     return [baseline, inferrer, evaluator, *([infra] if infra else []), card, pusher], judged
-
-
-def _baseline(
-    name: str,
-    example_gen: RadiographExampleGen,
-    model_from: tfx.dsl.components.BaseNode,
-    platform: Platform,
-) -> tfx.dsl.components.BaseNode:
-    """The node whose `model` is the earlier model to compare with, if there is one."""
-    history = platform.history_of(name)
-    if history is not None:
-        return PushedBaseline(
-            manifest=example_gen.outputs["manifest"],
-            serving=platform.serving_of(name),
-            history=history,
-        ).with_id(f"Baseline.{name}")
-    return tfx.dsl.Resolver(
-        strategy_class=LatestOtherBlessedStrategy,
-        candidate=model_from.outputs["model"],
-        # Channels without a run: every run's artifacts of these two nodes. No output_key:
-        # with one, `model` gets the same key as `candidate` in the compiled node.
-        model=tfx.dsl.Channel(
-            type=tfx.types.standard_artifacts.Model,
-            producer_component_id=model_from.id,
-        ),
-        model_blessing=tfx.dsl.Channel(
-            type=tfx.types.standard_artifacts.ModelBlessing,
-            producer_component_id=f"Evaluator.{name}",
-        ),
-    ).with_id(f"Baseline.{name}")
 
 
 def _evaluator(
@@ -174,25 +156,28 @@ def build_pusher(
     model_from: tfx.dsl.components.BaseNode,
     blessing_from: tfx.dsl.components.BaseNode,
     platform: Platform,
+    manifest: tfx.types.BaseChannel,
+    *,
+    model_run: tfx.types.BaseChannel | None = None,
+    statistics: tfx.types.BaseChannel | None = None,
     infra_blessing: tfx.types.BaseChannel | None = None,
     model_card: tfx.types.BaseChannel | None = None,
     audit: tfx.types.BaseChannel | None = None,
-    example_gen: RadiographExampleGen | None = None,
 ) -> ServingPusher:
-    """The node that pushes a blessed model into the serving folder, under its name.
+    """Build the node that pushes a blessed model into the serving folder, under its name.
 
-    Champion's model has its card and its note beside it already, and is nobody's baseline.
+    Champion's model has its card and its note beside it already, and its run is another model's.
     """
-    history = platform.history_of(name) if example_gen else None
     return ServingPusher(
         model=model_from.outputs["model"],
         model_blessing=blessing_from.outputs["blessing"],
         infra_blessing=infra_blessing,
         model_card=model_card,
         audit=audit,
-        manifest=example_gen.outputs["manifest"] if example_gen and history else None,
-        model_run=model_from.outputs["model_run"] if history else None,
-        history=history,
+        manifest=manifest,
+        model_run=model_run,
+        statistics=statistics,
+        history=platform.history_of(name),
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
                 base_directory=platform.serving_of(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.seen_images import SEEN_FILE, Images, read_seen, union, write_seen
+from components.pushed_versions.seen_images import SEEN_FILE, Images, read_seen, union, write_seen
 
 
 def test_it_is_read_back_as_it_was(tmp_path: Path) -> None:

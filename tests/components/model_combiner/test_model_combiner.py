@@ -22,7 +22,7 @@ from tfx.types import standard_artifacts  # noqa: E402
 
 from components.model_combiner import ModelCombiner  # noqa: E402
 from components.model_combiner.executor import Executor, input_key  # noqa: E402
-from components.seen_images import Images, read_seen, write_seen  # noqa: E402
+from components.pushed_versions.seen_images import Images, read_seen, write_seen  # noqa: E402
 from models import combination, evaluation_model, signatures  # noqa: E402
 from models.boundary import FeatureSpec  # noqa: E402
 from models.predictions import Predictions, read_predictions, write_predictions  # noqa: E402

@@ -1,5 +1,5 @@
-"""The lineage that the baseline's tests have, too."""
+"""Fixtures shared by all that look for a pushed version."""
 
-from tests.components.baseline_resolver.conftest import lineage
+from tests.components.pushed_versions.fixtures import places, push
 
-__all__ = ["lineage"]
+__all__ = ["places", "push"]

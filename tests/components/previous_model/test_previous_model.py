@@ -1,100 +1,121 @@
-"""Which model a training starts from."""
+"""From a push to the model that a later training goes on from."""
 
 from __future__ import annotations
 
-import shutil
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tfx.dsl.io import fileio
 from tfx.types import standard_artifacts
+from tfx.utils import path_utils
 
-from components.previous_model import LatestModelOnOtherImagesStrategy
+from components.previous_model.executor import Executor
+from components.pushed_versions.comparison import training_data_from
+from components.pushed_versions.seen_images import Images, read_seen
+from components.radiograph_example_gen.artifact import SplitManifest
+from schema import contract
+from tests.components.pushed_versions.fixtures import Push, make_artifact, make_manifest
 
-OLD = {"train": ["a of anna", "b"], "eval": ["c of carl"], "test": ["d of dora", "e"]}
-NEW = {split: [*images, f"new {split} of n{split}"] for split, images in OLD.items()}
-Found = dict[str, list[int]]
-Resolve = Callable[..., Found]
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in the outputs.
+
+    Attributes:
+        model: what the model's only file says.
+        recipe: training.json.
+        seen: what it and those before it were trained with.
+    """
+
+    model: str
+    recipe: dict[str, int]
+    seen: Images
+
+
+Find = Callable[[SplitManifest], "Found | None"]
 
 
 @pytest.fixture
-def resolve(lineage: Any) -> Resolve:
-    """(this run's manifest, models) → what is resolved; all are blessed unless `blessed` says."""
+def find(places: tuple[str, str], tmp_path: Path) -> Find:
+    """(manifest) -> what was found; None where both outputs are empty."""
 
-    def call(
-        manifest: Any, *models: Any, blessed: Any = None, runs: bool = True, store: bool = True
-    ) -> Found:
-        blessings = []
-        for model in models if blessed is None else blessed:
-            blessing = standard_artifacts.ModelBlessing()
-            blessing.id = 9000 + model.id
-            blessing.set_int_custom_property("current_model_id", model.id)
-            blessing.set_int_custom_property("blessed", 1)
-            blessings.append(blessing)
-        inputs = {
-            "manifest": [manifest] if manifest else [],
-            "model": list(models),
-            "model_blessing": blessings,
-            "model_run": lineage.store.get_artifacts_by_type("ModelRun") if runs else [],
-        }
-        strategy = LatestModelOnOtherImagesStrategy()
-        found = strategy.resolve_artifacts(lineage.store if store else None, inputs)
-        return {key: [artifact.id for artifact in each] for key, each in found.items()}
+    def call(manifest: SplitManifest) -> Found | None:
+        model = make_artifact(standard_artifacts.Model, tmp_path / "previous")
+        run = make_artifact(standard_artifacts.ModelRun, tmp_path / "previous_run")
+        Executor().Do(
+            {"manifest": [manifest]},
+            {"model": [model], "model_run": [run]},
+            {"serving": places[0], "history": places[1]},
+        )
+        recipe = Path(run.uri, contract.TRAINING_FILE)
+        file = Path(path_utils.serving_model_dir(model.uri), contract.SAVED_MODEL_FILE)
+        assert file.exists() == recipe.exists() == model.has_custom_property("version")
+        if not file.exists():
+            return None
+        return Found(file.read_text(), json.loads(recipe.read_text()), read_seen(run.uri))
 
     return call
 
 
-def test_the_latest_blessed_model_with_what_lies_beside_it(lineage: Any, resolve: Resolve) -> None:
-    models = [lineage.model(OLD) for _ in range(3)]
-    _, manifest = lineage.split(NEW)
-    found = resolve(manifest, *models, blessed=models[:2])
-    assert (found["manifest"], found["model"]) == ([manifest.id], [models[1].id])
-    assert found["model_blessing"] == [9000 + models[1].id]
-    (run,) = found["model_run"]
-    assert run == models[1].id + 1
+@pytest.fixture
+def now(tmp_path: Path) -> SplitManifest:
+    """This run's images."""
+    return make_manifest(tmp_path / "now", train=["n"], test=["a of p"])
 
 
-def test_models_of_this_runs_images_are_passed_over(lineage: Any, resolve: Resolve) -> None:
-    old = lineage.model(OLD)
-    examples, manifest = lineage.split(NEW)
-    own = lineage.train(examples, start=old)
-    again = lineage.model(NEW)
-    assert resolve(manifest, old, own, again)["model"] == [old.id]
-    # With a window that leaves the old ones, what it was continued from is no matter.
-    _, later = lineage.split({split: images[-1:] for split, images in NEW.items()})
-    assert resolve(later, old, own)["model"] == [own.id]
+def test_without_a_push_there_is_none(find: Find, now: SplitManifest) -> None:
+    assert find(now) is None
 
 
-@pytest.mark.parametrize(
-    "splits",
-    [
-        {"train": ["e"], "eval": ["c"], "test": ["a"]},
-        {"train": ["z of dora"], "eval": ["c"], "test": ["b"]},
-    ],
-)
-def test_what_has_seen_the_test_split_is_no_start(
-    splits: dict[str, list[str]], lineage: Any, resolve: Resolve
+def test_the_latest_of_other_images_is_taken_with_all_that_it_has_seen(
+    push: Push, find: Find, now: SplitManifest, tmp_path: Path
 ) -> None:
-    old, seen = lineage.model(OLD), lineage.model(splits)
-    _, manifest = lineage.split(NEW)
-    assert resolve(manifest, old, seen)["model"] == [old.id]
-    continued = lineage.train(
-        lineage.split({"train": ["x"], "eval": [], "test": []})[0], start=seen
-    )
-    assert resolve(manifest, continued)["model"] == []
+    other = make_manifest(tmp_path / "other", train=["t of q"], eval=["e"], test=["z"])
+    earlier = Images(frozenset({"0" * 64}), frozenset({"r"}))
+    push(9, other, recipe=True)
+    push(10, other, recipe=True, seen=earlier)
+    own = training_data_from(other.uri).seen
+    seen = Images(own.hashes | earlier.hashes, own.patients | earlier.patients)
+    assert find(now) == Found("10", {"of": 10}, seen)
 
 
-def test_nothing_is_found_where_something_is_gone(lineage: Any, resolve: Resolve) -> None:
-    _, manifest = lineage.split(NEW)
-    assert resolve(manifest)["model"] == []
-    model = lineage.model(OLD)
-    assert resolve(manifest, model, runs=False)["model"] == []
-    assert resolve(None, model)["model"] == []
-    assert resolve(manifest, model, store=False)["model"] == []
-    shutil.rmtree(model.uri)
-    assert resolve(manifest, model)["model"] == []
-    shutil.rmtree(Path(manifest.uri))
-    assert resolve(manifest, lineage.model(OLD)) == {
-        "manifest": [manifest.id], "model": [], "model_blessing": [], "model_run": [],
-    }  # fmt: skip
+def test_no_model_goes_on_from_one_of_the_same_images(
+    push: Push, find: Find, now: SplitManifest, tmp_path: Path
+) -> None:
+    push(1, make_manifest(tmp_path / "other", train=["t"]), recipe=True)
+    push(2, now, recipe=True)
+    found = find(now)
+    assert found is not None
+    assert found.model == "1"
+
+
+@pytest.mark.parametrize("images", [["a"], ["z of p"]])
+def test_whoever_knows_the_answers_is_passed_over(
+    images: list[str], push: Push, find: Find, now: SplitManifest, tmp_path: Path
+) -> None:
+    push(1, make_manifest(tmp_path / "knows", train=images), recipe=True)
+    assert find(now) is None
+
+
+def test_whoever_went_on_from_one_that_knows_them_is_too(
+    push: Push, find: Find, now: SplitManifest, tmp_path: Path
+) -> None:
+    other = make_manifest(tmp_path / "other", train=["t"])
+    push(1, other, recipe=True, seen=Images(patients=frozenset({"p"})))
+    assert find(now) is None
+
+
+def test_a_version_without_its_recipe_or_its_manifest_is_passed_over(
+    push: Push, find: Find, now: SplitManifest, places: tuple[str, str], tmp_path: Path
+) -> None:
+    other = make_manifest(tmp_path / "other", train=["t"])
+    push(1, other, recipe=True)
+    push(2, other)
+    push(3, other, recipe=True)
+    fileio.rmtree(f"{places[1]}/3")
+    found = find(now)
+    assert found is not None
+    assert found.model == "1"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from components.pushed_versions.seen_images import SEEN_FILE
 from components.radiograph_example_gen.manifest import read_manifest, read_summary
-from components.seen_images import SEEN_FILE
 from pipeline.kubeflow import local_run
 from pipeline.kubeflow.ir import Pipeline, pipeline_of
 from pipeline.kubeflow.package import parameters_from, read_package

@@ -1,4 +1,4 @@
-"""The strategy in TFX: which baseline each of several runs gets, and what is cached."""
+"""Baseline in TFX: which one each of several runs gets, and what is cached."""
 
 # No `from __future__ import annotations`: TFX reads those of `Train`.
 
@@ -13,8 +13,12 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
-from components.baseline_resolver import LatestOtherBlessedStrategy
+from components.baseline import Baseline
 from components.radiograph_example_gen.artifact import SplitManifest
+from components.serving_pusher import ServingPusher
+from schema import contract
+from tests.components.pushed_versions.fixtures import save_split
+from tests.components.serving_pusher.conftest import Clock
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +28,6 @@ OTHER_SEED = {"train": ["d", "b of bert"], "eval": ["c"], "test": ["a"]}
 
 @tfx.dsl.components.component
 def Split(  # noqa: N802 (a node's name)
-    examples: tfx.dsl.components.OutputArtifact[standard_artifacts.Examples],
     manifest: tfx.dsl.components.OutputArtifact[SplitManifest],
     written: tfx.dsl.components.Parameter[str],
 ) -> None:
@@ -33,24 +36,17 @@ def Split(  # noqa: N802 (a node's name)
 
 
 @tfx.dsl.components.component
-def Featurize(  # noqa: N802
-    examples: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
-    features: tfx.dsl.components.OutputArtifact[standard_artifacts.Examples],
-) -> None:
-    """Stands in for what lies between examples and Trainer."""
-
-
-@tfx.dsl.components.component
 def Train(  # noqa: N802
-    features: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
+    manifest: tfx.dsl.components.InputArtifact[SplitManifest],
     model: tfx.dsl.components.OutputArtifact[standard_artifacts.Model],
+    model_run: tfx.dsl.components.OutputArtifact[standard_artifacts.ModelRun],
     recipe: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Stands in for Trainer."""
+    """Stands in for Trainer: the model's only file says the recipe."""
     serving = Path(model.uri, "Format-Serving")
     serving.mkdir(parents=True, exist_ok=True)
-    (serving / "saved_model.pb").touch()
-    Path(model.uri, "recipe").write_text(recipe)
+    (serving / contract.SAVED_MODEL_FILE).write_text(recipe)
+    Path(model_run.uri).mkdir(parents=True, exist_ok=True)
 
 
 class EvaluateExecutor(base_executor.BaseExecutor):
@@ -65,8 +61,10 @@ class EvaluateExecutor(base_executor.BaseExecutor):
         (model,), (blessing,) = input_dict["model"], output_dict["blessing"]
         blessing.set_int_custom_property("current_model_id", model.id)
         blessing.set_int_custom_property("blessed", 1)
-        names = [Path(a.uri, "recipe").read_text() for a in input_dict.get("baseline_model", [])]
-        blessing.set_string_custom_property("baseline", ",".join(names) or "none")
+        (baseline,) = input_dict["baseline_model"]
+        file = Path(baseline.uri, "Format-Serving", contract.SAVED_MODEL_FILE)
+        name = file.read_text() if file.exists() else "none"
+        blessing.set_string_custom_property("baseline", name)
 
 
 class EvaluateSpec(component_spec.ComponentSpec):
@@ -75,9 +73,7 @@ class EvaluateSpec(component_spec.ComponentSpec):
     PARAMETERS: dict[str, Any] = {}  # noqa: RUF012 (TFX's own contract)
     INPUTS = {  # noqa: RUF012
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
-        "baseline_model": component_spec.ChannelParameter(
-            type=standard_artifacts.Model, optional=True
-        ),
+        "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
     }
     OUTPUTS = {  # noqa: RUF012
         "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing)
@@ -101,37 +97,36 @@ Baselines = Callable[..., list[str]]
 
 
 @pytest.fixture
-def baselines(
-    tmp_path: Path, launch: Callable[..., Any], write_split: Callable[..., None]
-) -> Baselines:
-    """Trains with a recipe; returns the baseline of every evaluation so far, none cached."""
+def baselines(tmp_path: Path, launch: Callable[..., Any], clock: Clock) -> Baselines:
+    """Trains and pushes; returns the baseline of every evaluation so far, none cached."""
 
     def run(recipe: str, split: dict[str, list[str]] = SPLIT) -> list[str]:
         written = tmp_path / "-".join(split["test"])
-        write_split(written, split)
+        save_split(written, split)
         example_gen = Split(written=str(written)).with_id("Split")
-        featurizer = Featurize(examples=example_gen.outputs["examples"])
-        trainer = Train(recipe=recipe, features=featurizer.outputs["features"])
-        trainer = trainer.with_id("Trainer.tiny")
-        resolver = tfx.dsl.Resolver(
-            strategy_class=LatestOtherBlessedStrategy,
+        manifest = example_gen.outputs["manifest"]
+        trainer = Train(recipe=recipe, manifest=manifest).with_id("Trainer.tiny")
+        serving, history = str(tmp_path / "serving"), str(tmp_path / "history")
+        baseline = Baseline(
+            manifest=manifest,
             candidate=trainer.outputs["model"],
-            model=tfx.dsl.Channel(
-                type=standard_artifacts.Model, producer_component_id="Trainer.tiny"
-            ),
-            model_blessing=tfx.dsl.Channel(
-                type=standard_artifacts.ModelBlessing, producer_component_id="Evaluator.tiny"
-            ),
+            serving=serving,
+            history=history,
         ).with_id("Baseline.tiny")
-        evaluator = Evaluate(trainer.outputs["model"], resolver.outputs["model"])
-        connection = launch(
-            example_gen,
-            featurizer,
-            trainer,
-            resolver,
-            evaluator.with_id("Evaluator.tiny"),
-            enable_cache=True,
+        evaluator = Evaluate(trainer.outputs["model"], baseline.outputs["model"])
+        pusher = ServingPusher(
+            model=trainer.outputs["model"],
+            model_blessing=evaluator.outputs["blessing"],
+            manifest=manifest,
+            model_run=trainer.outputs["model_run"],
+            history=history,
+            push_destination=tfx.proto.PushDestination(
+                filesystem=tfx.proto.PushDestination.Filesystem(base_directory=serving)
+            ),
         )
+        nodes = (example_gen, trainer, baseline, evaluator.with_id("Evaluator.tiny"), pusher)
+        connection = launch(*nodes, enable_cache=True)
+        clock.sleep(10)
         blessings = mlmd.MetadataStore(connection).get_artifacts_by_type("ModelBlessing")
         return [b.custom_properties["baseline"].string_value for b in blessings]
 
@@ -145,7 +140,10 @@ def test_a_run_is_measured_against_the_last_other_and_its_repetition_is_cached(
     assert baselines("first") == ["none"]
     assert baselines("second") == ["none", "first"]
     assert baselines("second") == ["none", "first"]
-    assert baselines("third") == ["none", "first", "second"]
+    # Back to the first recipe, whose model comes from the cache: it is measured, and pushed, again.
+    assert baselines("first") == ["none", "first", "second"]
+    assert baselines("first") == ["none", "first", "second"]
+    assert baselines("third") == ["none", "first", "second", "first"]
 
 
 def test_after_another_seed_the_baselines_are_those_of_that_seed(baselines: Baselines) -> None:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-import ml_metadata as mlmd
 import tensorflow as tf
-from ml_metadata.proto import metadata_store_pb2
-from tfx import types
 
-from components.baseline_resolver.lineage import upstream_artifacts
-from components.continued_trainer.executor import PREVIOUS_MODEL, PREVIOUS_RUN
-from components.radiograph_example_gen.artifact import SplitManifest
+from components.pushed_versions.seen_images import Images
 from components.radiograph_example_gen.manifest import Entry, read_manifest, read_summary
-from components.saved_models import has_saved_model
-from components.seen_images import Images, union
 from schema import contract
 
 # Gone, cut short, or written by another version of this program.
 _UNREADABLE: Final = (tf.errors.OpError, KeyError, TypeError, ValueError)
-_CONTINUED_FROM: Final = frozenset({PREVIOUS_MODEL, PREVIOUS_RUN})
 
 
 class NotComparableError(Exception):
@@ -41,36 +33,6 @@ class TrainingData:
     classes: tuple[str, ...]
     seen: Images
     held_out: Images
-
-
-def training_data(store: mlmd.MetadataStore, model: types.Artifact) -> TrainingData:
-    """Finds the split behind a model, by its lineage.
-
-    What a model was continued from is part of what it has seen.
-
-    Args:
-        store: with the events of all runs.
-        model: any model of this pipeline.
-
-    Raises:
-        NotComparableError: no manifest, several, or one that can't be read.
-    """
-    own = training_data_from(own_manifest(store, model).uri)
-    manifests = upstream_artifacts(store, model.id, SplitManifest.TYPE_NAME)
-    return replace(own, seen=union(training_data_from(each.uri).seen for each in manifests))
-
-
-def own_manifest(store: mlmd.MetadataStore, model: types.Artifact) -> metadata_store_pb2.Artifact:
-    """The split that a model was trained on itself, whatever it was continued from.
-
-    Raises:
-        NotComparableError: no manifest, or several.
-    """
-    manifests = upstream_artifacts(store, model.id, SplitManifest.TYPE_NAME, _CONTINUED_FROM)
-    if len(manifests) != 1:
-        count = len(manifests) or "no"
-        raise NotComparableError(f"its lineage leads to {count} split manifests instead of one")
-    return manifests[0]
 
 
 def digest_of(uri: str) -> str:
@@ -141,16 +103,3 @@ def check_comparable(candidate: TrainingData, other: TrainingData) -> None:
             f"it was trained with images of {patients} of the "
             f"{len(candidate.held_out.patients)} test patients"
         )
-
-
-def check_exists(model: types.Artifact) -> None:
-    """Checks that the model's files are still there.
-
-    Args:
-        model: as the metadata store knows it.
-
-    Raises:
-        NotComparableError: they are not.
-    """
-    if not has_saved_model(model):
-        raise NotComparableError("its files are gone")

@@ -1,0 +1,70 @@
+"""Copies the model that a candidate is measured against out of the serving folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from absl import logging
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.pushed_versions.choice import copy_version, latest_comparable
+from components.pushed_versions.driver import ChoosingDriver
+from components.pushed_versions.record import Kept
+from components.saved_models import digest_of_model
+
+MANIFEST: Final = "manifest"
+CANDIDATE: Final = "candidate"
+SERVING: Final = "serving"
+HISTORY: Final = "history"
+MODEL: Final = "model"
+
+
+class Driver(ChoosingDriver):
+    """Says which version will be the baseline."""
+
+    @staticmethod
+    def choose(
+        input_dict: Mapping[str, list[types.Artifact]], exec_properties: Mapping[str, Any]
+    ) -> Kept | None:
+        """Look through the versions, the latest first, for one that isn't the candidate itself.
+
+        With itself for a baseline, a second run without changes would evaluate anew.
+
+        Raises:
+            NotComparableError: this run's own manifest can't be read.
+        """
+        candidate = artifact_utils.get_single_uri(input_dict[CANDIDATE])
+        own = digest_of_model(path_utils.serving_model_path(candidate))
+        return latest_comparable(
+            exec_properties[SERVING],
+            exec_properties[HISTORY],
+            artifact_utils.get_single_uri(input_dict[MANIFEST]),
+            "Version %s in %s is no baseline: %s.",
+            lambda kept: kept.model != own,
+        )
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes a model, or nothing where no version can be compared."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Copy the version.
+
+        Raises:
+            NotComparableError: this run's own manifest can't be read.
+        """
+        serving = exec_properties[SERVING]
+        found = Driver.chosen(input_dict, exec_properties)
+        if found is None:
+            logging.info("No version in %s can be the baseline.", serving)
+            return
+        copy_version(found, serving, artifact_utils.get_single_instance(output_dict[MODEL]))

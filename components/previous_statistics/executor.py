@@ -1,0 +1,74 @@
+"""Copies the statistics of the images behind an earlier version out of the history."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from absl import logging
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+from components.pushed_versions.choice import VERSION
+from components.pushed_versions.comparison import NotComparableError, digest_of
+from components.pushed_versions.driver import ChoosingDriver
+from components.pushed_versions.record import Kept, read_kept
+from components.saved_models import versions_in
+from schema import contract
+
+MANIFEST: Final = "manifest"
+HISTORY: Final = "history"
+STATISTICS: Final = "statistics"
+
+
+class Driver(ChoosingDriver):
+    """Says which version's images this run's are compared with."""
+
+    @staticmethod
+    def choose(
+        input_dict: Mapping[str, list[types.Artifact]], exec_properties: Mapping[str, Any]
+    ) -> Kept | None:
+        """Look through the versions, the latest first, for one of other images.
+
+        Raises:
+            NotComparableError: this run's own manifest can't be read.
+        """
+        own = digest_of(artifact_utils.get_single_uri(input_dict[MANIFEST]))
+        history = exec_properties[HISTORY]
+        for version in versions_in(history):
+            try:
+                kept = read_kept(os.path.join(history, version))
+            except NotComparableError as reason:
+                logging.warning("No statistics of %s in %s: %s.", version, history, reason)
+                continue
+            if kept.split != own and fileio.exists(kept.statistics):
+                return kept
+        return None
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes statistics, or nothing where nothing was pushed that was trained on other images."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Copy the statistics.
+
+        Raises:
+            NotComparableError: this run's own manifest can't be read.
+        """
+        found = Driver.chosen(input_dict, exec_properties)
+        if found is None:
+            logging.info("Nothing in %s is of other images.", exec_properties[HISTORY])
+            return
+        statistics = artifact_utils.get_single_instance(output_dict[STATISTICS])
+        statistics.split_names = artifact_utils.encode_split_names(list(contract.SPLITS))
+        statistics.set_string_custom_property(VERSION, found.version)
+        io_utils.copy_dir(found.statistics, statistics.uri)

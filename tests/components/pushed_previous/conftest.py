@@ -1,5 +1,0 @@
-"""Fixtures shared by all that look for a pushed version."""
-
-from tests.components.pushed_fixtures import places, push
-
-__all__ = ["places", "push"]
