@@ -22,7 +22,6 @@ from common.runtime import (
     quick_tfx_import,
     scratch_below,
 )
-from components.radiograph_example_gen.kept_splits import keep
 from pipeline.beam.options import beam_plan
 from pipeline.beam.reach import Services, require_services, what_is_gone
 from pipeline.beam.watch import watching
@@ -108,13 +107,8 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     begin_folder(layout)
     with holding(layout) as held:
         try:
-            try:
-                with watching(services):
-                    run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
-            finally:
-                # Before Transform nothing can have been trained, and the data may still be mended.
-                if spans and "Transform" in clock.how:
-                    keep(read_run(layout).uri("RadiographExampleGen", "manifest"), layout.splits)
+            with watching(services):
+                run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
             if latest_run(layout) == before:
                 return None
             seconds = {**clock.seconds, "total": time.monotonic() - started}

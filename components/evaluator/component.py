@@ -12,8 +12,7 @@ class Evaluator(StockEvaluator):
     """Like TFX's, whose `baseline_model` may be an artifact without a model in it.
 
     A resolver that finds no baseline hands on nothing, and TFX's Evaluator knows what that
-    means. A step that looks for one outside the metadata store (PushedBaseline) has to hand
-    on an artifact, whatever it finds.
+    means. Baseline is a node with an executor, and has to hand on an artifact, whatever it finds.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)

@@ -1,9 +1,10 @@
-"""The places that images of spans were given, kept from run to run outside the artifacts.
+"""The places that images of spans were given, kept with what was pushed.
 
 `<digest of the rule>.csv`: sha256, class, split, patients (a JSON list); a line an image that
-was ever seen. The node writes it below its manifest; `keep` merges it into the folder that the
-next run reads. While all spans are there, unchanged, it says nothing that they don't; it is
-what holds the split where a span is gone, or images of it are.
+was ever seen. The node writes it below its manifest, ServingPusher keeps that of each version,
+and a later run reads them all: no model that anybody goes on from or compares with was made
+with a split that isn't there. While all spans are there, unchanged, it says nothing that they
+don't; it is what holds the split where a span is gone, or images of it are.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
+
+from tfx.dsl.io import fileio
 
 from common.errors import InputError
 from components.radiograph_example_gen.manifest import write_csv
 from components.radiograph_example_gen.settings import Settings, to_json
 from components.radiograph_example_gen.span_split import UNUSED, Kept
+from components.saved_models import versions_in
 from schema import contract
 
 SPLITS_FOLDER = "splits"
@@ -26,14 +30,35 @@ _COLUMNS = ("sha256", "class", "split", "patients")
 
 
 def read_kept(settings: Settings) -> dict[str, Kept]:
-    """Say what earlier runs with the same classes, seed and fractions gave; nothing in a first one.
+    """Return what earlier runs with the same classes, seed and fractions gave.
+
+    The earliest version says where an image is; patients become known in any.
+
+    Args:
+        settings: `splits_dir` is the history, local or remote; it need not exist.
 
     Raises:
-        InputError: the file can't be read.
+        InputError: a file can't be read.
     """
-    if settings.splits_dir is None:
-        return {}
-    return _read(Path(settings.splits_dir, _name(settings)))
+    merged: dict[str, Kept] = {}
+    for folder in _versions(settings.splits_dir) if settings.splits_dir else ():
+        for sha256, each in _read(os.path.join(folder, SPLITS_FOLDER, _name(settings))).items():
+            before = merged.get(sha256, each)
+            merged[sha256] = replace(before, patients=before.patients | each.patients)
+    return merged
+
+
+def _versions(history: str) -> list[str]:
+    """The folders of all models' versions, the earliest first."""
+    names = [name.rstrip("/") for name in fileio.listdir(history)] if fileio.exists(history) else []
+    models = [os.path.join(history, name) for name in names]
+    found = [
+        (int(version), model)
+        for model in models
+        if fileio.isdir(model)
+        for version in versions_in(model)
+    ]
+    return [os.path.join(model, str(version)) for version, model in sorted(found)]
 
 
 def write_kept(uri: str, settings: Settings, kept: Mapping[str, Kept]) -> None:
@@ -44,39 +69,13 @@ def write_kept(uri: str, settings: Settings, kept: Mapping[str, Kept]) -> None:
     write_csv(f"{uri}/{SPLITS_FOLDER}", _name(settings), _COLUMNS, _rows(kept))
 
 
-def keep(manifest_uri: str, splits_dir: Path) -> None:
-    """Adds what a run gave to what is kept; nobody's place changes.
-
-    Args:
-        manifest_uri: local; of a run without spans, which has nothing to keep, too.
-        splits_dir: made where it isn't there.
-
-    Raises:
-        InputError: the folder can't be read or written to.
-    """
-    for file in sorted(Path(manifest_uri, SPLITS_FOLDER).glob("*.csv")):
-        target = splits_dir / file.name
-        merged = _read(target)
-        for sha256, each in _read(file).items():
-            before = merged.get(sha256, each)
-            merged[sha256] = replace(before, patients=before.patients | each.patients)
-        unfinished = target.with_suffix(".unfinished")
-        try:
-            splits_dir.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("w", encoding="utf-8", newline="") as opened:
-                writer = csv.writer(opened, lineterminator="\n")
-                writer.writerows([_COLUMNS, *_rows(merged)])
-            unfinished.replace(target)
-        except OSError as error:
-            raise InputError(f"{target} can't be written: {error.strerror}.") from error
-
-
-def _read(path: Path) -> dict[str, Kept]:
-    if not path.exists():
+def _read(path: str) -> dict[str, Kept]:
+    if not fileio.exists(path):
         return {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return dict(map(_parse, list(csv.reader(file))[1:]))
+        with fileio.open(path, "r") as file:
+            lines = file.read().splitlines()
+        return dict(map(_parse, list(csv.reader(lines))[1:]))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}, which keeps the split of earlier spans, can't be read ({error}): put it "

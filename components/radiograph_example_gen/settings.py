@@ -85,7 +85,8 @@ class Settings:
 
     Attributes:
         spans: in the order of their numbers; none where `data_dir` itself has the class folders.
-        splits_dir: folder that keeps which place earlier runs gave; None where nothing does.
+        splits_dir: ServingPusher's history, which keeps the places that earlier runs gave; None
+            where nothing does.
         follow_links: also symbolic links that lead out of the data folder.
     """
 

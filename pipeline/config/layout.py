@@ -42,11 +42,6 @@ class OutputLayout:
         return self.root.resolve() / "damaged"
 
     @property
-    def splits(self) -> Path:
-        """Which split the images of spans were given, from run to run."""
-        return self.root.resolve() / "splits"
-
-    @property
     def serving(self) -> Path:
         """One folder a model name, in it one folder a version."""
         return self.root.resolve() / "serving"

@@ -20,14 +20,12 @@ class Platform:
         root: folder or URI below which TFX puts the artifacts.
         serving: folder or URI with a folder a model name, in it one a pushed version.
         history: folder or URI that says what was pushed, in it a folder a model name.
-        splits: folder or URI that keeps the split of spans from run to run.
         metadata: TFX's store for lineage and cache; None where the platform has its own.
     """
 
     root: str
     serving: str
     history: str
-    splits: str
     metadata: metadata_store_pb2.ConnectionConfig | None = None
 
     def serving_of(self, name: str) -> str:
@@ -46,6 +44,5 @@ def local_platform(config: PipelineConfig) -> Platform:
         root=str(layout.artifacts),
         serving=str(layout.serving),
         history=str(layout.history),
-        splits=str(layout.splits),
         metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(layout.metadata)),
     )

@@ -64,7 +64,6 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
         root=settings.root or _NO_ROOT,
         serving=settings.serving,
         history=settings.history,
-        splits=settings.history,
     )
     # Which folders they are, RadiographExampleGen's step looks (`pipeline.kubeflow.spans`).
     spans = ResolvedSpans(Path("/"), ()) if config.data.in_spans else None

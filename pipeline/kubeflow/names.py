@@ -23,7 +23,6 @@ METADATA_CSV: Final = "metadata_csv"
 WEIGHTS_PATH: Final = "weights_path"
 # What `pipeline.kubeflow.spans` fills in as RadiographExampleGen starts.
 SPANS: Final = "spans"
-SPLITS_DIR: Final = "splits_dir"
 PLACES: Final = (DATA_DIR, METADATA_CSV, WEIGHTS_PATH)
 
 # A parameter that a step gets only to edit another one with it (pipeline.kubeflow.edits).

@@ -1,19 +1,16 @@
-"""Spans as a step sees them: the folders that `{SPAN}` stands for, and the places given before.
+"""Spans as a step sees them: the folders that `{SPAN}` stands for.
 
 A local run looks for the folders before the DAG is built. A compiled pipeline looks for
-nothing, so RadiographExampleGen's step does it as it starts. What local runs keep in
-OUTPUT/splits is here among what was pushed: no model that anybody goes on from or compares
-with was made with a split that isn't there.
+nothing, so RadiographExampleGen's step does it as it starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from common.errors import InputError
-from components.radiograph_example_gen.kept_splits import SPLITS_FOLDER, keep
 from components.radiograph_example_gen.settings import spans_to_json
 from pipeline.config.data import SPAN, DataConfig
 from pipeline.kubeflow.names import (
@@ -24,7 +21,6 @@ from pipeline.kubeflow.names import (
     METADATA_CSV,
     SPAN_NUMBER,
     SPANS,
-    SPLITS_DIR,
     WINDOW,
 )
 from pipeline.kubeflow.places import copy_if_any, is_remote, names_in
@@ -69,8 +65,6 @@ def with_spans(values: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     found = {**values, DATA_DIR: str(spans.root), SPANS: spans_to_json(spans.folders)}
     if of_spans:
         found[METADATA_CSV] = ""
-    if values.get(SPLITS_DIR):
-        found[SPLITS_DIR] = str(_kept(str(values[SPLITS_DIR]), scratch / "history"))
     return found
 
 
@@ -103,24 +97,3 @@ def _here(pattern: str, folder: Path, name: str, last: int | None) -> Path:
     if not folder.exists():
         raise InputError(f"{name}: no span is there for {pattern}.")
     return folder.joinpath(part, *below)
-
-
-def _kept(history: str, scratch: Path) -> Path:
-    """A folder with the places that all pushed versions were made with, the earliest first."""
-    target = scratch / "merged"
-    for version, model in sorted(_versions(history), key=lambda each: (int(each[0]), each[1])):
-        place = f"{history.rstrip('/')}/{model}/{version}"
-        if is_remote(place):
-            copy = scratch / model / version
-            copy_if_any(f"{place}/{SPLITS_FOLDER}", copy / SPLITS_FOLDER, "history")
-            place = str(copy)
-        keep(place, target)
-    return target
-
-
-def _versions(history: str) -> Iterator[tuple[str, str]]:
-    """Version and model of all that was pushed."""
-    for model in names_in(history, "history"):
-        for version in names_in(f"{history.rstrip('/')}/{model}", "history"):
-            if version.isdigit():
-                yield version, model

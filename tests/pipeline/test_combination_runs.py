@@ -89,16 +89,17 @@ def test_means_keep_the_order_among_members_that_agree(golden: GoldenRun) -> Non
 
 
 @pytest.mark.slow
-def test_a_combinations_lineage_leads_to_the_one_split(golden: GoldenRun) -> None:
-    """Through several Trainers; else it would never have a baseline."""
-    from components.baseline_resolver.comparison import training_data
-    from pipeline.local.summary import open_store, read_run
+def test_of_a_combination_is_kept_what_a_baseline_needs(golden: GoldenRun) -> None:
+    """As of a backbone; else it would never have one."""
+    from components.pushed_versions.record import read_kept, training_data_of
+    from components.saved_models import digest_of_model
 
-    store, outputs = open_store(golden.layout), read_run(golden.layout)
-    of_member, of_ensemble, of_cascade = (
-        training_data(store, outputs.artifacts[node, "model"])
-        for node in ("Trainer.vgg16", "Combiner.ensemble", "Combiner.cascade")
-    )
+    kept = {}
+    for name in ("vgg16", "ensemble", "cascade"):
+        pushed = Path(golden.summary["models"][name]["pushed_to"])
+        kept[name] = read_kept(str(golden.layout.history / name / pushed.name))
+        assert kept[name].model == digest_of_model(str(pushed))
+    of_member, of_ensemble, of_cascade = map(training_data_of, kept.values())
     assert len(of_member.held_out.hashes) == 18
     assert of_member == of_ensemble == of_cascade
 

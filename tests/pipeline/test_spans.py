@@ -43,7 +43,7 @@ class Runs:
 
     Attributes:
         done: those that came to their end.
-        kept: content of the file with the images' splits, behind them.
+        kept: content of the files with the images' splits, behind them.
         stopped: the last one.
     """
 
@@ -60,7 +60,7 @@ def runs(run: Run, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs
     first = _run(run, root, output)
     write_phantoms(root / "span-2", COUNTS[2], size=96, seed=2)
     done = [first, *(_run(run, root, output, **LIMITS) for _ in range(2))]
-    kept = _kept(first).read_text()
+    kept = _kept(first)
     for path in (root / "span-2").rglob("*.png"):
         dark = root / "span-3" / path.relative_to(root / "span-2")
         dark.parent.mkdir(parents=True, exist_ok=True)
@@ -70,10 +70,10 @@ def runs(run: Run, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs
     return Runs(done, kept, _run(run, root, output, **LIMITS))
 
 
-def _kept(outcome: Outcome) -> Path:
-    """Which split the images of spans were given, from run to run."""
-    (file,) = OutputLayout(outcome.output).splits.iterdir()
-    return file
+def _kept(outcome: Outcome) -> str:
+    """Which split the images of spans were given, by all pushed versions."""
+    files = OutputLayout(outcome.output).history.glob("tiny/*/splits/*.csv")
+    return "".join(file.read_text() for file in sorted(files))
 
 
 def _run(run: Run, root: Path, output: Path, **data: Any) -> Outcome:
@@ -120,11 +120,15 @@ def test_the_last_blessed_model_is_baseline_and_start(runs: Runs) -> None:
     first, second, *_ = map(_model, runs.done)
     assert first["continued"] is None
     assert "baseline_accuracy" not in first["gate"]
-    folders = OutputLayout(runs.done[0].output).artifacts / "Trainer.tiny" / "model"
-    before, _ = sorted(folders.iterdir(), key=lambda folder: int(folder.name))
+    folders = OutputLayout(runs.done[0].output).artifacts / "Previous.tiny" / "model"
+    _, copied = sorted(folders.iterdir(), key=lambda folder: int(folder.name))
     assert second["continued"] == {
-        "model": str(before / "Format-Serving"), "continued": True, "why_not": None,
+        "model": str(copied / "Format-Serving"), "continued": True, "why_not": None,
     }  # fmt: skip
+    files = ("saved_model.pb", "variables/variables.index")
+    pushed = Path(first["pushed_to"])
+    for name in files:
+        assert (copied / "Format-Serving" / name).read_bytes() == (pushed / name).read_bytes()
     assert "baseline_accuracy" in second["gate"]
 
 
@@ -148,7 +152,7 @@ def test_the_same_again_comes_from_the_cache(runs: Runs) -> None:
 
 def test_dark_images_stop_the_run_before_anything_is_trained(runs: Runs) -> None:
     # So the span can be mended.
-    assert _kept(runs.stopped).read_text() == runs.kept
+    assert _kept(runs.stopped) == runs.kept
     assert runs.stopped.exit_code == cli.EXIT_INPUT
     said = " ".join(runs.stopped.printed.split())
     assert "the images drift: span 3 is further from span 2 than data.max_drift = 0.7" in said

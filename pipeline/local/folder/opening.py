@@ -58,6 +58,12 @@ def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
             f"output: {layout.root} was copied or moved from {other}. Its metadata store now names "
             "its own files. Most nodes run again, since TFX's cache goes by paths."
         )
+    if layout.serving.is_dir() and not layout.history.exists():
+        warn(
+            f"output: what {layout.serving} has was pushed by an earlier version of this program, "
+            f"which kept nothing of it in {layout.history}: no model is compared with it or goes "
+            "on from it, and the split of images of spans follows from their folders alone."
+        )
     mend_by_sizes(layout, warn)
 
 

@@ -14,7 +14,7 @@ from common.errors import InputError
 from components.radiograph_example_gen import RadiographExampleGen
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import inspect_file
-from components.radiograph_example_gen.kept_splits import keep, read_kept, write_kept
+from components.radiograph_example_gen.kept_splits import read_kept, write_kept
 from components.radiograph_example_gen.manifest import Entry, Summary, read_manifest
 from components.radiograph_example_gen.selection import decide, look, sift, summarize
 from components.radiograph_example_gen.settings import SpanFolder, parse_settings
@@ -56,8 +56,10 @@ def select(classes: Any, tmp_path: Path) -> Select:
         ]
         decision = decide(settings, sift(settings, folder, inspections), read_kept(settings))
         if decision.merged and settings.splits_dir:
-            write_kept(str(tmp_path), settings, decision.merged.split.kept)
-            keep(str(tmp_path), Path(settings.splits_dir))
+            # As ServingPusher keeps it.
+            version = len(list(Path(settings.splits_dir).glob("m/*"))) + 1
+            place = Path(settings.splits_dir, "m", str(version))
+            write_kept(str(place), settings, decision.merged.split.kept)
         return Selected(
             {entry.file: entry for entry in decision.entries()},
             {item.path: item for item in decision.left_out},
@@ -135,7 +137,7 @@ def test_a_kept_split_that_cannot_be_read_is_an_error(
 ) -> None:
     kept = {"splits_dir": str(tmp_path / "kept")}
     select(root, spans=spans(1), **kept)
-    (file,) = (tmp_path / "kept").iterdir()
+    (file,) = (tmp_path / "kept").glob("m/1/splits/*")
     file.write_text("sha256\nx\n")
     with pytest.raises(InputError, match=r"keeps the split of earlier spans, can't be read"):
         select(root, spans=spans(1), **kept)
@@ -175,10 +177,9 @@ def test_the_executor_keeps_the_split_and_writes_the_facts_of_the_last_two_spans
 ) -> None:
     given = {"spans": spans(1, 2, 3, taken=[3]), "splits_dir": str(tmp_path / "kept")}
     run = run_executor(root, **given)
-    # What is kept is for the runner to say, once something may have been trained on it.
+    # It is kept once something that was trained on it is pushed.
     assert not (tmp_path / "kept").exists()
-    keep(run.manifest.uri, tmp_path / "kept")
-    (kept,) = (tmp_path / "kept").iterdir()
+    (kept,) = Path(run.manifest.uri, "splits").iterdir()
     assert len(kept.read_text().splitlines()) == 1 + 48
     assert {e.file.partition("/")[0] for e in read_manifest(run.manifest.uri)} == {"span-3"}
     facts = read_span_facts(run.manifest.uri)
@@ -206,12 +207,10 @@ def test_a_span_without_a_class_is_an_error_that_names_it(root: Path, select: Se
 def test_what_is_kept_only_grows(root: Path, select: Select, tmp_path: Path) -> None:
     given = {"splits_dir": str(tmp_path / "kept")}
     every = select(root, spans=spans(1, 2), **given).places
-    (file,) = (tmp_path / "kept").iterdir()
-    before = file.read_text()
     # A run that goes back knows less, and a patient's id may come late.
     (root / "span-1/metadata.csv").write_text("file,patient_id\nNormal/0.png,q\n")
     select(root, spans=spans(1), **given)
-    after = file.read_text()
-    assert len(after.splitlines()) == len(before.splitlines())
-    assert '"[""p"", ""q""]"' in after
+    first, second = (file.read_text() for file in sorted((tmp_path / "kept").glob("m/*/splits/*")))
+    assert len(second.splitlines()) == len(first.splitlines())
+    assert '"[""p"", ""q""]"' in second
     assert select(root, spans=spans(1, 2), **given).places == every

@@ -168,15 +168,9 @@ def test_a_combination_is_made_of_all_backbones_and_is_judged_like_one(tmp_path:
         (answers,) = combined.inputs.inputs["examples"].channels
         assert answers.producer_node_query.id == f"Inferrer.{kind}"
         # The baseline is an earlier model of the same combination, not of a member.
-        resolver = nodes[f"Baseline.{kind}"].inputs.inputs
-        producers = {
-            query.name.field_value.string_value
-            for given in resolver.values()
-            for channel in given.channels
-            for query in channel.context_queries
-            if query.type.name == "node"
-        }
-        assert producers == {f"{PIPELINE_NAME}.{node}.{kind}" for node in ("Combiner", "Evaluator")}
+        given = nodes[f"Baseline.{kind}"].parameters.parameters
+        folders = {key: Path(given[key].field_value.string_value) for key in ("serving", "history")}
+        assert {folder.name for folder in folders.values()} == {kind}
 
 
 def test_a_card_stands_before_its_pusher_and_the_champion(tmp_path: Path) -> None:
@@ -191,8 +185,9 @@ def test_a_card_stands_before_its_pusher_and_the_champion(tmp_path: Path) -> Non
         assert f"ModelCard.{name}" in nodes["Champion"].upstream_nodes
         programs = {"cxr-tfx", "tfx", "tensorflow", "keras", "python"}
         assert set(_parameter(card, "versions")) == programs
-    # The champion's lies beside the model already.
-    assert set(nodes["Pusher.champion"].inputs.inputs) == {"model", "model_blessing"}
+    # The champion's lies beside the model already; what is kept of it are its images.
+    given = {"model", "model_blessing", "manifest", "statistics"}
+    assert set(nodes["Pusher.champion"].inputs.inputs) == given
 
 
 def test_nothing_is_transformed_or_trained_before_the_schema_gate(tmp_path: Path) -> None:

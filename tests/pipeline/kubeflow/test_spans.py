@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from common.errors import InputError
 from common.runtime import prepare_environment
-from components.radiograph_example_gen.kept_splits import read_kept
 from components.radiograph_example_gen.settings import SpanFolder, parse_settings
 from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.kubeflow.compiler import compile_pipeline
@@ -153,59 +151,3 @@ def test_what_a_step_cannot_take_is_said(
     with pytest.raises(InputError) as raised:
         with_spans(values, tmp_path)
     assert words in str(raised.value)
-
-
-@pytest.mark.parametrize("remote", [False, True])
-def test_the_places_that_pushed_versions_were_made_with_are_kept(
-    remote: bool, tmp_path: Path
-) -> None:
-    (tmp_path / "data/1").mkdir(parents=True)
-    lines = {
-        "vgg16/20": ["b,Normal,train,[]", "a,Normal,train,[]"],
-        "xception/3": ["a,Normal,test,[]"],
-    }
-    history = tmp_path / "history"
-    settings = parse_settings(_settings(splits_dir=str(tmp_path)))
-    rule = _rule_file(settings, tmp_path)
-    for version, rows in lines.items():
-        folder = history / version / "splits"
-        folder.mkdir(parents=True)
-        (folder / rule).write_text("\n".join(["sha256,class,split,patients", *rows]) + "\n")
-    # Half copied, or nobody's: passed over.
-    (history / "vgg16" / "notes").mkdir()
-    (history / "notes.txt").write_text("")
-    place = str(history)
-    if remote:
-        system = fsspec.filesystem("memory")
-        if system.exists("/kept"):
-            system.rm("/kept", recursive=True)
-        system.put(f"{history}/", "/kept/", recursive=True)
-        place = "memory://kept"
-    values = _values(f"{tmp_path}/data/{{SPAN}}", splits_dir=place)
-    found = with_spans(values, tmp_path / "scratch")
-    kept = read_kept(parse_settings(_settings(splits_dir=found["splits_dir"])))
-    # The earliest version says where an image is.
-    assert {sha256: each.split for sha256, each in kept.items()} == {"a": "test", "b": "train"}
-
-
-def test_a_history_that_is_not_there_yet_keeps_nothing(tmp_path: Path) -> None:
-    (tmp_path / "1").mkdir()
-    for place in (f"{tmp_path}/none", "memory://nowhere/history"):
-        found = with_spans(_values(f"{tmp_path}/{{SPAN}}", splits_dir=place), tmp_path / "scratch")
-        assert read_kept(parse_settings(_settings(splits_dir=found["splits_dir"]))) == {}
-
-
-def _settings(**more: Any) -> dict[str, Any]:
-    classes = [{"name": name, "folders": [name]} for name in ("COVID-19", "Normal")]
-    return {
-        "data_dir": "/d", "classes": json.dumps(classes), "seed": 0, "limits": "{}",
-        "test_fraction": "0.2", "eval_fraction": "0.3", **more,
-    }  # fmt: skip
-
-
-def _rule_file(settings: Any, tmp_path: Path) -> str:
-    from components.radiograph_example_gen.kept_splits import write_kept
-
-    write_kept(str(tmp_path / "named"), settings, {})
-    (file,) = (tmp_path / "named" / "splits").iterdir()
-    return file.name

@@ -54,6 +54,19 @@ def test_a_first_run_gets_an_empty_store_and_no_warning(
     assert next_execution(layout) == 1
 
 
+def test_what_was_pushed_before_there_was_a_history_is_said_to_be_nobodys_baseline(
+    layout: OutputLayout, warnings: list[str]
+) -> None:
+    (layout.serving / "tiny" / "17").mkdir(parents=True)
+    open_folder(layout, warnings.append)
+    (warning,) = warnings
+    assert f"what {layout.serving} has was pushed by an earlier version" in warning
+    assert "no model is compared with it" in warning
+    (layout.history / "tiny" / "18").mkdir(parents=True)
+    open_folder(layout, warnings.append)
+    assert len(warnings) == 1
+
+
 def test_what_is_sound_is_left_as_it_is(layout: OutputLayout, warnings: list[str]) -> None:
     (before, store) = content(layout.root), layout.metadata.read_bytes()
     open_folder(layout, warnings.append)
