@@ -1,4 +1,7 @@
-"""The whole DAG with its Beam nodes on Beam's own job service, in workers of our pool."""
+"""A run whose Beam nodes are on Beam's own job service, in workers of our pool.
+
+A whole run on a job service, Prism's, is in test_prism.py.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline import cli
-from tests.pipeline.portable_sessions import (
-    BEAM_PIPELINES,
-    Attempt,
-    assert_same_as_direct,
-    run_session,
-)
+from tests.pipeline.portable_sessions import Attempt, run_session
 
 if TYPE_CHECKING:
     from tests.golden_run import GoldenRun
@@ -29,8 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def attempts(folder: Path, golden: GoldenRun) -> dict[str, Attempt]:
-    """A run whose worker is killed, and the run after it."""
-    return run_session(folder, golden, ["worker_killed", "whole"])
+    """A run whose worker is killed."""
+    return run_session(folder, golden, ["worker_killed"])
 
 
 def test_a_killed_worker_ends_the_run_though_the_job_service_waits_for_it(
@@ -40,14 +38,3 @@ def test_a_killed_worker_ends_the_run_though_the_job_service_waits_for_it(
     assert killed.exit_code == cli.EXIT_INPUT
     assert "cxr: beam: a worker of the pool at localhost:50000 died while" in killed.sentence
     assert "signal SIGKILL" in killed.sentence
-
-
-def test_every_beam_node_through_a_job_service_gives_the_same_digests(
-    attempts: dict[str, Attempt], folder: Path, golden: GoldenRun
-) -> None:
-    """The same as the golden run, whose Beam nodes ran in its own process."""
-    whole = attempts["whole"]
-    assert whole.exit_code == cli.EXIT_PUSHED, whole.printed
-    assert_same_as_direct(folder / "portable", golden)
-    # RadiographExampleGen's two were finished in the run before.
-    assert whole.workers == BEAM_PIPELINES - 2
