@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import jinja2
 
+from common import words
 from components.model_card.content import Card, Share
 from schema.class_tables import MOST_COLUMNS, most_confused
 
@@ -70,15 +71,12 @@ def as_text(value: object) -> str:
 
 def percent(share: Share) -> str:
     """A share in percent, to a tenth."""
-    return _NOTHING if share.value is None else f"{100 * share.value:.1f} %"
+    return words.percent(share.value)
 
 
 def interval(share: Share) -> str:
     """Its 95 % interval in percent, to a tenth."""
-    if share.wilson95 is None:
-        return _NOTHING
-    low, high = share.wilson95
-    return f"{100 * low:.1f}–{100 * high:.1f} %"
+    return words.interval(share.wilson95)
 
 
 def flat(fields: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

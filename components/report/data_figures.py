@@ -8,9 +8,9 @@ from typing import Any, Final
 import matplotlib.pyplot as plt
 import numpy as np
 
+from common.words import percent
 from components.report.drawing import COLOURS, FAINT, INK, MOST_VALUES, Picture, picture
 from components.report.images import NUMBERS, ImageFacts
-from components.report.words import percent
 from schema.class_tables import MOST_COLUMNS, shortened
 from serving.explained import grey
 

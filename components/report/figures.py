@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from common.words import percent
 from components.report.drawing import COLOURS, FAINT, INK, MOST_VALUES, Picture, picture
-from components.report.words import percent
 from schema import contract
 from schema.class_tables import MOST_COLUMNS, most_confused, shortened
 
@@ -265,7 +265,7 @@ def slice_accuracies(rows: Sequence[Mapping[str, Any]], name: str) -> Picture:
 
 
 def _percent(value: float, _: float) -> str:
-    return f"{100 * value:.0f} %"
+    return percent(value, 0)
 
 
 def _with_interval(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from components.report.words import counted, listed, number
+from common.words import counted, listed, number
 from schema.class_tables import MOST_COLUMNS
 from schema.findings import Finding, Weight, heaviest_first
 

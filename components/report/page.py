@@ -13,13 +13,13 @@ import markdown
 from markupsafe import Markup
 from PIL import Image
 
+from common.words import interval, number, percent
 from components.report.content import Content
 from components.report.data import SHOWN_LEFT_OUT
 from components.report.data_figures import thumbnail
 from components.report.drawing import Picture
 from components.report.findings import NOT_KNOWN, SHOWN_FINDINGS
 from components.report.gallery import SHOWN_ERRORS, Shown
-from components.report.words import interval, number, percent
 from schema import contract
 from schema.class_tables import MOST_COLUMNS, most_confused, named
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from common.words import counted, listed, number, percent, spread
 from components.report.slices import TOO_SMALL, is_more_than_the_class_known
-from components.report.words import counted, listed, number, percent, spread
 from schema import contract
 from schema.class_tables import MOST_COLUMNS, named
 from schema.findings import Finding, Weight

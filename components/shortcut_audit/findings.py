@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from common.words import counted, percent
 from components.shortcut_audit.shortcuts import (
     BORDERS,
     MASKED,
@@ -62,8 +63,8 @@ def _leaks(
     if pairs := duplicates["across_splits"]:
         yield (
             Weight.DOUBT,
-            f"{_many(pairs, 'pair')} of near-duplicate images {_lie(pairs)} in two splits: a model "
-            "may remember an image that it is judged by.",
+            f"{counted(pairs, 'pair')} of near-duplicate images {_lie(pairs)} in two splits: a "
+            "model may remember an image that it is judged by.",
         )
     else:
         yield Weight.RECORD, "No near-duplicate images were found in two splits."
@@ -78,24 +79,20 @@ def _leaks(
         more = f" and {len(distinct) - _NAMED} more" if len(distinct) > _NAMED else ""
         yield (
             Weight.NOTICE,
-            f"{_many(pairs, 'pair')} of near-duplicate images {'has' if pairs == 1 else 'have'} "
+            f"{counted(pairs, 'pair')} of near-duplicate images {'has' if pairs == 1 else 'have'} "
             "different patient ids, which are probably one person's: "
             f"{'; '.join(distinct[:_NAMED])}{more}.",
         )
     if torn := patients["across_splits"]:
-        yield Weight.DOUBT, f"{_many(torn, 'patient')} {_lie(torn)} in two splits."
+        yield Weight.DOUBT, f"{counted(torn, 'patient')} {_lie(torn)} in two splits."
     elif patients["known"]:
         yield Weight.RECORD, "No patient is in two splits."
     if unknown := patients["images_without_patient"]:
         yield (
             Weight.NOTICE,
-            f"{_many(unknown, 'image')} without a patient id: whether their patients are in two "
+            f"{counted(unknown, 'image')} without a patient id: whether their patients are in two "
             "splits can't be known.",
         )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _lie(count: int) -> str:
@@ -181,10 +178,6 @@ def _named(shortcut: Shortcut) -> str:
 def _figures(shortcut: Shortcut) -> str:
     low, high = shortcut.wilson95
     return (
-        f"{shortcut.correct} of {shortcut.total} test images ({_percent(shortcut.accuracy)}, 95 % "
-        f"interval {_percent(low)} to {_percent(high)}; guessing: {_percent(shortcut.chance)})"
+        f"{shortcut.correct} of {shortcut.total} test images ({percent(shortcut.accuracy)}, 95 % "
+        f"interval {percent(low)} to {percent(high)}; guessing: {percent(shortcut.chance)})"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from common.words import interval, percent
 from components.radiograph_example_gen.remarks import PATIENTS_UNKNOWN
 from schema import contract
 from schema.class_tables import MOST_COLUMNS, SHOWN_CONFUSIONS
@@ -59,8 +60,8 @@ def main_rows(report: Mapping[str, Any]) -> list[list[str]]:
             [
                 name,
                 weights_text(model["weights"]),
-                f"{percent(model['mean'])}{sd}",
-                f"{percent(min(accuracies))}–{percent(max(accuracies))}",
+                f"{percent(model['mean'], 2)}{sd}",
+                f"{percent(min(accuracies), 2)}–{percent(max(accuracies), 2)}",
                 f"{model['correct']}/{model['total']}",
                 interval(model["wilson95"]),
                 interval(model["distinct"]["wilson95"]),
@@ -79,16 +80,6 @@ def weights_text(label: str | None) -> str:
     return known.get(label, f"{label}, not ImageNet")
 
 
-def percent(share: float) -> str:
-    """0.9845 -> "98.45 %"."""
-    return f"{100 * share:.2f} %"
-
-
-def interval(ends: Sequence[float]) -> str:
-    """[0.9, 0.95] -> "90.0–95.0 %"."""
-    return f"{100 * ends[0]:.1f}–{100 * ends[1]:.1f} %"
-
-
 def github_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -104,13 +95,13 @@ def _points(share: float) -> str:
 def _paper_text(paper: Mapping[str, Any] | None) -> str:
     if paper is None:
         return "–"
-    return f"{percent(paper['accuracy'])} ({paper['correct']}/{paper['total']})"
+    return f"{percent(paper['accuracy'], 2)} ({paper['correct']}/{paper['total']})"
 
 
 def _goal_text(goal: Mapping[str, Any] | None) -> str:
-    return (
-        "–" if goal is None else f"≥ {percent(goal['mean'])}: {'met' if goal['met'] else 'NOT met'}"
-    )
+    if goal is None:
+        return "–"
+    return f"≥ {percent(goal['mean'], 2)}: {'met' if goal['met'] else 'NOT met'}"
 
 
 def _introduction(report: Mapping[str, Any]) -> str:
@@ -134,7 +125,7 @@ def _accuracy(report: Mapping[str, Any]) -> str:
     caveat = _CAVEAT.format(total=widest["total"], images=widest["distinct"]["images"])
     lines = [github_table(MAIN_HEADER, main_rows(report)), caveat]
     goals = [
-        f"{name} {percent(model['mean'])} instead of {percent(model['goal']['mean'])}"
+        f"{name} {percent(model['mean'], 2)} instead of {percent(model['goal']['mean'], 2)}"
         for name, model in report["models"].items()
         if model["goal"] and not model["goal"]["met"]
     ]
@@ -195,7 +186,7 @@ def _errors(report: Mapping[str, Any]) -> str:
             column,
             value,
             f"{count['correct']}/{count['total']}",
-            percent(count["correct"] / count["total"]),
+            percent(count["correct"] / count["total"], 2),
         ]
         for column, values in models[main]["slices"].items()
         for value, count in values.items()
@@ -230,7 +221,7 @@ def _errors(report: Mapping[str, Any]) -> str:
 
 
 def _share(pair: Mapping[str, Any], model: Mapping[str, Any]) -> str:
-    return f"{100 * pair['count'] / (model['total'] - model['correct']):.0f} %"
+    return percent(pair["count"] / (model["total"] - model["correct"]), 0)
 
 
 def _abstaining(report: Mapping[str, Any]) -> str:
@@ -243,18 +234,18 @@ def _abstaining(report: Mapping[str, Any]) -> str:
         rows.append(
             [
                 name,
-                percent(abstain["coverage"]),
-                f"{percent(abstain['accuracy'])} ({abstain['correct']}/{abstain['answered']})"
+                percent(abstain["coverage"], 2),
+                f"{percent(abstain['accuracy'], 2)} ({abstain['correct']}/{abstain['answered']})"
                 if answered
                 else "–",
                 interval(abstain["wilson95"]) if answered else "–",
-                percent(model["mean"]),
+                percent(model["mean"], 2),
             ]
         )
     header = ["model", "answered", "of those right", "95 % Wilson, pooled", "without abstaining"]
     return (
         f"{github_table(header, rows)}\n\nThresholds are chosen on each seed's validation split, "
-        f"where the answers given are to be right in {percent(target)}; what they come to is "
+        f"where the answers given are to be right in {percent(target, 2)}; what they come to is "
         "counted on the test splits, all seeds together."
     )
 
@@ -264,7 +255,7 @@ def _cost(report: Mapping[str, Any]) -> str:
         [
             name,
             f"{model['multiply_adds'] / 1e9:.2f}",
-            percent(model["passed_on"]) if "passed_on" in model else "–",
+            percent(model["passed_on"], 2) if "passed_on" in model else "–",
         ]
         for name, model in report["models"].items()
     ]

@@ -1,4 +1,4 @@
-"""How figures are written."""
+"""How figures are written, wherever a person reads them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def percent(share: float | None) -> str:
+def percent(share: float | None, digits: int = 1) -> str:
     """0.9457 -> "94.6 %"; "–" for None."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def interval(ends: Sequence[float] | None) -> str:
