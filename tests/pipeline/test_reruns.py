@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 
 PUSHERS = {"Pusher.tiny", "Pusher.champion"}
-JUDGED = {"Inferrer.tiny", "Evaluator.tiny", "ModelCard.tiny", "InfraCheck.tiny", *PUSHERS} | {
+JUDGED = {"Baseline.tiny", "Inferrer.tiny", "Evaluator.tiny", "ModelCard.tiny", *PUSHERS} | {
+    "InfraCheck.tiny",
     "Champion",
     "Report",
 }

@@ -121,7 +121,7 @@ def test_the_last_blessed_model_is_baseline_and_start(runs: Runs) -> None:
     assert first["continued"] is None
     assert "baseline_accuracy" not in first["gate"]
     folders = OutputLayout(runs.done[0].output).artifacts / "Previous.tiny" / "model"
-    _, copied = sorted(folders.iterdir(), key=lambda folder: int(folder.name))
+    _, copied, *_ = sorted(folders.iterdir(), key=lambda folder: int(folder.name))
     assert second["continued"] == {
         "model": str(copied / "Format-Serving"), "continued": True, "why_not": None,
     }  # fmt: skip
