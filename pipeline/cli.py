@@ -33,13 +33,15 @@ from pipeline.config.overrides import (
 )
 from pipeline.kubeflow.cli import kubeflow_app
 from pipeline.local.cache_command import cache as cache_command
+from pipeline.local.exit_codes import (
+    EXIT_ERROR,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_NONE_BLESSED,
+)
+from pipeline.local.exit_codes import EXIT_PUSHED as EXIT_PUSHED
 from pipeline.runs.cli import runs_app
 from serving.cli import export_openvino, predict, serve
-
-EXIT_PUSHED = 0
-EXIT_ERROR = 1
-EXIT_INPUT = 2
-EXIT_NONE_BLESSED = 3
 
 app = typer.Typer(
     help="Train, judge and serve chest X-ray classifiers on TFX.",
@@ -269,7 +271,7 @@ def main() -> None:
         typer.echo(f"cxr: {error}", err=True)
         raise SystemExit(EXIT_INPUT) from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(EXIT_INTERRUPTED) from None
     except RuntimeError as error:
         typer.echo(f"cxr: {error}", err=True)
         raise SystemExit(EXIT_ERROR) from error

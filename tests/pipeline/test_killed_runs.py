@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import pytest
+from pipeline.runs.store import read_runs
 
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
 from pipeline.local.folder.contents import look_through
 from pipeline.phantoms import write_phantoms
 from pipeline.runs.record import record_of
-from pipeline.runs.store import read_runs
 from tests.pipeline.forked_runs import Done, ForkedRuns, Moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]

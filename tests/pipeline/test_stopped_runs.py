@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pipeline.runs.store import read_runs
 
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
 from pipeline.runs.record import record_of
-from pipeline.runs.store import read_runs
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Run

@@ -13,10 +13,10 @@ from pipeline.config.layout import OutputLayout
 from pipeline.local.folder.opening import open_folder
 from pipeline.local.folder.places import own_place, relocate
 from pipeline.local.metadata_store import open_store
-from pipeline.runs.store import read_runs
+from pipeline.local.summary import read_run
 
 if TYPE_CHECKING:
-    from tests.pipeline.runs.conftest import Store
+    from tests.pipeline.local.folder.store import Store
 
 
 def everything(layout: OutputLayout) -> str:
@@ -80,10 +80,9 @@ def test_before_its_first_run_a_copy_is_read_with_its_own_files(
     copy = OutputLayout(tmp_path / "copy")
     shutil.copytree(layout.root, copy.root)
     store = copy.metadata.read_bytes()
-    (run,) = read_runs(copy)
-    examples = run.output("RadiographExampleGen", "examples")
-    assert examples is not None
-    assert examples.uri == str(copy.artifacts / "RadiographExampleGen/examples/1")
+    assert read_run(copy).uri("RadiographExampleGen", "examples") == str(
+        copy.artifacts / "RadiographExampleGen/examples/1"
+    )
     assert copy.metadata.read_bytes() == store
 
 
