@@ -101,8 +101,7 @@ class Runs:
         record.nodes["Baseline.tiny"] = Node(how="resolved")
         gate: dict[str, float | int] = {"accuracy": correct / 10}
         if baseline:
-            model = baseline.place("Trainer.tiny")
-            record.nodes["Baseline.tiny"].outputs = {"model": model} if model else {}
+            record.nodes["Baseline.tiny"].outputs = baseline.nodes["Trainer.tiny"].outputs
             gate |= {ONLY_CANDIDATE_RIGHT: only[0], ONLY_BASELINE_RIGHT: only[1]}
         pushed_to = str(self.layout.serving / "tiny" / "17") if blessed else None
         model = {"correct": correct, "total": 10, "blessed": blessed, "gate": gate}

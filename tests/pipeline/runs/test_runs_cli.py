@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -110,7 +110,7 @@ def test_where_no_run_has_begun(cxr: Cxr, runs: Runs, capsys: pytest.CaptureFixt
 
 def test_the_difference_in_words(cxr: Cxr, runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     baseline = runs.whole(FIRST, correct=8)
-    changed = {"training_learning_rate": 0.002, "gate_min_accuracy": 0.5}
+    changed: dict[str, Any] = {"training_learning_rate": 0.002, "gate_min_accuracy": 0.5}
     second = runs.whole(SECOND, baseline=baseline, only=(2, 1), **changed)
     for record, rate in ((baseline, 0.001), (second, 0.002)):
         record.configuration["backbones"] = ["tiny", "small"]
