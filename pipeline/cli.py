@@ -188,18 +188,17 @@ def report(
     """Build OUTPUT/report again from the last run's artifacts, without running the pipeline."""
     from common.runtime import logs_to, prepare_environment
     from pipeline.config.layout import OutputLayout
-    from pipeline.local.folder.store_check import check_store
+    from pipeline.runs.diff import LATEST, choose
+    from pipeline.runs.record import read_records
 
     layout = OutputLayout(output)
     log = output / "logs" / "report.log"
-    if not layout.metadata.exists():
-        raise InputError(f"output: {output} holds no run; give the OUTPUT of a `cxr run`.")
-    check_store(layout)
+    last = choose(read_records(layout), LATEST, "output")
     with _naming_the_log(log, verbose), logs_to(log, verbose=verbose):
         prepare_environment()
         from pipeline.local.report_folder import rebuild_report
 
-        rebuild_report(layout)
+        rebuild_report(layout, last)
     typer.echo(f"{layout.report / 'index.html'}")
 
 

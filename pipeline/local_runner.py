@@ -128,7 +128,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
                 return None
             summary = recording.look()
             write_summary(layout, summary)
-            publish_report(layout)
+            publish_report(layout, record)
         except Exception as error:
             # It would tell of an earlier run.
             layout.summary.unlink(missing_ok=True)

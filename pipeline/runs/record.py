@@ -238,8 +238,7 @@ def read_records(layout: OutputLayout) -> Records:
                 "are not listed: the next `cxr run` there writes the first record."
             )
         raise InputError(
-            f"output: no run is written down in {layout.root}; give the folder that was --output "
-            "of a run."
+            f"output: {layout.root} holds no run; give the folder that was --output of a run."
         )
     found = Records([], {})
     for folder in sorted(layout.runs.iterdir()):

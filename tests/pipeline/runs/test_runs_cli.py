@@ -99,7 +99,7 @@ def test_what_is_gone_or_torn_is_said_below_the_table(
 
 def test_where_no_run_has_begun(cxr: Cxr, runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     assert cxr("runs", "--output", runs.layout.root) == cli.EXIT_INPUT
-    assert "no run is written down in" in capsys.readouterr().err
+    assert "holds no run" in capsys.readouterr().err
     # Somebody removed them.
     runs.layout.runs.mkdir(parents=True)
     assert cxr("runs", "--output", runs.layout.root) == 0
