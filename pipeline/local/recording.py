@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Final
 
 from common.errors import InputError
+from common.runtime import make_folder
 from components.versions import versions
 from models.weights import WeightsSource
 from pipeline.config.layout import OutputLayout
@@ -149,7 +150,7 @@ class Recording:
 
     def _begin(self) -> None:
         folder = self._layout.runs / self.record.id
-        folder.mkdir(parents=True)
+        make_folder(folder)
         self._in_use = (folder / IN_USE_FILE).open("wb")
         fcntl.flock(self._in_use, fcntl.LOCK_EX)
 

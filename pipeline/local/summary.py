@@ -28,7 +28,6 @@ from components.span_drift.artifact import DRIFT_FILE
 from pipeline.config.layout import PIPELINE_NAME, OutputLayout
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.config.tuning import BEST_HYPERPARAMETERS, tuner_id
-from pipeline.local.folder.places import own_place
 from pipeline.local.metadata_store import open_store
 from pipeline.local.tuning_results import latest_search, search_summary
 from schema import contract
@@ -93,8 +92,6 @@ def read_run(layout: OutputLayout) -> RunOutputs:
         for event in store.get_events_by_execution_ids([execution.id]):
             if event.type in outputs:
                 (artifact,) = store.get_artifacts_by_id([event.artifact_id])
-                # A copy of an output folder, before its first run, names the other's files.
-                artifact.uri = own_place(artifact.uri, layout)
                 found[node, event.path.steps[0].key] = artifact
     return RunOutputs(found)
 
