@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Final
 from common.stderr import stderr_to
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
 
@@ -31,21 +30,6 @@ _INFORMATION: Final = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\) |I\d{4} \d\d:\d\d:\d\d"
 )
 _LEGACY_KERAS: Final = "TF_USE_LEGACY_KERAS is set to"
-
-
-def message_class(described: Descriptor) -> type[Message]:
-    """The class of a message that only a descriptor pool of its own knows.
-
-    protobuf 6 (TFX 1.21) has `GetMessageClass` alone, protobuf 3.20 (TFX 1.16) a method of a
-    factory alone. Goes with TFX 1.16.
-    """
-    from google.protobuf import message_factory
-
-    if hasattr(message_factory, "GetMessageClass"):
-        found: type[Message] = message_factory.GetMessageClass(described)
-    else:
-        found = message_factory.MessageFactory(described.file.pool).GetPrototype(described)
-    return found
 
 
 def whole_message(message: Message) -> dict[str, Any]:

@@ -33,13 +33,15 @@ from pipeline.config.overrides import (
 )
 from pipeline.kubeflow.cli import kubeflow_app
 from pipeline.local.cache_command import cache as cache_command
+from pipeline.local.exit_codes import (
+    EXIT_ERROR,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_NONE_BLESSED,
+)
+from pipeline.local.exit_codes import EXIT_PUSHED as EXIT_PUSHED
 from pipeline.runs.cli import runs_app
 from serving.cli import export_openvino, predict, serve
-
-EXIT_PUSHED = 0
-EXIT_ERROR = 1
-EXIT_INPUT = 2
-EXIT_NONE_BLESSED = 3
 
 app = typer.Typer(
     help="Train, judge and serve chest X-ray classifiers on TFX.",
@@ -186,18 +188,17 @@ def report(
     """Build OUTPUT/report again from the last run's artifacts, without running the pipeline."""
     from common.runtime import logs_to, prepare_environment
     from pipeline.config.layout import OutputLayout
-    from pipeline.local.folder.store_check import check_store
+    from pipeline.runs.diff import LATEST, choose
+    from pipeline.runs.record import read_records
 
     layout = OutputLayout(output)
     log = output / "logs" / "report.log"
-    if not layout.metadata.exists():
-        raise InputError(f"output: {output} holds no run; give the OUTPUT of a `cxr run`.")
-    check_store(layout)
+    last = choose(read_records(layout), LATEST, "output")
     with _naming_the_log(log, verbose), logs_to(log, verbose=verbose):
         prepare_environment()
         from pipeline.local.report_folder import rebuild_report
 
-        rebuild_report(layout)
+        rebuild_report(layout, last)
     typer.echo(f"{layout.report / 'index.html'}")
 
 
@@ -269,7 +270,7 @@ def main() -> None:
         typer.echo(f"cxr: {error}", err=True)
         raise SystemExit(EXIT_INPUT) from None
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        raise SystemExit(EXIT_INTERRUPTED) from None
     except RuntimeError as error:
         typer.echo(f"cxr: {error}", err=True)
         raise SystemExit(EXIT_ERROR) from error

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from pipeline.local.folder.vanishing import (
     missing_output,
 )
 from pipeline.local.progress import Listener, NodeClock
+from pipeline.local.recording import Recording, code_of, new_record
 from pipeline.local.room import Room
 from pipeline.resolve.columns import resolve_columns
 from pipeline.resolve.docker import require_images
@@ -77,7 +79,7 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
 
 def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> dict[str, Any] | None:
     prepare_environment()
-    started = time.monotonic()
+    started, begun = datetime.now().astimezone(), time.monotonic()
     # Before TFX is imported, which takes seconds: what is wrong with the folder, services that
     # aren't there, missing columns and weights are said at once.
     open_folder(layout, listener.warn)
@@ -99,22 +101,29 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
         from pipeline.dag.graph import create_pipeline
         from pipeline.local.report_folder import publish_report
-        from pipeline.local.summary import latest_run, read_run, summarize, write_summary
+        from pipeline.local.summary import read_run, summarize, write_summary
 
     pipeline = create_pipeline(config, weights, engine, spans=spans)
-    before = latest_run(layout)
-    clock = NodeClock(listener, Room(layout.root, config, weights).check)
+
+    def look() -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+        outputs = read_run(layout)
+        seconds = {**clock.seconds, "total": time.monotonic() - begun}
+        summary = summarize(config, outputs, seconds)
+        return summary, outputs.places(layout)
+
+    record = new_record(config, layout, started, weights=weights, engine=engine, spans=spans)
+    recording = Recording(layout, record, code_of(pipeline), listener, look)
+    clock = NodeClock(recording, Room(layout.root, config, weights).check)
     begin_folder(layout)
-    with holding(layout) as held:
+    with holding(layout) as held, recording:
         try:
             with watching(services):
                 run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
-            if latest_run(layout) == before:
+            if not record.nodes:
                 return None
-            seconds = {**clock.seconds, "total": time.monotonic() - started}
-            summary = summarize(config, layout, seconds)
+            summary = recording.look()
             write_summary(layout, summary)
-            publish_report(layout)
+            publish_report(layout, record)
         except Exception as error:
             # It would tell of an earlier run.
             layout.summary.unlink(missing_ok=True)

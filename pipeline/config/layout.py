@@ -42,6 +42,11 @@ class OutputLayout:
         return self.root.resolve() / "damaged"
 
     @property
+    def runs(self) -> Path:
+        """One folder a run, in it what the run was and came to."""
+        return self.root.resolve() / "runs"
+
+    @property
     def serving(self) -> Path:
         """One folder a model name, in it one folder a version."""
         return self.root.resolve() / "serving"

@@ -66,15 +66,31 @@ def resolve(
                 return f"{name}:{line}" if line else name
         return DEFAULT
 
-    values = [
-        Value(field, value, source(field)) for field, value in _flat(config.model_dump(mode="json"))
-    ]
+    found = []
+    for field, value in fields(config).items():
+        above, _, rest = field.partition(".")
+        if above == RESOLVED:
+            backbone, _, name = rest.partition(".")
+            found.append(Value(field, value, _of_recipe(config, backbone, name, value, source)))
+        else:
+            found.append(Value(field, value, source(field)))
+    return found
+
+
+def fields(config: PipelineConfig) -> dict[str, Any]:
+    """A configuration's own fields by dotted name; behind them each backbone's recipe.
+
+    Args:
+        config: whose.
+
+    Returns:
+        Values as JSON has them; what may be a credential is masked.
+    """
+    found = dict(_flat(config.model_dump(mode="json")))
     for backbone in config.backbones:
-        recipe = config.training_for(backbone)
-        for field, value in _flat(recipe.model_dump(mode="json")):
-            name = f"{RESOLVED}.{backbone}.{field}"
-            values.append(Value(name, value, _of_recipe(config, backbone, field, value, source)))
-    return [each._replace(value=_masked(each.value)) for each in values]
+        recipe = config.training_for(backbone).model_dump(mode="json")
+        found.update(_flat(recipe, f"{RESOLVED}.{backbone}."))
+    return {field: _masked(value) for field, value in found.items()}
 
 
 def as_yaml(values: Sequence[Value]) -> str:

@@ -22,13 +22,13 @@ from components.evaluator.results import (
     refusal,
 )
 from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
+from components.pushed_versions.choice import VERSION
 from components.radiograph_example_gen.manifest import read_summary
 from components.shortcut_audit.report import AUDIT_FILE, read_audit
 from components.span_drift.artifact import DRIFT_FILE
 from pipeline.config.layout import PIPELINE_NAME, OutputLayout
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.config.tuning import BEST_HYPERPARAMETERS, tuner_id
-from pipeline.local.folder.places import own_place
 from pipeline.local.metadata_store import open_store
 from pipeline.local.tuning_results import latest_search, search_summary
 from schema import contract
@@ -37,14 +37,6 @@ from schema import contract
 def _latest_run_context(store: mlmd.MetadataStore) -> metadata_store_pb2.Context | None:
     runs = store.get_contexts_by_type("pipeline_run")
     return max(runs, key=lambda run: run.id, default=None)
-
-
-def latest_run(layout: OutputLayout) -> str | None:
-    """The id of the last run in the metadata store; None before the first."""
-    if not layout.metadata.exists():
-        return None
-    run = _latest_run_context(open_store(layout))
-    return run.name if run else None
 
 
 @dataclass(frozen=True)
@@ -68,6 +60,14 @@ class RunOutputs:
             KeyError: the node wrote none.
         """
         return self.artifacts[node, key].uri
+
+    def places(self, layout: OutputLayout) -> dict[str, dict[str, str]]:
+        """Node -> output key -> the artifact's folder, as seen from `layout.artifacts`."""
+        found: dict[str, dict[str, str]] = {}
+        for (node, key), artifact in self.artifacts.items():
+            place = artifact.uri.removeprefix(f"{layout.artifacts}/")
+            found.setdefault(node, {})[key] = place
+        return found
 
     @property
     def uris(self) -> list[str]:
@@ -93,8 +93,6 @@ def read_run(layout: OutputLayout) -> RunOutputs:
         for event in store.get_events_by_execution_ids([execution.id]):
             if event.type in outputs:
                 (artifact,) = store.get_artifacts_by_id([event.artifact_id])
-                # A copy of an output folder, before its first run, names the other's files.
-                artifact.uri = own_place(artifact.uri, layout)
                 found[node, event.path.steps[0].key] = artifact
     return RunOutputs(found)
 
@@ -106,45 +104,53 @@ def _node_id(store: mlmd.MetadataStore, execution_id: int) -> str:
 
 
 def summarize(
-    config: PipelineConfig, layout: OutputLayout, seconds: Mapping[str, float]
+    config: PipelineConfig, outputs: RunOutputs, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The summary of the last run, in the form that the README describes.
+    """The summary of a run, in the form that the README describes; of one that failed, a part.
 
     Args:
         config: of the run.
-        layout: of its output folder.
+        outputs: what it wrote or took from the cache.
         seconds: node id -> wall-clock seconds, and `total`.
     """
-    outputs = read_run(layout)
-    manifest_folder = outputs.uri("RadiographExampleGen", "manifest")
-    manifest = read_summary(manifest_folder)
     champion = outputs.get("Champion", "model")
-    classes = [c.name for c in config.data.classes]
+    layout = OutputLayout(config.output)
     return {
         "tfx_version": version("tfx"),
         "preset": config.preset,
         "seed": config.seed,
-        "data": {
-            "classes": classes,
-            "counts": _per_split(manifest["split_counts"]),
-            "duplicates_dropped": manifest["duplicates_dropped"],
-            "patients_in_two_splits": manifest["patients_in_two_splits"],
-            "bad": manifest["bad"],
-            "left_out": manifest["left_out"],
-            "deviations": manifest["deviations"],
-            "could_not_know": manifest["remarks"],
-            "digest": manifest["digest"],
-            "manifest": manifest_folder,
-            **_spans(manifest, outputs),
-        },
+        "data": _data(config, outputs),
         "audit": _audit(outputs),
         "models": {
-            name: _model_summary(name, outputs, len(classes)) | _recipe(name, config, outputs)
+            name: _model_summary(name, outputs, len(config.data.classes), layout)
+            | _recipe(name, config, outputs)
             for name in (*config.backbones, *config.combined)
+            if outputs.get(f"Evaluator.{name}", "evaluation")
         },
         "champion": _property(champion, "backbone") if champion else None,
         "champion_pushed_to": _pushed_to(contract.CHAMPION, outputs),
         "seconds": {node: round(spent, 3) for node, spent in seconds.items()},
+    }
+
+
+def _data(config: PipelineConfig, outputs: RunOutputs) -> dict[str, Any] | None:
+    """Say what the split is; None before there is one."""
+    manifest = outputs.get("RadiographExampleGen", "manifest")
+    if manifest is None:
+        return None
+    content = read_summary(manifest.uri)
+    return {
+        "classes": [c.name for c in config.data.classes],
+        "counts": _per_split(content["split_counts"]),
+        "duplicates_dropped": content["duplicates_dropped"],
+        "patients_in_two_splits": content["patients_in_two_splits"],
+        "bad": content["bad"],
+        "left_out": content["left_out"],
+        "deviations": content["deviations"],
+        "could_not_know": content["remarks"],
+        "digest": content["digest"],
+        "manifest": manifest.uri,
+        **_spans(content, outputs),
     }
 
 
@@ -190,7 +196,16 @@ def _pushed_to(name: str, outputs: RunOutputs) -> str | None:
     return _property(pushed, "pushed_destination") if pushed else None
 
 
-def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, Any]:
+def _baseline(name: str, outputs: RunOutputs, layout: OutputLayout) -> str | None:
+    """The folder of the version that the model was compared with."""
+    found = outputs.get(f"Baseline.{name}", "model")
+    chosen = _property(found, VERSION) if found else None
+    return str(layout.serving / name / chosen) if chosen else None
+
+
+def _model_summary(
+    name: str, outputs: RunOutputs, n_classes: int, layout: OutputLayout
+) -> dict[str, Any]:
     evaluation = outputs.uri(f"Evaluator.{name}", "evaluation")
     confusion = confusion_matrix(evaluation, n_classes)
     correct = sum(confusion[i][i] for i in range(n_classes))
@@ -213,6 +228,7 @@ def _model_summary(name: str, outputs: RunOutputs, n_classes: int) -> dict[str, 
         "refused_because": refusal(evaluation),
         "infra_validation": _infra_validation(name, outputs),
         "abstain": abstaining(validation["abstain"]["threshold"], confidence_curve(evaluation)),
+        "baseline": _baseline(name, outputs, layout),
         "pushed_to": _pushed_to(name, outputs),
     }
 

@@ -1,4 +1,4 @@
-"""`cxr runs`: what the metadata store knows of every run, and how two of them differ.
+"""`cxr runs`: what each run wrote down of itself, and how two of them differ.
 
-Nothing here imports TFX, TFMA or TensorFlow, which takes seconds, or writes anything.
+Nothing here imports TFX, TFMA or TensorFlow, which takes seconds; only `write_record` writes.
 """

@@ -24,21 +24,20 @@ def runs(context: typer.Context, output: Output = None, as_json: AsJson = False)
         context.obj = (output, as_json)
         return
     from common.console import open_console
-    from pipeline.runs.record import record_of
-    from pipeline.runs.store import read_runs
+    from pipeline.runs.record import read_records
     from pipeline.runs.tables import notes, print_table, runs_table
 
     layout = _layout(output)
-    records = [record_of(run, layout) for run in read_runs(layout)]
+    found = read_records(layout)
     if as_json:
-        typer.echo(json.dumps([record.to_json() for record in records], indent=1))
+        listed = [record.to_json(layout) for record in found.readable]
+        listed += [{"run": name, "unreadable": said} for name, said in found.unreadable.items()]
+        typer.echo(json.dumps(listed, indent=1))
         return
     console = open_console()
-    if not records:
-        console.print(f"No run in {layout.root} has begun yet.")
-        return
-    print_table(console, runs_table(records))
-    for line in notes(records):
+    if found.readable:
+        print_table(console, runs_table(found.readable))
+    for line in notes(found, layout):
         console.print(line)
 
 
@@ -54,20 +53,14 @@ def diff_command(
     from common.console import open_console
     from pipeline.runs.diff import choose, diff
     from pipeline.runs.diff_tables import print_diff
-    from pipeline.runs.record import record_of
-    from pipeline.runs.store import read_runs
+    from pipeline.runs.record import read_records
 
     output_before, json_before = context.obj
     layout = _layout(output or output_before)
-    all_runs = read_runs(layout)
-    found = diff(
-        *(
-            record_of(choose(all_runs, wanted, name), layout)
-            for wanted, name in ((a, "A"), (b, "B"))
-        )
-    )
+    records = read_records(layout)
+    found = diff(choose(records, a, "A"), choose(records, b, "B"))
     if as_json or json_before:
-        typer.echo(json.dumps(found.to_json(), indent=1))
+        typer.echo(json.dumps(found.to_json(layout), indent=1))
     else:
         print_diff(open_console(), found)
 

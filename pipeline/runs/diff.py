@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from common.errors import InputError
-from pipeline.runs.properties import fields_of, is_code
-from pipeline.runs.record import Record
-from pipeline.runs.store import How, Run
+from pipeline.config.layout import OutputLayout
+from pipeline.config.provenance import RESOLVED
+from pipeline.runs.record import How, Record, Records
+from schema.contract import ONLY_BASELINE_RIGHT, ONLY_CANDIDATE_RIGHT
 
 LATEST: Final = "latest"
 PREVIOUS: Final = "previous"
@@ -18,17 +19,30 @@ PREVIOUS: Final = "previous"
 
 @dataclass(frozen=True)
 class Change:
-    """A field that differs, in all nodes in which it differs in the same way.
+    """A field that differs.
 
     Attributes:
         field: dotted name.
-        nodes: in the order in which they run.
         values: of `a` and of `b`; a run that lacks the field is left out.
     """
 
     field: str
-    nodes: tuple[str, ...]
     values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CodeChange:
+    """Code that differs, with all nodes that depend on it.
+
+    Attributes:
+        nodes: in the order in which they run.
+        a: digest in the one run; None where it had none.
+        b: in the other.
+    """
+
+    nodes: tuple[str, ...]
+    a: str | None
+    b: str | None
 
 
 @dataclass(frozen=True)
@@ -51,8 +65,8 @@ class Diff:
     Attributes:
         a: the first.
         b: the second.
-        choices: fields of the configuration, and other execution properties.
-        code: digests of the code that a node depends on.
+        configuration: what was chosen; and, as `found` and `versions`, what the runs found.
+        code: nodes -> digests of the code that they depend on.
         pairs: model -> images that only one of both runs' models gets right, where an
             evaluation counted them.
         nodes: node -> what was done for it in each; None where it isn't in the run.
@@ -60,24 +74,32 @@ class Diff:
 
     a: Record
     b: Record
-    choices: tuple[Change, ...]
-    code: tuple[Change, ...]
+    configuration: tuple[Change, ...]
+    code: tuple[CodeChange, ...]
     pairs: dict[str, Pair]
     nodes: dict[str, tuple[How | None, How | None]]
 
     @property
     def models(self) -> list[str]:
         """Of either run."""
-        return list(dict.fromkeys((*self.a.models, *self.b.models)))
+        return list(dict.fromkeys((*self.a.result.models, *self.b.result.models)))
 
-    def to_json(self) -> dict[str, Any]:
-        """Say what `--json` prints of it."""
+    def to_json(self, layout: OutputLayout) -> dict[str, Any]:
+        """Say what `--json` prints of it.
+
+        Args:
+            layout: of the folder in which the runs are.
+        """
         return {
-            "a": self.a.to_json(),
-            "b": self.b.to_json(),
+            "a": self.a.to_json(layout),
+            "b": self.b.to_json(layout),
             "same_data": self.a.digest == self.b.digest,
-            "properties": [_change_json(change) for change in self.choices],
-            "code": [_change_json(change) for change in self.code],
+            "configuration": [
+                {"field": change.field, **change.values} for change in self.configuration
+            ],
+            "code": [
+                {"nodes": list(change.nodes), "a": change.a, "b": change.b} for change in self.code
+            ],
             "only_one_right": {
                 name: {"a": pair.only_a, "b": pair.only_b} for name, pair in self.pairs.items()
             },
@@ -85,39 +107,39 @@ class Diff:
         }
 
 
-def _change_json(change: Change) -> dict[str, Any]:
-    return {"field": change.field, "nodes": list(change.nodes), **change.values}
-
-
-def choose(runs: Sequence[Run], wanted: str, argument: str) -> Run:
+def choose(records: Records, wanted: str, argument: str) -> Record:
     """Finds a run by what the user calls it.
 
     Args:
-        runs: oldest first.
+        records: of all runs.
         wanted: an id or the beginning of one, `latest` or `previous`.
         argument: the name of the argument, for the message.
 
     Raises:
-        InputError: no such run, or several.
+        InputError: no such run, or several; or its record can't be read.
     """
+    runs = {record.id: record for record in records.readable}
     if wanted in (LATEST, PREVIOUS):
         back = 1 if wanted == LATEST else 2
         if len(runs) < back:
-            raise InputError(f"{argument}: there is no {wanted} run; the store has {len(runs)}.")
-        return runs[-back]
-    matching = [run for run in runs if run.id.startswith(wanted)]
-    exact = [run for run in matching if run.id == wanted]
-    found = exact or matching
-    if len(found) == 1:
-        return found[0]
+            raise InputError(f"{argument}: there is no {wanted} run; there are {len(runs)} in all.")
+        return records.readable[-back]
+    matching = [name for name in (*runs, *records.unreadable) if name.startswith(wanted)]
+    found = [name for name in matching if name == wanted] or matching
     if not found:
         raise InputError(
             f"{argument}: no run's id begins with {wanted!r}; `cxr runs` lists the "
             f"{len(runs)} there are."
         )
-    ids = ", ".join(run.id for run in found[:5])
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    raise InputError(f"{argument}: {wanted!r} is the beginning of {ids}{more}; give more of it.")
+    if len(found) > 1:
+        ids = ", ".join(found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise InputError(
+            f"{argument}: {wanted!r} is the beginning of {ids}{more}; give more of it."
+        )
+    if found[0] in records.unreadable:
+        raise InputError(f"{argument}: {records.unreadable[found[0]]}")
+    return runs[found[0]]
 
 
 def diff(a: Record, b: Record) -> Diff:
@@ -127,68 +149,68 @@ def diff(a: Record, b: Record) -> Diff:
         a: the one that is thought of as before.
         b: the one after.
     """
-    changes = _changes(a, b)
     return Diff(
         a=a,
         b=b,
-        choices=tuple(change for change in changes if not is_code(change.field)),
-        code=tuple(change for change in changes if is_code(change.field)),
-        pairs={
-            name: pair
-            for name in a.models
-            if name in b.models and (pair := _pair(a, b, name)) is not None
-        },
+        configuration=tuple(_changes(a, b)),
+        code=tuple(_code(a, b)),
+        pairs={name: pair for name in a.result.models if (pair := _pair(a, b, name)) is not None},
         nodes={
             name: (
-                a.run.nodes[name].how if name in a.run.nodes else None,
-                b.run.nodes[name].how if name in b.run.nodes else None,
+                a.nodes[name].how if name in a.nodes else None,
+                b.nodes[name].how if name in b.nodes else None,
             )
-            for name in dict.fromkeys((*a.run.nodes, *b.run.nodes))
+            for name in dict.fromkeys((*a.nodes, *b.nodes))
         },
     )
 
 
-def _changes(a: Record, b: Record) -> list[Change]:
-    """Compare the nodes that both runs have; a node that only one has is itself the difference."""
-    found: dict[str, tuple[str, list[str], dict[str, Any]]] = {}
-    for name, node in a.run.nodes.items():
-        if name not in b.run.nodes:
-            continue
-        nodes = {"a": node, "b": b.run.nodes[name]}
-        sides = {side: fields_of(node.properties) for side, node in nodes.items()}
-        for field in dict.fromkeys((*sides["a"], *sides["b"])):
-            values = {side: fields[field] for side, fields in sides.items() if field in fields}
-            # What a driver adds is only noted down when the node is executed.
-            if any(nodes[side].how != "executed" for side in sides.keys() - values.keys()):
-                continue
-            # As JSON, since 1, 1.0 and true aren't the same in a configuration.
-            texts = {json.dumps(value, sort_keys=True) for value in values.values()}
-            if len(values) == 2 and len(texts) == 1:
-                continue
-            same = json.dumps([field, values], sort_keys=True)
-            found.setdefault(same, (field, [], values))[1].append(name)
-    return [Change(field, tuple(nodes), values) for field, nodes, values in found.values()]
+def _changes(a: Record, b: Record) -> Iterator[Change]:
+    sides = {"a": _fields(a, b), "b": _fields(b, a)}
+    for field in dict.fromkeys((*sides["a"], *sides["b"])):
+        values = {side: fields[field] for side, fields in sides.items() if field in fields}
+        # As JSON, since 1, 1.0 and true aren't the same in a configuration.
+        texts = {json.dumps(value, sort_keys=True) for value in values.values()}
+        if len(values) < 2 or len(texts) > 1:
+            yield Change(field, values)
+
+
+def _fields(record: Record, other: Record) -> dict[str, Any]:
+    """All fields, but for the recipes of backbones that the other run doesn't have."""
+    fields = {
+        field: value
+        for field, value in record.configuration.items()
+        if not field.startswith(f"{RESOLVED}.")
+        or field.split(".")[1] in other.configuration.get("backbones", ())
+    }
+    for above, found in (("found", record.found), ("versions", record.versions)):
+        fields |= {f"{above}.{name}": value for name, value in found.items()}
+    return fields
+
+
+def _code(a: Record, b: Record) -> Iterator[CodeChange]:
+    """Of the nodes that both runs have; a node that only one has is itself the difference."""
+    found: dict[tuple[str | None, str | None], list[str]] = {}
+    for name, node in a.nodes.items():
+        if name in b.nodes and node.code != b.nodes[name].code:
+            found.setdefault((node.code, b.nodes[name].code), []).append(name)
+    for (before, after), nodes in found.items():
+        yield CodeChange(tuple(nodes), before, after)
 
 
 def _pair(a: Record, b: Record, name: str) -> Pair | None:
     """From McNemar's figures, where one run's model was the other's baseline on the same split."""
-    if a.digest is None or a.digest != b.digest:
+    if a.digest is None or a.digest != b.digest or name not in b.result.models:
         return None
-    if _is_baseline(of=b, model_of=a, name=name):
-        figures = b.models[name].figures
-        if figures and figures.only_baseline is not None and figures.only_candidate is not None:
-            return Pair(only_a=figures.only_baseline, only_b=figures.only_candidate)
-    if _is_baseline(of=a, model_of=b, name=name):
-        figures = a.models[name].figures
-        if figures and figures.only_baseline is not None and figures.only_candidate is not None:
-            return Pair(only_a=figures.only_candidate, only_b=figures.only_baseline)
+    for candidate, baseline in ((b, a), (a, b)):
+        gate = candidate.result.models[name].gate
+        if ONLY_BASELINE_RIGHT in gate and _is_baseline(candidate, baseline, name):
+            only = int(gate[ONLY_BASELINE_RIGHT]), int(gate[ONLY_CANDIDATE_RIGHT])
+            return Pair(*(only if candidate is b else reversed(only)))
     return None
 
 
-def _is_baseline(*, of: Record, model_of: Record, name: str) -> bool:
-    evaluator = f"Evaluator.{name}"
-    ours, theirs = of.run.nodes.get(evaluator), model_of.run.nodes.get(evaluator)
-    if ours is None or theirs is None:
-        return False
-    baseline = ours.inputs.get("baseline_model", ())
-    return len(baseline) == 1 and baseline == theirs.inputs.get("model", ())
+def _is_baseline(candidate: Record, other: Record, name: str) -> bool:
+    """Whether the version that `candidate` was compared with is the other run's."""
+    baseline, pushed = candidate.result.models[name].baseline, other.result.models[name].pushed_to
+    return baseline is not None and baseline == pushed

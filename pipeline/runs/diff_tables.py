@@ -10,7 +10,8 @@ from typing import Any, Final
 import rich.console
 from rich.table import Table
 
-from pipeline.runs.diff import Change, Diff
+from pipeline.config.provenance import RESOLVED
+from pipeline.runs.diff import Diff
 from pipeline.runs.record import Model
 from pipeline.runs.tables import (
     NOTHING,
@@ -18,6 +19,7 @@ from pipeline.runs.tables import (
     ended,
     new_table,
     print_table,
+    pushed,
     right,
     yes_no,
 )
@@ -33,16 +35,19 @@ def print_diff(console: rich.console.Console, found: Diff) -> None:
         found: the comparison.
     """
     for letter, record in (("A", found.a), ("B", found.b)):
-        console.print(f"{letter}  {record.run.id}: {ended(record)}, {record.run.seconds:.0f} s")
+        console.print(f"{letter}  {record.id}: {ended(record)}, {record.seconds:.0f} s")
     console.print()
-    if found.choices:
-        print_table(console, _changes("Configuration", found.choices, _value))
+    if found.configuration:
+        print_table(console, _configuration(found))
     else:
-        console.print("The configuration is the same in all nodes that both runs have.")
+        console.print("The configuration is the same.")
     if found.code:
-        print_table(console, _changes("Code", found.code, digest))
+        table = new_table("Code", "nodes", "A", "B")
+        for code in found.code:
+            table.add_row(_grouped(code.nodes), digest(code.a), digest(code.b))
+        print_table(console, table)
     else:
-        console.print("So is the code." if not found.choices else "The code is the same.")
+        console.print("The code is the same.")
     if found.a.digest == found.b.digest and found.a.digest:
         console.print(f"The data are the same, by their digest {digest(found.a.digest)}.")
     else:
@@ -51,25 +56,28 @@ def print_diff(console: rich.console.Console, found: Diff) -> None:
     print_table(console, _results(found))
     if found.pairs:
         console.print("only A, only B: images that only this run's model gets right.")
-    champions = _both(found.a.champion or "none", found.b.champion or "none")
+    champions = _both(found.a.result.champion or "none", found.b.result.champion or "none")
     console.print(f"Champion: {champions}\n")
     print_table(console, _nodes(found))
 
 
-def _changes(title: str, changes: Sequence[Change], show: Any) -> Table:
-    table = new_table(title, "field", "A", "B", "nodes")
-    for change in changes:
+def _configuration(found: Diff) -> Table:
+    """Recipes of backbones that differ alike, together."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for change in found.configuration:
         sides = [
-            show(change.values[side]) if side in change.values else NOTHING for side in ("a", "b")
+            _value(change.values[side]) if side in change.values else NOTHING for side in ("a", "b")
         ]
-        table.add_row(change.field, *sides, _grouped(change.nodes))
+        above, backbone, rest = (*change.field.split(".", 2), "", "")[:3]
+        whose, field = (f"{above}.{backbone}", rest) if above == RESOLVED else ("", change.field)
+        alike.setdefault((field, *sides), []).append(whose)
+    table = new_table("Configuration", "field", "A", "B")
+    for (field, *sides), recipes in alike.items():
+        table.add_row(f"{_grouped(recipes)}.{field}".removeprefix("."), *sides)
     return table
 
 
 def _value(value: Any) -> str:
-    # Six digits take back the rounding that components/evaluator/eval_config.py lays on bounds.
-    if isinstance(value, float):
-        return f"{value:.6g}"
     if isinstance(value, str) and _SHA256.fullmatch(value):
         return digest(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -91,7 +99,7 @@ def _results(found: Diff) -> Table:
         headings += ["only A", "only B"]
     table = new_table("Results on the test split", *headings, "blessed", "pushed")
     for name in found.models:
-        a, b = found.a.models.get(name), found.b.models.get(name)
+        a, b = found.a.result.models.get(name), found.b.result.models.get(name)
         row = [name, right(a), right(b), _difference(found, a, b)]
         if found.pairs:
             pair = found.pairs.get(name)
@@ -99,22 +107,19 @@ def _results(found: Diff) -> Table:
         table.add_row(
             *row,
             _both(yes_no(a.blessed if a else None), yes_no(b.blessed if b else None)),
-            _both(yes_no(a.pushed if a else None), yes_no(b.pushed if b else None)),
+            _both(pushed(a), pushed(b)),
         )
     return table
 
 
 def _difference(found: Diff, a: Model | None, b: Model | None) -> str:
     """In images where the test split is the same one, else in points."""
-    if a is None or b is None or a.figures is None or b.figures is None:
+    if a is None or b is None or not a.total or not b.total:
         return NOTHING
-    if found.a.digest == found.b.digest and a.figures.total == b.figures.total:
-        images = b.figures.correct - a.figures.correct
+    if found.a.digest == found.b.digest:
+        images = b.correct - a.correct
         return f"{images:+d}" if images else "0"
-    if not a.figures.total or not b.figures.total:
-        return NOTHING
-    points = b.figures.correct / b.figures.total - a.figures.correct / a.figures.total
-    return f"{100 * points:+.1f} points"
+    return f"{100 * (b.correct / b.total - a.correct / a.total):+.1f} points"
 
 
 def _nodes(found: Diff) -> Table:

@@ -1,192 +1,281 @@
-"""What is said of a run: how it ended, on which data, and how its models did."""
+"""What a run is and came to: OUTPUT/runs/<id>/run.json, which all read who ask what was before."""
 
 from __future__ import annotations
 
-import json
+import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import InputError
 from pipeline.config.layout import OutputLayout
-from pipeline.runs.evaluation_file import Figures, NoFiguresError, read_figures
-from pipeline.runs.store import How, Run
-from schema import contract
 
-State = Literal["complete", "none blessed", "failed", "running", "stopped"]
+RECORD_FILE: Final = "run.json"
+# Held by its run, and removed at the run's end.
+IN_USE_FILE: Final = "in-use"
 
-_EXAMPLE_GEN: Final = "RadiographExampleGen"
-# The DAG's last node: nothing depends on it, and it depends on all.
-_LAST: Final = f"Pusher.{contract.CHAMPION}"
-_MODEL_NODES: Final = ("Trainer.", "Combiner.", "Evaluator.")
-# A run has a folder of this name in the output folder while it is under way.
-_SCRATCH: Final = ".tmp-*"
+# As in `pipeline.local.progress`, and how a node is left that came to no end.
+How = Literal["executed", "cached", "resolved", "failed", "unfinished"]
+# `running` in the file of a run that was killed, too: nobody was there to write `stopped`.
+State = Literal["running", "complete", "none blessed", "failed", "stopped"]
 
 
-@dataclass(frozen=True)
-class Model:
-    """One candidate in a run.
+class _Summary(BaseModel):
+    """A part of `summary.json`: what is asked for here, and all else as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Model(_Summary):
+    """One candidate.
 
     Attributes:
-        figures: on the test split; None where they aren't known.
-        unknown: why they aren't, as a clause; None where they are, or the run didn't get there.
-        blessed: None where the run didn't get there.
-        pushed: whether this run pushed it, or found it pushed.
-        pushed_to: the version's folder.
+        correct: test images that it got right.
+        total: test images.
+        blessed: the gate's verdict.
+        gate: what the gate looked at.
+        baseline: the folder of the version that the model was compared with.
+        pushed_to: the version's folder, pushed by this run or found pushed.
     """
 
-    figures: Figures | None
-    unknown: str | None
-    blessed: bool | None
-    pushed: bool | None
+    correct: int
+    total: int
+    blessed: bool
+    gate: dict[str, float | int]
+    baseline: str | None = None
     pushed_to: str | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Say what `--json` prints of it."""
-        figures = self.figures
-        return {
-            "accuracy": figures.correct / figures.total if figures and figures.total else None,
-            "correct": figures.correct if figures else None,
-            "total": figures.total if figures else None,
-            "unknown_because": self.unknown,
-            "blessed": self.blessed,
-            "pushed": self.pushed,
-            "pushed_to": self.pushed_to,
-        }
 
-
-@dataclass(frozen=True)
-class Record:
-    """One run, as it is listed.
+class Data(_Summary):
+    """The images.
 
     Attributes:
-        run: as the store has it.
-        state: how it ended, as far as the store says.
-        at: the node at which it isn't, or wasn't, complete.
-        digest: of the split; None where it didn't get there.
-        counts: split -> class -> images; empty where there is none.
-        models: name -> candidate, in the order of training.
-        champion: the champion's name among them.
-        artifacts: how many the run wrote or took from the cache.
-        gone: how many of these are no longer on disk.
+        digest: of the split.
+        counts: split -> class -> images.
     """
 
-    run: Run
-    state: State
-    at: str | None
-    digest: str | None
-    counts: Mapping[str, Mapping[str, int]]
-    models: Mapping[str, Model]
-    champion: str | None
-    artifacts: int
-    gone: int
+    digest: str
+    counts: dict[str, dict[str, int]]
+
+
+class Result(_Summary):
+    """What `summary.json` holds, as far as the run got.
+
+    Attributes:
+        data: null before ExampleGen's end.
+        models: those that were judged, in the order of training.
+        champion: the champion's name among them.
+    """
+
+    data: Data | None = None
+    models: dict[str, Model] = Field(default_factory=dict)
+    champion: str | None = None
+
+
+class Node(BaseModel):
+    """What was done for a node.
+
+    Attributes:
+        how: and how it ended.
+        seconds: wall clock; null before the end.
+        code: digest of the code that it depends on, where it is one of this project's.
+        outputs: key -> artifact's folder, below OUTPUT/artifacts where it lies there.
+    """
+
+    how: How
+    seconds: float | None = None
+    code: str | None = None
+    outputs: dict[str, str] = Field(default_factory=dict)
+
+
+class Record(BaseModel):
+    """One run.
+
+    Attributes:
+        schema_version: of this model.
+        id: the local time of the start; the folder's name.
+        started: with its time zone.
+        output: the output folder at that time.
+        seconds: from the start to the end, or to what was written last.
+        state: how it ended.
+        exit: code of the command; null before the end.
+        error: the sentence with which it failed.
+        configuration: dotted field -> value, as `cxr config` has it; what the run found out
+            itself is in `found`.
+        found: engine, weights, schema, spans.
+        versions: program -> version.
+        nodes: node id -> what was done, in the order in which they began.
+        result: what the run came to.
+    """
+
+    schema_version: Literal[1] = 1
+    id: str
+    started: datetime
+    output: str
+    seconds: float = 0.0
+    state: State = "running"
+    exit: int | None = None
+    error: str | None = None
+    configuration: dict[str, Any]
+    found: dict[str, Any]
+    versions: dict[str, str]
+    nodes: dict[str, Node] = Field(default_factory=dict)
+    result: Result = Field(default_factory=Result)
 
     @property
-    def seed(self) -> int | None:
-        """Of the split; None where ExampleGen wasn't reached."""
-        node = self.run.nodes.get(_EXAMPLE_GEN)
-        return node.properties.get("seed") if node else None
+    def at(self) -> str | None:
+        """The node at which the run isn't, or wasn't, complete."""
+        whole = self.state in ("complete", "none blessed")
+        return None if whole else next(reversed(self.nodes), None)
+
+    @property
+    def digest(self) -> str | None:
+        """Of the split; None where the run didn't get there."""
+        return self.result.data.digest if self.result.data else None
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Split -> class -> images; empty where the run didn't get there."""
+        return self.result.data.counts if self.result.data else {}
+
+    @property
+    def artifacts(self) -> set[str]:
+        """Folders of what the run wrote or took from the cache, as in `Node.outputs`."""
+        nodes = (node for node in self.nodes.values() if node.how != "resolved")
+        return {place for node in nodes for place in node.outputs.values()}
+
+    def place(self, node: str, key: str = "model") -> str | None:
+        """The folder of one output; None where the node wrote none."""
+        return self.nodes[node].outputs.get(key) if node in self.nodes else None
 
     def count(self, how: How) -> int:
         """Say how many nodes this was done for."""
-        return sum(node.how == how for node in self.run.nodes.values())
+        return sum(node.how == how for node in self.nodes.values())
 
-    def to_json(self) -> dict[str, Any]:
-        """Say what `--json` prints of it."""
+    def gone(self, layout: OutputLayout) -> int:
+        """Say how many artifacts are no longer on disk."""
+        return sum(not (layout.artifacts / place).exists() for place in self.artifacts)
+
+    def to_json(self, layout: OutputLayout) -> dict[str, Any]:
+        """Say what `cxr runs --json` prints of it.
+
+        Args:
+            layout: of the folder in which the record lies.
+        """
+        models = {
+            name: {
+                "accuracy": model.correct / model.total if model.total else None,
+                "correct": model.correct,
+                "total": model.total,
+                "blessed": model.blessed,
+                "pushed": model.pushed_to is not None,
+                "pushed_to": model.pushed_to and self._now(model.pushed_to, layout),
+            }
+            for name, model in self.result.models.items()
+        }
         return {
-            "run": self.run.id,
-            "started": self.run.started.isoformat(timespec="milliseconds"),
+            "run": self.id,
+            "started": self.started.astimezone(timezone.utc).isoformat(timespec="milliseconds"),
             "state": self.state,
             "at": self.at,
-            "seconds": self.run.seconds,
-            "seed": self.seed,
+            "exit": self.exit,
+            "error": self.error,
+            "seconds": self.seconds,
+            "seed": self.configuration.get("seed"),
             "data": {"digest": self.digest, "counts": self.counts},
-            "models": {name: model.to_json() for name, model in self.models.items()},
-            "champion": self.champion,
+            "models": models,
+            "champion": self.result.champion,
             "nodes": {"executed": self.count("executed"), "cached": self.count("cached")},
-            "artifacts": {"all": self.artifacts, "gone": self.gone},
+            "artifacts": {"all": len(self.artifacts), "gone": self.gone(layout)},
         }
 
+    def _now(self, path: str, layout: OutputLayout) -> str:
+        """A path below OUTPUT, where that was copied or moved since."""
+        below = path.removeprefix(f"{self.output}/")
+        return path if below == path else str(layout.root.resolve() / below)
 
-def record_of(run: Run, layout: OutputLayout) -> Record:
-    """Puts together what the store and the evaluations' files say of a run.
+
+@dataclass(frozen=True)
+class Records:
+    """All runs of an output folder.
+
+    Attributes:
+        readable: oldest first.
+        unreadable: folder's name -> a sentence that says what is wrong.
+    """
+
+    readable: list[Record]
+    unreadable: dict[str, str]
+
+
+def write_record(record: Record, layout: OutputLayout) -> None:
+    """Writes a record whole or not at all; its folder exists.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    file = layout.runs / record.id / RECORD_FILE
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(file)
+
+
+def read_records(layout: OutputLayout) -> Records:
+    """Every run; writes nothing.
 
     Args:
-        run: from the store.
-        layout: of its output folder.
+        layout: of the output folder.
+
+    Raises:
+        InputError: no run was ever there, or only runs that wrote no record.
     """
-    state, at = _state(run, layout)
-    manifest = run.output(_EXAMPLE_GEN, "manifest")
-    properties = manifest.properties if manifest else {}
-    champion = run.output("Champion", "model")
-    written = [a.uri for node in run.nodes.values() for a in node.outputs.values()]
-    return Record(
-        run=run,
-        state=state,
-        at=at,
-        digest=properties.get("digest"),
-        counts=_counts(properties.get("counts")),
-        models={name: _model(run, name) for name in _names(run)},
-        champion=champion.properties.get("backbone") if champion else None,
-        artifacts=len(written),
-        gone=sum(not Path(uri).exists() for uri in written),
-    )
-
-
-def _state(run: Run, layout: OutputLayout) -> tuple[State, str | None]:
-    for name, node in run.nodes.items():
-        if node.how == "failed":
-            return "failed", name
-    unfinished = [name for name, node in run.nodes.items() if node.how == "unfinished"]
-    if not unfinished and _LAST in run.nodes:
-        blessing = run.output("Champion", "blessing")
-        blessed = blessing is None or blessing.properties.get("blessed") == 1
-        return "complete" if blessed else "none blessed", None
-    at = next(reversed(unfinished or list(run.nodes)), None)
-    # The store itself can't tell a run under way from one that was killed.
-    under_way = run.newest and any(layout.root.glob(_SCRATCH))
-    return "running" if under_way else "stopped", at
-
-
-def _counts(text: str | None) -> dict[str, dict[str, int]]:
-    """Split -> class -> images, as in `summary.json`; in the store it is the other way round."""
-    per_class = json.loads(text)["splits"] if text else {}
-    return {
-        split: {name: counts[split] for name, counts in per_class.items()}
-        for split in (contract.SPLITS if per_class else ())
-    }
-
-
-def _names(run: Run) -> list[str]:
-    """The candidates, each once."""
-    return list(
-        dict.fromkeys(
-            node.removeprefix(prefix)
-            for prefix in _MODEL_NODES
-            for node in run.nodes
-            if node.startswith(prefix)
+    if not layout.runs.is_dir():
+        if layout.metadata.is_file():
+            raise InputError(
+                f"output: {layout.root} holds only runs of earlier versions of this program, which "
+                "are not listed: the next `cxr run` there writes the first record."
+            )
+        raise InputError(
+            f"output: {layout.root} holds no run; give the folder that was --output of a run."
         )
-    )
+    found = Records([], {})
+    for folder in sorted(layout.runs.iterdir()):
+        try:
+            found.readable.append(_read(folder))
+        except (OSError, ValueError) as error:
+            found.unreadable[folder.name] = (
+                f"{folder / RECORD_FILE} can't be read as the record of a run ({_reason(error)}); "
+                "remove the folder, or put a copy of it back."
+            )
+    found.readable.sort(key=lambda record: record.started)
+    return found
 
 
-def _model(run: Run, name: str) -> Model:
-    blessing = run.output(f"Evaluator.{name}", "blessing")
-    pushed = run.output(f"Pusher.{name}", "pushed_model")
-    figures, unknown = _figures(run, name)
-    return Model(
-        figures=figures,
-        unknown=unknown,
-        blessed=blessing.properties.get("blessed") == 1 if blessing else None,
-        pushed=pushed.properties.get("pushed") == 1 if pushed else None,
-        pushed_to=pushed.properties.get("pushed_destination") or None if pushed else None,
-    )
+def _read(folder: Path) -> Record:
+    record = Record.model_validate_json((folder / RECORD_FILE).read_bytes())
+    record.id = folder.name
+    if record.state == "running" and not _is_held(folder / IN_USE_FILE):
+        record.state = "stopped"
+    return record
 
 
-def _figures(run: Run, name: str) -> tuple[Figures | None, str | None]:
-    evaluation = run.output(f"Evaluator.{name}", "evaluation")
-    if evaluation is None:
-        return None, None
+def _is_held(file: Path) -> bool:
     try:
-        return read_figures(evaluation.uri), None
-    except NoFiguresError as reason:
-        return None, f"{evaluation.uri} {reason}"
+        with file.open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    return str(getattr(error, "strerror", None) or error)

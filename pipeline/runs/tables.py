@@ -10,13 +10,13 @@ import rich.console
 from rich import box
 from rich.table import Table
 
-from pipeline.runs.record import Model, Record
+from pipeline.config.layout import OutputLayout
+from pipeline.runs.record import Model, Record, Records
 
 NOTHING: Final = "–"
-# TFX's ids are the local time of the start; to the second they are short and, but for two runs in
-# one second, of one run each.
+# Ids are the local time of the start; to the second they are short and, but for two runs in one
+# second, of one run each.
 _TO_THE_SECOND: Final = 19
-_TO_THE_MINUTE: Final = 16
 _DIGEST_LETTERS: Final = 8
 
 
@@ -41,10 +41,15 @@ def runs_table(records: Sequence[Record]) -> Table:
     """
     table = new_table(None, "run", "ended", "data", "model", "right on test", "blessed", "pushed")
     for record in records:
-        left = (_run_lines(record, records), _ended_lines(record), _data_lines(record))
+        left = ([short_id(record, records)], _ended_lines(record), _data_lines(record))
         models = [
-            (f"{name} *" if name == record.champion else name, right(model), *_verdict(model))
-            for name, model in record.models.items()
+            (
+                f"{name} *" if name == record.result.champion else name,
+                right(model),
+                yes_no(model.blessed),
+                pushed(model),
+            )
+            for name, model in record.result.models.items()
         ] or [(NOTHING,) * 4]
         for *texts, model in zip_longest(*left, models):
             table.add_row(*(text or "" for text in texts), *(model or ()))
@@ -52,35 +57,31 @@ def runs_table(records: Sequence[Record]) -> Table:
     return table
 
 
-def notes(records: Sequence[Record]) -> list[str]:
+def notes(found: Records, layout: OutputLayout) -> list[str]:
     """Say what the table doesn't say by itself."""
+    if not found.readable and not found.unreadable:
+        return [f"No run in {layout.root} has begun yet."]
     lines = []
-    if any(record.champion for record in records):
+    if any(record.result.champion for record in found.readable):
         lines.append("* champion")
-    if gone := [record for record in records if record.gone]:
-        lost = sum(record.gone for record in gone)
-        of = sum(record.artifacts for record in gone)
+    gone = [(record, n) for record in found.readable if (n := record.gone(layout))]
+    if gone:
+        of = sum(len(record.artifacts) for record, _ in gone)
         runs = "1 run" if len(gone) == 1 else f"{len(gone)} runs"
         lines.append(
-            f"Of {runs}, {lost} of {of} artifacts are no longer on disk: listed is what the "
-            "metadata store knows. The next run makes again what it needs of them."
+            f"Of {runs}, {sum(n for _, n in gone)} of {of} artifacts are no longer on disk. The "
+            "next run makes again what it needs of them."
         )
-    lines += [
-        f"{short_id(record, records)}: {name}: accuracy unknown, {model.unknown}."
-        for record in records
-        for name, model in record.models.items()
-        if model.unknown
-    ]
-    return lines
+    return [*lines, *found.unreadable.values()]
 
 
 def short_id(record: Record, records: Sequence[Record]) -> str:
     """The beginning of a run's id that `cxr runs diff` takes for it; all of it if need be."""
-    text = record.run.id
+    text = record.id
     if len(text) <= _TO_THE_SECOND:
         return text
     short = text[:_TO_THE_SECOND]
-    alike = sum(other.run.id.startswith(short) for other in records)
+    alike = sum(other.id.startswith(short) for other in records)
     return short if alike == 1 else text
 
 
@@ -91,10 +92,15 @@ def digest(text: str | None) -> str:
 
 def right(model: Model | None) -> str:
     """Right answers of all, and the accuracy."""
-    if model is None or model.figures is None:
-        return "unknown" if model and model.unknown else NOTHING
-    correct, total = model.figures.correct, model.figures.total
-    return f"{correct}/{total}" + (f" {correct / total:.1%}" if total else "")
+    if model is None:
+        return NOTHING
+    share = f" {model.correct / model.total:.1%}" if model.total else ""
+    return f"{model.correct}/{model.total}{share}"
+
+
+def pushed(model: Model | None) -> str:
+    """Whether the run pushed it, or found it pushed."""
+    return yes_no(model.pushed_to is not None if model else None)
 
 
 def yes_no(value: bool | None) -> str:
@@ -107,17 +113,8 @@ def ended(record: Record) -> str:
     return f"{record.state} at {record.at}" if record.at else record.state
 
 
-def _run_lines(record: Record, records: Sequence[Record]) -> list[str]:
-    # To the minute: the store's time is a moment after the id's.
-    started = record.run.started.astimezone().isoformat(timespec="seconds")
-    lines = [short_id(record, records)]
-    if not record.run.id.startswith(started[:_TO_THE_MINUTE]):
-        lines.append(f"({started})")
-    return lines
-
-
 def _ended_lines(record: Record) -> list[str]:
-    seconds = f"{record.run.seconds:.0f} s"
+    seconds = f"{record.seconds:.0f} s"
     first = (
         [f"{record.state} at", f"{record.at},", seconds]
         if record.at
@@ -127,9 +124,4 @@ def _ended_lines(record: Record) -> list[str]:
 
 
 def _data_lines(record: Record) -> list[str]:
-    seed = NOTHING if record.seed is None else record.seed
-    return [digest(record.digest), f"seed {seed}"]
-
-
-def _verdict(model: Model) -> tuple[str, str]:
-    return yes_no(model.blessed), yes_no(model.pushed)
+    return [digest(record.digest), f"seed {record.configuration.get('seed', NOTHING)}"]

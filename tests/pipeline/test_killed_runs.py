@@ -14,13 +14,13 @@ from pipeline import cli
 from pipeline.config.layout import OutputLayout
 from pipeline.local.folder.contents import look_through
 from pipeline.phantoms import write_phantoms
-from pipeline.runs.record import record_of
-from pipeline.runs.store import read_runs
+from pipeline.runs.record import Node, read_records
 from tests.pipeline.forked_runs import Done, ForkedRuns, Moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
 
 KILLED: Final = -9
+EXAMPLES: Final = "RadiographExampleGen"
 MOMENTS: Final = get_args(Moment)
 
 
@@ -135,8 +135,14 @@ def test_a_pushed_version_is_whole_whenever_a_pusher_was_killed(killed: Killed) 
 
 
 def test_the_runs_are_listed_with_the_node_at_which_they_stopped(killed: Killed) -> None:
-    layout = killed.layout("killed")
-    records = [record_of(run, layout) for run in read_runs(layout)]
-    assert len(records) == 3 * len(killed.nodes) + 1
-    assert records[-1].state == "complete"
-    assert {record.state for record in records[:-1]} == {"stopped"}
+    found = read_records(killed.layout("killed"))
+    assert found.unreadable == {}
+    *stopped, last = found.readable
+    assert (last.state, last.exit) == ("complete", cli.EXIT_PUSHED)
+    assert [(record.state, record.at) for record in stopped] == [
+        ("stopped", node) for node, _ in killed.attempts
+    ]
+    knew = [record.digest is not None for record in stopped]
+    assert knew == [
+        record.nodes.get(EXAMPLES, Node(how="unfinished")).how != "unfinished" for record in stopped
+    ]

@@ -109,7 +109,7 @@ def test_the_summary_has_the_keys_of_its_specification(golden: GoldenRun) -> Non
     for model in summary["models"].values():
         assert set(model) == {
             *("weights", "accuracy", "correct", "total", "confusion", "wilson95", "blessed"),
-            *("members", "gate", "refused_because", "infra_validation", "abstain"),
+            *("members", "gate", "baseline", "refused_because", "infra_validation", "abstain"),
             *("pushed_to", "training", "tuned"),
         }
     assert set(summary["seconds"]) == {*golden.first.how, "total"}

@@ -19,6 +19,7 @@ from sklearn import metrics
 
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
+from pipeline.runs.record import read_records, write_record
 
 if TYPE_CHECKING:
     from components.report.sources import ReportSources
@@ -177,8 +178,8 @@ def elsewhere(golden: GoldenRun, tmp_path: Path) -> OutputLayout:
     """An output folder whose last run is the golden one, and whose report is gone."""
     layout = OutputLayout(tmp_path / "output")
     layout.root.mkdir()
-    # A copy reads its own artifacts, not those that the store names.
-    shutil.copy(golden.layout.metadata, layout.metadata)
+    # A copy reads its own artifacts, wherever the first run's were.
+    shutil.copytree(golden.layout.runs, layout.runs)
     layout.artifacts.symlink_to(golden.layout.artifacts)
     return layout
 
@@ -255,11 +256,11 @@ def test_a_deleted_one_is_brought_back_from_the_artifact(
 ) -> None:
     """As the golden run's second run does, which finds none."""
     from pipeline.local.report_folder import publish_report
-    from pipeline.local.summary import read_run
 
-    artifact = Path(read_run(golden.layout).uri("Report", "report"))
+    record = read_records(golden.layout).readable[-1]
+    artifact = golden.layout.artifacts / record.nodes["Report"].outputs["report"]
     for _ in range(2):
-        publish_report(elsewhere)
+        publish_report(elsewhere, record)
         assert _files(elsewhere.report) == _files(artifact) == _files(golden.layout.report)
         # What somebody changed there comes back, too.
         (elsewhere.report / "index.html").write_text("mine")
@@ -272,12 +273,12 @@ def test_what_it_cannot_read_is_named_with_its_node(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from pipeline.local.summary import read_run
-
     elsewhere.artifacts.unlink()
     shutil.copytree(golden.layout.artifacts, elsewhere.artifacts)
     shutil.copy(golden.layout.inventory, elsewhere.inventory)
-    (file,) = Path(read_run(elsewhere).uri("Evaluator.vgg16", "evaluation")).glob("metrics-*")
+    evaluation = read_records(elsewhere).readable[-1].place("Evaluator.vgg16", "evaluation")
+    assert evaluation is not None
+    (file,) = (elsewhere.artifacts / evaluation).glob("metrics-*")
     file.write_bytes(file.read_bytes()[:-30])
     monkeypatch.setattr("sys.argv", ["cxr", "report", "--output", str(elsewhere.root)])
     with pytest.raises(SystemExit) as stopped:
@@ -287,6 +288,19 @@ def test_what_it_cannot_read_is_named_with_its_node(
     assert f"made by Evaluator.vgg16, is damaged: {file.name} has" in said
     assert f"cxr cache --output {elsewhere.root} --mend, and then cxr run" in said
     assert said.count("\n") == 1
+
+
+def test_of_a_run_that_was_stopped_there_is_none(
+    elsewhere: OutputLayout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_records(elsewhere).readable[-1]
+    record.nodes.pop("Champion")
+    write_record(record, elsewhere)
+    monkeypatch.setattr("sys.argv", ["cxr", "report", "--output", str(elsewhere.root)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == cli.EXIT_INPUT
+    assert "has no model of Champion: it was stopped; run it to the end." in capsys.readouterr().err
 
 
 def test_without_a_run_there_is_nothing_to_report(

@@ -10,19 +10,20 @@ import pytest
 
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
-from pipeline.runs.record import record_of
-from pipeline.runs.store import read_runs
+from pipeline.runs.record import read_records
 
 if TYPE_CHECKING:
-    from tests.pipeline.conftest import Run
+    from tests.pipeline.conftest import Outcome, Run
 
 pytestmark = pytest.mark.slow
 
 
-def listed(output: Path) -> tuple[str, str | None]:
+def listed(outcome: Outcome) -> tuple[str, str | None]:
     """How `cxr runs` says that the last run in a folder ended, and at which node."""
-    layout = OutputLayout(output)
-    record = record_of(read_runs(layout)[-1], layout)
+    record = read_records(OutputLayout(outcome.output)).readable[-1]
+    assert record.exit == outcome.exit_code
+    assert record.error is not None
+    assert record.error in outcome.printed
     return record.state, record.at
 
 
@@ -55,7 +56,7 @@ def test_an_anomaly_stops_the_run_before_anything_is_trained(
     assert "Traceback" not in outcome.printed
     assert "StatisticsGen" in outcome.executed
     assert not any(node.startswith(("Trainer", "Transform")) for node in outcome.executed)
-    assert listed(outcome.output) == ("failed", "SchemaGate")
+    assert listed(outcome) == ("failed", "SchemaGate")
 
 
 def test_too_many_bad_images_exit_with_2_and_name_them(
@@ -75,7 +76,7 @@ def test_too_many_bad_images_exit_with_2_and_name_them(
     for image in bad:
         assert f"NORMAL/{image.name}" in outcome.printed
     assert not stale.exists()
-    assert listed(outcome.output) == ("failed", "RadiographExampleGen")
+    assert listed(outcome) == ("failed", "RadiographExampleGen")
 
 
 def test_a_fault_of_the_program_exits_with_1_and_names_the_node(
@@ -92,4 +93,4 @@ def test_a_fault_of_the_program_exits_with_1_and_names_the_node(
     assert outcome.exit_code == cli.EXIT_ERROR, outcome.printed
     assert "RadiographExampleGen" in outcome.printed
     assert "disk on fire" in outcome.printed
-    assert listed(outcome.output) == ("failed", "RadiographExampleGen")
+    assert listed(outcome) == ("failed", "RadiographExampleGen")

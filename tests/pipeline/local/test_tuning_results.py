@@ -143,11 +143,11 @@ def test_the_last_search_that_is_still_there_is_used_again(searched: Searched) -
 
 @pytest.mark.slow
 def test_a_runs_summary_tells_of_its_search_or_of_the_one_it_used(searched: Searched) -> None:
-    from pipeline.local.summary import summarize
+    from pipeline.local.summary import read_run, summarize
 
     def tuned(mode: str) -> Any:
         config = searched.config(tuning={"mode": mode})
-        return summarize(config, searched.layout, {})["models"]["vgg16"]["tuned"]
+        return summarize(config, read_run(searched.layout), {})["models"]["vgg16"]["tuned"]
 
     assert tuned("reuse") is None
     searched.search()

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config.layout import OutputLayout
 from pipeline.local.folder.inventory import update_inventory
-from tests.pipeline.runs.conftest import Store
+from tests.pipeline.local.folder.store import Store
 
 Ran = Callable[[Path], Store]
 TRANSFORM = "Transform/transformed_examples/2"

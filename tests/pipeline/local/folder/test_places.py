@@ -13,10 +13,9 @@ from pipeline.config.layout import OutputLayout
 from pipeline.local.folder.opening import open_folder
 from pipeline.local.folder.places import own_place, relocate
 from pipeline.local.metadata_store import open_store
-from pipeline.runs.store import read_runs
 
 if TYPE_CHECKING:
-    from tests.pipeline.runs.conftest import Store
+    from tests.pipeline.local.folder.store import Store
 
 
 def everything(layout: OutputLayout) -> str:
@@ -72,19 +71,6 @@ def test_a_folder_that_is_moved_back_is_as_before(
     open_folder(layout, warnings.append)
     assert everything(layout) == before
     assert len(warnings) == 2
-
-
-def test_before_its_first_run_a_copy_is_read_with_its_own_files(
-    layout: OutputLayout, tmp_path: Path
-) -> None:
-    copy = OutputLayout(tmp_path / "copy")
-    shutil.copytree(layout.root, copy.root)
-    store = copy.metadata.read_bytes()
-    (run,) = read_runs(copy)
-    examples = run.output("RadiographExampleGen", "examples")
-    assert examples is not None
-    assert examples.uri == str(copy.artifacts / "RadiographExampleGen/examples/1")
-    assert copy.metadata.read_bytes() == store
 
 
 @pytest.mark.parametrize(
