@@ -12,7 +12,7 @@ from schema import contract
 
 
 def has_saved_model(model: types.Artifact) -> bool:
-    """Whether a Model artifact's files are there.
+    """Return whether a Model artifact's files are there.
 
     Args:
         model: its folder, local or remote, need not exist.
@@ -22,7 +22,7 @@ def has_saved_model(model: types.Artifact) -> bool:
 
 
 def versions_in(base: str) -> list[str]:
-    """Names of a model's versions, the highest first; those half copied are among them.
+    """Name a model's versions, the highest first; those half copied are among them.
 
     Args:
         base: the model's serving folder, local or remote; it need not exist.

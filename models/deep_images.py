@@ -26,7 +26,7 @@ class UnusableImageError(ValueError):
 
 
 def unscaled(content: bytes) -> str | None:
-    """Say why an image can't be read as it stands, where it is such a one.
+    """Say why an image can't be read as it stands; None where it can.
 
     Args:
         content: of an image file of any kind; only 16-bit PNGs are decoded.
@@ -47,7 +47,7 @@ def unscaled(content: bytes) -> str | None:
 
 
 def prepared(content: bytes, bits_stored: int) -> bytes:
-    """As a model may see an image: scaled where that is asked for.
+    """Return an image as a model may see it: scaled where that is asked for.
 
     Args:
         content: as `scaled` takes it.
@@ -101,7 +101,7 @@ def scaled(content: bytes, bits_stored: int) -> bytes:
 
 
 def is_deep(content: bytes) -> bool:
-    """Whether it is a 16-bit PNG."""
+    """Return whether an image is a 16-bit PNG."""
     if len(content) < PNG_HEADER.size:
         return False
     signature, _, chunk, _, _, bit_depth = PNG_HEADER.unpack_from(content)
@@ -109,7 +109,7 @@ def is_deep(content: bytes) -> bool:
 
 
 def too_dark(image: np.ndarray) -> str | None:
-    """Say what speaks against the high bytes of a 16-bit image.
+    """Say what speaks against the high bytes of a 16-bit image; None where nothing does.
 
     The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits that nobody scaled lie in
     the low ones.

@@ -80,7 +80,7 @@ def _gpu_policy(capability: tuple[int, int] | None) -> Policy:
 
 
 def find_gpus() -> tuple[Gpu, ...]:
-    """The GPUs that TensorFlow sees, in its order.
+    """List the GPUs that TensorFlow sees, in its order.
 
     Has TensorFlow take a GPU's memory as it needs it, instead of all of it at once: a run
     may share the GPU, and Beam's workers are processes of their own.
@@ -98,12 +98,12 @@ def find_gpus() -> tuple[Gpu, ...]:
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
+    """Return whether TensorFlow sees a GPU."""
     return bool(find_gpus())
 
 
 def plan_training(backbone: str, precision: Precision = "auto") -> DevicePlan:
-    """Say how to train what lies behind a boundary of a backbone.
+    """Choose how to train what lies behind a boundary of a backbone.
 
     Args:
         backbone: its name in the table.
@@ -121,7 +121,7 @@ def plan_training(backbone: str, precision: Precision = "auto") -> DevicePlan:
 
 @contextlib.contextmanager
 def keras_policy(plan: DevicePlan) -> Iterator[None]:
-    """Gives Keras layers that are made inside the block the plan's precision.
+    """Give Keras layers that are made inside the block the plan's precision.
 
     A layer keeps the policy under which it was made, so the block has to hold the making
     of the network (`models.boundary.load_network`) and of the model that is fitted: Keras

@@ -24,7 +24,7 @@ def fit(
     params: TrainingParams,
     log_dir: str | None = None,
 ) -> History:
-    """Fits a model and puts back the weights of its best epoch.
+    """Fit a model and put back the weights of its best epoch.
 
     Args:
         model: features -> probabilities.
@@ -134,7 +134,7 @@ def fit_in_batches(
 
 
 def head_alone(params: TrainingParams) -> TrainingParams:
-    """The recipe for a head in front of a network that is not trained in this step."""
+    """Return the recipe for a head in front of a network that is not trained in this step."""
     defaults = TrainingParams()
     return params.model_copy(
         update={
@@ -169,7 +169,7 @@ class _BestWeights(keras.callbacks.Callback):
         self._weights: list[np.ndarray] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compares the epoch that ended."""
+        """Compare the epoch that ended."""
         loss = (logs or {})["val_loss"]
         if loss < self._loss:
             weights = self.model.get_weights()
@@ -178,7 +178,7 @@ class _BestWeights(keras.callbacks.Callback):
                 self._loss, self._weights = loss, weights
 
     def restore(self) -> None:
-        """Puts the best weights back; raises where every epoch ended with NaN."""
+        """Put the best weights back; raise where every epoch ended with NaN."""
         if self._weights is None:
             raise FloatingPointError(
                 "training diverged: after no epoch were the validation loss and all weights "

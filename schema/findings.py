@@ -33,10 +33,10 @@ class Finding:
     sentence: str
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, as what they are once they were written and read."""
+        """Return the fields, as what they are once they were written and read."""
         return {"about": self.about, "weight": int(self.weight), "sentence": self.sentence}
 
 
 def heaviest_first(findings: list[Finding]) -> list[Finding]:
-    """The same ones by weight; those of one weight stay in their order."""
+    """Sort findings by weight; those of one weight stay in their order."""
     return sorted(findings, key=lambda finding: -finding.weight)

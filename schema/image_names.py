@@ -15,7 +15,7 @@ PNG_AND_JPEG: Final = (".png", ".jpg", ".jpeg")
 
 
 def is_of_the_system(name: str) -> bool:
-    """Whether a file or folder is none of the user's: hidden (`._x.png`), or a system's own."""
+    """Return whether a file or folder isn't the user's: hidden (`._x.png`), or a system's own."""
     return name.startswith(".") or name.casefold() in IGNORED_NAMES
 
 

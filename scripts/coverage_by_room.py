@@ -47,7 +47,7 @@ def rooms(report: Path) -> dict[str, Counts]:
 
 
 def percent(covered: int, total: int) -> float:
-    """A share in percent; of nothing all is covered."""
+    """Write a share in percent; of nothing all is covered."""
     return 100 * covered / total if total else 100.0
 
 

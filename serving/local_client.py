@@ -14,7 +14,7 @@ from serving.prediction import Failure, Prediction, Result, not_explained, read_
 
 
 def latest_version(model_dir: Path, model: str) -> Path:
-    """The folder of a model's highest version, as TensorFlow Serving would choose.
+    """Find the folder of a model's highest version, as TensorFlow Serving would choose.
 
     Raises:
         InputError: nothing was pushed under that name.

@@ -32,7 +32,7 @@ class Answers(metric_types.Metric):
     """
 
     def __init__(self, name: str = ANSWERS, code_digest: str = "") -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the probabilities.
@@ -48,7 +48,7 @@ class ServedDifference(metric_types.Metric):
     """
 
     def __init__(self, name: str = SERVED_DIFFERENCE, code_digest: str = "") -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the metric.

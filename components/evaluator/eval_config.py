@@ -26,7 +26,7 @@ _NOT_WORSE = 0.0
 
 
 def reached(min_accuracy: float) -> float:
-    """The bound that TFMA's accuracy has to be at or above.
+    """Compute the bound that TFMA's accuracy has to be at or above.
 
     TFMA hands over a float32: 0.9 of the images reads 0.89999998, which is below 0.9. The
     next float32 below is less than any two accuracies of under a million images differ.
@@ -35,7 +35,7 @@ def reached(min_accuracy: float) -> float:
 
 
 def _significant(level: float) -> float:
-    """The bound that McNemar's p has to be at or above to be insignificant at a level.
+    """Compute the bound of McNemar's p: at or above it, p is insignificant at the level.
 
     A p that equals the level is significant, and TFMA's bounds belong to what passes. p is
     exact but for rounding, which one part in 10⁹ is far above.
@@ -54,7 +54,7 @@ def _gated(
     threshold: config_pb2.MetricThreshold | None,
     on: config_pb2.SlicingSpec | None = None,
 ) -> config_pb2.MetricConfig:
-    """The metric with a threshold on what a SlicingSpec names; the empty one is the whole split.
+    """Put a threshold on the metric for what a SlicingSpec names; the empty one is the whole split.
 
     `MetricConfig.threshold` would gate every slice.
     """
@@ -81,7 +81,7 @@ def _accuracy(min_accuracy: float, not_below_baseline: bool) -> config_pb2.Metri
 
 
 def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> config_pb2.MetricConfig:
-    """One of this project's metrics, by its import path; under its default name if it has one."""
+    """Name one of this project's metrics, by import path; under its default name if it has one."""
     # Evaluator has no custom_config: this is how an edit reaches its cache key.
     fields["code_digest"] = code_digest(*_METRICS)
     return config_pb2.MetricConfig(
@@ -95,7 +95,7 @@ def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> config_pb2.MetricC
 def _small_sample_metrics(
     min_wilson_lower: float | None, against_baseline: bool, baseline_significance: float | None
 ) -> list[config_pb2.MetricConfig]:
-    """Computed whether or not the gate asks for them: the report shows them."""
+    """List metrics that are computed in any case: the report shows them, asked for or not."""
     lower = None if min_wilson_lower is None else _at_least(min_wilson_lower)
     metrics = [
         _gated(_own(tfma_metrics.AccuracyWilsonLower), lower),
@@ -119,7 +119,7 @@ def _served_metrics(served_within: float | None) -> list[config_pb2.MetricConfig
 
 
 def _answered(name: str, key: str) -> config_pb2.ModelSpec:
-    """A model whose answers are in the records: TFMA loads none."""
+    """Describe a model whose answers are in the records: TFMA loads none."""
     return config_pb2.ModelSpec(
         name=name,
         model_type=MATERIALIZED_PREDICTION,
@@ -134,7 +134,7 @@ def _column(name: str) -> str:
 
 
 def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[config_pb2.MetricsSpec]:
-    """An item's metrics, each named as the field that asks for it, whose bound it carries.
+    """Yield an item's metrics, each named as the field that asks for it, whose bound it carries.
 
     The bounds are taken as they are: unlike TFMA's accuracy, these metrics are float64, and
     the quotient of two counts is the double that the same share is in the configuration.
@@ -196,7 +196,7 @@ def eval_config(
     slices: Sequence[SliceGateConfig] = (),
     columns: Sequence[str] = (),
 ) -> config_pb2.EvalConfig:
-    """TFMA's configuration, with the gate in it.
+    """Build TFMA's configuration, with the gate in it.
 
     Args:
         n_classes: for the metrics of one class against the rest, up to MOST_BINARIZED.

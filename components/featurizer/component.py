@@ -51,7 +51,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         engine_version: str,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             examples: Transform's `transformed_examples`.

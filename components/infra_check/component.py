@@ -43,7 +43,7 @@ class InfraCheck(base_component.BaseComponent):
         images: int,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             model: Trainer's or ModelCombiner's.

@@ -75,7 +75,7 @@ class ModelCard(base_component.BaseComponent):
         pretrained: channel.BaseChannel | None = None,
         infra_blessing: channel.BaseChannel | None = None,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             name: of the model: a backbone's, or the combination's kind.

@@ -42,7 +42,7 @@ class Share:
 
     @classmethod
     def of(cls, count: int, total: int) -> Share:
-        """The share with its interval."""
+        """Compute the share with its interval."""
         if not total:
             return cls(count, total, None, None)
         return cls(count, total, count / total, wilson95(count, total))
@@ -240,7 +240,7 @@ class Card:
 
 
 def gather(origin: Origin, evidence: Evidence) -> Card:
-    """Puts the card together.
+    """Put the card together.
 
     Raises:
         KeyError: a file lacks a field: another version of this project wrote it.
@@ -277,7 +277,7 @@ def gather(origin: Origin, evidence: Evidence) -> Card:
 
 
 def class_results(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[ClassResult]:
-    """Sensitivity, specificity and precision of each class against the rest.
+    """Compute sensitivity, specificity and precision of each class against the rest.
 
     Args:
         classes: n names in label order.

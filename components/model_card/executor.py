@@ -35,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: Artifacts,
         exec_properties: dict[str, Any],
     ) -> None:
-        """Gathers, and writes both files."""
+        """Gather the facts, and write both files."""
         # TFMA and Jinja: who only builds the DAG doesn't wait for them.
         from components.model_card.content import Evidence, Origin, gather
         from components.model_card.rendering import to_json, to_markdown
@@ -72,7 +72,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _training(run: str) -> dict[str, Any] | None:
-    """The recipe, and which model it started from, if any; a combination isn't trained."""
+    """Return the recipe, and which model it started from, if any; a combination isn't trained."""
     recipe = os.path.join(run, contract.TRAINING_FILE)
     if not fileio.exists(recipe):
         return None
@@ -87,7 +87,7 @@ def _training(run: str) -> dict[str, Any] | None:
 
 
 def _served(inputs: Artifacts) -> bool | None:
-    """Whether the model could be served; None where nobody looked."""
+    """Return whether the model could be served; None where that wasn't tried."""
     if not inputs.get(INFRA_BLESSING):
         return None
     artifact = artifact_utils.get_single_instance(inputs[INFRA_BLESSING])

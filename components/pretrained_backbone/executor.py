@@ -19,7 +19,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Builds the network, so that weights that don't fit fail here and not later.
+        """Build the network, so that weights that don't fit fail here and not later.
 
         Raises:
             InputError: the file is gone, changed since the DAG was built, or doesn't fit.

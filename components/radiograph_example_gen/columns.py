@@ -60,7 +60,7 @@ class Columns:
 
 
 def normal(name: str) -> str:
-    """A name without case, normal form and signs: letters and digits alone."""
+    """Return a name without case, normal form and signs: letters and digits alone."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(sign for sign in text if sign.isalnum())
 

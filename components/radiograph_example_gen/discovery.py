@@ -168,7 +168,7 @@ def _what_is_there(other: Sequence[LeftOut], unread: Mapping[str, int]) -> str:
 
 
 def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None:
-    """Say where the metadata is: the path asked for, else metadata.csv in the data folder.
+    """Find the metadata: the path asked for, else metadata.csv in the data folder.
 
     The case of its name doesn't matter, where there is one such file alone.
 

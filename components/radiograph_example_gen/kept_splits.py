@@ -26,7 +26,7 @@ _COLUMNS = ("sha256", "class", "split", "patients")
 
 
 def read_kept(settings: Settings) -> dict[str, Kept]:
-    """Say what earlier runs with the same classes, seed and fractions gave; nothing in a first one.
+    """Read what earlier runs with the same classes, seed and fractions gave; a first has none.
 
     Raises:
         InputError: the file can't be read.
@@ -37,7 +37,7 @@ def read_kept(settings: Settings) -> dict[str, Kept]:
 
 
 def write_kept(uri: str, settings: Settings, kept: Mapping[str, Kept]) -> None:
-    """Writes what a run gave below the manifest in the folder `uri`, local or remote."""
+    """Write what a run gave below the manifest in the folder `uri`, local or remote."""
     import tensorflow as tf
 
     tf.io.gfile.makedirs(f"{uri}/{SPLITS_FOLDER}")
@@ -45,7 +45,7 @@ def write_kept(uri: str, settings: Settings, kept: Mapping[str, Kept]) -> None:
 
 
 def keep(manifest_uri: str, splits_dir: Path) -> None:
-    """Adds what a run gave to what is kept; nobody's place changes.
+    """Add what a run gave to what is kept; no image's place changes.
 
     Args:
         manifest_uri: local; of a run without spans, which has nothing to keep, too.

@@ -36,7 +36,7 @@ class ClassFolders:
     folders: tuple[str, ...]
 
     def accepts_label(self, label: str) -> bool:
-        """Whether `label` (a metadata cell) can mean this class, whatever its case and form."""
+        """Return whether `label` (a metadata cell) can mean this class, in any case and form."""
         return plain(label) in {plain(text) for text in (self.name, *self.folders)}
 
 
@@ -107,17 +107,17 @@ class Settings:
         return tuple(entry.name for entry in self.classes)
 
     def folders_of(self, label: str) -> tuple[str, ...]:
-        """Names of the folders of the class that a label means; none where it is no class."""
+        """Name the folders of the class that a label means; none where it is no class."""
         return next((c.folders for c in meant(self.classes, label)), ())
 
 
 def plain(name: str) -> str:
-    """A name without regard to case and Unicode's normal form."""
+    """Return a name without regard to case and Unicode's normal form."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def meant(classes: Sequence[ClassFolders], label: str) -> list[ClassFolders]:
-    """The classes that a label can mean: the one that is called so, else all that accept it."""
+    """Find the classes that a label can mean: the one called so, else all that accept it."""
     exact = [each for each in classes if each.name == label]
     return exact or [each for each in classes if each.accepts_label(label)]
 

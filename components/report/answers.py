@@ -41,7 +41,7 @@ class TestAnswers:
 
 
 def read_answers(evaluation_uri: str) -> TestAnswers:
-    """The candidate's answers.
+    """Read the candidate's answers.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
@@ -65,7 +65,7 @@ def read_answers(evaluation_uri: str) -> TestAnswers:
 
 
 def overall_metrics(result: tfma.EvalResult) -> dict[str, Any]:
-    """TFMA's metrics of all images, by name."""
+    """Return TFMA's metrics of all images, by name."""
     (metrics,) = (by_output[""][""] for key, by_output in result.slicing_metrics if not key)
     return dict(metrics)
 

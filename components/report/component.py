@@ -72,7 +72,7 @@ class ReportSpec(component_spec.ComponentSpec):
 def _spec_for(
     inputs: Mapping[str, channel.BaseChannel], optional: frozenset[str]
 ) -> type[ReportSpec]:
-    """A spec with those inputs: TFX wants the keys on the class."""
+    """Make a spec with those inputs: TFX wants the keys on the class."""
     parameters = {
         key: component_spec.ChannelParameter(type=given.type, optional=key in optional)
         for key, given in inputs.items()
@@ -117,7 +117,7 @@ class Report(base_component.BaseComponent):
         versions: str,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             models: name -> its channels.

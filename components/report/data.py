@@ -19,7 +19,7 @@ SHOWN_LEFT_OUT: Final = 50
 
 
 def data_figures(manifest_uri: str, facts: Sequence[ImageFacts]) -> dict[str, Any]:
-    """The data page's figures.
+    """Compute the data page's figures.
 
     Args:
         manifest_uri: RadiographExampleGen's `manifest`.

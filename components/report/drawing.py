@@ -87,13 +87,13 @@ class Picture:
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Figures made inside look like the others."""
+    """Give figures made inside one look."""
     with mpl.rc_context(_STYLE):
         yield
 
 
 def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
-    """Turns a figure into what the page needs, and closes it; same figure, same bytes.
+    """Turn a figure into what the page needs, and close it; same figure, same bytes.
 
     Args:
         figure: made inside `style`.
@@ -115,7 +115,7 @@ def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
 
 
 def _inline(svg: str, name: str, alt: str) -> str:
-    """The element alone: its size by the page, its ink the page's, its ids its own."""
+    """Return the element alone: its size by the page, its ink the page's, its ids its own."""
     element = svg[svg.index("<svg") :]
     element = element.replace(INK, "currentColor")
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)

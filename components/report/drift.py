@@ -22,7 +22,7 @@ _MEASURES: Final = anomalies_pb2.DriftSkewInfo.Measurement.Type.Name
 def drift(
     statistics_uri: str, schema_uri: str, previous_uri: str | None
 ) -> dict[str, list[dict[str, Any]] | None]:
-    """Between the splits, and against what an earlier run had.
+    """Compare the splits with each other, and with what an earlier run had.
 
     Args:
         statistics_uri: StatisticsGen's `statistics`.
@@ -57,7 +57,7 @@ def distances(
     before: statistics_pb2.DatasetFeatureStatisticsList,
     schema: schema_pb2.Schema,
 ) -> list[dict[str, Any]]:
-    """Say how far two sets of images are apart.
+    """Compute how far two sets of images are apart.
 
     Args:
         now: their statistics.
@@ -99,7 +99,7 @@ def distances(
 
 
 def _known_share(statistics: statistics_pb2.DatasetFeatureStatisticsList, feature: str) -> float:
-    """Say which share of the images has a value; a column without any isn't in the statistics."""
+    """Compute which share of the images has a value; statistics lack a column without any."""
     (dataset,) = statistics.datasets
     for found in dataset.features:
         if found.path.step[:] == [feature] or found.name == feature:

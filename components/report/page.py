@@ -34,7 +34,7 @@ def render(
     gallery: Mapping[str, Shown],
     card: str | None,
 ) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         content: figures and words.
@@ -74,7 +74,7 @@ def render(
 
 
 def _embedded(shown: Shown) -> dict[str, Any]:
-    """The image and its overlays as data URLs."""
+    """Return the image and its overlays as data URLs."""
     return {
         "image": _data_url(Image.fromarray(thumbnail(shown.content, _SHOWN_SIDE))),
         "overlays": {

@@ -64,7 +64,7 @@ class ServingPusher(Pusher):
         model_run: channel.BaseChannel | None = None,
         history: str | None = None,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             model: to push.

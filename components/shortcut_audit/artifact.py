@@ -24,7 +24,7 @@ class AuditReport(Artifact):
 
 
 def lets_push(audit: Sequence[Artifact] | None) -> bool:
-    """Whether a model may be pushed; yes where nobody asks the audit.
+    """Return whether a model may be pushed; yes where the audit isn't asked.
 
     Args:
         audit: one AuditReport, or none.

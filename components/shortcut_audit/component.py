@@ -51,7 +51,7 @@ class ShortcutAudit(base_component.BaseComponent):
         max_patients_across_splits: int | None = None,
         max_shortcut_accuracy: float | None = None,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             examples: RadiographExampleGen's, with all three splits.

@@ -42,7 +42,7 @@ _CLASSES_NAMED: Final = 6
 def findings(
     duplicates: Mapping[str, Any], patients: Mapping[str, Any], shortcuts: Sequence[Shortcut]
 ) -> list[Finding]:
-    """A sentence or two a finding, each about LEAKS or SHORTCUTS.
+    """Write a sentence or two a finding, each about LEAKS or SHORTCUTS.
 
     Args:
         duplicates: as `leaks.duplicates` returns them.
@@ -162,7 +162,7 @@ def _meaning(telling: Sequence[Shortcut]) -> str:
 
 
 def _most_telling_columns(shortcuts: Sequence[Shortcut]) -> Iterator[Shortcut]:
-    """For each class the column that tells it best from the rest, if any does."""
+    """Find for each class the column that tells it best from the rest, if any does."""
     best: dict[str, Shortcut] = {}
     for shortcut in shortcuts:
         name = shortcut.against_rest

@@ -24,14 +24,14 @@ class SpanDriftReport(Artifact):
 
 
 def write_drift(uri: str, content: dict[str, Any]) -> None:
-    """Writes `drift.json` into the folder `uri`, local or remote."""
+    """Write `drift.json` into the folder `uri`, local or remote."""
     tf.io.gfile.makedirs(uri)
     with tf.io.gfile.GFile(f"{uri}/{DRIFT_FILE}", "w") as file:
         file.write(json.dumps(content, indent=1) + "\n")
 
 
 def read_drift(uri: str) -> dict[str, Any]:
-    """Reads `drift.json` from the folder `uri`.
+    """Read `drift.json` from the folder `uri`.
 
     Raises:
         tf.errors.NotFoundError: there is none.

@@ -30,7 +30,7 @@ class SpanDrift(base_component.BaseComponent):
     def __init__(
         self, *, manifest: channel.BaseChannel, max_drift: float | None, code_digest: str
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             manifest: RadiographExampleGen's, of images that came in spans.

@@ -94,7 +94,7 @@ def _say_with_time(sentence: str) -> None:
 
 
 def describe(plan: BeamPlan) -> str:
-    """One option a line, then what still has to be given or to be there."""
+    """Write one option a line, then what still has to be given or to be there."""
     width = max(len(argument) for argument in plan.arguments)
     lines = [f"{o.argument:<{width}}  # {o.reason}" for o in plan.options]
     if plan.missing:

@@ -52,7 +52,7 @@ class PoolWorkers:
     died: tuple[Death, ...]
 
     def lost_since(self, before: PoolWorkers) -> int | None:
-        """Say how a worker ended that nothing has taken the place of; None where none did.
+        """Return how a worker ended that nothing has taken the place of; None where none did.
 
         Args:
             before: what the same pool said earlier. What was started before that is another run's.
@@ -63,12 +63,12 @@ class PoolWorkers:
         return deaths[-1].status
 
     def to_bytes(self) -> bytes:
-        """For the wire."""
+        """Write the workers for the wire."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> PoolWorkers:
-        """The reverse.
+        """Read what `to_bytes` wrote.
 
         Raises:
             ValueError: it is something else.
@@ -97,7 +97,7 @@ def environment() -> dict[str, str]:
 
 
 def how_it_ended(status: int) -> str:
-    """An exit status, or minus a signal, in words."""
+    """Describe an exit status, or minus a signal, in words."""
     if status >= 0:
         return f"exit status {status}"
     try:
@@ -110,7 +110,7 @@ def how_it_ended(status: int) -> str:
 
 
 def environment_from_bytes(content: bytes) -> dict[str, str]:
-    """Say what `environment` gave there, as JSON.
+    """Read what `environment` gave there, as JSON.
 
     Raises:
         ValueError: it is something else.

@@ -19,7 +19,7 @@ _SHOWN: Final = 5
 
 
 def values_the_schema_refuses(rows: Sequence[Row], schema_dir: Path | None) -> Iterator[str]:
-    """Sentences, one a column, about values that are outside its domain.
+    """Write sentences, one a column, about values that are outside its domain.
 
     Args:
         rows: of the images that are in a split.

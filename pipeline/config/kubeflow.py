@@ -121,7 +121,7 @@ class KubeflowConfig(Strict):
         return self
 
     def resources_of(self, step: str) -> StepResources:
-        """Those of a step.
+        """Return the resources of a step.
 
         Args:
             step: id of the node, such as `Trainer.vgg16`.

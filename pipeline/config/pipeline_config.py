@@ -218,7 +218,7 @@ class PipelineConfig(Strict):
         return self
 
     def training_for(self, backbone: str) -> TrainingParams:
-        """The training parameters of one backbone.
+        """Return the training parameters of one backbone.
 
         Fields that the configuration gives win over the paper's recipe, and the backbone's
         own over both.
@@ -233,7 +233,7 @@ class PipelineConfig(Strict):
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lays one nested mapping on another; values that are no mappings are replaced."""
+    """Lay one nested mapping on another; values that are no mappings are replaced."""
     merged = dict(below)
     for key, value in above.items():
         lower = merged.get(key)
@@ -248,7 +248,7 @@ def load_config(
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> PipelineConfig:
-    """Reads preset, file and overrides into one checked configuration.
+    """Read preset, file and overrides into one checked configuration.
 
     Args:
         file: the user's YAML; may name a `preset`. Relative paths in it are relative to
@@ -274,7 +274,7 @@ def layers(
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Say what is given, from the lowest layer to the highest, each with where it comes from.
+    """List what is given, from the lowest layer to the highest, each with where it comes from.
 
     Args:
         file: as in `load_config`.
@@ -359,7 +359,7 @@ def _explain(error: ValidationError, file: Path | None) -> str:
 
 
 def _problems(error: ValidationError, below: str = "") -> list[str]:
-    """A line a wrong field: its name, from `below` on, and what is wrong."""
+    """Write a line for each wrong field: its name, from `below` on, and what is wrong."""
     lines = []
     for problem in error.errors():
         field = ".".join(filter(None, (below, *(str(part) for part in problem["loc"]))))
@@ -369,7 +369,7 @@ def _problems(error: ValidationError, below: str = "") -> list[str]:
 
 
 def check_inputs(config: PipelineConfig) -> None:
-    """Looks whether the files and folders that a local run reads are there.
+    """Check that the files and folders that a local run reads are there.
 
     Raises:
         InputError: names each field whose file or folder is missing.

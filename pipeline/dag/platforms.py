@@ -31,16 +31,16 @@ class Platform:
     splits: str | None = None
 
     def serving_of(self, name: str) -> str:
-        """The folder of one model's versions."""
+        """Return the folder of one model's versions."""
         return os.path.join(self.serving, name)
 
     def history_of(self, name: str) -> str | None:
-        """The folder that says of one model's versions what they were trained with."""
+        """Return the folder that says of one model's versions what they were trained with."""
         return os.path.join(self.history, name) if self.history else None
 
 
 def local_platform(config: PipelineConfig) -> Platform:
-    """Everything below the output folder, with a SQLite store."""
+    """Put everything below the output folder, with a SQLite store."""
     layout = OutputLayout(config.output)
     return Platform(
         root=str(layout.artifacts),

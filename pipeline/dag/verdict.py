@@ -56,7 +56,7 @@ def verdict_branch(
     audit: tfx.types.BaseChannel | None,
     pretrained: tfx.types.BaseChannel | None = None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
-    """Say what stands behind every model: baseline, answers, evaluation, card, pusher.
+    """Build what stands behind every model: baseline, answers, evaluation, card, pusher.
 
     Args:
         name: of the model.
@@ -117,7 +117,7 @@ def _baseline(
     model_from: tfx.dsl.components.BaseNode,
     platform: Platform,
 ) -> tfx.dsl.components.BaseNode:
-    """The node whose `model` is the earlier model to compare with, if there is one."""
+    """Build the node whose `model` is the earlier model to compare with, if there is one."""
     history = platform.history_of(name)
     if history is not None:
         return PushedBaseline(
@@ -179,7 +179,7 @@ def build_pusher(
     audit: tfx.types.BaseChannel | None = None,
     example_gen: RadiographExampleGen | None = None,
 ) -> ServingPusher:
-    """The node that pushes a blessed model into the serving folder, under its name.
+    """Build the node that pushes a blessed model into the serving folder, under its name.
 
     Champion's model has its card and its note beside it already, and is nobody's baseline.
     """

@@ -35,7 +35,7 @@ _SPAN_NUMBER: Final = EDIT + SPAN_NUMBER
 
 
 def with_spans(values: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """RadiographExampleGen's properties, with folders in place of `{SPAN}`.
+    """Return RadiographExampleGen's properties, with folders in place of `{SPAN}`.
 
     Args:
         values: a step's properties; any other node's come back as they are.
@@ -89,7 +89,7 @@ def _window(values: Mapping[str, Any]) -> int | None:
 
 
 def _here(pattern: str, folder: Path, name: str, last: int | None) -> Path:
-    """The pattern on this machine, where it is a URI of the copies of all spans up to `last`."""
+    """Return the pattern on this machine, where it is a URI: of copies of spans up to `last`."""
     if not is_remote(pattern):
         return Path(pattern)
     parts = pattern.split("/")
@@ -106,7 +106,7 @@ def _here(pattern: str, folder: Path, name: str, last: int | None) -> Path:
 
 
 def _kept(history: str, scratch: Path) -> Path:
-    """A folder with the places that all pushed versions were made with, the earliest first."""
+    """Make a folder with the places that all pushed versions were made with, the earliest first."""
     target = scratch / "merged"
     for version, model in sorted(_versions(history), key=lambda each: (int(each[0]), each[1])):
         place = f"{history.rstrip('/')}/{model}/{version}"
@@ -119,7 +119,7 @@ def _kept(history: str, scratch: Path) -> Path:
 
 
 def _versions(history: str) -> Iterator[tuple[str, str]]:
-    """Version and model of all that was pushed."""
+    """List version and model of all that was pushed."""
     for model in names_in(history, "history"):
         for version in names_in(f"{history.rstrip('/')}/{model}", "history"):
             if version.isdigit():

@@ -22,13 +22,13 @@ class Listener(Protocol):
     """What wants to know."""
 
     def warn(self, sentence: str) -> None:
-        """Something that the user should know, but that stops nothing."""
+        """Tell what the user should know, but what stops nothing."""
 
     def node_started(self, node: str) -> None:
-        """A node was handed to its launcher."""
+        """Take note that a node was handed to its launcher."""
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
-        """A node is done."""
+        """Take note that a node is done."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class NodeClock(logging.Handler):
         return id(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes one message."""
+        """Take one message."""
         if record.msg == _STARTED and record.args:
             self._running = str(record.args[0])  # type: ignore[index]
             self._started = time.monotonic()

@@ -17,7 +17,7 @@ _EVALUATOR = "Evaluator."
 
 
 def publish_report(layout: OutputLayout) -> None:
-    """Copies what the Report node of the last run wrote to `layout.report`.
+    """Copy what the Report node of the last run wrote to `layout.report`.
 
     The artifact stays the cache's; the copy is the user's to move or delete.
     """
@@ -26,7 +26,7 @@ def publish_report(layout: OutputLayout) -> None:
 
 
 def rebuild_report(layout: OutputLayout) -> None:
-    """Writes `layout.report` anew from the artifacts of the last run; runs no node.
+    """Write `layout.report` anew from the artifacts of the last run; run no node.
 
     Raises:
         InputError: the last run was stopped before all models were judged, or was made by a
@@ -94,7 +94,7 @@ def _model(run: RunOutputs, name: str) -> ModelSources:
 
 
 def _replace(target: Path, write: Callable[[Path], object]) -> None:
-    """Puts a new folder in the place of an old one, once it is whole."""
+    """Put a new folder in the place of an old one, once it is whole."""
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write(unfinished)

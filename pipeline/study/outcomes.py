@@ -56,7 +56,7 @@ class Outcome:
 
 
 def outcomes_of(results: Mapping[str, SeedResult], config: PipelineConfig) -> dict[str, Outcome]:
-    """All models' outcomes with one seed.
+    """Compute all models' outcomes with one seed.
 
     Args:
         results: backbone -> its result with that seed.
@@ -80,7 +80,7 @@ def outcomes_of(results: Mapping[str, SeedResult], config: PipelineConfig) -> di
 
 
 def passes(correct: int, total: int, gate: GateConfig) -> bool:
-    """Whether a first run's gate, where there is no baseline, lets a model through.
+    """Return whether a first run's gate, where there is no baseline, lets a model through.
 
     Args:
         correct: test images that are read correctly.

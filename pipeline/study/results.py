@@ -72,7 +72,7 @@ class ResultFile:
     key: str
 
     def write(self, result: SeedResult, paths: Sequence[str]) -> None:
-        """Keeps a result.
+        """Keep a result.
 
         Args:
             result: what to keep.
@@ -92,7 +92,7 @@ class ResultFile:
         write_json(self.path, values)
 
     def read(self) -> SeedResult | None:
-        """The result; None where there is none, or one that depends on something else."""
+        """Read the result; None where there is none, or one that depends on something else."""
         values: Any = read_json(self.path)
         if not isinstance(values, dict) or values.get("key") != self.key:
             return None

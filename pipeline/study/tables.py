@@ -34,7 +34,7 @@ _CAVEAT: Final = (
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The whole report, GitHub-flavoured."""
+    """Write the whole report, GitHub-flavoured."""
     sections = [
         ("", _introduction(report)),
         ("Accuracy on the test splits", _accuracy(report)),
@@ -50,7 +50,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def main_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """A row a model, under MAIN_HEADER."""
+    """Write a row a model, under MAIN_HEADER."""
     rows = []
     for name, model in report["models"].items():
         accuracies = [seed["correct"] / seed["total"] for seed in model["per_seed"]]
@@ -72,7 +72,7 @@ def main_rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 def weights_text(label: str | None) -> str:
-    """A backbone's weights: "ImageNet", or that they aren't."""
+    """Name a backbone's weights: "ImageNet", or that they aren't."""
     if label is None:
         return "–"
     known = {"imagenet": "ImageNet", "random": "RANDOM, for demonstration"}
@@ -80,17 +80,17 @@ def weights_text(label: str | None) -> str:
 
 
 def percent(share: float) -> str:
-    """0.9845 -> "98.45 %"."""
+    """Write 0.9845 as "98.45 %"."""
     return f"{100 * share:.2f} %"
 
 
 def interval(ends: Sequence[float]) -> str:
-    """[0.9, 0.95] -> "90.0–95.0 %"."""
+    """Write [0.9, 0.95] as "90.0–95.0 %"."""
     return f"{100 * ends[0]:.1f}–{100 * ends[1]:.1f} %"
 
 
 def github_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lines of a Markdown table."""
+    """Write the lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
@@ -177,7 +177,7 @@ def _confusion(report: Mapping[str, Any]) -> str:
 
 
 def _main_model(report: Mapping[str, Any]) -> str:
-    """Whose errors are looked at image by image: what would be served."""
+    """Choose the model whose errors are looked at image by image: what would be served."""
     models = report["models"]
     return contract.CHAMPION if contract.CHAMPION in models else next(iter(models))
 

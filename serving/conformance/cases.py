@@ -228,7 +228,7 @@ def _body(body: Any) -> bytes:
 
 
 def try_case(case: Case, url: str) -> Outcome:
-    """Sends a request and looks at the answer.
+    """Send a request and check the answer.
 
     Args:
         case: to try.

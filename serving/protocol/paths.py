@@ -66,7 +66,7 @@ class StatusTarget:
 
 
 def parse_path(http_method: str, path: str) -> PredictionTarget | StatusTarget:
-    """Reads a path as it came, percent signs included.
+    """Read a path as it came, percent signs included.
 
     Args:
         http_method: upper case.

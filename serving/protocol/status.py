@@ -39,7 +39,7 @@ class ServingError(Exception):
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        """Keeps both."""
+        """Keep code and words."""
         super().__init__(message)
         self.code = code
         self.message = message
@@ -51,10 +51,10 @@ class ServingError(Exception):
 
 
 def invalid(message: str) -> ServingError:
-    """The client's mistake."""
+    """Make the error for a client's mistake."""
     return ServingError(StatusCode.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> ServingError:
-    """There is no such model or version."""
+    """Make the error for a model or version that isn't there."""
     return ServingError(StatusCode.NOT_FOUND, message)

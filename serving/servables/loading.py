@@ -16,7 +16,7 @@ from serving.settings import EngineChoice, Precision
 def load_servable(
     directory: Path, engine: EngineChoice = "auto", precision: Precision = "auto"
 ) -> Servable:
-    """Loads a SavedModel.
+    """Load a SavedModel.
 
     Args:
         directory: a version's folder.

@@ -45,14 +45,14 @@ class Reader(Protocol):
     END: bytes
 
     def header(self, content: bytes) -> tuple[int, int, int]:
-        """(width, height, bits a sample) that a file claims; nothing is decoded.
+        """Read (width, height, bits a sample) that a file claims; nothing is decoded.
 
         Raises:
             UnusableImageError: there is no such header.
         """
 
     def for_example(self, content: bytes, bits_stored: int) -> bytes:
-        """The image as the examples hold it: what Transform's decoder takes, and no copy if it can.
+        """Return the image as the examples hold it, for Transform's decoder; no copy if it can.
 
         Args:
             content: of the file.
@@ -68,22 +68,22 @@ READERS: tuple[Reader, ...] = (png,)
 
 
 def is_read(name: str) -> bool:
-    """Whether a file is an image to read, by its name."""
+    """Return whether a file is an image to read, by its name."""
     return is_image(name, suffixes())
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is an image, read or not, by its name."""
+    """Return whether a file is an image, read or not, by its name."""
     return is_read(name) or unread_format(name) is not None
 
 
 def suffixes() -> tuple[str, ...]:
-    """Ends of the names of images that are read."""
+    """List the ends of the names of images that are read."""
     return tuple(suffix for reader in READERS for suffix in reader.SUFFIXES)
 
 
 def picture_suffixes() -> tuple[str, ...]:
-    """Ends of the names of images, read or not; the longer one first where one ends in another."""
+    """List the ends of all images' names; the longer one first where one ends in another."""
     return tuple(sorted({*suffixes(), *_UNREAD_SUFFIXES}, key=len, reverse=True))
 
 
@@ -93,7 +93,7 @@ def formats(plural: str = "") -> str:
 
 
 def unread_format(name: str) -> str | None:
-    """The format of an image that is not read, by its file's name; None for all else."""
+    """Return the format of an image that is not read, by its file's name; None for all else."""
     plain = name.casefold()
     return next((form for end, form in _UNREAD_SUFFIXES.items() if plain.endswith(end)), None)
 

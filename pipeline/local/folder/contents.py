@@ -12,7 +12,7 @@ from pipeline.local.folder.store_check import check_store, has_store
 
 
 def look_through(layout: OutputLayout, *, mend: bool) -> dict[str, Any]:
-    """Reads each file that the inventory knows.
+    """Read each file that the inventory knows.
 
     Args:
         layout: of the output folder.

@@ -58,13 +58,13 @@ class Damage:
 
 
 def folder_of(uri: str, layout: OutputLayout) -> str | None:
-    """An artifact's folder below OUTPUT/artifacts; None where it doesn't lie there."""
+    """Return an artifact's folder below OUTPUT/artifacts; None where it doesn't lie there."""
     below = _VALUE.sub("", uri.removeprefix(f"{layout.artifacts}/"))
     return below if _FOLDER.fullmatch(below) else None
 
 
 def read_inventory(layout: OutputLayout) -> dict[str, dict[str, FileState]]:
-    """Folder of an artifact -> file -> how it was; empty where nobody took it down.
+    """Read how each file of each artifact's folder was; empty where that wasn't taken down.
 
     Raises:
         InputError: the file is no inventory.
@@ -86,7 +86,7 @@ def read_inventory(layout: OutputLayout) -> dict[str, dict[str, FileState]]:
 
 
 def update_inventory(layout: OutputLayout, uris: Iterable[str]) -> None:
-    """Takes down the files of artifacts that it doesn't know yet, and forgets those that are gone.
+    """Take down the files of artifacts that it doesn't know yet, and forget those that are gone.
 
     Args:
         layout: of the output folder.
@@ -105,7 +105,7 @@ def update_inventory(layout: OutputLayout, uris: Iterable[str]) -> None:
 
 
 def forget(layout: OutputLayout, folders: Collection[str]) -> None:
-    """Takes artifacts off the inventory."""
+    """Take artifacts off the inventory."""
     known = read_inventory(layout)
     _write(layout, {folder: files for folder, files in known.items() if folder not in folders})
 
@@ -128,7 +128,7 @@ def find_damage(
     *,
     contents: bool,
 ) -> list[Damage]:
-    """Files that aren't what they were.
+    """Find files that aren't what they were.
 
     A folder that is gone as a whole is no damage: who deletes one wants it made again.
 
@@ -149,7 +149,7 @@ def find_damage(
 
 
 def by_folder(damages: Iterable[Damage]) -> dict[str, list[Damage]]:
-    """Folder of an artifact -> what is wrong in it; sorted."""
+    """Sort damage by the artifact's folder."""
     found: dict[str, list[Damage]] = {}
     for damage in sorted(damages, key=lambda one: one.folder):
         found.setdefault(damage.folder, []).append(damage)
