@@ -1,4 +1,4 @@
-"""What differs between the two generations of TFX: the only place that knows.
+"""The differences between the two generations of TFX: only this module knows them.
 
 A generation is TFX 1.16 on Python 3.10 or TFX 1.21 on Python 3.11 to 3.13. Everything else in
 this project is written so that it means the same in both. Each entry says what it bridges, and

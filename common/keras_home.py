@@ -1,4 +1,4 @@
-"""Where Keras keeps the weights that it downloads."""
+"""The place where Keras keeps the weights that it downloads."""
 
 from __future__ import annotations
 

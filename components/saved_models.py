@@ -1,4 +1,4 @@
-"""Where SavedModels are: in artifacts, and in the serving folder's versions."""
+"""The places of SavedModels: in artifacts, and in the serving folder's versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model was made with."""
+"""The programs that a model was made with."""
 
 from __future__ import annotations
 

@@ -27,12 +27,12 @@ _WEIGHT: Final = "weights/"
 
 
 class NotContinuableError(Exception):
-    """Says why, as a clause that ends a sentence."""
+    """The reason why training can't go on, as a clause that ends a sentence."""
 
 
 @dataclass(frozen=True)
 class EarlierModel:
-    """What an earlier training left.
+    """The model that an earlier training left.
 
     Attributes:
         classes: names in the order of the probabilities.

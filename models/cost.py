@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds for one image."""
+"""The cost of a network: multiply-adds for one image."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ PNG_HEADER: Final = struct.Struct(">8sI4sIIB")
 
 
 class UnusableImageError(ValueError):
-    """What speaks against an image; without a full stop."""
+    """The reason why an image can't be used; without a full stop."""
 
 
 def unscaled(content: bytes) -> str | None:

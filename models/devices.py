@@ -1,4 +1,4 @@
-"""What the networks are computed on, and in which precision.
+"""The device that the networks are computed on, and their precision.
 
 TensorFlow takes a GPU by itself where it sees one. What has to be chosen is the precision
 of the layers and how many images go through at once. Imports TensorFlow and Keras only
@@ -42,7 +42,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """How to run a network.
+    """The way to run a network.
 
     Attributes:
         policy: Keras' dtype policy for the layers; variables are float32 in all three.

@@ -1,4 +1,4 @@
-"""What runs a frozen network's forward pass: OpenVINO's CPU plugin, or TensorFlow.
+"""Engines that run a frozen network's forward pass: OpenVINO's CPU plugin, or TensorFlow.
 
 The served model stays TensorFlow's. Features computed by OpenVINO are close to its own, not
 equal: tests bound the difference.

@@ -1,4 +1,4 @@
-"""Which places of a radiograph speak for a class: class activation maps over the taps.
+"""The places of a radiograph that speak for a class: class activation maps over the taps.
 
 A head stands on pooled taps t_k, and tap k is pooled from a feature map A_k [height, width,
 channels] somewhere in the network. What is explained is the class's score

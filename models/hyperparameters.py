@@ -1,4 +1,4 @@
-"""What a training run can be told, as checked types. Imports no TensorFlow."""
+"""The settings of a training run, as checked types. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AugmentationParams(_Strict):
 
 
 class TrainingParams(_Strict):
-    """How one backbone is trained.
+    """The recipe by which one backbone is trained.
 
     Where L-BFGS fits the head (see `HeadParams.dropout`), `learning_rate`, `schedule`,
     `batch_size`, `early_stopping_patience` and `plateau_patience` have no say.

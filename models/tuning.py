@@ -188,7 +188,7 @@ class Trials:
 
     @cached_property
     def _pooled(self) -> TapData:
-        """What heads of either kind stand on; read once for all trials."""
+        """The features that heads of either kind stand on; read once for all trials."""
         network = load_network(
             self.backbone.name,
             self.params.scaling,

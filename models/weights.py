@@ -18,7 +18,7 @@ _HASH_CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Where a backbone's weights come from.
+    """The source of a backbone's weights.
 
     Attributes:
         label: "imagenet", "random", or the file's name for other pre-training.

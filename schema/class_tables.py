@@ -1,4 +1,4 @@
-"""What is shown where classes are too many, or their names too long, for a table or a figure."""
+"""Class names for tables and figures, where there are too many or they are too long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_NAME: Final = 28
 
 @dataclass(frozen=True)
 class Confused:
-    """How often one class is taken for another.
+    """The number of times that one class is taken for another.
 
     Attributes:
         true: name of the class.

@@ -1,4 +1,4 @@
-"""What is said about a run, and how much it matters."""
+"""The findings about a run, and how much each matters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Weight(IntEnum):
-    """How much a finding matters to who would trust the accuracy.
+    """The weight of a finding for a reader who would trust the accuracy.
 
     In JSON it is the number (see `Finding.as_json`).
     """

@@ -1,4 +1,4 @@
-"""Which files and folders are images, by their names: the same in training and in prediction."""
+"""The names by which files and folders are images: the same in training and in prediction."""
 
 from __future__ import annotations
 

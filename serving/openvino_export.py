@@ -70,7 +70,7 @@ Result = Exported | NotExported
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be done for a model.
+    """The work that is to be done for a model.
 
     Attributes:
         model: its name.

@@ -1,4 +1,4 @@
-"""What classifying files comes to, whoever does it: answers, failures, a table, JSON."""
+"""The results of classifying files, by any client: answers, failures, a table, JSON."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Answers(metric_types.Metric):
 
 
 class ServedDifference(metric_types.Metric):
-    """How far the exported SavedModel's probabilities are from the judged ones, at most; a float.
+    """The largest distance of the exported SavedModel's probabilities from those judged; a float.
 
     Of the images that Inferrer asked it about; 0 where there are none.
     """

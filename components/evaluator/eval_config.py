@@ -1,4 +1,4 @@
-"""What TFMA computes on the test split, and the gate."""
+"""The configuration of what TFMA computes on the test split, and of the gate."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class McNemarPValue(metric_types.Metric):
 
 
 class ConfidenceCurve(metric_types.Metric):
-    """How many images are answered at a confidence threshold, and how many of them right.
+    """The number of images answered at a confidence threshold, and of those answered rightly.
 
     The value is a float64 array [101, 3]: threshold (CONFIDENCE_THRESHOLDS), images whose
     highest probability is at least that, and those of them whose predicted class is the label.

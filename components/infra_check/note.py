@@ -1,4 +1,4 @@
-"""What InfraCheck found out about serving a model, handed on to the server."""
+"""The note of what InfraCheck found out about serving a model, handed on to the server."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass
 class Findings:
-    """What came of it.
+    """The findings of a check.
 
     Attributes:
         requests: that were answered.

@@ -38,7 +38,7 @@ class CleanImage:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What is left, what is not, and the number of redundant copies."""
+    """The images that are left, those that are not, and the number of redundant copies."""
 
     images: tuple[CleanImage, ...]
     left_out: tuple[LeftOut, ...]

@@ -29,7 +29,7 @@ TABLE_SUFFIXES: Final = (
 
 
 class Kind(str, Enum):
-    """Why something is listed in left_out.csv."""
+    """The reason why something is listed in left_out.csv."""
 
     BAD = "bad"
     UNREAD_IMAGE = "image of another format"
@@ -60,7 +60,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What the data folder holds.
+    """The content of the data folder.
 
     Attributes:
         candidates: files to inspect, sorted by path.

@@ -1,4 +1,4 @@
-"""What a data folder holds where it holds no class folders: words that help to put it right.
+"""Words on a data folder that holds no class folders, which help to put it right.
 
 Looks at names, and into the first line of small texts; what can't be read is passed over, since the
 message that this ends up in is about something else.

@@ -1,4 +1,4 @@
-"""What lies in the data folder, before any image is opened: one folder, or one a span."""
+"""The content of the data folder, before any image is opened: one folder, or one a span."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Listing:
 
     @property
     def metadata(self) -> bytes | None:
-        """What the fingerprint has to know of the tables; None where there are none."""
+        """The tables as the fingerprint has to know them; None where there are none."""
         if [table.span for table in self.tables] == [None]:
             return self.tables[0].content
         parts = [

@@ -1,4 +1,4 @@
-"""What a look at the data could not find out: sentences, kept in the manifest's summary."""
+"""Remarks on what a look at the data could not find out, kept in the manifest's summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the data folder → which image is in which split. No Beam, no TFX.
+"""The way from the data folder to the split of each image. No Beam, no TFX.
 
 The node looks, inspects the images and decides; a study over many seeds looks and inspects
 once, and decides once a seed.
@@ -54,7 +54,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Folder:
-    """What is known before any image is opened.
+    """The facts that are known before any image is opened.
 
     Attributes:
         found: the images' names.

@@ -42,7 +42,7 @@ class ClassFolders:
 
 @dataclass(frozen=True)
 class Limits:
-    """When an image is unusable, and when there are too many such images.
+    """The limits at which an image is unusable, and at which there are too many such images.
 
     Attributes:
         max_bad_fraction: 0..1, share of candidate images that may be unusable.
@@ -63,7 +63,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class SpanFolder:
-    """Where the images of one span are.
+    """The folder of the images of one span.
 
     Attributes:
         number: of the span.

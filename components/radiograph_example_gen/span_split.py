@@ -33,7 +33,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class SpanImage:
-    """What the split may know of an image; `patients` is empty where nobody is named."""
+    """The facts of an image that the split may know; `patients` is empty where none is named."""
 
     sha256: str
     class_name: str
@@ -42,7 +42,7 @@ class SpanImage:
 
 @dataclass(frozen=True)
 class Kept:
-    """What an image was given when it came.
+    """The class, split and patients that an image was given when it came.
 
     Attributes:
         class_name: its class.
@@ -79,7 +79,7 @@ class SpansSplit:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """What the split of new images depends on besides the images.
+    """The settings that the split of new images depends on besides the images.
 
     Attributes:
         classes: names in label order.

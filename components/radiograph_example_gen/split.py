@@ -38,7 +38,7 @@ UNUSED = "unused"
 
 @dataclass(frozen=True)
 class SplitImage:
-    """What the split may know of an image; `group` is "" where it stands alone."""
+    """The facts of an image that the split may know; `group` is "" where it stands alone."""
 
     sha256: str
     class_name: str

@@ -1,4 +1,4 @@
-"""What a model answered on the test split, as Evaluator kept it."""
+"""The answers of a model on the test split, as Evaluator kept them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TestAnswers:
 
     @property
     def right(self) -> np.ndarray:
-        """Whether that is the label, bool [images]."""
+        """True where the answer is the label, bool [images]."""
         return np.asarray(self.predicted == self.labels)
 
 

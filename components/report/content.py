@@ -27,7 +27,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Content:
-    """What the page is rendered from.
+    """The content that the page is rendered from.
 
     Attributes:
         numbers: all figures; what JSON can hold.

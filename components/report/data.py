@@ -1,4 +1,4 @@
-"""What the images are: how many, from where, and what was left out."""
+"""The figures of the images: how many, from where, and what was left out."""
 
 from __future__ import annotations
 

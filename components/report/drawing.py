@@ -1,4 +1,4 @@
-"""How figures look, and how they come onto the page."""
+"""The look of figures, and their way onto the page."""
 
 from __future__ import annotations
 

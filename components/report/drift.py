@@ -1,4 +1,4 @@
-"""How far apart the statistics of two sets of images are, by TFDV."""
+"""The distance between the statistics of two sets of images, by TFDV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the examples say of each image, and the images themselves."""
+"""The facts that the examples hold of each image, and the images themselves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of an image besides its pixels.
+    """The facts that are known of an image besides its pixels.
 
     Attributes:
         sha256: hex digest of the file.

@@ -1,4 +1,4 @@
-"""What a model's answers to the test split are worth.
+"""The judgement of a model's answers to the test split.
 
 Everything here comes from the answers alone, by scikit-learn where it has a function for it.
 What can't be told (the recall of a class without images) is None, never 0.

@@ -1,4 +1,4 @@
-"""From figures and words to one self-contained HTML file."""
+"""The page: one self-contained HTML file of figures and words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report is made from: folders that other nodes wrote."""
+"""The sources of a report: folders that other nodes wrote."""
 
 from __future__ import annotations
 

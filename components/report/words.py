@@ -1,4 +1,4 @@
-"""How figures are written."""
+"""The form in which figures are written."""
 
 from __future__ import annotations
 

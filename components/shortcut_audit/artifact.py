@@ -13,7 +13,7 @@ PASSED: Final = "passed"
 
 
 class AuditReport(Artifact):
-    """What leaks between splits, and what predicts the class without the lungs.
+    """The leaks between splits, and what predicts the class without the lungs.
 
     The folder holds `audit.json`; see `components.shortcut_audit.report`. Custom properties:
     `passed`, `duplicates_across_splits` and `patients_across_splits` (int).

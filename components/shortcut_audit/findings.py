@@ -1,4 +1,4 @@
-"""What was found, in sentences for people."""
+"""The findings, in sentences for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is in two splits: images that show the same, and patients."""
+"""The leaks between two splits: images that show the same, and patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be found at most, before nothing is pushed any more."""
+"""The limits of what may be found, beyond which nothing is pushed any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the audit keeps of each image: its texture, a thumbnail, and what is known of it."""
+"""The facts that the audit keeps of each image: texture, thumbnail, and what is known of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pixels of a thumbnail are the border, and which the lungs."""
+"""The pixels of a thumbnail that are the border, and those that are the lungs."""
 
 from __future__ import annotations
 

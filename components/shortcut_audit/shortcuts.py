@@ -1,4 +1,4 @@
-"""How well the class is predicted from things that are not lungs."""
+"""The success of predicting the class from things that are not lungs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ITERATIONS: Final = 5_000
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What a logistic regression that never saw the lungs gets right on the test split.
+    """The test images that a logistic regression gets right that never saw the lungs.
 
     Attributes:
         seen: by it; `column_shortcut` names a single column's.
@@ -66,7 +66,7 @@ class Shortcut:
 
     @property
     def name(self) -> str:
-        """For people; no two that are measured have the same."""
+        """The name for people; no two that are measured have the same."""
         column = column_of(self.seen)
         name = f"metadata: {column}" if column else _NAMES[self.seen]
         return f"{name}, {self.against_rest} or not" if self.against_rest else name

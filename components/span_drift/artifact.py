@@ -12,7 +12,7 @@ DRIFT_FILE: Final = "drift.json"
 
 
 class SpanDriftReport(Artifact):
-    """How far the last span is from the one before.
+    """The distance of the last span from the one before.
 
     The folder holds `drift.json`: `span` and `previous` (their numbers; `previous` is null
     where there is nothing to compare with), `images` (of either, in this order), `limit`

@@ -1,4 +1,4 @@
-"""What a worker pool of `cxr beam worker-pool` says of itself, beyond what Beam's own pool can.
+"""The state that a pool of `cxr beam worker-pool` tells, beyond what Beam's own pool can.
 
 Imports neither TFX nor Beam.
 """
@@ -39,7 +39,7 @@ class Death(NamedTuple):
 
 @dataclass(frozen=True)
 class PoolWorkers:
-    """What became of a pool's workers so far.
+    """The state of a pool's workers so far.
 
     Attributes:
         pool: one pool's own, and no other's, be it at the same address.

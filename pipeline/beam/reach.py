@@ -1,4 +1,4 @@
-"""Whether the services of `--beam portable:…` are there: before a run, and where a node failed.
+"""The services of `--beam portable:…`: asked before a run, and where a node failed.
 
 Beam itself says of a service that is gone what gRPC says of a socket, and of a worker that died
 whatever its runner makes of it. Here they are asked, and the answer is a sentence.
@@ -44,7 +44,7 @@ _NO_MODULE: Final = re.compile(r"No module named '([\w.]+)'")
 
 @dataclass(frozen=True)
 class Services:
-    """What a run's Beam nodes need elsewhere.
+    """The services that a run's Beam nodes need elsewhere.
 
     Attributes:
         jobs: address of the job service.

@@ -26,7 +26,7 @@ from pipeline.config.pipeline_config import PipelineConfig
 
 @dataclass(frozen=True)
 class ImagePool:
-    """What any seed may draw from.
+    """The images that any seed may draw from.
 
     Attributes:
         settings: of RadiographExampleGen; their seed is the configuration's.

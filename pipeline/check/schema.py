@@ -1,4 +1,4 @@
-"""What SchemaGate would say of a table's cells, before any run. No TFX."""
+"""The refusals of a table's cells that SchemaGate would make, before any run. No TFX."""
 
 from __future__ import annotations
 

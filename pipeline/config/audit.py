@@ -9,7 +9,7 @@ from common.strict import Strict
 
 
 class AuditConfig(Strict):
-    """Whether the split is audited, and what stops a push.
+    """The audit of the split, and the limits that stop a push.
 
     Attributes:
         enabled: whether the node ShortcutAudit is there.
@@ -36,7 +36,7 @@ class AuditConfig(Strict):
 
     @property
     def blocks(self) -> bool:
-        """Whether any limit is set, so that the Pushers have to ask."""
+        """True where any limit is set, so that the Pushers have to ask."""
         return any(limit is not None for limit in self.limits.values())
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Where the DAG's Beam nodes run: from `--beam` to Beam's pipeline options, each with its reason.
+"""The place where the DAG's Beam nodes run: Beam's options for `--beam`, each with its reason.
 
 Imports neither TFX nor, but to look an option's name up, Beam.
 """
@@ -60,7 +60,7 @@ class BeamOption:
 
 @dataclass(frozen=True)
 class BeamPlan:
-    """What Beam is told, and what nobody but the user can know.
+    """The options that Beam is told, and those that only the user can know.
 
     Attributes:
         engine: `direct`, `multi`, `portable`, `flink`, `spark`, `dataflow`, or the runner's
@@ -77,7 +77,7 @@ class BeamPlan:
 
     @property
     def arguments(self) -> list[str]:
-        """For `beam_pipeline_args`."""
+        """The options as `beam_pipeline_args` takes them."""
         return [option.argument for option in self.options]
 
     @property

@@ -1,4 +1,4 @@
-"""Which names and values of pipeline options Beam knows."""
+"""The names and values of pipeline options that Beam knows."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _PRESET_DIR = Path(__file__).parent / "presets"
 
 
 class FeaturizerConfig(Strict):
-    """What runs the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
+    """The engine of the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
 
     Attributes:
         engine: whose forward pass.
@@ -61,7 +61,7 @@ class FeaturizerConfig(Strict):
 
 
 class InfraValidationConfig(Strict):
-    """Whether a model is served for a moment before it is pushed.
+    """The check that serves a model for a moment before it is pushed.
 
     Attributes:
         mode: `off`; `embedded`: by `cxr serve`, in a fresh process; `docker`: by TensorFlow
@@ -172,7 +172,7 @@ class PipelineConfig(Strict):
 
     @property
     def continues(self) -> bool:
-        """Whether training starts from an earlier model."""
+        """True where training starts from an earlier model."""
         return self.data.in_spans if self.continue_training is None else self.continue_training
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ def tuner_id(backbone: str) -> str:
 
 
 class TuningConfig(Strict):
-    """Whether fields of `training` are replaced by what a search finds.
+    """The search whose result replaces fields of `training`.
 
     Attributes:
         mode: `off`; `search` for them on the validation split, with a Tuner for each

@@ -1,4 +1,4 @@
-"""What of the DAG depends on where it runs."""
+"""The parts of the DAG that depend on where it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.config.pipeline_config import PipelineConfig
 
 @dataclass(frozen=True)
 class Platform:
-    """Where a run's nodes find and leave things.
+    """The places where a run's nodes find and leave things.
 
     Attributes:
         root: folder or URI below which TFX puts the artifacts.

@@ -1,4 +1,4 @@
-"""What stands behind every model: baseline, evaluation, card, pusher."""
+"""The nodes that stand behind every model: baseline, evaluation, card, pusher."""
 
 from __future__ import annotations
 

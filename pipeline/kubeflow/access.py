@@ -1,4 +1,4 @@
-"""Where the API server is and what opens it: the endpoint, the bearer token, the CA."""
+"""The access to the API server: the endpoint, the bearer token, the CA."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class Api:
 
     @property
     def needs_namespace(self) -> bool:
-        """Whether the server is for many users, and none of their namespaces is known."""
+        """True where the server is for many users, and none of their namespaces is known."""
         return self._client.multi_user and not self._client.get_user_namespace()
 
     def run_url(self, run_id: str) -> str:

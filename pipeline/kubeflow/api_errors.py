@@ -1,4 +1,4 @@
-"""What went wrong in a call to the API server, as one sentence that says what to do."""
+"""The errors of calls to the API server, each as one sentence that says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which artifacts of KFP's ExecutorInput are the step's own, and of which type they are.
+"""The artifacts of KFP's ExecutorInput that are the step's own, and their types.
 
 KFP's backend hands an input on without its type (an empty schema; without ML Metadata, one of its
 own `system.` types), and gives each step outputs that the IR doesn't name, such as `executor-logs`.

@@ -1,4 +1,4 @@
-"""What a step is told and what it leaves: KFP's ExecutorInput and ExecutorOutput."""
+"""The input and the output of a step: KFP's ExecutorInput and ExecutorOutput."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What the IR says.
+    """The content of the IR.
 
     Attributes:
         name: of the pipeline.

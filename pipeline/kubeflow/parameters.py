@@ -1,4 +1,4 @@
-"""What a run may set anew without compiling: properties of nodes that become parameters."""
+"""The parameters that a run may set anew without compiling: properties of nodes."""
 
 from __future__ import annotations
 

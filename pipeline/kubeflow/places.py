@@ -1,4 +1,4 @@
-"""Where a step finds its files: object stores, as seen from inside a container."""
+"""The places where a step finds its files: object stores, as seen from inside a container."""
 
 from __future__ import annotations
 

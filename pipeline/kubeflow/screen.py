@@ -1,4 +1,4 @@
-"""What a person sees of IR that is executed here."""
+"""The screen of IR that is executed here."""
 
 from __future__ import annotations
 

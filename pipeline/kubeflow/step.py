@@ -1,4 +1,4 @@
-"""What the container of a step runs: TFX's entry point, with this project around it.
+"""The command that the container of a step runs: TFX's entry point, inside this project.
 
     python -m pipeline.kubeflow.step --executor_class_path … --json_serialized_invocation_args …
 

@@ -1,4 +1,4 @@
-"""From an IR file to a run on the server: pipeline, version, experiment, run."""
+"""The submission of an IR file to the server: pipeline, version, experiment, run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONFLICT: Final = 409
 
 @dataclass(frozen=True)
 class Submission:
-    """What is to run, and under which names.
+    """The IR that is to run, and its names.
 
     Attributes:
         package: the IR.
@@ -42,7 +42,7 @@ class Submission:
 
     @property
     def description(self) -> str:
-        """What a version's description says, so that the same IR is found again."""
+        """The text of a version's description, by which the same IR is found again."""
         return f"IR {self.package.digest}"
 
 

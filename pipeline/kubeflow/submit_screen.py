@@ -1,4 +1,4 @@
-"""What a person sees of a submission: a line a change, and the steps at the end."""
+"""The screen of a submission: a line a change, and the steps at the end."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class State(enum.Enum):
 
 @dataclass
 class Step:
-    """How a step stands.
+    """The state of a step.
 
     Attributes:
         task: what the IR says of it.
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended.
+    """The way a command ended.
 
     Attributes:
         code: exit code; 0 is success.

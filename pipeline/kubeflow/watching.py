@@ -38,13 +38,13 @@ class Step:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """True where nothing more will come of it."""
         return self.state in _FINAL or self.state == NOT_RUN
 
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended.
+    """The way a run ended.
 
     Attributes:
         state: in the API's words.
@@ -58,7 +58,7 @@ class End:
 
 
 class Screen(Protocol):
-    """Who shows the progress."""
+    """The interface of a screen that shows the progress."""
 
     def say(self, line: str) -> None:
         """Take a line."""
@@ -72,7 +72,7 @@ class Screen(Protocol):
 
 @dataclass(frozen=True)
 class Pace:
-    """How often to ask, and for how long. All times are seconds.
+    """The pace of asking, and its limit. All times are seconds.
 
     Attributes:
         poll: between two questions.

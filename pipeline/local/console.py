@@ -1,4 +1,4 @@
-"""What a person sees of a run: one line a node, and a table at the end."""
+"""The screen of a run: one line a node, and a table at the end."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ How = Literal["executed", "cached", "resolved"]
 
 
 class Listener(Protocol):
-    """What wants to know."""
+    """The interface of what wants to know a run's progress."""
 
     def warn(self, sentence: str) -> None:
         """Tell what the user should know, but what stops nothing."""

@@ -71,7 +71,7 @@ class RunOutputs:
 
     @property
     def uris(self) -> list[str]:
-        """Where all of them lie."""
+        """The places of all artifacts."""
         return [artifact.uri for artifact in self.artifacts.values()]
 
 

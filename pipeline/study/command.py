@@ -53,7 +53,7 @@ def seeds_from(first: int, count: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Opened:
-    """What a study needs.
+    """The parts that a study needs.
 
     Attributes:
         experiment: computes results, or finds them.

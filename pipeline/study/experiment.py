@@ -63,7 +63,7 @@ class _Shared:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Of any recipe, in network order."""
+        """The taps of any recipe, in network order."""
         used = {tap for recipe in self.recipes for tap in recipe.params.head.taps or ()}
         known = get_backbone(self.backbone).all_taps
         return tuple(tap for tap in known if self.every_tap or tap in used)

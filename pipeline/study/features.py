@@ -36,7 +36,7 @@ _PART_IMAGES = 256
 
 
 class Featurizing(Protocol):
-    """What `models.prefix.Prefix` does."""
+    """The interface of `models.prefix.Prefix` that is used here."""
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Turn batches of uint8 [n, 256, 256, 1] into an array [n, ...] for each feature name."""
@@ -62,7 +62,7 @@ class Labelled:
 
     @property
     def identity(self) -> tuple[str, int]:
-        """What a record is found by."""
+        """The key by which a record is found."""
         return self.sha256, self.label
 
 

@@ -1,4 +1,4 @@
-"""Where and from what a figure comes: machine and commit."""
+"""The origin of a figure: machine and commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the backbones' results with one seed to those of all models: as in a run."""
+"""The outcomes of all models with one seed, from the backbones' results: as in a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one model came to with one seed.
+    """The outcome of one model with one seed.
 
     Attributes:
         seed: of split and training.

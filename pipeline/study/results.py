@@ -1,4 +1,4 @@
-"""What one recipe came to with one seed, and the file that keeps it."""
+"""The result of one recipe with one seed, and the file that keeps it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained.
+    """The recipe that is trained.
 
     Attributes:
         name: of the recipe, and of the folder of its results.
@@ -30,7 +30,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What one recipe came to with one seed.
+    """The result of one recipe with one seed.
 
     Attributes:
         recipe: its name.

@@ -1,4 +1,4 @@
-"""What a person sees of a study while it runs, and at its end."""
+"""The screen of a study while it runs, and at its end."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class _Version:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What is told of a version."""
+    """The state of a version, as it is told."""
 
     version: int
     state: State

@@ -1,4 +1,4 @@
-"""Which models are served: TensorFlow Serving's models.config, or the folders of a directory."""
+"""The models that are served: TensorFlow Serving's models.config, or the folders of a directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NONE: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of a model's versions are served.
+    """The choice of a model's versions that are served.
 
     Attributes:
         latest: how many of the highest; None where `all_versions` or `specific` says which.

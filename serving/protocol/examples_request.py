@@ -23,7 +23,7 @@ _KINDS: Final = {"bytes_list": "bytes", "float_list": "float", "int64_list": "in
 
 @dataclass(frozen=True)
 class ExamplesRequest:
-    """What is to be computed.
+    """The examples, and what is to be computed of them.
 
     Attributes:
         signature_name: empty for the default.

@@ -27,7 +27,7 @@ InputSpecs = Callable[[str], Mapping[str, TensorSpec]]
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What is to be computed.
+    """The inputs, and what is to be computed of them.
 
     Attributes:
         signature_name: empty for the default.

@@ -31,7 +31,7 @@ _HTTP: Final = {
 
 
 class ServingError(Exception):
-    """What a request is refused with.
+    """The error with which a request is refused.
 
     Attributes:
         code: canonical code, as in gRPC.
@@ -46,7 +46,7 @@ class ServingError(Exception):
 
     @property
     def http_status(self) -> int:
-        """What an HTTP client sees."""
+        """The status that an HTTP client sees."""
         return int(_HTTP[self.code])
 
 

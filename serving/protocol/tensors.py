@@ -38,7 +38,7 @@ Tensors = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a signature says of one of its tensors.
+    """The description of one tensor of a signature.
 
     Attributes:
         type_name: TensorFlow's name of the type, such as `float` or `string`.

@@ -1,4 +1,4 @@
-"""From a version's folder to a servable, on the fastest engine that takes it."""
+"""The loading of a version's folder into a servable, on the fastest engine that takes it."""
 
 from __future__ import annotations
 

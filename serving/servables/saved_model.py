@@ -1,4 +1,4 @@
-"""What a SavedModel's file says of its signatures, read without loading the model."""
+"""The signatures of a SavedModel, read from its file without loading the model."""
 
 from __future__ import annotations
 

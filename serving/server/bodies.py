@@ -18,7 +18,7 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 class HttpError(Exception):
-    """What TensorFlow Serving has no code for.
+    """An error that TensorFlow Serving has no code for.
 
     Attributes:
         status: of HTTP.

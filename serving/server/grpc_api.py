@@ -45,7 +45,7 @@ async def _outputs(future: Future[Tensors]) -> Tensors:
 
 
 class _Calls:
-    """What both services share: errors, metrics and a log line a call."""
+    """The part that both services share: errors, metrics and a log line a call."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self.service = service

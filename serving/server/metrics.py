@@ -1,4 +1,4 @@
-"""What Prometheus can scrape."""
+"""The metrics that Prometheus can scrape."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Metrics:
 
 
 class _State(Collector):
-    """What is read when it is asked for."""
+    """The metrics that are read when they are asked for."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

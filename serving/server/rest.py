@@ -38,7 +38,7 @@ _RETRY_AFTER_S: Final = "1"
 
 @dataclass
 class _Handled:
-    """What the log line and the metrics tell of a request."""
+    """The facts of a request for the log line and the metrics."""
 
     model: str = ""
     version: int | None = None

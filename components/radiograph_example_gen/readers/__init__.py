@@ -30,7 +30,7 @@ _UNREAD_MAGIC: Final = {
 
 
 class Reader(Protocol):
-    """What a module has to have that reads a format.
+    """The interface of a module that reads a format.
 
     Attributes:
         FORMAT: its name, as sentences call it.

@@ -1,4 +1,4 @@
-"""What the files of each artifact were when its run ended: OUTPUT/inventory.json.
+"""The state of each artifact's files when its run ended: OUTPUT/inventory.json.
 
 The metadata store knows that an artifact is there, and nothing of its files. So a file that was cut
 or lost is found here: by its size at once, by its SHA-256 where it is read.
@@ -53,7 +53,7 @@ class Damage:
 
     @property
     def node(self) -> str:
-        """Who wrote it."""
+        """The node that wrote it."""
         return self.folder.split("/")[0]
 
 

@@ -1,4 +1,4 @@
-"""What a run does with OUTPUT before its first node: it has to be sound, and its own."""
+"""The opening of OUTPUT before a run's first node: it has to be sound, and the run's own."""
 
 from __future__ import annotations
 
