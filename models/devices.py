@@ -58,7 +58,7 @@ class DevicePlan:
 
 
 def select(gpus: Sequence[Gpu], cpu_policy: Policy = "float32") -> DevicePlan:
-    """Chooses device and precision.
+    """Choose device and precision.
 
     Args:
         gpus: those there are; the first is taken, since nothing here is distributed.

@@ -71,7 +71,7 @@ def fit_on_taps(
     continued: bool = False,
     log_dir: str | None = None,
 ) -> History:
-    """Fits a head on pooled taps that are in memory.
+    """Fit a head on pooled taps that are in memory.
 
     `models.convex` fits what has neither dropout nor the paper's hidden layer: of the recipe,
     `head.l2` counts, and `epochs` as the most iterations. All else Keras trains.
@@ -115,7 +115,7 @@ def fit_in_batches(
     seed: int,
     log_dir: str | None = None,
 ) -> History:
-    """Fits a head of any kind by Keras; the arguments are those of `fit_on_taps`."""
+    """Fit a head of any kind by Keras; the arguments are those of `fit_on_taps`."""
     used = list(head.input)
 
     def dataset(data: tuple[Taps, np.ndarray]) -> tf.data.Dataset:

@@ -81,7 +81,7 @@ class ServedModel(tf.Module):
         self.predict = traced(self._predict, strings)
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """Classifies what the transform graph put out.
+        """Classify what the transform graph put out.
 
         Args:
             pngs: string [batch].
@@ -124,7 +124,7 @@ class ServedModel(tf.Module):
         return decode_transformed(self.transformed(image_bytes))
 
     def _predict(self, image_bytes: tf.Tensor) -> Outputs:
-        """Classifies images.
+        """Classify images.
 
         Args:
             image_bytes: string [batch], PNG or JPEG files.

@@ -20,12 +20,12 @@ def is_of_the_system(name: str) -> bool:
 
 
 def is_skipped_folder(name: str) -> bool:
-    """Whether a folder holds no radiographs: masks, hidden ones, `__MACOSX`."""
+    """Return whether a folder holds no radiographs: masks, hidden ones, `__MACOSX`."""
     return is_of_the_system(name) or name.casefold() in IGNORED_FOLDERS
 
 
 def is_image(name: str, suffixes: Iterable[str]) -> bool:
-    """Whether a file is an image to read.
+    """Return whether a file is an image to read.
 
     Args:
         name: of the file, without its folder.

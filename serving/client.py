@@ -68,7 +68,7 @@ class Client:
     def predict_files(
         self, files: Sequence[Path], batch_size: int | None = None, *, explain: bool = False
     ) -> Iterator[Result]:
-        """Classifies files, in order.
+        """Classify files, in order.
 
         Args:
             files: to read.

@@ -36,7 +36,7 @@ def predict_files(
     explain: bool = False,
     bits_stored: int = 0,
 ) -> Iterator[Result]:
-    """Classifies the files one by one.
+    """Classify the files one by one.
 
     Args:
         files: to read.

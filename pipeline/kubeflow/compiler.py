@@ -38,7 +38,7 @@ _NO_METADATA: Final = "Kubeflow has no metadata store that a step could ask"
 
 
 def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
-    """Compiles the DAG.
+    """Compile the DAG.
 
     Args:
         config: the checked configuration; `kubeflow` says where the steps find things.
