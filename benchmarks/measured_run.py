@@ -27,7 +27,7 @@ _WORKER_MIB: Final = 100
 
 @dataclass(frozen=True)
 class Spent:
-    """What a node took.
+    """The resources that a node took.
 
     Attributes:
         seconds: wall clock.

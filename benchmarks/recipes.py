@@ -1,4 +1,4 @@
-"""Which recipe is the best for each backbone, by the validation split, over several seeds.
+"""The best recipe for each backbone, by the validation split, over several seeds.
 
     python -m benchmarks.recipes --data DIR --weights-dir DIR [--only head] [--seeds 5]
 
@@ -71,7 +71,7 @@ class Line:
 
     @property
     def score(self) -> Score:
-        """What is compared first."""
+        """The score that is compared first."""
         return Score(statistics.fmean(self.validation), -self.loss)
 
     def cells(self, best: str | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 Nodes name their functions by import path, so TFX's cache doesn't see edits of the code.
 A digest among the execution properties makes it see them. What code that is follows from the
-imports: nobody keeps a list.
+imports: no list is kept.
 """
 
 from __future__ import annotations

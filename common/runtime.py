@@ -25,7 +25,7 @@ from common.stderr import stderr_to
 # Vertex AI's and BigQuery's components, which `tfx.v1` imports and nothing here uses: with
 # Google's client libraries beneath them they are 40 % of what importing TFX costs.
 _UNUSED: Final = "tfx.v1.extensions"
-# What imports Matplotlib with Keras, in case somebody asks Keras for a picture: half a second,
+# What imports Matplotlib with Keras, in case Keras is asked for a picture: half a second,
 # and folders in the user's home.
 _PICTURES: Final = (
     "keras.src.visualization",

@@ -1,4 +1,4 @@
-"""16-bit images whose grey values nobody scaled: little but black would be left of them.
+"""16-bit images whose grey values are not scaled: little but black would be left of them.
 
 A detector stores 10 to 14 bits. DICOM says how many in BitsStored (0028,0101; PS3.3, C.7.6.3), and
 where there is no window (C.11.2), the whole range of them is shown. A PNG that was made of it
@@ -36,7 +36,7 @@ def unscaled(content: bytes) -> str | None:
     """
     if not is_deep(content):
         return None
-    # TensorFlow is imported late: whoever asks about other images needs none.
+    # TensorFlow is imported late: questions about other images don't need it.
     import tensorflow as tf
 
     try:
@@ -111,7 +111,7 @@ def is_deep(content: bytes) -> bool:
 def too_dark(image: np.ndarray) -> str | None:
     """Say what speaks against the high bytes of a 16-bit image; None where nothing does.
 
-    The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits that nobody scaled lie in
+    The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits, unscaled, lie in
     the low ones.
 
     Args:

@@ -128,7 +128,7 @@ class OpenVinoEngine(Engine):
         self._outputs = {name: self._compiled.output(name) for name in names}
         self.parallel: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._in_flight = self.parallel + _WAITING
-        # Shared by the threads; a request in it is nobody's.
+        # Shared by the threads; a request in it belongs to none of them.
         self._idle: deque[Any] = deque()
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[Features]:

@@ -27,7 +27,7 @@ def load_transform(directory: str) -> Transform:
     Returns:
         The graph's layer where it has files of its own (vocabularies), which a SavedModel
         must hold. Else a function: what the signatures use of the graph is in them anyway,
-        and whoever exports a layer exports all that loading it has made, too (4 s of CPU
+        and an exported layer brings all that loading it has made, too (4 s of CPU
         more, on two cores, for the same answers).
     """
     # What trains needs no tf.Transform, only what exports.

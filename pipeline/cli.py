@@ -105,7 +105,7 @@ def run(
     console = Console()
     try:
         with (
-            # First: the log is the one of whoever runs there.
+            # First: the log is that of the run that holds the folder.
             alone_in(layout),
             _naming_the_log(layout.log, verbose),
             logs_to(layout.log, verbose=verbose),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# More columns, a class each, nobody reads.
+# More columns, a class each, can't be read.
 MOST_COLUMNS: Final = 12
 # Of the confusions, where there is no table of all.
 SHOWN_CONFUSIONS: Final = 20

@@ -23,7 +23,7 @@ class Finding:
     """One thing that is said.
 
     Attributes:
-        about: what it belongs to; who writes it says which there are.
+        about: what it belongs to; the module that writes it says which there are.
         weight: how much it matters.
         sentence: one or two, for people.
     """

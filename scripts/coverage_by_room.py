@@ -52,7 +52,7 @@ def percent(covered: int, total: int) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table; returns the exit status."""
+    """Print the table; return the exit status."""
     after, *before = (rooms(Path(name)) for name in arguments)
     print(f"{'room':<40} {'lines':>7} {'branches':>9}" + ("   change in points" if before else ""))
     less = False

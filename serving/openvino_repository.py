@@ -123,7 +123,7 @@ def with_models(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
             "config": {
                 "name": name,
                 "base_path": f"{MOUNTED}/{name}",
-                # Else OpenVINO takes bf16 where the CPU has it, and nobody compares the answers.
+                # Else OpenVINO takes bf16 where the CPU has it, and the answers aren't compared.
                 "plugin_config": {"INFERENCE_PRECISION_HINT": "f32"},
             }
         }

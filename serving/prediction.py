@@ -31,7 +31,7 @@ class Prediction:
         probabilities: class name -> probability.
         abstain: whether the model is too unsure, and a person has to look at it.
         heat_map: float32 [256, 256], 0..1: what speaks for the predicted class, and where;
-            None where nobody asked for it.
+            None where it wasn't asked for.
         explanation: the picture that was made of it.
     """
 

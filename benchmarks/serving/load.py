@@ -16,7 +16,7 @@ _TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Load:
-    """What some clients measured.
+    """The figures that some clients measured.
 
     Attributes:
         clients: that asked at the same time.

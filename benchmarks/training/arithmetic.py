@@ -1,4 +1,4 @@
-"""From measurements to ratios and goals."""
+"""Ratios and goals, from measurements."""
 
 from __future__ import annotations
 

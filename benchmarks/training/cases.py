@@ -29,7 +29,7 @@ _NODE_LINE: Final = re.compile(r"^\s*\d+\s+(executed|cached|resolved)\s+\S+\s+[\
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cases have in common.
+    """The settings that all cases have in common.
 
     Attributes:
         data: folder of images, as `cxr run` takes it.
@@ -51,7 +51,7 @@ class Bench:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What measurements must share to be compared."""
+        """The settings that measurements must share to be compared."""
         return {
             "data": str(self.data.resolve()),
             "weights_dir": str(self.weights_dir.resolve()) if self.weights_dir else None,

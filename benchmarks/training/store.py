@@ -1,4 +1,4 @@
-"""What the benchmark has measured so far, in one JSON file."""
+"""The measurements of the benchmark so far, in one JSON file."""
 
 from __future__ import annotations
 

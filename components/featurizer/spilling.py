@@ -47,7 +47,7 @@ class Spill(beam.DoFn):
         """Keep both.
 
         Args:
-            folder: exists, every worker sees it, and whoever made it removes it.
+            folder: exists, every worker sees it, and its maker removes it.
             shards: how many.
         """
         super().__init__()

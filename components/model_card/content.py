@@ -80,7 +80,7 @@ class Evidence:
         evaluation_uri: of Evaluator's `evaluation`.
         thresholds: what the gate asks for, a field of the configuration's `gate` each.
         blessed: whether Evaluator blessed the model.
-        served: whether it could be served; None where nobody looked.
+        served: whether it could be served; None where that wasn't tried.
     """
 
     weights: str | None

@@ -36,7 +36,7 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Gather the facts, and write both files."""
-        # TFMA and Jinja: who only builds the DAG doesn't wait for them.
+        # TFMA and Jinja: code that only builds the DAG doesn't wait for them.
         from components.model_card.content import Evidence, Origin, gather
         from components.model_card.rendering import to_json, to_markdown
         from components.radiograph_example_gen.manifest import read_summary
@@ -80,7 +80,7 @@ def _training(run: str) -> dict[str, Any] | None:
     found = _read_json(note) if fileio.exists(note) else {}
     if not found.get("continued"):
         return _read_json(recipe)
-    # <execution>/Format-Serving: a path of this machine says nothing to who reads the card.
+    # <execution>/Format-Serving: a path of this machine says nothing to a reader of the card.
     execution = os.path.basename(os.path.dirname(found["model"]))
     said = f"an earlier model (execution {execution}), so it has learnt from that one's images, too"
     return _read_json(recipe) | {"continued_from": said}

@@ -222,7 +222,7 @@ def _separator(text: str) -> str:
     for sign in _SEPARATORS:
         try:
             cells = next(csv.reader([header], delimiter=sign), [])
-        except csv.Error:  # What is wrong is said by who reads all of it.
+        except csv.Error:  # The code that reads all of it says what is wrong.
             continue
         if contract.FILE_COLUMN in recognise([cell.strip() for cell in cells]).names:
             return sign

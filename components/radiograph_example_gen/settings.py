@@ -70,7 +70,7 @@ class SpanFolder:
         folder: that holds its class folders, relative to the data folder, "/" separated; the
             paths of its images start with it.
         metadata_csv: path of its metadata; None reads metadata.csv in the folder if it is there.
-        taken: whether its images are used; those of the others only say who has which place.
+        taken: whether its images are used; those of the others only fix patients' places.
     """
 
     number: int

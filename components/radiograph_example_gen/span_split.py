@@ -1,4 +1,4 @@
-"""The split of images that arrive span by span: who has a place keeps it. Pure, no IO.
+"""The split of images that arrive span by span: an image keeps its place. Pure, no IO.
 
 The spans are gone through from the first to the last. Of each, the images that are new are
 down-sampled to its smallest class, so that any window of spans is balanced; a patient who has

@@ -30,7 +30,7 @@ mpl.use("Agg")
 # Okabe and Ito 2008, told apart by the colour-blind, too; without yellow, which is hard to see
 # on white, and black, which is on a dark page.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# Text and axes: the colour is nobody else's, so the page can put its own in its place.
+# Text and axes: the colour is used for nothing else, so the page can put its own in its place.
 INK: Final = "#010203"
 # Of what stands behind the others.
 FAINT: Final = "#808080"

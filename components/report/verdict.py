@@ -1,4 +1,4 @@
-"""The top of the page: what somebody in a hurry should know, and the figures in it."""
+"""The top of the page: what a reader in a hurry should know, and the figures in it."""
 
 from __future__ import annotations
 

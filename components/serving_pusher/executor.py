@@ -66,7 +66,7 @@ class Executor(executor.Executor):
         card = input_dict.get(MODEL_CARD)
         if precision is None and not card:
             return model
-        # An artifact is never written to by who reads it.
+        # A node that reads an artifact never writes to it.
         copied = os.path.join(self._get_tmp_dir(), "model")
         io_utils.copy_dir(model, copied)
         if precision is not None:

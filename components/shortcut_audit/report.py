@@ -1,4 +1,4 @@
-"""audit.json: written by the node, read by whoever reports on a run. Imports no TFX."""
+"""audit.json: written by the node, read by all that report on a run. Imports no TFX."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _FIRST_SEEN = (
     'jar"; where Java is missing, with "Java must be installed". What comes after that, nobody '
     "has seen."
 )
-# Engine -> why nobody knows more.
+# Engine -> why no more is known.
 _UNTRIED = {
     "flink": f"neither Flink nor Beam's job server for it was at hand. {_FIRST_SEEN}",
     "spark": f"neither Spark nor Beam's job server for it was at hand. {_FIRST_SEEN}",

@@ -24,7 +24,7 @@ _CODE: Final = ("common", "components", "models", "pipeline", "schema")
 
 
 class Death(NamedTuple):
-    """A worker that ended, and not as nobody had work for it any more, nor as somebody stopped it.
+    """A worker that ended while there was work for it, and that was not stopped.
 
     Attributes:
         worker: how many had been started before it.

@@ -32,7 +32,7 @@ Said = TypeVar("Said")
 
 _SECONDS: Final = 20.0
 _SECONDS_TO_DIE: Final = 5.0
-# Beam starts a job service itself, which nobody can ask before.
+# Beam starts a job service itself, which can't be asked before.
 _EMBEDDED: Final = "embed"
 _LOOPBACK: Final = re.compile(r"(localhost|127\.[\d.]+|\[::1\]):\d+")
 _START_AGAIN: Final = "Start it again"

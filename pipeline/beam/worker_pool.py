@@ -99,7 +99,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             process = subprocess.Popen(
                 [*command, endpoint, name],
                 stdin=subprocess.DEVNULL,
-                # Beside what it says of errors. Beam's pool has a pipe here that nobody reads.
+                # Beside what it says of errors. Beam's pool has a pipe here that is never read.
                 stdout=sys.stderr,
                 # So that its code is this one's, wherever the pool was started.
                 cwd=_ROOT,

@@ -14,7 +14,7 @@ class AuditConfig(Strict):
     Attributes:
         enabled: whether the node ShortcutAudit is there.
         min_correlation: of the fine structure of two images that count as near-duplicates; above
-            0.98 nobody looks for a better fit, so nothing higher can be asked for.
+            0.98 no better fit is looked for, so nothing higher can be asked for.
         max_duplicates_across_splits: more near-duplicates in two splits, and nothing is pushed.
         max_patients_across_splits: more patients in two splits, and nothing is pushed.
         max_shortcut_accuracy: a higher accuracy on the test split, from all metadata, from

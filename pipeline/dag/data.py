@@ -21,7 +21,7 @@ def build_example_gen(
     """Build the first node.
 
     Raises:
-        InputError: `data.dir` has `{SPAN}`, and nobody looked which spans there are.
+        InputError: `data.dir` has `{SPAN}`, and the spans that there are were not looked for.
     """
     data = config.data
     if data.in_spans and spans is None:

@@ -181,7 +181,7 @@ def build_pusher(
 ) -> ServingPusher:
     """Build the node that pushes a blessed model into the serving folder, under its name.
 
-    Champion's model has its card and its note beside it already, and is nobody's baseline.
+    Champion's model has its card and its note beside it already, and is the baseline of no model.
     """
     history = platform.history_of(name) if example_gen else None
     return ServingPusher(

@@ -65,7 +65,7 @@ class Access:
     ca_cert: Path | None = None
 
     def hidden_in(self, text: str) -> str:
-        """Return the text without the token, whoever put it there."""
+        """Return the text without the token, however it came there."""
         return self.token.hidden_in(text) if self.token else text
 
 

@@ -47,7 +47,7 @@ class _Client(kfp.Client):
     def _load_config(self, *_: Any, **__: Any) -> Any:
         """Replace kfp's search for a server and for credentials."""
         config = kfp_server_api.Configuration(host=self._access.endpoint)
-        # A second upload or run is worse than an error; who waits for a run tries again itself.
+        # A second upload or run is worse than an error; a waiting caller tries again itself.
         config.retries = urllib3.Retry(0)
         if self._access.ca_cert is not None:
             config.ssl_ca_cert = str(self._access.ca_cert)

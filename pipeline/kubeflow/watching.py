@@ -49,7 +49,7 @@ class End:
     Attributes:
         state: in the API's words.
         steps: one for each task of the IR.
-        cancelled: whether somebody stopped it; its state is FAILED then.
+        cancelled: whether it was stopped; its state is FAILED then.
     """
 
     state: str

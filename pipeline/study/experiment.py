@@ -302,7 +302,7 @@ class _Networks:
         if self._kept is not None and self._kept[0] == recipe.name:
             return self._kept[1]
         self._kept = None
-        # Keras keeps what it knows of networks that nobody uses any more.
+        # Keras keeps what it knows of networks that are used no more.
         keras.utils.clear_session()
         gc.collect()
         params = recipe.params

@@ -21,7 +21,7 @@ def describe_code() -> dict[str, Any] | None:
     """Find `commit` (hex) and `changed` (whether files differ from it); None without Git."""
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain")
-    # Of an installed package, the folder above may be somebody else's repository.
+    # Of an installed package, the folder above may be another repository.
     top = _git("rev-parse", "--show-toplevel")
     if commit is None or changes is None or top is None or Path(top) != _ROOT:
         return None

@@ -86,7 +86,7 @@ class Batcher:
             signature: of it; empty for the default.
             inputs: that fit it.
             outputs: wanted; all where empty.
-            seconds: from now on, after which nobody waits for it any more.
+            seconds: from now on, after which no client waits for it any more.
 
         Returns:
             What becomes the answer. Cancelled before its turn, it is never computed.

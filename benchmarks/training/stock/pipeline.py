@@ -23,7 +23,7 @@ _ACCURACY: Final = "accuracy"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the stock pipeline is given.
+    """The settings of the stock pipeline.
 
     Attributes:
         data: folder of images, as `cxr run` takes it.

@@ -1,6 +1,6 @@
 """The image formats that are read: a module of this package and an entry in `READERS` each.
 
-The end of a file's name decides whether it is opened; its content decides who reads it.
+The end of a file's name decides whether it is opened; its content decides which module reads it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Reader(Protocol):
 
         Args:
             content: of the file.
-            bits_stored: of the detector, where there are 16 bits a sample and somebody said so; 0
+            bits_stored: of the detector, where there are 16 bits a sample and this was given; 0
                 else.
 
         Raises:

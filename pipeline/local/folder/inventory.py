@@ -130,7 +130,7 @@ def find_damage(
 ) -> list[Damage]:
     """Find files that aren't what they were.
 
-    A folder that is gone as a whole is no damage: who deletes one wants it made again.
+    A folder that is gone as a whole is no damage: a user who deletes one wants it made again.
 
     Args:
         layout: of the output folder.

@@ -19,7 +19,7 @@ from pipeline.local.folder.inventory import by_folder
 class Held:
     """The files that have to stay where they are while a run is under way, held open.
 
-    TFX makes folders anew that somebody removed, so that a name alone says nothing. An open file
+    TFX makes folders anew that were removed, so that a name alone says nothing. An open file
     keeps its number, which nothing else can get meanwhile.
 
     Attributes:
