@@ -13,9 +13,9 @@ ROOT: Final = Path(__file__).parents[1]
 FOLDERS: Final = ("benchmarks", "common", "components", "models", "pipeline", "schema", "scripts",
                   "serving")  # fmt: skip
 # A docstring that begins so is the rest of a sentence that stands nowhere.
-HALF: Final = frozenset(
-    "How Of That What When Where Whether Which Who Whoever Whose Why".split(),
-)
+HALF: Final = frozenset({
+    "How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whoever", "Whose", "Why",
+})  # fmt: skip
 # Not reworded yet.
 LATER: Final = (
     "components/baseline_resolver/", "components/champion/", "components/inferrer/",
