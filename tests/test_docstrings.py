@@ -14,7 +14,8 @@ FOLDERS: Final = ("benchmarks", "common", "components", "models", "pipeline", "s
                   "serving")  # fmt: skip
 # A docstring that begins so is the rest of a sentence that stands nowhere.
 HALF: Final = frozenset({
-    "How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whoever", "Whose", "Why",
+    "How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whoever", "Whose",
+    "Why",
 })  # fmt: skip
 # Not reworded yet.
 LATER: Final = (
