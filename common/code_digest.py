@@ -108,7 +108,7 @@ def _imported(source: bytes) -> frozenset[tuple[str, str]]:
 
 
 class _Names(ast.NodeVisitor):
-    """Collects what a module imports, in functions, too."""
+    """A visitor that collects what a module imports, in functions, too."""
 
     def __init__(self) -> None:
         self.found: set[tuple[str, str]] = set()

@@ -126,7 +126,7 @@ def _no_legacy_keras(record: logging.LogRecord) -> bool:
 
 
 class _QuietTensorFlow:
-    """Finds TensorFlow as Python would, and has it imported without its information."""
+    """A finder that imports TensorFlow as Python would, but without its information."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

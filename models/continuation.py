@@ -58,7 +58,7 @@ class Start:
     heads: Mapping[str, Sequence[np.ndarray]]
 
     def put_into_suffix(self, network: CutNetwork) -> None:
-        """Give the part that trains its weights."""
+        """Put the weights into the part that trains."""
         _put(network.suffix.variables, self.suffix)
 
     def put_into_head(self, name: str, head: keras.Model) -> None:

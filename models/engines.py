@@ -46,7 +46,7 @@ Features = dict[str, np.ndarray]
 
 
 class Engine(ABC):
-    """Runs a network: images -> named tensors.
+    """A way to run a network: images -> named tensors.
 
     Attributes:
         name: what runs it, for the lineage.

@@ -158,7 +158,7 @@ def _learning_rate(
 
 
 class _BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the lowest validation loss.
+    """A callback that keeps the weights of the epoch with the lowest validation loss.
 
     EarlyStopping keeps them only when it is the one that stops.
     """

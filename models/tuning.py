@@ -92,7 +92,7 @@ def _log_range(
 
 
 class RecipeOracle(keras_tuner.oracles.BayesianOptimizationOracle):
-    """Says what to try next: the configuration's recipe, some at random, then the promising.
+    """The choice of what to try next: the configured recipe, random ones, then the promising.
 
     A Gaussian process, since a search has few trials and each is cheap but not free.
     Hyperband would save epochs of hopeless trials, which early stopping does already.
@@ -130,7 +130,7 @@ class RecipeOracle(keras_tuner.oracles.BayesianOptimizationOracle):
 
 @dataclass(frozen=True)
 class Trials:
-    """Trains by recipes on the cached features of one backbone.
+    """The trainings by recipes on the cached features of one backbone.
 
     Attributes:
         backbone: its table entry.

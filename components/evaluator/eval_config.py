@@ -81,7 +81,7 @@ def _accuracy(min_accuracy: float, not_below_baseline: bool) -> config_pb2.Metri
 
 
 def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> config_pb2.MetricConfig:
-    """Name one of this project's metrics, by import path; under its default name if it has one."""
+    """Configure one of this project's metrics, by import path; its name is the default, if any."""
     # Evaluator has no custom_config: this is how an edit reaches its cache key.
     fields["code_digest"] = code_digest(*_METRICS)
     return config_pb2.MetricConfig(

@@ -262,7 +262,7 @@ def _computation(combiner: _Counts) -> metric_types.MetricComputation:
 
 
 class Judge:
-    """Reads one model's answer to one image."""
+    """A reader of one model's answer to one image."""
 
     def __init__(self, eval_config: config_pb2.EvalConfig | None, model_name: str) -> None:
         """Judge the model that TFMA calls so; "" where there is only one."""
@@ -293,7 +293,7 @@ class Judge:
 
 
 class _Counts(beam.CombineFn):
-    """Counts images by bin; accumulators are int64 arrays, and merge as sums."""
+    """A counter of images by bin; accumulators are int64 arrays, and merge as sums."""
 
     def __init__(self, keys: list[metric_types.MetricKey], shape: tuple[int, ...]) -> None:
         self.keys = keys

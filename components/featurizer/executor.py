@@ -45,7 +45,7 @@ class _Image(NamedTuple):
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Writes one Examples artifact with the splits of its input.
+    """The executor that writes one Examples artifact with the splits of its input.
 
     Records are dealt to shards by their content hash and sorted within, so the files don't
     depend on the Beam runner, its workers, or the order of the input. (Their number follows
@@ -133,7 +133,7 @@ class FeaturizeSplit(beam.PTransform):
 
 
 class _WriteShard(beam.DoFn):
-    """Featurizes one shard's images and writes its file; yields the count of records."""
+    """The step that featurizes one shard's images, writes its file and yields the record count."""
 
     def __init__(self, target: str, views: Sequence[str], job: Job, shared: Shared) -> None:
         super().__init__()

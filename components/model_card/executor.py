@@ -27,7 +27,7 @@ Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the card of one model."""
+    """The executor that writes the card of one model."""
 
     def Do(
         self,

@@ -17,7 +17,7 @@ _DEPTH: Final = 4
 
 @dataclass(frozen=True)
 class Unread:
-    """Counts what lies in a data folder where no class looks.
+    """The count of what lies in a data folder where no class looks.
 
     Links are not followed, except for folders directly in the data folder: what they lead to is
     counted where it lies, if it lies there, and they may lead in a circle.

@@ -93,7 +93,7 @@ def _inputs(models: Mapping[str, Reported]) -> dict[str, channel.BaseChannel]:
 
 
 class Report(base_component.BaseComponent):
-    """Writes the report of a run.
+    """The node that writes the report of a run.
 
     It stands at the end of the DAG and reads what others computed: their artifacts decide
     whether it runs again, no clock and no folder do.

@@ -36,7 +36,7 @@ def input_key(kind: str, model: str) -> str:
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the report into its artifact."""
+    """The executor that writes the report into its artifact."""
 
     def Do(
         self,

@@ -17,7 +17,7 @@ _ANOMALIES_FILE = "SchemaDiff.pb"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Raises on the first run that isn't clean; writes "clean" otherwise."""
+    """The executor: it raises on a run that isn't clean, and writes "clean" otherwise."""
 
     def Do(
         self,

@@ -50,7 +50,7 @@ class Push:
 # Two base classes, as in TFX's own drivers: the component class is checked against the
 # first, the launcher of the local runner calls the second.
 class ServingPusherDriver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Computes `attempt`: a number already in the cache only if its push is being served."""
+    """The driver of `attempt`: a number already in the cache only if its push is being served."""
 
     def __init__(self, metadata_handle: metadata.Metadata) -> None:
         base_driver.BaseDriver.__init__(self, metadata_handle)

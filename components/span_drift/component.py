@@ -22,7 +22,7 @@ class SpanDriftSpec(component_spec.ComponentSpec):
 
 
 class SpanDrift(base_component.BaseComponent):
-    """Compares the images of the last two spans; fails beyond a limit, and nothing trains then."""
+    """The node that compares the last two spans; beyond a limit it fails, before training."""
 
     SPEC_CLASS = SpanDriftSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)

@@ -27,7 +27,7 @@ Facts = Mapping[str, Sequence[str]]
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the distances; raises where one is beyond the limit."""
+    """The executor: it writes the distances, and raises where one is beyond the limit."""
 
     def Do(
         self,

@@ -75,7 +75,7 @@ class _Worker:
 
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """Starts and stops workers: processes of this Python, with this project's code."""
+    """A service that starts and stops workers: processes of this Python, with this code."""
 
     def __init__(self, say: Say) -> None:
         """Start without a worker.

@@ -127,7 +127,7 @@ def _message(body: Any) -> str:
 
 
 def _cause(details: Any, text: str) -> str:
-    """Return what the text ends with, if the answer says it on its own, too."""
+    """Return the cause that ends the text, if the answer names it alone, too; else the text."""
     first = details[0] if isinstance(details, list) and details else None
     cause = first.get("message") if isinstance(first, dict) else None
     return cause if isinstance(cause, str) and cause and text.endswith(cause) else text

@@ -135,7 +135,7 @@ def _check(config: PipelineConfig) -> None:
 
 
 def _expanded_texts(config: PipelineConfig) -> Iterator[str]:
-    """Find texts of the configuration that the server takes for a place to fill in."""
+    """Yield a sentence for each text that the server takes for a place to fill in."""
     for field, text in _texts(config.model_dump(mode="json"), ""):
         if found := _EXPANDED.search(text):
             yield (
@@ -157,7 +157,7 @@ def _texts(value: Any, field: str) -> Iterator[tuple[str, str]]:
 
 
 def _relative_places(config: PipelineConfig) -> list[str]:
-    """Find relative places: a step works in its container's folder, where they name nothing."""
+    """Write a sentence for each relative place: steps have no folder that it is relative to."""
     return [
         f"kubeflow.{field}: {place!r} is relative, and steps have no folder that it is relative "
         "to; write the path from / as the steps see it, or a URI such as gs://… or s3://…"

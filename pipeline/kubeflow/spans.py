@@ -89,7 +89,7 @@ def _window(values: Mapping[str, Any]) -> int | None:
 
 
 def _here(pattern: str, folder: Path, name: str, last: int | None) -> Path:
-    """Return the pattern on this machine, where it is a URI: of copies of spans up to `last`."""
+    """Return the pattern on this machine; of a URI, copy all spans up to `last` first."""
     if not is_remote(pattern):
         return Path(pattern)
     parts = pattern.split("/")

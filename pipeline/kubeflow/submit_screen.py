@@ -15,7 +15,7 @@ _COLOURS: Final = {SUCCEEDED: "green", FAILED: "red", "RUNNING": "cyan"}
 
 
 class SubmitScreen:
-    """Prints to standard output; shows a spinner on a terminal only."""
+    """A screen on standard output; a spinner turns on a terminal only."""
 
     def __init__(self) -> None:
         """Open the console."""

@@ -72,7 +72,7 @@ class Outcome:
 
 
 class StepRunner(Protocol):
-    """Runs commands, each in a process or container of its own."""
+    """A runner of commands, each in a process or container of its own."""
 
     def run(self, task: Task, command: Sequence[str], log: Path) -> Outcome:
         """Run one command to its end; `log` gets what it writes."""

@@ -202,7 +202,7 @@ def _pause(seconds: float, pace: Pace, started: float) -> None:
 
 
 def _real(moment: datetime | None) -> datetime | None:
-    """Read a time: the server writes 1970, and Argo the year 1, where they mean never."""
+    """Read a time; None where the server writes 1970, or Argo the year 1: they mean never."""
     if moment is None or moment.year <= 1970:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -22,7 +22,7 @@ _COLOURS: Final[dict[How, str]] = {"executed": "green", "cached": "cyan", "resol
 
 
 class Console:
-    """Prints progress and results to standard output."""
+    """A printer of progress and results on standard output."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         """Open the console.

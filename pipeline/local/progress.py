@@ -33,7 +33,7 @@ class Listener(Protocol):
 
 @dataclass
 class NodeClock(logging.Handler):
-    """Turns the runner's messages into calls, and keeps wall-clock seconds per node.
+    """A handler that makes calls of the runner's messages, and keeps seconds per node.
 
     Attributes:
         listener: is called.

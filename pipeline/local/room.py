@@ -86,7 +86,7 @@ class Room:
         return _REPORT if kind == "Report" else 0
 
     def _model(self, name: str) -> int:
-        """Estimate a backbone's model, or what is made of all; the champion may be either."""
+        """Estimate the size of a backbone's model, or of one of all; the champion may be either."""
         if name in self.config.backbones:
             return _FLOAT32 * get_backbone(name).parameters
         sizes = [self._model(each) for each in self.config.backbones]

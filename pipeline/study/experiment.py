@@ -70,7 +70,7 @@ class _Shared:
 
 
 class Experiment:
-    """Computes results, or finds them.
+    """An experiment that computes results, or finds them.
 
     Attributes:
         engine: what runs the frozen networks.

@@ -37,7 +37,7 @@ def largest_logit_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 class CarefulEngine:
-    """Runs images in bfloat16, and those again in float32 that it is unsure of.
+    """An engine in bfloat16; images that it is unsure of run again in float32.
 
     A probability p moves by p (1 - p) of what its log-odds move by (the logistic function's
     derivative). So bfloat16's error can be seen only where p (1 - p) is large, and with a model

@@ -48,7 +48,7 @@ class NotConvertibleError(Exception):
 
 
 class OpenVinoServable(TensorFlowServable):
-    """Runs the network of `serving_default` and `serve_examples` on OpenVINO."""
+    """A servable with the network of `serving_default` and `serve_examples` on OpenVINO."""
 
     def __init__(self, directory: Path, precision: str = "auto") -> None:
         """Load and convert the SavedModel, and compare a few answers with TensorFlow's.

@@ -19,7 +19,7 @@ _CODES: Final = {code.value[0]: code for code in StatusCode}
 
 
 class TensorFlowServable(Servable):
-    """Calls the SavedModel's signatures."""
+    """A servable that calls the SavedModel's signatures."""
 
     engine = TENSORFLOW
 
