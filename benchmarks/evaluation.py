@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compare(artifacts: Path, name: str, scratch: Path) -> str:
-    """One line on one model.
+    """Write one line on one model.
 
     Args:
         artifacts: of a run.
@@ -76,7 +76,7 @@ def compare(artifacts: Path, name: str, scratch: Path) -> str:
 
 
 def _infer(artifacts: Path, model: Path, examples: Path, folder: Path) -> Path:
-    """What Inferrer writes for the model."""
+    """Write what Inferrer writes for the model."""
     from tfx.types import standard_artifacts
 
     from components.inferrer.executor import Executor, features_key
@@ -109,7 +109,7 @@ def _latest(folder: Path) -> Path:
 
 
 def _figures(evaluation: str) -> dict[tuple[Any, ...], float]:
-    """(slice, class, metric) -> value, of what is one number."""
+    """Read figures that are one number: (slice, class, metric) -> value."""
     import tensorflow_model_analysis as tfma
 
     return {
@@ -122,7 +122,7 @@ def _figures(evaluation: str) -> dict[tuple[Any, ...], float]:
 
 
 def _apart(one: dict[tuple[Any, ...], float], other: dict[tuple[Any, ...], float]) -> float:
-    """The largest difference of a figure that both have; of classes without images there is NaN."""
+    """Find the largest difference of a figure that both have; of absent classes there is NaN."""
     pairs = [(one[key], other[key]) for key in one.keys() & other.keys()]
     return max(abs(a - b) for a, b in pairs if a == a and b == b)
 

@@ -63,7 +63,7 @@ Speed = Callable[[], float]
 
 
 def _images(data: Path | None, count: int, scratch: Path) -> np.ndarray:
-    """uint8 [count, 256, 256, 1], from the folder or phantoms."""
+    """Read or draw images, uint8 [count, 256, 256, 1], from the folder or phantoms."""
     each = -(-count // 3)
     folder = data or write_phantoms(scratch / "phantoms", [each] * 3, size=256)
     files = sorted(folder.rglob("*.png"))
@@ -75,7 +75,7 @@ def _images(data: Path | None, count: int, scratch: Path) -> np.ndarray:
 
 
 def _frozen(name: str, weights_dir: Path | None) -> tuple[FrozenPart, str]:
-    """What Featurizer runs by default, and whose weights it has."""
+    """Choose what Featurizer runs by default, and whose weights it has."""
     row = get_backbone(name)
     network = build_network(row)
     source = find_weights(row, weights_dir) if weights_dir else None
@@ -123,7 +123,7 @@ def _ways(
 
 
 def _medians(ways: dict[str, Speed], rounds: int) -> dict[str, float]:
-    """Of rounds in which each way comes once, after one round for warming up."""
+    """Compute medians of rounds in which each way comes once, after one round for warming up."""
     speeds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         for way, speed in ways.items():

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def draw(views: int, channels: int, seed: int) -> tuple[Taps, np.ndarray]:
-    """Features of three classes that overlap.
+    """Draw features of three classes that overlap.
 
     Args:
         views: how many.

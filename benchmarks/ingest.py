@@ -55,7 +55,7 @@ def _stored(images: Path, records: list[Record], out: Path) -> None:
 
 
 def _deflated(images: Path, records: list[Record], out: Path) -> None:
-    """The level that Beam's WriteToTFRecord uses for `.gz`, through the same C++ writer."""
+    """Write gzip at the level of Beam's WriteToTFRecord for `.gz`, through the same C++ writer."""
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=6)
     with tf.io.TFRecordWriter(str(out / "data.gz"), options=options) as writer:
         for record in records:

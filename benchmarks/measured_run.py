@@ -27,7 +27,7 @@ _WORKER_MIB: Final = 100
 
 @dataclass(frozen=True)
 class Spent:
-    """What a node took.
+    """The resources that a node took.
 
     Attributes:
         seconds: wall clock.
@@ -71,16 +71,16 @@ class _Observer:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def warn(self, sentence: str) -> None:
-        """Random weights are all the same here."""
+        """Leave warnings out: random weights are all the same here."""
 
     def node_started(self, node: str) -> None:
-        """Starts the peaks anew."""
+        """Start the peaks anew."""
         (_PROC / "self" / "clear_refs").write_text(_RESET_PEAK)
         with self._lock:
             self._peaks.clear()
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
-        """Reads the peaks."""
+        """Read the peaks."""
         with self._lock:
             workers = dict(self._peaks)
         largest = max([_peak_mib(os.getpid()), *workers.values()])
@@ -97,7 +97,7 @@ class _Observer:
 
 
 def _peak_mib(pid: int) -> int:
-    """0 where the process is gone."""
+    """Read a process's peak, MiB; 0 where the process is gone."""
     try:
         lines = (_PROC / str(pid) / "status").read_text().splitlines()
     except OSError:
@@ -115,7 +115,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def measure(wanted: Wanted) -> dict[str, Spent]:
-    """Runs in a process of its own, since one never tells how much it would have needed less.
+    """Run in a process of its own: a process can't tell how much less it would have needed.
 
     Returns:
         Node -> what it took, in the order of execution.
@@ -132,7 +132,7 @@ def _measure(wanted: Wanted) -> dict[str, Spent]:
 
 
 def _run(wanted: Wanted) -> dict[str, Spent]:
-    """The DAG as `create_pipeline` builds it, up to one of its nodes."""
+    """Build the DAG as `create_pipeline` does, up to one of its nodes."""
     prepare_environment()
     from tfx import v1 as tfx
     from tfx.orchestration.pipeline import RunOptions

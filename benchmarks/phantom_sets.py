@@ -24,12 +24,12 @@ _METADATA: Final = "metadata.csv"
 
 
 def cache_folder() -> Path:
-    """$CXR_BENCH_DIR, else `output/bench`."""
+    """Return $CXR_BENCH_DIR, else `output/bench`."""
     return Path(os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE)
 
 
 def phantom_set(cache: Path, count: int, *, size: int = 1024) -> Path:
-    """A data folder of phantoms, its smaller sets' images among them.
+    """Make a data folder of phantoms, its smaller sets' images among them.
 
     Args:
         cache: blocks are drawn below it where they are missing; 140 MB for 300 images of
@@ -63,7 +63,7 @@ def phantom_set(cache: Path, count: int, *, size: int = 1024) -> Path:
 
 
 def _first(block: Path, count: int) -> Iterator[dict[str, str]]:
-    """The rows of `count` images, as many of each class as the others."""
+    """Return the rows of `count` images, as many of each class as the others."""
     with (block / _METADATA).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     by_turns = [row for n in range(_PER_CLASS) for row in rows[n::_PER_CLASS]]
@@ -71,7 +71,7 @@ def _first(block: Path, count: int) -> Iterator[dict[str, str]]:
 
 
 def _linked(block: Path, folder: Path, index: int, row: Mapping[str, str]) -> dict[str, str]:
-    """The image's row in the set, after linking it there."""
+    """Return the image's row in the set, after linking it there."""
     source = Path(row["file"])
     target = source.with_name(f"{index:04d}-{source.name}")
     (folder / target.parent).mkdir(exist_ok=True)

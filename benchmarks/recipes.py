@@ -1,4 +1,4 @@
-"""Which recipe is the best for each backbone, by the validation split, over several seeds.
+"""The best recipe for each backbone, by the validation split, over several seeds.
 
     python -m benchmarks.recipes --data DIR --weights-dir DIR [--only head] [--seeds 5]
 
@@ -71,11 +71,11 @@ class Line:
 
     @property
     def score(self) -> Score:
-        """What is compared first."""
+        """The score that is compared first."""
         return Score(statistics.fmean(self.validation), -self.loss)
 
     def cells(self, best: str | None) -> list[str]:
-        """Under _HEADER."""
+        """Write the cells under _HEADER."""
         spread = f" ± {100 * statistics.stdev(self.test):.2f}" if len(self.test) > 1 else ""
         return [
             f"**{self.name}**" if self.name == best else self.name,
@@ -87,7 +87,7 @@ class Line:
 
 
 def read_variants(file: Path, only: Sequence[str]) -> Variants:
-    """Reads name -> backbone -> fields of TrainingParams.
+    """Read name -> backbone -> fields of TrainingParams.
 
     Args:
         file: YAML.
@@ -113,7 +113,7 @@ def read_variants(file: Path, only: Sequence[str]) -> Variants:
 def recipes_of(
     variants: Variants, file: Path | None, overrides: Mapping[str, Any]
 ) -> tuple[list[Recipe], dict[str, str]]:
-    """The variants' recipes, backbone by backbone.
+    """List the variants' recipes, backbone by backbone.
 
     Args:
         variants: see `read_variants`; backbones that the configuration lacks are left out.
@@ -148,7 +148,7 @@ def recipes_of(
 
 
 def lines_of(results: Iterable[SeedResult], recipes: Iterable[Recipe]) -> dict[str, list[Line]]:
-    """Backbone -> its recipes over the seeds, in the order in which they come."""
+    """Collect each backbone's recipes over the seeds, in the order in which they come."""
     tiers = {r.name: _tier(r.params) for r in recipes}
     by_recipe: dict[tuple[str, str], list[SeedResult]] = {}
     for result in results:
@@ -170,7 +170,7 @@ def lines_of(results: Iterable[SeedResult], recipes: Iterable[Recipe]) -> dict[s
 
 
 def decide(lines: Sequence[Line]) -> str | None:
-    """The recipe to take (see above); None of none.
+    """Choose the recipe to take (see above); None of none.
 
     Args:
         lines: of one backbone, all over the same seeds.
@@ -200,7 +200,7 @@ def _is_clearly_better(line: Line, cheaper: Line) -> bool:
 def markdown(
     lines: Mapping[str, Sequence[Line]], seeds: Sequence[int], repeats: Mapping[str, str]
 ) -> str:
-    """A table a backbone, the one to take in bold."""
+    """Write a table a backbone, the one to take in bold."""
     from pipeline.study.tables import github_table
 
     parts = [f"# Recipes, seeds {', '.join(map(str, seeds))}"]

@@ -26,7 +26,7 @@ _COLUMNS: Final = ("RadiographExampleGen", "StatisticsGen", "Transform", "Featur
 
 
 def counts_of(text: str) -> list[int]:
-    """The numbers in "300,1000".
+    """Read the numbers in "300,1000".
 
     Raises:
         InputError: one is no number.
@@ -38,7 +38,7 @@ def counts_of(text: str) -> list[int]:
 
 
 def line_of(data: Path, count: int, spent: dict[str, Spent], load: float) -> dict[str, Any]:
-    """What is kept of one count."""
+    """Return what is kept of one count."""
     named = {node.partition(".")[0]: each for node, each in spent.items()}
     nodes = {
         node: {
@@ -61,7 +61,7 @@ def line_of(data: Path, count: int, spent: dict[str, Spent], load: float) -> dic
 
 
 def table_of(lines: list[dict[str, Any]]) -> Table:
-    """Seconds, images a second and peak MiB of each node, and of all together."""
+    """Build a table: seconds, images a second and peak MiB of each node, and of all together."""
     heads = (*_COLUMNS, "together")
     table = Table("images", "MB", *(f"{head}: s, images/s, MiB" for head in heads), "load")
     for line in lines:

@@ -1,4 +1,4 @@
-"""What starting costs: the help, one prediction, and a run in which nothing is to be computed.
+"""The cost of starting: the help, one prediction, and a run in which nothing is to be computed.
 
 `make bench-startup` runs it. Each is a fresh process, as a user starts it; the commands take turns,
 round by round. The environment that it runs in is measured: for both generations of TFX it is run

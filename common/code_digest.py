@@ -2,7 +2,7 @@
 
 Nodes name their functions by import path, so TFX's cache doesn't see edits of the code.
 A digest among the execution properties makes it see them. What code that is follows from the
-imports: nobody keeps a list.
+imports: no list is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TEMPLATES: Final = (".j2", ".css")
 
 @lru_cache
 def code_digest(*modules: str) -> str:
-    """SHA-256 over modules, all that they import of this project, and the templates beside them.
+    """Hash (SHA-256) modules, all that they import of this project, and the templates beside them.
 
     Imports within functions count, those for type checkers alone don't. Of a package that only lies
     on the way to a module, `__init__.py` doesn't count: here these hold no code that a result
@@ -47,7 +47,7 @@ def code_digest(*modules: str) -> str:
 
 
 def closure(*modules: str) -> frozenset[str]:
-    """Modules of this project that are imported, directly or not, and those given.
+    """Find the modules of this project that are imported, directly or not, and those given.
 
     Args:
         modules: names.
@@ -66,7 +66,7 @@ def closure(*modules: str) -> frozenset[str]:
 
 
 def modules_in(*packages: str) -> frozenset[str]:
-    """All modules of packages: a package alone is its `__init__.py`, and what that imports.
+    """List all modules of packages: a package alone is its `__init__.py`, and what that imports.
 
     Args:
         packages: names, such as `components`.
@@ -101,26 +101,26 @@ def _imports(file: Path) -> set[str]:
 
 @lru_cache(maxsize=1024)
 def _imported(source: bytes) -> frozenset[tuple[str, str]]:
-    """Module and name of each import. By content: one module is behind many nodes."""
+    """Find module and name of each import. By content: one module is behind many nodes."""
     names = _Names()
     names.visit(ast.parse(source))
     return frozenset(names.found)
 
 
 class _Names(ast.NodeVisitor):
-    """Collects what a module imports, in functions, too."""
+    """A visitor that collects what a module imports, in functions, too."""
 
     def __init__(self) -> None:
         self.found: set[tuple[str, str]] = set()
 
     def generic_visit(self, node: ast.AST) -> None:
-        """Looks at statements alone: no expression imports anything."""
+        """Look at statements alone: no expression imports anything."""
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):
                 self.visit(child)
 
     def visit_If(self, node: ast.If) -> None:
-        """Passes over what only type checkers see."""
+        """Pass over what only type checkers see."""
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for other in node.orelse:
                 self.visit(other)
@@ -128,11 +128,11 @@ class _Names(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_Import(self, node: ast.Import) -> None:
-        """`import a.b`."""
+        """Note `import a.b`."""
         self.found.update((alias.name, "") for alias in node.names)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """`from a import b`: of the module b where there is one, else of a. None is relative."""
+        """Note `from a import b`: the module b where there is one, else a. None is relative."""
         assert node.module and not node.level
         self.found.update((node.module, alias.name) for alias in node.names)
 

@@ -1,4 +1,4 @@
-"""What differs between the two generations of TFX: the only place that knows.
+"""The differences between the two generations of TFX: only this module knows them.
 
 A generation is TFX 1.16 on Python 3.10 or TFX 1.21 on Python 3.11 to 3.13. Everything else in
 this project is written so that it means the same in both. Each entry says what it bridges, and
@@ -33,7 +33,7 @@ _LEGACY_KERAS: Final = "TF_USE_LEGACY_KERAS is set to"
 
 
 def whole_message(message: Message) -> dict[str, Any]:
-    """A message as JSON has it, under its fields' own names, with those that have their default.
+    """Return a message as JSON has it: its fields' own names, and defaults, too.
 
     protobuf 6 (TFX 1.21) calls the option by another name than protobuf 3.20 (TFX 1.16). Goes
     with TFX 1.16.
@@ -50,7 +50,7 @@ def whole_message(message: Message) -> dict[str, Any]:
 
 
 def ask_kfp_health(api: Any) -> Any:
-    """Asks a KFP API server for its health, once.
+    """Ask a KFP API server for its health, once.
 
     kfp-server-api 2.17 (TFX 1.21) gave its methods longer names than 2.0 (TFX 1.16) has. Goes
     with TFX 1.16.
@@ -66,7 +66,7 @@ def ask_kfp_health(api: Any) -> Any:
 
 
 def let_openvino_convert() -> None:
-    """Has OpenVINO's TensorFlow frontend work on Python 3.13.
+    """Make OpenVINO's TensorFlow frontend work on Python 3.13.
 
     Before each conversion it makes a variable in one `exec` and deletes it in a second, to learn
     TensorFlow's version. Since Python 3.13 (PEP 667) the second no longer sees it, and NameError
@@ -89,7 +89,7 @@ def let_openvino_convert() -> None:
 
 
 def keep_start_quiet() -> None:
-    """Leaves out what TensorFlow and Transform write about themselves when they are imported.
+    """Leave out what TensorFlow and Transform write about themselves when they are imported.
 
     TensorFlow 2.21's library writes that it finds no GPU while it is loaded, before it looks at
     TF_CPP_MIN_LOG_LEVEL; and Transform 1.21 warns that Keras is not Keras 2, which is on purpose.
@@ -110,7 +110,7 @@ def _no_legacy_keras(record: logging.LogRecord) -> bool:
 
 
 class _QuietTensorFlow:
-    """Finds TensorFlow as Python would, and has it imported without its information."""
+    """A finder that imports TensorFlow as Python would, but without its information."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -132,7 +132,7 @@ class _QuietTensorFlow:
 
 @contextlib.contextmanager
 def _without_information() -> Iterator[None]:
-    """Holds back standard error, the file descriptor, and then hands on all but information."""
+    """Hold back standard error, the file descriptor, and then hand on all but information."""
     try:
         os.fstat(2)
     except OSError:  # There is none.

@@ -11,7 +11,7 @@ _WIDTH_OF_FILES: Final = 160
 
 
 def open_console(file: TextIO | None = None) -> rich.console.Console:
-    """A console that colours and folds on a terminal only.
+    """Open a console that colours and folds on a terminal only.
 
     Without markup and emoji codes: names and paths are printed as they are.
 

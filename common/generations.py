@@ -87,12 +87,12 @@ GENERATIONS: Final = (
 
 
 def find_generation(tfx: str) -> Generation | None:
-    """The generation of a version of TFX, such as `1.16` or `1.16.0`."""
+    """Find the generation of a version of TFX, such as `1.16` or `1.16.0`."""
     return next((one for one in GENERATIONS if f"{tfx}.".startswith(f"{one.tfx}.")), None)
 
 
 def read_note() -> tuple[Generation, str] | None:
-    """Say what setup.sh picked and why; nothing where it left no note, or one that isn't known."""
+    """Read what setup.sh picked and why; None where it left no note, or one that isn't known."""
     try:
         tfx, separator, why = NOTE.read_text(encoding="utf-8").strip().partition(": ")
     except (OSError, UnicodeDecodeError):
@@ -104,7 +104,7 @@ def read_note() -> tuple[Generation, str] | None:
 def derive_generation(
     tfx: str | None, python: str, glibc: tuple[int, ...]
 ) -> tuple[Generation, str]:
-    """The generation that an environment without a note is closest to, and why.
+    """Find the generation that an environment without a note is closest to, and why.
 
     Args:
         tfx: the version that is installed, if any.

@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 
 def wilson(correct: int, total: int, confidence: float = 0.95) -> list[float]:
-    """The Wilson score interval (Wilson 1927) of a share.
+    """Compute the Wilson score interval (Wilson 1927) of a share.
 
     Args:
         correct: 0..total.
@@ -21,5 +21,5 @@ def wilson(correct: int, total: int, confidence: float = 0.95) -> list[float]:
 
 
 def wilson95(correct: int, total: int) -> list[float]:
-    """The 95 % Wilson score interval of a share (see `wilson`)."""
+    """Compute the 95 % Wilson score interval of a share (see `wilson`)."""
     return wilson(correct, total)

@@ -1,4 +1,4 @@
-"""Where Keras keeps the weights that it downloads."""
+"""The place where Keras keeps the weights that it downloads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ OWN_KERAS_HOME: Final = "CXR_KERAS_HOME"
 
 
 def keras_cache() -> Path:
-    """The folder in which Keras keeps downloaded weights."""
+    """Find the folder in which Keras keeps downloaded weights."""
     home = os.environ.get(OWN_KERAS_HOME) or os.environ.get("KERAS_HOME")
     return (Path(home) if home else Path.home() / ".keras") / "models"

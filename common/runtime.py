@@ -25,7 +25,7 @@ from common.stderr import stderr_to
 # Vertex AI's and BigQuery's components, which `tfx.v1` imports and nothing here uses: with
 # Google's client libraries beneath them they are 40 % of what importing TFX costs.
 _UNUSED: Final = "tfx.v1.extensions"
-# What imports Matplotlib with Keras, in case somebody asks Keras for a picture: half a second,
+# What imports Matplotlib with Keras, in case Keras is asked for a picture: half a second,
 # and folders in the user's home.
 _PICTURES: Final = (
     "keras.src.visualization",
@@ -38,7 +38,7 @@ _OWNER: Final = ".in-use"
 
 
 def prepare_environment() -> None:
-    """Sets what TensorFlow reads at import; calling it later has no effect.
+    """Set what TensorFlow reads at import; calling it later has no effect.
 
     tensorflow_transform sets TF_USE_LEGACY_KERAS=1 where it is unset, and tf.keras then
     is another library than `keras`: say no before it can.
@@ -54,7 +54,7 @@ def prepare_environment() -> None:
 
 
 def defer_import(name: str) -> None:
-    """Puts off a module's import until something asks for one of its attributes.
+    """Put off a module's import until something asks for one of its attributes.
 
     Does nothing where the module is imported already.
 
@@ -80,7 +80,7 @@ def defer_import(name: str) -> None:
 
 @contextlib.contextmanager
 def quick_tfx_import() -> Iterator[None]:
-    """Makes the first import of TFX in this process, inside the block, cost less than half.
+    """Make the first import of TFX in this process, inside the block, cost less than half.
 
     Unused extensions are put off, and the garbage collector rests meanwhile: the imports
     leave a million objects, next to none of them garbage, which it would go through again
@@ -105,7 +105,7 @@ def quick_tfx_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch_below(root: Path) -> Iterator[None]:
-    """Sends temporary files of this process and its children into a folder of its own.
+    """Send temporary files of this process and its children into a folder of its own.
 
     Keras' home goes there, too: Keras writes a settings file into it when it is imported.
     `models.weights.keras_cache` still knows where Keras' downloads are.
@@ -139,7 +139,7 @@ def scratch_below(root: Path) -> Iterator[None]:
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Removes scratch folders whose process was killed: nobody holds the file in them any more."""
+    """Remove scratch folders whose process was killed: none holds the file in them any more."""
     for file in root.glob(f"{_SCRATCH}*/{_OWNER}"):
         with contextlib.suppress(OSError), file.open("r+") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -147,7 +147,7 @@ def _remove_abandoned(root: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder to write into, and those above it.
+    """Make a folder to write into, and those above it.
 
     Raises:
         InputError: it can't be made or written to.
@@ -165,7 +165,7 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def logs_to(path: Path, *, verbose: bool) -> Iterator[None]:
-    """Sends what the libraries write to standard error into a file.
+    """Send what the libraries write to standard error into a file.
 
     The file descriptor itself is redirected, since TensorFlow's and MLMD's C++ code and
     Beam's worker processes write there without asking Python.

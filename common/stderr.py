@@ -11,7 +11,7 @@ from typing import IO, Any
 
 @contextlib.contextmanager
 def stderr_to(file: IO[Any]) -> Iterator[None]:
-    """Sends what this process and its children write to standard error into an open file.
+    """Send what this process and its children write to standard error into an open file.
 
     Raises:
         OSError: there is no standard error.

@@ -2,7 +2,7 @@
 
 The artifact types are here by name, too: where Kubeflow runs a step, TFX imports them as
 `components.SplitManifest`, which is their TYPE_NAME (the only form that its compiler takes).
-They are looked up on first use, since nobody else wants to wait for TFX.
+They are looked up on first use, since no other code should wait for TFX.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def read_examples(folder: str) -> Iterator[tf.train.Example]:
-    """Reads the examples of a split.
+    """Read the examples of a split.
 
     Args:
         folder: of the split, local or remote.

@@ -1,4 +1,4 @@
-"""Where SavedModels are: in artifacts, and in the serving folder's versions."""
+"""The places of SavedModels: in artifacts, and in the serving folder's versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK: Final = 1 << 20
 
 
 def has_saved_model(model: types.Artifact) -> bool:
-    """Whether a Model artifact's files are there.
+    """Return whether a Model artifact's files are there.
 
     Args:
         model: its folder, local or remote, need not exist.
@@ -28,7 +28,7 @@ def has_saved_model(model: types.Artifact) -> bool:
 
 
 def given_model(models: list[types.Artifact] | None) -> types.Artifact | None:
-    """The one artifact of an input that may be missing or hold no SavedModel; None in either case.
+    """Return the one artifact of an input; None where it is missing or holds no SavedModel.
 
     A resolver that finds no model hands on nothing, and a step that finds none an empty artifact.
 
@@ -66,7 +66,7 @@ def digest_of_model(folder: str) -> str:
 
 
 def versions_in(base: str) -> list[str]:
-    """Names of a model's versions, the highest first; those half copied are among them.
+    """Name a model's versions, the highest first; those half copied are among them.
 
     Args:
         base: the model's serving folder, local or remote; it need not exist.

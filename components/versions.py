@@ -1,4 +1,4 @@
-"""What a model was made with."""
+"""The programs that a model was made with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DISTRIBUTIONS: Final = ("cxr-tfx", "tfx", "tensorflow", "keras")
 
 
 def versions() -> dict[str, str]:
-    """Program -> version, Python's included; by what is installed, nothing is imported.
+    """Find each program's version, Python's included, by what is installed; nothing is imported.
 
     Raises:
         importlib.metadata.PackageNotFoundError: one of them isn't installed: the tree was

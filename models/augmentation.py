@@ -10,7 +10,7 @@ from models.hyperparameters import AugmentationParams
 
 
 def augment(images: keras.KerasTensor, params: AugmentationParams, seed: int) -> keras.KerasTensor:
-    """Adds the random layers; they do nothing outside training.
+    """Add the random layers; they do nothing outside training.
 
     Args:
         images: float [batch, height, width, channels].

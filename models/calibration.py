@@ -26,7 +26,7 @@ _DIGITS = 15
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Finds the T for which softmax(log p / T) fits the labels best.
+    """Find the T for which softmax(log p / T) fits the labels best.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2: T
     minimises the negative log-likelihood on the validation split. That is convex in 1/T,
@@ -57,7 +57,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(log p / T), with p cut off at TINY as in `models.classifier.CalibratedHead`.
+    """Compute softmax(log p / T); p is cut off at TINY as in `models.classifier.CalibratedHead`.
 
     Args:
         probabilities: float [images, n].
@@ -73,7 +73,7 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
 
 
 def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The mean of -log p(true class), in nats; p is cut off at TINY, so it is finite.
+    """Compute the mean of -log p(true class), in nats; p is cut off at TINY, so it is finite.
 
     Args:
         probabilities: float [images, n].
@@ -89,7 +89,7 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
 def expected_calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = 15
 ) -> float:
-    """Say how far confidence and accuracy lie apart, 0..1.
+    """Compute how far confidence and accuracy lie apart, 0..1.
 
     Guo et al. 2017, equation 3: images are sorted by their highest probability into bins
     of equal width ((m-1)/bins, m/bins], and the distances between a bin's accuracy and its
@@ -111,7 +111,7 @@ def expected_calibration_error(
 
 
 def coverage_curve(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
-    """Say what is answered, and how well, if only sure answers are given.
+    """Compute what is answered, and how well, if only sure answers are given.
 
     Args:
         probabilities: float [images, n].
@@ -135,7 +135,7 @@ def coverage_curve(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[s
 def abstain_threshold(
     probabilities: np.ndarray, labels: np.ndarray, target_accuracy: float
 ) -> float:
-    """The lowest confidence at which the answers are right often enough.
+    """Find the lowest confidence at which the answers are right often enough.
 
     It is chosen on the validation split. How well it does is to be judged on the test
     split: the accuracy reached here is that of the best of many thresholds.
@@ -165,7 +165,7 @@ def abstain_threshold(
 
 
 def round_between(below: float, at_most: float) -> float:
-    """The number between with the fewest decimals, from two on.
+    """Find the number between two others with the fewest decimals, from two on.
 
     Args:
         below: lower end, at least 0.
@@ -187,7 +187,7 @@ def validation_report(
     uncalibrated: np.ndarray,
     abstain_accuracy: float,
 ) -> dict[str, Any]:
-    """Say what validation.json says of a model, the same for a backbone and a combination.
+    """Build the content of validation.json, the same for a backbone and a combination.
 
     Args:
         probabilities: calibrated, float [images, n]; of the validation split.
@@ -245,7 +245,7 @@ def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 def _counts(
     probabilities: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct confidences, ascending; images at or above each; right ones among those."""
+    """Count images at or above each distinct confidence, ascending, and right ones among them."""
     p = _checked(probabilities, labels)
     confidence, right = p.max(axis=-1), p.argmax(axis=-1) == labels
     thresholds, index = np.unique(confidence, return_inverse=True)

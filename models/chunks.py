@@ -16,7 +16,7 @@ def in_chunks(
     count: tf.Tensor,
     shapes: Sequence[tuple[int, ...]],
 ) -> list[tf.Tensor]:
-    """Puts a batch together from chunks of 16.
+    """Put a batch together from chunks of 16.
 
     Activations take up to 34 MB an image (VGG16): chunks bound them.
 

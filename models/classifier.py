@@ -32,7 +32,7 @@ class CalibratedHead:
     temperature: float = 1.0
 
     def __call__(self, taps: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Pooled taps [batch, channels] -> calibrated probabilities float32 [batch, n]."""
+        """Turn pooled taps [batch, channels] into calibrated probabilities float32 [batch, n]."""
         probabilities = apply_head(self.model, taps, training=False)
         logits = tf.math.log(tf.maximum(probabilities, TINY))
         return tf.nn.softmax(logits / self.temperature)
@@ -54,17 +54,17 @@ class Classifier:
     heads: Mapping[str, CalibratedHead]
 
     def feature_maps(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grey levels float32 [batch, 256, 256, 1] -> {tap: map [batch, h, w, channels]}."""
+        """Turn grey levels float32 [batch, 256, 256, 1] into {tap: map [batch, h, w, channels]}."""
         maps: dict[str, tf.Tensor] = self.network.maps(pixels, training=False)
         return maps
 
     def answers(self, maps: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Say what `feature_maps` returned -> {head: probabilities float32 [batch, n]}."""
+        """Turn what `feature_maps` returned into {head: probabilities float32 [batch, n]}."""
         taps = self.network.pooled(maps)
         return {name: head(taps) for name, head in self.heads.items()}
 
     def evidence(self, head: str, maps: Mapping[str, tf.Tensor], classes: tf.Tensor) -> tf.Tensor:
-        """Say what speaks for classes in one head's answers (see `models.explanation.evidence`).
+        """Compute what speaks for classes in one head's answers (`models.explanation.evidence`).
 
         Args:
             head: its name.
@@ -95,7 +95,7 @@ class BackboneModel(ServedModel):
         classes: Sequence[str],
         abstain_below: float,
     ) -> None:
-        """Joins the parts.
+        """Join the parts.
 
         Args:
             transform: what `load_transform` returned.
@@ -131,7 +131,7 @@ class BackboneModel(ServedModel):
         return dict(zip(names, tf.split(together, len(names), axis=-1), strict=True))
 
     def _evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Say what speaks for classes that another model has chosen.
+        """Compute what speaks for classes that another model has chosen.
 
         Args:
             pixels: grey levels 0..255, float32 [batch, 256, 256, 1].

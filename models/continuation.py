@@ -27,12 +27,12 @@ _WEIGHT: Final = "weights/"
 
 
 class NotContinuableError(Exception):
-    """Says why, as a clause that ends a sentence."""
+    """The reason why training can't go on, as a clause that ends a sentence."""
 
 
 @dataclass(frozen=True)
 class EarlierModel:
-    """What an earlier training left.
+    """The model that an earlier training left.
 
     Attributes:
         classes: names in the order of the probabilities.
@@ -58,11 +58,11 @@ class Start:
     heads: Mapping[str, Sequence[np.ndarray]]
 
     def put_into_suffix(self, network: CutNetwork) -> None:
-        """Gives the part that trains its weights."""
+        """Put the weights into the part that trains."""
         _put(network.suffix.variables, self.suffix)
 
     def put_into_head(self, name: str, head: keras.Model) -> None:
-        """Gives a head the weights of the earlier head of that name."""
+        """Give a head the weights of the earlier head of that name."""
         # The others are states of random generators.
         pairs = zip(head.variables, self.heads[name], strict=True)
         chosen = [(variable, value) for variable, value in pairs if variable.trainable]
@@ -70,7 +70,7 @@ class Start:
 
 
 def read_earlier(model_dir: str, run_dir: str) -> EarlierModel:
-    """Reads an earlier model.
+    """Read an earlier model.
 
     Args:
         model_dir: folder of its SavedModel, local or remote.
@@ -102,7 +102,7 @@ def start_from(
     params: TrainingParams,
     classes: Sequence[str],
 ) -> Start:
-    """Finds the weights to start with.
+    """Find the weights to start with.
 
     Args:
         earlier: the model.
@@ -138,7 +138,7 @@ def start_from(
 
 
 def _of_suffix(network: CutNetwork, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The suffix's share of the network's weights; the rest has to be what it is now."""
+    """Return the suffix's share of the network's weights; the rest has to be what it is now."""
     trained = {id(variable) for variable in network.suffix.variables}
     found = {}
     for variable, value in zip(network.maps.variables, values, strict=True):

@@ -41,7 +41,7 @@ class Softmax:
     """
 
     def __init__(self, rows: np.ndarray, targets: np.ndarray, l2: float) -> None:
-        """Takes the data, in any order: sums are taken in one that the rows themselves give.
+        """Take the data, in any order: sums are taken in one that the rows themselves give.
 
         Args:
             rows: what the layer reads, float [rows, channels].
@@ -70,7 +70,7 @@ class Softmax:
         return self._loss(kernel, logs), np.concatenate([of_kernel.ravel(), slope.sum(axis=0)])
 
     def judge(self, weights: np.ndarray) -> tuple[float, float]:
-        """The loss, as above, and the share of all rows that are answered rightly."""
+        """Compute the loss, as above, and the share of all rows that are answered rightly."""
         kernel, logs = self._answer(weights)
         right = (logs.argmax(axis=1) == self._targets).sum()
         return self._loss(kernel, logs), float(right / self._count)
@@ -99,7 +99,7 @@ def fit(
     continued: bool = False,
     log_dir: str | None = None,
 ) -> History:
-    """Fits a head of standardised taps and softmax layers, without dropout.
+    """Fit a head of standardised taps and softmax layers, without dropout.
 
     Args:
         head: of `models.heads`.
@@ -147,7 +147,7 @@ def _rows(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
 def _minimise(
     problem: Softmax, beside: Softmax, start: np.ndarray, l2: float, iterations: int
 ) -> tuple[np.ndarray, History]:
-    """The weights at the minimum, float32 [channels + 1, classes], and the way there."""
+    """Find the weights at the minimum, float32 [channels + 1, classes], and the way there."""
     history: History = {contract.HISTORY_ITERATION: []}
 
     def remember(weights: np.ndarray) -> None:
@@ -178,7 +178,7 @@ def _minimise(
 
 
 def _log(history: History, log_dir: str) -> None:
-    """Writes what Keras' TensorBoard callback would, under its names."""
+    """Write what Keras' TensorBoard callback would, under its names."""
     for split, prefix in (("train", ""), ("validation", "val_")):
         with tf.summary.create_file_writer(os.path.join(log_dir, split)).as_default():
             for metric in ("loss", "accuracy"):

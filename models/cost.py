@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds for one image."""
+"""The cost of a network: multiply-adds for one image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 
 
 def multiply_adds(*models: keras.Model) -> int:
-    """Counts the multiply-adds of convolutions and dense layers for one image.
+    """Count the multiply-adds of convolutions and dense layers for one image.
 
     Biases, normalisation, activations and pooling are left out: in the three backbones
     they are below one per cent.

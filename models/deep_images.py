@@ -1,4 +1,4 @@
-"""16-bit images whose grey values nobody scaled: little but black would be left of them.
+"""16-bit images whose grey values are not scaled: little but black would be left of them.
 
 A detector stores 10 to 14 bits. DICOM says how many in BitsStored (0028,0101; PS3.3, C.7.6.3), and
 where there is no window (C.11.2), the whole range of them is shown. A PNG that was made of it
@@ -22,11 +22,11 @@ PNG_HEADER: Final = struct.Struct(">8sI4sIIB")
 
 
 class UnusableImageError(ValueError):
-    """What speaks against an image; without a full stop."""
+    """The reason why an image can't be used; without a full stop."""
 
 
 def unscaled(content: bytes) -> str | None:
-    """Say why an image can't be read as it stands, where it is such a one.
+    """Say why an image can't be read as it stands; None where it can.
 
     Args:
         content: of an image file of any kind; only 16-bit PNGs are decoded.
@@ -36,7 +36,7 @@ def unscaled(content: bytes) -> str | None:
     """
     if not is_deep(content):
         return None
-    # TensorFlow is imported late: whoever asks about other images needs none.
+    # TensorFlow is imported late: questions about other images don't need it.
     import tensorflow as tf
 
     try:
@@ -47,7 +47,7 @@ def unscaled(content: bytes) -> str | None:
 
 
 def prepared(content: bytes, bits_stored: int) -> bytes:
-    """As a model may see an image: scaled where that is asked for.
+    """Return an image as a model may see it: scaled where that is asked for.
 
     Args:
         content: as `scaled` takes it.
@@ -101,7 +101,7 @@ def scaled(content: bytes, bits_stored: int) -> bytes:
 
 
 def is_deep(content: bytes) -> bool:
-    """Whether it is a 16-bit PNG."""
+    """Return whether an image is a 16-bit PNG."""
     if len(content) < PNG_HEADER.size:
         return False
     signature, _, chunk, _, _, bit_depth = PNG_HEADER.unpack_from(content)
@@ -109,9 +109,9 @@ def is_deep(content: bytes) -> bool:
 
 
 def too_dark(image: np.ndarray) -> str | None:
-    """Say what speaks against the high bytes of a 16-bit image.
+    """Say what speaks against the high bytes of a 16-bit image; None where nothing does.
 
-    The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits that nobody scaled lie in
+    The decoder keeps the high byte of 16 bits. A detector's 10 to 14 bits, unscaled, lie in
     the low ones.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the networks are computed on, and in which precision.
+"""The device that the networks are computed on, and their precision.
 
 TensorFlow takes a GPU by itself where it sees one. What has to be chosen is the precision
 of the layers and how many images go through at once. Imports TensorFlow and Keras only
@@ -42,7 +42,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """How to run a network.
+    """The way to run a network.
 
     Attributes:
         policy: Keras' dtype policy for the layers; variables are float32 in all three.
@@ -58,7 +58,7 @@ class DevicePlan:
 
 
 def select(gpus: Sequence[Gpu], cpu_policy: Policy = "float32") -> DevicePlan:
-    """Chooses device and precision.
+    """Choose device and precision.
 
     Args:
         gpus: those there are; the first is taken, since nothing here is distributed.
@@ -80,7 +80,7 @@ def _gpu_policy(capability: tuple[int, int] | None) -> Policy:
 
 
 def find_gpus() -> tuple[Gpu, ...]:
-    """The GPUs that TensorFlow sees, in its order.
+    """List the GPUs that TensorFlow sees, in its order.
 
     Has TensorFlow take a GPU's memory as it needs it, instead of all of it at once: a run
     may share the GPU, and Beam's workers are processes of their own.
@@ -98,12 +98,12 @@ def find_gpus() -> tuple[Gpu, ...]:
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU."""
+    """Return whether TensorFlow sees a GPU."""
     return bool(find_gpus())
 
 
 def plan_training(backbone: str, precision: Precision = "auto") -> DevicePlan:
-    """Say how to train what lies behind a boundary of a backbone.
+    """Choose how to train what lies behind a boundary of a backbone.
 
     Args:
         backbone: its name in the table.
@@ -121,7 +121,7 @@ def plan_training(backbone: str, precision: Precision = "auto") -> DevicePlan:
 
 @contextlib.contextmanager
 def keras_policy(plan: DevicePlan) -> Iterator[None]:
-    """Gives Keras layers that are made inside the block the plan's precision.
+    """Give Keras layers that are made inside the block the plan's precision.
 
     A layer keeps the policy under which it was made, so the block has to hold the making
     of the network (`models.boundary.load_network`) and of the model that is fitted: Keras

@@ -1,4 +1,4 @@
-"""What runs a frozen network's forward pass: OpenVINO's CPU plugin, or TensorFlow.
+"""Engines that run a frozen network's forward pass: OpenVINO's CPU plugin, or TensorFlow.
 
 The served model stays TensorFlow's. Features computed by OpenVINO are close to its own, not
 equal: tests bound the difference.
@@ -46,7 +46,7 @@ Features = dict[str, np.ndarray]
 
 
 class Engine(ABC):
-    """Runs a network: images -> named tensors.
+    """A way to run a network: images -> named tensors.
 
     Attributes:
         name: what runs it, for the lineage.
@@ -56,7 +56,7 @@ class Engine(ABC):
 
     @abstractmethod
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[Features]:
-        """Runs many batches; takes the next ones while earlier ones are computed.
+        """Run many batches; take the next ones while earlier ones are computed.
 
         Args:
             batches: grey levels 0..255, uint8 or float [n, 256, 256, 1]; n may
@@ -67,7 +67,7 @@ class Engine(ABC):
         """
 
     def __call__(self, images: np.ndarray) -> Features:
-        """Runs one batch (see `stream`)."""
+        """Run one batch (see `stream`)."""
         (features,) = self.stream([images])
         return features
 
@@ -78,7 +78,7 @@ class TensorFlowEngine(Engine):
     name = TENSORFLOW
 
     def __init__(self, network: keras.Model) -> None:
-        """Keeps the network.
+        """Keep the network.
 
         Args:
             network: image [batch, 256, 256, 1] -> {name: tensor}.
@@ -90,7 +90,7 @@ class TensorFlowEngine(Engine):
         )
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[Features]:
-        """Runs batch after batch."""
+        """Run batch after batch."""
         import tensorflow as tf
 
         for images in batches:
@@ -106,7 +106,7 @@ class OpenVinoEngine(Engine):
     """
 
     def __init__(self, model: Any, names: Iterable[str], engine: EngineName) -> None:
-        """Compiles the model, in memory.
+        """Compile the model, in memory.
 
         Args:
             model: `openvino.Model`, image [1, 256, 256, 1] -> named tensors.
@@ -128,11 +128,11 @@ class OpenVinoEngine(Engine):
         self._outputs = {name: self._compiled.output(name) for name in names}
         self.parallel: int = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._in_flight = self.parallel + _WAITING
-        # Shared by the threads; a request in it is nobody's.
+        # Shared by the threads; a request in it belongs to none of them.
         self._idle: deque[Any] = deque()
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[Features]:
-        """Runs the images of all batches one by one, several in flight."""
+        """Run the images of all batches one by one, several in flight."""
         running: deque[Any] = deque()
         done: list[Features] = []
         sizes: deque[int] = deque()
@@ -158,7 +158,7 @@ class OpenVinoEngine(Engine):
             return self._compiled.create_infer_request()
 
     def _result(self, request: Any) -> Features:
-        """Waits for it and hands it back. One that failed isn't used again."""
+        """Wait for a request and return its result. One that failed isn't used again."""
         request.wait()
         # Copied: the request's own memory is overwritten by its next image.
         features = {
@@ -169,14 +169,14 @@ class OpenVinoEngine(Engine):
 
 
 def _stacked(names: Iterable[str], done: list[Features], count: int) -> Features:
-    """Takes the first results from the list and makes them one batch."""
+    """Take the first results from the list and make them one batch."""
     taken = done[:count]
     del done[:count]
     return {name: np.stack([features[name] for features in taken]) for name in names}
 
 
 def load_engine(wanted: EngineName, network: keras.Model, names: Sequence[str]) -> Engine:
-    """The engine asked for, or the next best that takes the network; says so in the log.
+    """Load the engine asked for, or the next best that takes the network; log which one.
 
     Args:
         wanted: what to use.
@@ -201,7 +201,7 @@ def load_engine(wanted: EngineName, network: keras.Model, names: Sequence[str]) 
 
 
 def converted(network: keras.Model) -> Any:
-    """The network as an `openvino.Model` for one image at a time, its outputs named.
+    """Convert the network to an `openvino.Model` for one image at a time, its outputs named.
 
     Args:
         network: image [batch, 256, 256, 1] -> {name: tensor}.

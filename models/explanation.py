@@ -1,4 +1,4 @@
-"""Which places of a radiograph speak for a class: class activation maps over the taps.
+"""The places of a radiograph that speak for a class: class activation maps over the taps.
 
 A head stands on pooled taps t_k, and tap k is pooled from a feature map A_k [height, width,
 channels] somewhere in the network. What is explained is the class's score
@@ -50,7 +50,7 @@ Taps = Mapping[str, tf.Tensor]
 
 
 def class_score(probabilities: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
-    """The log-odds of one class against the geometric mean of the others.
+    """Compute the log-odds of one class against the geometric mean of the others.
 
     Args:
         probabilities: float32 [batch, n], n at least 2.
@@ -72,7 +72,7 @@ def evidence(
     means: Mapping[str, tf.Tensor | float],
     classes: tf.Tensor,
 ) -> tf.Tensor:
-    """Say what speaks for (above 0) and against (below 0) a class, and where.
+    """Compute what speaks for (above 0) and against (below 0) a class, and where.
 
     Args:
         head: pooled taps -> probabilities float32 [batch, n]; rows don't depend on each other.
@@ -105,7 +105,7 @@ def _shared_out(
     gradient: tf.Tensor,
     mean: tf.Tensor | float,
 ) -> tf.Tensor:
-    """One tap's part of S by place, float32 [batch, height, width]; its sum is the part."""
+    """Compute one tap's part of S by place, float32 [batch, height, width]; its sum is the part."""
     if pool == "avg":
         places = tf.cast(tf.reduce_prod(tf.shape(feature_map)[1:3]), tf.float32)
         whole = tf.einsum("bhwc,bc->bhw", feature_map, gradient)
@@ -117,14 +117,14 @@ def _shared_out(
 
 
 def _resized(parts: tf.Tensor) -> tf.Tensor:
-    """Parts by cell [batch, height, width] -> parts by pixel [batch, 256, 256], of equal sum."""
+    """Resize parts by cell [batch, height, width] to pixels [batch, 256, 256], of equal sum."""
     cells = tf.cast(tf.reduce_prod(tf.shape(parts)[1:3]), tf.float32)
     resized = tf.image.resize(parts[..., tf.newaxis], MAP_SHAPE, method="bilinear")
     return tf.squeeze(resized, axis=-1) * (cells / math.prod(MAP_SHAPE))
 
 
 def heat_map(parts: tf.Tensor) -> tf.Tensor:
-    """Say what speaks for the class, relative to where most does.
+    """Compute what speaks for the class, relative to where most does.
 
     Args:
         parts: what `evidence` returned, or a mean of such.

@@ -24,7 +24,7 @@ def fit(
     params: TrainingParams,
     log_dir: str | None = None,
 ) -> History:
-    """Fits a model and puts back the weights of its best epoch.
+    """Fit a model and put back the weights of its best epoch.
 
     Args:
         model: features -> probabilities.
@@ -71,7 +71,7 @@ def fit_on_taps(
     continued: bool = False,
     log_dir: str | None = None,
 ) -> History:
-    """Fits a head on pooled taps that are in memory.
+    """Fit a head on pooled taps that are in memory.
 
     `models.convex` fits what has neither dropout nor the paper's hidden layer: of the recipe,
     `head.l2` counts, and `epochs` as the most iterations. All else Keras trains.
@@ -115,7 +115,7 @@ def fit_in_batches(
     seed: int,
     log_dir: str | None = None,
 ) -> History:
-    """Fits a head of any kind by Keras; the arguments are those of `fit_on_taps`."""
+    """Fit a head of any kind by Keras; the arguments are those of `fit_on_taps`."""
     used = list(head.input)
 
     def dataset(data: tuple[Taps, np.ndarray]) -> tf.data.Dataset:
@@ -134,7 +134,7 @@ def fit_in_batches(
 
 
 def head_alone(params: TrainingParams) -> TrainingParams:
-    """The recipe for a head in front of a network that is not trained in this step."""
+    """Return the recipe for a head in front of a network that is not trained in this step."""
     defaults = TrainingParams()
     return params.model_copy(
         update={
@@ -158,7 +158,7 @@ def _learning_rate(
 
 
 class _BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the lowest validation loss.
+    """A callback that keeps the weights of the epoch with the lowest validation loss.
 
     EarlyStopping keeps them only when it is the one that stops.
     """
@@ -169,7 +169,7 @@ class _BestWeights(keras.callbacks.Callback):
         self._weights: list[np.ndarray] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compares the epoch that ended."""
+        """Compare the epoch that ended."""
         loss = (logs or {})["val_loss"]
         if loss < self._loss:
             weights = self.model.get_weights()
@@ -178,7 +178,7 @@ class _BestWeights(keras.callbacks.Callback):
                 self._loss, self._weights = loss, weights
 
     def restore(self) -> None:
-        """Puts the best weights back; raises where every epoch ended with NaN."""
+        """Put the best weights back; raise where every epoch ended with NaN."""
         if self._weights is None:
             raise FloatingPointError(
                 "training diverged: after no epoch were the validation loss and all weights "

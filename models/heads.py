@@ -32,7 +32,7 @@ def build_head(
     moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
     seed: int,
 ) -> keras.Model:
-    """Builds the head.
+    """Build the head.
 
     Args:
         params: kind and sizes.
@@ -73,7 +73,7 @@ def build_hierarchical_head(
     moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
     seed: int,
 ) -> keras.Model:
-    """Builds a head that asks first whether an image is healthy, and then which illness.
+    """Build a head that asks first whether an image is healthy, and then which illness it shows.
 
     P(healthy) comes from one softmax layer; P(illness) = P(sick) P(illness | sick), the
     second factor from another. The cross-entropy of the product is the sum of the two
@@ -105,7 +105,7 @@ def build_hierarchical_head(
 
 
 def questions(labels: np.ndarray, healthy: int | None = None) -> dict[str, np.ndarray]:
-    """Say what each softmax layer of a head is to answer.
+    """Make the labels that each softmax layer of a head learns to answer.
 
     Args:
         labels: class of each image, int [images].
@@ -144,7 +144,7 @@ def _softmax(
 
 
 def apply_head(head: keras.Model, taps: Mapping[str, Any], *, training: bool | None = None) -> Any:
-    """Calls a head with the taps that it uses.
+    """Call a head with the taps that it uses.
 
     Args:
         head: what `build_head` returned.
@@ -158,7 +158,7 @@ def apply_head(head: keras.Model, taps: Mapping[str, Any], *, training: bool | N
 
 
 def tap_means(head: keras.Model) -> dict[str, tf.Tensor | float]:
-    """Say what each tap is compared with: the mean of the training views.
+    """Read what each tap is compared with: the mean of the training views.
 
     Args:
         head: what `build_head` or `build_hierarchical_head` returned.

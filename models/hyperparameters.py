@@ -1,4 +1,4 @@
-"""What a training run can be told, as checked types. Imports no TensorFlow."""
+"""The settings of a training run, as checked types. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AugmentationParams(_Strict):
 
 
 class TrainingParams(_Strict):
-    """How one backbone is trained.
+    """The recipe by which one backbone is trained.
 
     Where L-BFGS fits the head (see `HeadParams.dropout`), `learning_rate`, `schedule`,
     `batch_size`, `early_stopping_patience` and `plateau_patience` have no say.
@@ -125,7 +125,7 @@ class TrainingParams(_Strict):
         return self
 
     def resolved(self, backbone: Backbone) -> Self:
-        """With what is left to the backbone filled in from the table.
+        """Fill in from the table what is left to the backbone.
 
         Args:
             backbone: its table entry.
@@ -152,7 +152,7 @@ class TrainingParams(_Strict):
 def apply_hyperparameters(
     params: TrainingParams, values: Mapping[str, Any], backbone: Backbone
 ) -> TrainingParams:
-    """Replaces what a search found.
+    """Put what a search found into a recipe.
 
     What belongs to a head or a boundary that is replaced goes with it: the taps of another
     kind of head, and an augmentation of images that are no longer there.
@@ -182,7 +182,7 @@ def apply_hyperparameters(
 
 
 def taps_of_either_head(params: TrainingParams, backbone: Backbone) -> tuple[str, ...]:
-    """The taps that a search needs, whichever kind of head it tries.
+    """Return the taps that a search needs, whichever kind of head it tries.
 
     Args:
         params: the recipe that it starts from.

@@ -17,7 +17,7 @@ _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 def import_openvino() -> ModuleType:
-    """Imports OpenVINO; every import of this project goes through here.
+    """Import OpenVINO; every import of this project goes through here.
 
     Unless told otherwise, its package `openvino_telemetry` reports each import and
     conversion to the maker and leaves files in the home folder. Where that package can't be
@@ -33,7 +33,7 @@ def import_openvino() -> ModuleType:
 
 
 def convert(network: Any) -> Any:
-    """An `openvino.Model` of a traced TensorFlow function.
+    """Make an `openvino.Model` of a traced TensorFlow function.
 
     Args:
         network: a `tf.types.experimental.ConcreteFunction`.
@@ -47,7 +47,7 @@ def convert(network: Any) -> Any:
 
 
 def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether this CPU multiplies bf16 numbers.
+    """Return whether this CPU multiplies bf16 numbers.
 
     OpenVINO's own list of capabilities has BF16 wherever AVX-512 is, emulated if need be.
 

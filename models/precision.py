@@ -16,7 +16,7 @@ _FLOAT32 = (
 
 
 def in_precision(model: keras.Model, policy: Policy) -> keras.Model:
-    """Copies a functional model, with its weights, for training in another precision.
+    """Copy a functional model, with its weights, for training in another precision.
 
     Args:
         model: float32, such as a suffix (see `models.boundary`).

@@ -13,7 +13,7 @@ from schema import contract
 
 
 def decode_and_resize(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes one image as grey and resizes it.
+    """Decode one image as grey and resize it.
 
     Args:
         image_bytes: scalar string, a PNG (any bit depth, palette or alpha) or JPEG.
@@ -31,7 +31,7 @@ def decode_and_resize(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """tf.Transform's preprocessing function.
+    """Decode and resize all images, as tf.Transform's preprocessing function.
 
     Args:
         inputs: the features of `schema.contract`; the image is string [batch] or
@@ -60,7 +60,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def decode_transformed(images: tf.Tensor) -> tf.Tensor:
-    """Opens what `preprocessing_fn` stored.
+    """Decode what `preprocessing_fn` stored.
 
     Args:
         images: string [batch].

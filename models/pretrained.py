@@ -19,7 +19,7 @@ from schema import contract
 def save_pretrained(
     backbone: str, directory: str, *, seed: int, path: str | None = None, sha256: str = ""
 ) -> None:
-    """Writes `backbone.weights.h5`, for `models.boundary.load_network`.
+    """Write `backbone.weights.h5`, for `models.boundary.load_network`.
 
     The network is built, so that weights that don't fit fail here and not later.
 
@@ -45,7 +45,7 @@ def save_pretrained(
 
 
 def weights_file(network: keras.Model) -> bytes:
-    """The file that `network.save_weights` would write, made in memory.
+    """Make the file that `network.save_weights` would write, in memory.
 
     HDF5 ends the process where a disk is full (it fails again while it closes the file); bytes are
     written by whoever raises an error then. Keras has no public way to hand it a file object.
@@ -65,7 +65,7 @@ def weights_file(network: keras.Model) -> bytes:
 
 
 def _fetch(path: str, folder: str, sha256: str) -> Path:
-    """Copies the file here (HDF5 needs a local one) and checks that it is the one meant."""
+    """Copy the file here (HDF5 needs a local one) and check that it is the one meant."""
     local = Path(folder) / f"given-{os.path.basename(path)}"
     try:
         tf.io.gfile.copy(path, str(local))

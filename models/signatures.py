@@ -19,7 +19,7 @@ PIXELS = tf.TensorSpec([None, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1], tf.f
 
 
 def load_transform(directory: str) -> Transform:
-    """Loads what tf.Transform wrote, to be put in front of a model.
+    """Load what tf.Transform wrote, to be put in front of a model.
 
     Args:
         directory: of the transform graph.
@@ -27,7 +27,7 @@ def load_transform(directory: str) -> Transform:
     Returns:
         The graph's layer where it has files of its own (vocabularies), which a SavedModel
         must hold. Else a function: what the signatures use of the graph is in them anyway,
-        and whoever exports a layer exports all that loading it has made, too (4 s of CPU
+        and an exported layer brings all that loading it has made, too (4 s of CPU
         more, on two cores, for the same answers).
     """
     # What trains needs no tf.Transform, only what exports.
@@ -60,7 +60,7 @@ class ServedModel(tf.Module):
         classes: Sequence[str],
         abstain_below: float,
     ) -> None:
-        """Joins the parts.
+        """Join the parts.
 
         Args:
             transform: what `load_transform` returned.
@@ -81,7 +81,7 @@ class ServedModel(tf.Module):
         self.predict = traced(self._predict, strings)
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """Classifies what the transform graph put out.
+        """Classify what the transform graph put out.
 
         Args:
             pngs: string [batch].
@@ -93,7 +93,7 @@ class ServedModel(tf.Module):
         raise NotImplementedError
 
     def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Classifies what the transform graph put out, and says what the answer stands on.
+        """Classify what the transform graph put out, and return what the answer stands on.
 
         Args:
             pngs: string [batch].
@@ -105,7 +105,7 @@ class ServedModel(tf.Module):
         raise NotImplementedError
 
     def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        """Classifies pixels, all at once.
+        """Classify pixels, all at once.
 
         Args:
             pixels: grey levels 0..255, float32 [batch, 256, 256, 1].
@@ -120,11 +120,11 @@ class ServedModel(tf.Module):
         return tf.reshape(transformed[contract.TRANSFORMED_IMAGE], [-1])
 
     def _preprocess(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        """PNG or JPEG files, string [batch] -> grey levels uint8 [batch, 256, 256, 1]."""
+        """Turn PNG or JPEG files, string [batch], into grey levels uint8 [batch, 256, 256, 1]."""
         return decode_transformed(self.transformed(image_bytes))
 
     def _predict(self, image_bytes: tf.Tensor) -> Outputs:
-        """Classifies images.
+        """Classify images.
 
         Args:
             image_bytes: string [batch], PNG or JPEG files.
@@ -137,7 +137,7 @@ class ServedModel(tf.Module):
         return self.answer(self.classify(self.transformed(image_bytes))[contract.FLAT])
 
     def explain(self, image_bytes: tf.Tensor) -> Outputs:
-        """Classifies images, and shows what speaks for each answer.
+        """Classify images, and show what speaks for each answer.
 
         Args:
             image_bytes: string [batch], PNG or JPEG files.
@@ -150,7 +150,7 @@ class ServedModel(tf.Module):
         return outputs | {contract.OUTPUT_HEAT_MAP: heat_map(evidence)}
 
     def _answer(self, probabilities: tf.Tensor) -> Outputs:
-        """Probabilities float32 [batch, n] -> what `_predict` returns."""
+        """Turn probabilities float32 [batch, n] into what `_predict` returns."""
         names = self.class_names.read_value()
         return {
             contract.OUTPUT_CLASSES: tf.tile(names[tf.newaxis], [tf.shape(probabilities)[0], 1]),
@@ -161,7 +161,7 @@ class ServedModel(tf.Module):
 
 
 def traced(python_function: Callable[..., Any], *specs: tf.TensorSpec) -> Any:
-    """A function as a SavedModel holds it: traced once, for these inputs."""
+    """Trace a function once, for these inputs, as a SavedModel holds it."""
     return tf.function(python_function, input_signature=specs, autograph=False)
 
 
@@ -198,7 +198,7 @@ def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
 
 
 def export(model: ServedModel, directory: str) -> None:
-    """Writes the SavedModel with its signatures.
+    """Write the SavedModel with its signatures.
 
     Args:
         model: the trained classifier.

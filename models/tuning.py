@@ -41,7 +41,7 @@ _RANDOM_TRIALS = 10
 
 
 def search_space(params: TrainingParams, boundaries: Sequence[str]) -> keras_tuner.HyperParameters:
-    """The recipes that are tried; names are those of `apply_hyperparameters`.
+    """Build the recipes that are tried; names are those of `apply_hyperparameters`.
 
     The ranges are widened where the configuration's own recipe lies outside, which is the
     space's default. (But for an `l2` of nothing, which has no logarithm.)
@@ -92,14 +92,14 @@ def _log_range(
 
 
 class RecipeOracle(keras_tuner.oracles.BayesianOptimizationOracle):
-    """Says what to try next: the configuration's recipe, some at random, then the promising.
+    """The choice of what to try next: the configured recipe, random ones, then the promising.
 
     A Gaussian process, since a search has few trials and each is cheap but not free.
     Hyperband would save epochs of hopeless trials, which early stopping does already.
     """
 
     def __init__(self, space: keras_tuner.HyperParameters, trials: int, seed: int) -> None:
-        """Takes the search space.
+        """Take the search space.
 
         Args:
             space: its values are tried first.
@@ -121,7 +121,7 @@ class RecipeOracle(keras_tuner.oracles.BayesianOptimizationOracle):
         self._first = dict(space.values)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """As KerasTuner's, but for the first trial."""
+        """Choose a trial as KerasTuner does, except for the first one."""
         if not self.trials:
             return {"status": trial_module.TrialStatus.RUNNING, "values": dict(self._first)}
         proposal: dict[str, Any] = super().populate_space(trial_id)
@@ -130,7 +130,7 @@ class RecipeOracle(keras_tuner.oracles.BayesianOptimizationOracle):
 
 @dataclass(frozen=True)
 class Trials:
-    """Trains by recipes on the cached features of one backbone.
+    """The trainings by recipes on the cached features of one backbone.
 
     Attributes:
         backbone: its table entry.
@@ -152,7 +152,7 @@ class Trials:
     seed: int
 
     def loss(self, values: Mapping[str, Any]) -> float:
-        """The calibrated cross-entropy on the validation split, in nats.
+        """Return the calibrated cross-entropy on the validation split, in nats.
 
         As in validation.json, so without the penalty on weights, which is in Keras'
         `val_loss` and would have every search end without one.
@@ -188,7 +188,7 @@ class Trials:
 
     @cached_property
     def _pooled(self) -> TapData:
-        """What heads of either kind stand on; read once for all trials."""
+        """The features that heads of either kind stand on; read once for all trials."""
         network = load_network(
             self.backbone.name,
             self.params.scaling,
@@ -211,7 +211,7 @@ class RecipeTuner(base_tuner.BaseTuner):
     def __init__(
         self, oracle: RecipeOracle, loss: Callable[[Mapping[str, Any]], float], directory: str
     ) -> None:
-        """Joins the parts.
+        """Join the parts.
 
         Args:
             oracle: says what to try.
@@ -222,7 +222,7 @@ class RecipeTuner(base_tuner.BaseTuner):
         super().__init__(oracle, directory=directory, project_name="search")
 
     def run_trial(self, trial: trial_module.Trial) -> dict[str, float]:
-        """Trains by one recipe.
+        """Train by one recipe.
 
         Raises:
             keras_tuner.errors.FailedTrialError: the recipe diverges or doesn't fit the
@@ -241,14 +241,14 @@ class RecipeTuner(base_tuner.BaseTuner):
         return {OBJECTIVE: loss}
 
     def search_space_summary(self, extended: bool = False) -> None:
-        """Logs what TFX would have KerasTuner print between the lines of the nodes."""
+        """Log what TFX would have KerasTuner print between the lines of the nodes."""
         logging.info("Search space: %s", [hp.get_config() for hp in self.oracle.get_space().space])
 
     def results_summary(self, num_trials: int = 10) -> None:
-        """Nothing: each trial was logged, and TFX writes them all to the artifact."""
+        """Do nothing: each trial was logged, and TFX writes them all to the artifact."""
 
     def on_search_end(self) -> None:
-        """Looks whether there is a result: KerasTuner would name a failed trial the best.
+        """Check that there is a result: KerasTuner would name a failed trial the best.
 
         Raises:
             RuntimeError: no trial came to an end.
@@ -260,7 +260,7 @@ class RecipeTuner(base_tuner.BaseTuner):
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """TFX Tuner's entry point.
+    """Build the search, as TFX Tuner's entry point.
 
     Args:
         fn_args: `custom_config` holds `backbone`, `n_classes`, `seed`, `training` (fields of

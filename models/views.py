@@ -14,7 +14,7 @@ _CORNERS: Final = {"crop_nw": (0, 0), "crop_ne": (0, 1), "crop_sw": (1, 0), "cro
 
 
 def view_of(images: tf.Tensor, view: str) -> tf.Tensor:
-    """An exact view of images.
+    """Make an exact view of images.
 
     Args:
         images: [batch, height, width, channels].

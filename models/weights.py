@@ -18,7 +18,7 @@ _HASH_CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Where a backbone's weights come from.
+    """The source of a backbone's weights.
 
     Attributes:
         label: "imagenet", "random", or the file's name for other pre-training.
@@ -32,7 +32,7 @@ class WeightsSource:
 
 
 def find_weights(backbone: Backbone, weights_dir: Path | None) -> WeightsSource | None:
-    """Looks for the weights on this machine.
+    """Look for the weights on this machine.
 
     The order: the file in `weights_dir` with Keras' own name for the ImageNet weights;
     else the one file there named `<backbone>_*notop.h5` (some other pre-training, never
@@ -77,7 +77,7 @@ def _source(path: Path, label: str) -> WeightsSource:
 
 
 def missing_weights_error(backbone: Backbone, weights_dir: Path | None, cause: str) -> InputError:
-    """The error for a backbone whose weights can neither be found nor downloaded."""
+    """Make the error for a backbone whose weights can neither be found nor downloaded."""
     return InputError(
         f"weights: none found for {backbone.name} in "
         f"{weights_dir or '(no --weights-dir given)'} or {keras_cache()}, and the download "

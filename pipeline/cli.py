@@ -53,7 +53,7 @@ app = typer.Typer(
 
 @contextlib.contextmanager
 def _naming_the_log(log: Path, verbose: bool) -> Iterator[None]:
-    """Turns what is not the user's own mistake into one line that says where to read on."""
+    """Turn what is not the user's own mistake into one line that says where to read on."""
     try:
         yield
     except InputError:
@@ -107,7 +107,7 @@ def run(
     console = Console()
     try:
         with (
-            # First: the log is the one of whoever runs there.
+            # First: the log is that of the run that holds the folder.
             alone_in(layout),
             _naming_the_log(layout.log, verbose),
             logs_to(layout.log, verbose=verbose),
@@ -251,7 +251,7 @@ def doctor(
 
 
 def _without_tildes(arguments: Sequence[str]) -> list[str]:
-    """Expands `~` in `--option=~/folder`, where no shell does it."""
+    """Expand `~` in `--option=~/folder`, where no shell does it."""
     expanded = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
@@ -263,7 +263,7 @@ def _without_tildes(arguments: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """The console script: turns errors into one line and the documented exit code."""
+    """Run a command; turn errors into one line and the documented exit code."""
     try:
         app(_without_tildes(sys.argv[1:]))
     except InputError as error:

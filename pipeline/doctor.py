@@ -66,7 +66,7 @@ class Check:
 
 
 def diagnose(weights_dir: Path | None) -> list[Check]:
-    """Looks at everything.
+    """Look at everything.
 
     Args:
         weights_dir: the folder of backbone weights that a run would be given.
@@ -92,12 +92,12 @@ def diagnose(weights_dir: Path | None) -> list[Check]:
 
 
 def worst(checks: Sequence[Check]) -> Status:
-    """The worst status among the checks; "ok" where there is none."""
+    """Return the worst status among the checks; "ok" where there is none."""
     return max((check.status for check in checks), key=SEVERITY.index, default="ok")
 
 
 def render(checks: Sequence[Check], console: Console) -> None:
-    """Prints the checks as a table, and under it what to do."""
+    """Print the checks as a table, and under it what to do."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("check")
@@ -116,7 +116,7 @@ def render(checks: Sequence[Check], console: Console) -> None:
 
 
 def _generation() -> tuple[Generation, str]:
-    """Say what setup.sh picked; in an environment that it did not make, what is closest to it."""
+    """Read what setup.sh picked; in an environment that it did not make, find what is closest."""
     return read_note() or derive_generation(_installed("tfx"), _python_version(), _glibc())
 
 
@@ -126,7 +126,7 @@ def _python_version() -> str:
 
 
 def _glibc() -> tuple[int, ...]:
-    """Empty where the C library is another one."""
+    """Read the version of glibc; empty where the C library is another one."""
     libc, release = platform.libc_ver()
     return _version(release) if libc == "glibc" else ()
 
@@ -341,7 +341,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _fields(file: Path) -> dict[str, str]:
-    """Reads `key : value` lines; of a key that comes again (one CPU each), the first counts."""
+    """Read `key : value` lines; of a key that comes again (one CPU each), the first counts."""
     fields: dict[str, str] = {}
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -355,6 +355,6 @@ def _fields(file: Path) -> dict[str, str]:
 
 
 def _kib(text: str) -> int | None:
-    """Bytes of a /proc/meminfo value such as `24684084 kB`."""
+    """Read a /proc/meminfo value such as `24684084 kB`, in bytes."""
     number = text.removesuffix("kB").strip()
     return int(number) * 1024 if number.isdigit() else None

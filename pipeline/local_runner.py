@@ -54,7 +54,7 @@ class NodeFailedError(RuntimeError):
 
 
 def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
-    """Builds the DAG and runs it.
+    """Build the DAG and run it.
 
     Args:
         config: the checked configuration.
@@ -141,7 +141,7 @@ def _reason(
     services: Services | None,
     listener: Listener,
 ) -> Exception:
-    """Say what the user is told: that something went or is damaged, or else the error itself.
+    """Find what the user is told: that something went or is damaged, or else the error itself.
 
     What the run finished is taken down.
     """
@@ -170,7 +170,7 @@ def _reason(
 
 
 def _take_down(layout: OutputLayout, uris: Iterable[str], listener: Listener) -> None:
-    """Notes what the run's files are. That it can't is no reason for the run to fail."""
+    """Note what the run's files are. That it can't is no reason for the run to fail."""
     try:
         update_inventory(layout, uris)
     except OSError as error:
@@ -181,7 +181,7 @@ def _take_down(layout: OutputLayout, uris: Iterable[str], listener: Listener) ->
 
 
 def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:
-    """Runs a pipeline with a clock listening.
+    """Run a pipeline with a clock listening.
 
     Args:
         run_pipeline: calls LocalDagRunner.
@@ -211,7 +211,7 @@ def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:
 
 
 def _explained(error: BaseException, node: str | None) -> Exception:
-    """The user's own mistake, where one lies beneath; else the node's failure."""
+    """Find the user's own mistake, where one lies beneath; else the node's failure."""
     seen: BaseException | None = error
     said = ""
     while seen is not None:
@@ -224,7 +224,7 @@ def _explained(error: BaseException, node: str | None) -> Exception:
 
 
 def main() -> None:
-    """Say what TFX's command line runs."""
+    """Run the pipeline for TFX's command line."""
     from pipeline.local.console import Console
 
     config = load_config(Path(os.environ.get("CXR_CONFIG", "cxr.yaml")))

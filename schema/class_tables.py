@@ -1,4 +1,4 @@
-"""What is shown where classes are too many, or their names too long, for a table or a figure."""
+"""Class names for tables and figures, where there are too many or they are too long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# More columns, a class each, nobody reads.
+# More columns, a class each, can't be read.
 MOST_COLUMNS: Final = 12
 # Of the confusions, where there is no table of all.
 SHOWN_CONFUSIONS: Final = 20
@@ -16,7 +16,7 @@ LONGEST_NAME: Final = 28
 
 @dataclass(frozen=True)
 class Confused:
-    """How often one class is taken for another.
+    """The number of times that one class is taken for another.
 
     Attributes:
         true: name of the class.
@@ -34,7 +34,7 @@ class Confused:
 def most_confused(
     confusion: Sequence[Sequence[int]], classes: Sequence[str], most: int = SHOWN_CONFUSIONS
 ) -> list[Confused]:
-    """The most frequent mistakes, the most frequent first.
+    """Find the most frequent mistakes, the most frequent first.
 
     Args:
         confusion: counts [n, n], rows true, columns predicted.
@@ -51,7 +51,7 @@ def most_confused(
 
 
 def shortened(name: str, longest: int = LONGEST_NAME) -> str:
-    """A name of so many letters at most: of a longer one the beginning, an ellipsis and the end.
+    """Shorten a name to so many letters: its beginning, an ellipsis and its end.
 
     Names that begin alike often differ at their end.
     """
@@ -62,5 +62,5 @@ def shortened(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def named(classes: Sequence[str]) -> str:
-    """The names, or how many there are where a line has no room for them."""
+    """List the names, or say how many there are where a line has no room for them."""
     return ", ".join(classes) if len(classes) <= MOST_COLUMNS else f"{len(classes)} classes"

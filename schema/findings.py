@@ -1,4 +1,4 @@
-"""What is said about a run, and how much it matters."""
+"""The findings about a run, and how much each matters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Weight(IntEnum):
-    """How much a finding matters to who would trust the accuracy.
+    """The weight of a finding for a reader who would trust the accuracy.
 
     In JSON it is the number (see `Finding.as_json`).
     """
@@ -23,7 +23,7 @@ class Finding:
     """One thing that is said.
 
     Attributes:
-        about: what it belongs to; who writes it says which there are.
+        about: what it belongs to; the module that writes it says which there are.
         weight: how much it matters.
         sentence: one or two, for people.
     """
@@ -33,10 +33,10 @@ class Finding:
     sentence: str
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, as what they are once they were written and read."""
+        """Return the fields, as what they are once they were written and read."""
         return {"about": self.about, "weight": int(self.weight), "sentence": self.sentence}
 
 
 def heaviest_first(findings: list[Finding]) -> list[Finding]:
-    """The same ones by weight; those of one weight stay in their order."""
+    """Sort findings by weight; those of one weight stay in their order."""
     return sorted(findings, key=lambda finding: -finding.weight)

@@ -1,4 +1,4 @@
-"""Which files and folders are images, by their names: the same in training and in prediction."""
+"""The names by which files and folders are images: the same in training and in prediction."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PNG_AND_JPEG: Final = (".png", ".jpg", ".jpeg")
 
 
 def is_of_the_system(name: str) -> bool:
-    """Whether a file or folder is none of the user's: hidden (`._x.png`), or a system's own."""
+    """Return whether a file or folder isn't the user's: hidden (`._x.png`), or a system's own."""
     return name.startswith(".") or name.casefold() in IGNORED_NAMES
 
 
 def is_skipped_folder(name: str) -> bool:
-    """Whether a folder holds no radiographs: masks, hidden ones, `__MACOSX`."""
+    """Return whether a folder holds no radiographs: masks, hidden ones, `__MACOSX`."""
     return is_of_the_system(name) or name.casefold() in IGNORED_FOLDERS
 
 
 def is_image(name: str, suffixes: Iterable[str]) -> bool:
-    """Whether a file is an image to read.
+    """Return whether a file is an image to read.
 
     Args:
         name: of the file, without its folder.

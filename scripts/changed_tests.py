@@ -150,7 +150,7 @@ def _git(*words: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print them, a line each; returns the exit status."""
+    """Print them, a line each; return the exit status."""
     sys.path.insert(0, str(ROOT))
     try:
         changed = changed_files(arguments[0] if arguments else None)

@@ -28,7 +28,7 @@ MODELS: Final = (*WEIGHTS, "ensemble", "cascade")
 
 
 def problems(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a sentence for each deviation."""
+    """Yield a sentence for each deviation."""
     data = summary["data"]
     for split, wanted in COUNTS.items():
         counts = data["counts"][split]
@@ -53,7 +53,7 @@ def problems(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def report_problems(summary: Mapping[str, Any], report: Path) -> Iterator[str]:
-    """Yields a sentence for each way in which the report isn't of the run."""
+    """Yield a sentence for each way in which the report isn't of the run."""
     numbers = json.loads((report / "report.json").read_text(encoding="utf-8"))
     for name, model in summary["models"].items():
         accuracy = numbers["models"][name]["accuracy"]
@@ -68,7 +68,7 @@ def report_problems(summary: Mapping[str, Any], report: Path) -> Iterator[str]:
 
 
 def main(output: str) -> int:
-    """Prints what was found; returns the exit code."""
+    """Print what was found; return the exit code."""
     summary = json.loads(Path(output, "summary.json").read_text(encoding="utf-8"))
     found = [*problems(summary), *report_problems(summary, Path(output, "report"))]
     for sentence in found:

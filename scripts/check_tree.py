@@ -69,7 +69,7 @@ _PATH = re.compile(
 
 
 def list_files(root: Path) -> list[Path]:
-    """Files that git tracks, or would with `git add --all`; deleted ones left out."""
+    """List the files that git tracks, or would with `git add --all`; deleted ones left out."""
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=root,
@@ -81,7 +81,7 @@ def list_files(root: Path) -> list[Path]:
 
 
 def find_faults(root: Path, file: Path) -> Iterator[str]:
-    """Yields one sentence for each thing in the file that must not be there."""
+    """Yield one sentence for each thing in the file that must not be there."""
     name = file.relative_to(root).as_posix()
     if file.name.lower().endswith(DATA_SUFFIXES):
         yield f"{name}: data and weights stay out of the repository; put it beside the checkout."
@@ -102,7 +102,7 @@ def find_faults(root: Path, file: Path) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the findings.
+    """Print the findings.
 
     Returns:
         0 where there is none, else 1.

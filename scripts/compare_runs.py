@@ -26,18 +26,18 @@ Features = dict[tuple[str, str, str], np.ndarray]
 
 
 def summary_of(output: Path) -> dict[str, Any]:
-    """What the run wrote about itself."""
+    """Read what the run wrote about itself."""
     content: dict[str, Any] = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     return content
 
 
 def decisions(summary: Mapping[str, Any]) -> dict[str, bool]:
-    """Model -> whether it was blessed."""
+    """Return for each model whether it was blessed."""
     return {name: bool(model["blessed"]) for name, model in summary["models"].items()}
 
 
 def features_of(output: Path, backbone: str) -> Features:
-    """What the newest Featurizer of a backbone cached at the boundary `head`.
+    """Read what the newest Featurizer of a backbone cached at the boundary `head`.
 
     Returns:
         (image's sha256, view, tap) -> float32 [channels].
@@ -75,7 +75,7 @@ def _features_in(record: bytes) -> Features:
 
 
 def largest_differences(one: Features, other: Features) -> dict[str, float]:
-    """Tap -> its largest difference, as a share of its largest absolute value.
+    """Compute each tap's largest difference, as a share of its largest absolute value.
 
     Raises:
         ValueError: they are not of the same images, views and taps.
@@ -93,7 +93,7 @@ def largest_differences(one: Features, other: Features) -> dict[str, float]:
 
 
 def compare(one: Path, other: Path) -> tuple[list[str], list[str]]:
-    """What the two have in common, and in what they differ, a sentence each."""
+    """Say what the two have in common, and in what they differ, a sentence each."""
     summaries = summary_of(one), summary_of(other)
     same: list[str] = []
     different: list[str] = []
@@ -126,7 +126,7 @@ def compare(one: Path, other: Path) -> tuple[list[str], list[str]]:
 
 
 def main(one: str, other: str) -> int:
-    """Prints what was found; returns the exit code."""
+    """Print what was found; return the exit code."""
     same, different = compare(Path(one), Path(other))
     for sentence in same:
         print(sentence)

@@ -41,12 +41,12 @@ _NAMES: Final = {
 
 
 def document() -> str:
-    """The whole page."""
+    """Write the whole page."""
     return _HEAD + "".join(_sections(PipelineConfig, ""))
 
 
 def _sections(model: type[BaseModel], above: str) -> Iterator[str]:
-    """A table of a model's own fields, and then one of each model in them."""
+    """Write a table of a model's own fields, and then one of each model in them."""
     said = _attributes(model)
     title = f"`{above.removesuffix('.')}`" if above else "The top"
     summary = (model.__doc__ or "").strip().partition("\n")[0]
@@ -65,7 +65,7 @@ def _sections(model: type[BaseModel], above: str) -> Iterator[str]:
 
 
 def _attributes(model: type[BaseModel]) -> dict[str, str]:
-    """Field -> its sentences in the docstring."""
+    """Find each field's sentences in the docstring."""
     text = (model.__doc__ or "").partition("Attributes:\n")[2]
     found: dict[str, str] = {}
     name = ""
@@ -79,7 +79,7 @@ def _attributes(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """The model that a field is or holds, and how many: "" for one, `[]` and `.*` for more."""
+    """Find the model that a field is or holds, and how many: "" for one, `[]` and `.*` for more."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
     origin = get_origin(annotation)

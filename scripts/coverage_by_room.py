@@ -47,12 +47,12 @@ def rooms(report: Path) -> dict[str, Counts]:
 
 
 def percent(covered: int, total: int) -> float:
-    """A share in percent; of nothing all is covered."""
+    """Write a share in percent; of nothing all is covered."""
     return 100 * covered / total if total else 100.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table; returns the exit status."""
+    """Print the table; return the exit status."""
     after, *before = (rooms(Path(name)) for name in arguments)
     print(f"{'room':<40} {'lines':>7} {'branches':>9}" + ("   change in points" if before else ""))
     less = False

@@ -195,7 +195,7 @@ def export_openvino(
 
 
 def _prepare() -> None:
-    """Before TensorFlow is imported."""
+    """Prepare what has to be set before TensorFlow is imported."""
     from common.runtime import prepare_environment
 
     prepare_environment()

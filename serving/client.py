@@ -39,7 +39,7 @@ class Client:
     """A model of a server."""
 
     def __init__(self, url: str, model: str, tries: int = _TRIES) -> None:
-        """Opens no connection yet.
+        """Keep the settings; open no connection yet.
 
         Args:
             url: of the server, up to the port, such as `http://127.0.0.1:8501`.
@@ -68,7 +68,7 @@ class Client:
     def predict_files(
         self, files: Sequence[Path], batch_size: int | None = None, *, explain: bool = False
     ) -> Iterator[Result]:
-        """Classifies files, in order.
+        """Classify files, in order.
 
         Args:
             files: to read.

@@ -37,7 +37,7 @@ _PLASMA: Final = np.array(
 
 
 def plan(paths: Sequence[Path], files: Sequence[Path], output: Path) -> dict[Path, Path]:
-    """Decides where each picture goes.
+    """Decide where each picture goes.
 
     Args:
         paths: what the user gave, files and folders.
@@ -86,7 +86,7 @@ def _in_folder(files: Iterable[Path], folder: Path) -> dict[Path, Path]:
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """Say what a file is, however it is named; None where there is none."""
+    """Identify a file, however it is named; None where there is none."""
     try:
         found = file.stat()
     except OSError:
@@ -95,7 +95,7 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 def write_pictures(results: Iterable[Result], targets: Mapping[Path, Path]) -> Iterator[Result]:
-    """Draws each answer's heat map as it comes.
+    """Draw each answer's heat map as it comes.
 
     Args:
         results: of the files of `targets`, with heat maps.
@@ -133,7 +133,7 @@ def _write(result: Prediction, target: Path) -> Result:
 
 
 def overlay(image: bytes, heat: np.ndarray) -> Image.Image:
-    """Lays a heat map over a radiograph.
+    """Lay a heat map over a radiograph.
 
     Args:
         image: PNG or JPEG file.
@@ -156,13 +156,13 @@ def overlay(image: bytes, heat: np.ndarray) -> Image.Image:
 
 
 def colours(heat: np.ndarray) -> np.ndarray:
-    """float [...], 0..1 -> red, green and blue, float [..., 3], 0..255."""
+    """Turn float [...], 0..1, into red, green and blue, float [..., 3], 0..255."""
     steps = np.linspace(0, 1, len(_PLASMA))
     return np.stack([np.interp(heat, steps, channel) for channel in _PLASMA.T], axis=-1)
 
 
 def grey(content: bytes) -> Image.Image:
-    """Decodes as `models.preprocessing` does, up to rounding.
+    """Decode as `models.preprocessing` does, up to rounding.
 
     Args:
         content: PNG or JPEG file.

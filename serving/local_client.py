@@ -14,7 +14,7 @@ from serving.prediction import Failure, Prediction, Result, not_explained, read_
 
 
 def latest_version(model_dir: Path, model: str) -> Path:
-    """The folder of a model's highest version, as TensorFlow Serving would choose.
+    """Find the folder of a model's highest version, as TensorFlow Serving would choose.
 
     Raises:
         InputError: nothing was pushed under that name.
@@ -36,7 +36,7 @@ def predict_files(
     explain: bool = False,
     bits_stored: int = 0,
 ) -> Iterator[Result]:
-    """Classifies the files one by one.
+    """Classify the files one by one.
 
     Args:
         files: to read.

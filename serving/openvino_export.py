@@ -70,7 +70,7 @@ Result = Exported | NotExported
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be done for a model.
+    """The work that is to be done for a model.
 
     Attributes:
         model: its name.
@@ -88,7 +88,7 @@ class _Plan:
 
 
 def export_models(model_dir: Path, output: Path) -> Iterator[Result]:
-    """Converts each model's highest version, and names them all in `config.json`.
+    """Convert each model's highest version, and name them all in `config.json`.
 
     Whatever is in `output` already is left as it is: a version that is the same isn't
     written again, and of `config.json` only models that it lacks are added.
@@ -131,7 +131,7 @@ def export_models(model_dir: Path, output: Path) -> Iterator[Result]:
 
 
 def raise_for(results: Sequence[Result]) -> None:
-    """Says which models couldn't be exported, and why.
+    """Raise an error that says which models couldn't be exported, and why.
 
     Raises:
         InputError: any couldn't.
@@ -143,7 +143,7 @@ def raise_for(results: Sequence[Result]) -> None:
 
 
 def _highest_versions(model_dir: Path) -> dict[str, Path | None]:
-    """Model -> folder of its highest version; None for a folder without any."""
+    """Find the folder of each model's highest version; None for a folder without any."""
     if not model_dir.is_dir():
         raise InputError(f"model-dir: {model_dir} is no folder; run the pipeline first.")
     found: dict[str, Path | None] = {}
@@ -178,7 +178,7 @@ def _carry_out(plan: _Plan, scratch: Path) -> Result:
 
 
 def _write_version(source: Path, folder: Path, digest: str) -> None:
-    """Converts one SavedModel.
+    """Convert one SavedModel.
 
     Raises:
         NotConvertibleError: OpenVINO can't take it, or answers otherwise than TensorFlow.

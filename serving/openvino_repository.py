@@ -29,7 +29,7 @@ _FILES: Final = "sha256"
 
 
 def write_description(folder: Path, description: Mapping[str, Any], digest: str) -> None:
-    """Writes a version's `model.json`.
+    """Write a version's `model.json`.
 
     Args:
         folder: of the version; the network is in it already.
@@ -41,13 +41,13 @@ def write_description(folder: Path, description: Mapping[str, Any], digest: str)
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Writes JSON that people can read, too."""
+    """Write JSON that people can read, too."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
     file.write_text(f"{text}\n", encoding="utf-8")
 
 
 def digest_of(folder: Path) -> str:
-    """SHA-256 of a folder's files, with their names."""
+    """Hash (SHA-256) a folder's files, with their names."""
     hasher = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         hasher.update(f"{file.relative_to(folder).as_posix()}\0{_file_digest(file)}\n".encode())
@@ -67,7 +67,7 @@ def _network_digests(folder: Path) -> dict[str, str]:
 
 
 def has_version(folder: Path, digest: str) -> bool:
-    """Whether a version was exported before, from the same SavedModel, and is unharmed.
+    """Return whether a version was exported before, from the same SavedModel, and is unharmed.
 
     OpenVINO numbers what it names, so two conversions of a model needn't be the same bytes.
 
@@ -95,7 +95,7 @@ def has_version(folder: Path, digest: str) -> bool:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The server's configuration; one without models where there is none yet.
+    """Read the server's configuration; return one without models where there is none yet.
 
     Raises:
         InputError: it can't be read, or is none.
@@ -115,7 +115,7 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def with_models(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The configuration with an entry for each model that it lacks."""
+    """Return the configuration with an entry for each model that it lacks."""
     entries = config["model_config_list"]
     listed = {entry["config"]["name"] for entry in entries}
     added = [
@@ -123,7 +123,7 @@ def with_models(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
             "config": {
                 "name": name,
                 "base_path": f"{MOUNTED}/{name}",
-                # Else OpenVINO takes bf16 where the CPU has it, and nobody compares the answers.
+                # Else OpenVINO takes bf16 where the CPU has it, and the answers aren't compared.
                 "plugin_config": {"INFERENCE_PRECISION_HINT": "f32"},
             }
         }

@@ -1,4 +1,4 @@
-"""What classifying files comes to, whoever does it: answers, failures, a table, JSON."""
+"""The results of classifying files, by any client: answers, failures, a table, JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Prediction:
         probabilities: class name -> probability.
         abstain: whether the model is too unsure, and a person has to look at it.
         heat_map: float32 [256, 256], 0..1: what speaks for the predicted class, and where;
-            None where nobody asked for it.
+            None where it wasn't asked for.
         explanation: the picture that was made of it.
     """
 
@@ -43,7 +43,7 @@ class Prediction:
     explanation: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Say what `--json` prints of it."""
+        """Return what `--json` prints of it."""
         answer = {
             "file": str(self.file),
             "predicted_class": self.predicted_class,
@@ -66,7 +66,7 @@ class Failure:
     why: str
 
     def to_json(self) -> dict[str, Any]:
-        """Say what `--json` prints of it."""
+        """Return what `--json` prints of it."""
         return {"file": str(self.file), "error": self.why}
 
 
@@ -74,7 +74,7 @@ Result = Prediction | Failure
 
 
 def files_in(paths: Sequence[Path]) -> list[Path]:
-    """The files that are meant: those given, and the images below the folders given.
+    """List the files that are meant: those given, and the images below the folders given.
 
     What is an image there is what training takes for one: no masks, none of a system's own files.
 
@@ -100,7 +100,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_file(file: Path) -> bytes | Failure:
-    """A file's content, or why it can't be read."""
+    """Read a file's content, or find out why it can't be read."""
     try:
         return file.read_bytes()
     except OSError as error:
@@ -108,7 +108,7 @@ def read_file(file: Path) -> bytes | Failure:
 
 
 def print_results(results: Iterable[Result]) -> None:
-    """Prints a table with a line a file, and below it the files without an answer."""
+    """Print a table with a line a file, and below it the files without an answer."""
     from rich.table import Table
 
     from common.console import open_console
@@ -138,7 +138,7 @@ def _largest(probabilities: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def not_explained(model: str) -> InputError:
-    """The error about a model that was exported before heat maps were."""
+    """Make the error about a model that was exported before heat maps were."""
     return InputError(
         f"explain: {model} has no signature {contract.SIGNATURE_EXPLAIN!r}; models pushed by an "
         "earlier version have none: run the pipeline again."
@@ -146,7 +146,7 @@ def not_explained(model: str) -> InputError:
 
 
 def raise_for(results: Sequence[Result]) -> None:
-    """Says which files have no answer.
+    """Raise an error that says which files have no answer.
 
     Raises:
         InputError: any has none.

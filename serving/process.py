@@ -38,7 +38,7 @@ class Server:
     log: Path
 
     def engine_of(self, model: str) -> str:
-        """Say what it runs a model on by its last line; empty where it serves none of that name."""
+        """Find what it runs a model on by its last line; empty where it doesn't serve that name."""
         said = self.log.read_text(errors="replace").splitlines()
         found = [line for line in said if f" {model} version " in line and " is served by " in line]
         return found[-1].split(" is served by ")[1].split()[0] if found else ""
@@ -49,7 +49,7 @@ class ServerFailedError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """Find a port of the loopback interface that no process listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -57,7 +57,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running_server(*arguments: str, wait_ready: bool = True) -> Iterator[Server]:
-    """Runs `cxr serve` on free ports, and ends it with SIGTERM.
+    """Run `cxr serve` on free ports, and end it with SIGTERM.
 
     Args:
         arguments: of `cxr serve`.
@@ -84,7 +84,7 @@ def running_server(*arguments: str, wait_ready: bool = True) -> Iterator[Server]
 
 
 def stop(server: Server) -> int:
-    """Ends it, if it still runs.
+    """End the server, if it still runs.
 
     Returns:
         Its exit status.

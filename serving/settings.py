@@ -1,4 +1,4 @@
-"""What a server can be told. Imports nothing heavy."""
+"""The settings of a server. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is served, where and how.
+    """The settings of a server: what is served, where and how.
 
     Attributes:
         model_dir: folder of models, each with numbered versions; or

@@ -100,7 +100,7 @@ def _make_models(
 
 
 def _test_images(data: Path, layout: OutputLayout) -> list[str]:
-    """Of the test split, in the manifest's order."""
+    """Find images of the test split, in the manifest's order."""
     summary = json.loads(layout.summary.read_text())
     file = Path(summary["data"]["manifest"]) / "manifest.csv"
     with file.open(newline="") as lines:
@@ -111,7 +111,7 @@ def _test_images(data: Path, layout: OutputLayout) -> list[str]:
 def in_process(
     version: Path, asked: Sequence[str], parity: Sequence[str], seconds: float
 ) -> Measured:
-    """Case (a).
+    """Measure case (a).
 
     Args:
         version: folder of the SavedModel.
@@ -141,7 +141,7 @@ def served(
     parity: Sequence[str],
     seconds: float,
 ) -> Measured:
-    """Cases (b) and (c).
+    """Measure cases (b) and (c).
 
     Args:
         serving: folder of models.
@@ -177,7 +177,7 @@ def _answer(url: str, file: str) -> list[float]:
 
 
 def show(console: Console, name: str, measured: Sequence[Measured], images: int) -> None:
-    """Prints a table and what of the goals is met.
+    """Print a table and what of the goals is met.
 
     Args:
         console: to print on.

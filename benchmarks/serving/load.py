@@ -16,7 +16,7 @@ _TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Load:
-    """What some clients measured.
+    """The figures that some clients measured.
 
     Attributes:
         clients: that asked at the same time.
@@ -38,12 +38,12 @@ class Load:
         return len(self.latencies) / self.seconds
 
     def percentile(self, share: float) -> float:
-        """Seconds in which that share (0..100) of the requests were answered."""
+        """Find the seconds in which that share (0..100) of the requests were answered."""
         return float(np.percentile(self.latencies, share)) if self.latencies else float("nan")
 
 
 def in_a_loop(call: Callable[[bytes], object], contents: Sequence[bytes], seconds: float) -> Load:
-    """One caller, image by image."""
+    """Ask as one caller, image by image."""
     latencies: list[float] = []
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
@@ -83,7 +83,7 @@ class _Client(threading.Thread):
 
 
 def over_http(url: str, bodies: Sequence[bytes], clients: int, seconds: float) -> Load:
-    """Asks a server.
+    """Ask a server.
 
     Args:
         url: to POST to.
@@ -107,7 +107,7 @@ def over_http(url: str, bodies: Sequence[bytes], clients: int, seconds: float) -
 
 
 def memory_mib(pid: int | str = "self", field: str = "VmHWM") -> float:
-    """A process's memory: its peak (`VmHWM`), or now (`VmRSS`), MiB."""
+    """Read a process's memory: its peak (`VmHWM`), or now (`VmRSS`), MiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024

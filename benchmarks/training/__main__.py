@@ -21,7 +21,7 @@ from models.backbones import BACKBONES
 
 
 def _chosen(text: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    """Comma-separated names, in the order in which they are allowed."""
+    """Read comma-separated names, in the order in which they are allowed."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     unknown = [name for name in names if name not in allowed]
     if unknown or not names:
@@ -30,7 +30,7 @@ def _chosen(text: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def run(bench: cases.Bench, only: tuple[str, ...], execute: cases.Execute = cases.execute) -> Store:
-    """Measures what isn't measured yet, and shows all of it.
+    """Measure what isn't measured yet, and show all of it.
 
     Args:
         bench: what all cases share.

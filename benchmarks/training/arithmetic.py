@@ -1,4 +1,4 @@
-"""From measurements to ratios and goals."""
+"""Ratios and goals, from measurements."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Goal:
 
 
 def paper_key(backbone: str) -> str:
-    """The key of one backbone's part of (a), which is measured by itself."""
+    """Return the key of one backbone's part of (a), which is measured by itself."""
     return f"{PAPER}.{backbone}"
 
 
 def paper_seconds(epochs: Sequence[float], table_epochs: int) -> float:
-    """What the paper's training of a backbone takes.
+    """Compute what the paper's training of a backbone takes.
 
     Args:
         epochs: measured seconds of the first epochs, at least two. The first holds the
@@ -67,7 +67,7 @@ def paper_seconds(epochs: Sequence[float], table_epochs: int) -> float:
 
 
 def seconds_of(case: str, measured: Measured, backbones: Sequence[str]) -> float | None:
-    """Wall clock of a case, of all backbones together; None where it isn't measured.
+    """Sum the wall clock of a case, of all backbones together; None where it isn't measured.
 
     Args:
         case: of CASES.
@@ -87,7 +87,7 @@ def seconds_of(case: str, measured: Measured, backbones: Sequence[str]) -> float
 
 
 def accuracy_of(case: str, measured: Measured) -> Mapping[str, float]:
-    """Backbone -> accuracy on the test split; of (a) what the paper reports."""
+    """Read each backbone's accuracy on the test split; of (a) what the paper reports."""
     if case == PAPER:
         return PAPER_ACCURACY
     accuracy: Mapping[str, float] = measured[case]["accuracy"] if case in measured else {}
@@ -97,13 +97,13 @@ def accuracy_of(case: str, measured: Measured) -> Mapping[str, float]:
 def times_faster(
     case: str, beside: str, measured: Measured, backbones: Sequence[str]
 ) -> float | None:
-    """How many times the seconds of `beside` are those of `case`; None where one is missing."""
+    """Divide the seconds of `beside` by those of `case`; None where one is missing."""
     ours, theirs = (seconds_of(c, measured, backbones) for c in (case, beside))
     return theirs / ours if ours and theirs else None
 
 
 def goals(measured: Measured, backbones: Sequence[str]) -> list[Goal]:
-    """The goals about which the measurements say something."""
+    """List the goals about which the measurements say something."""
     found = []
     for beside, wanted in ((PAPER, _FASTER_THAN_PAPER), (STOCK, _FASTER_THAN_STOCK)):
         ratio = times_faster(COLD, beside, measured, backbones)

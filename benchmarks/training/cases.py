@@ -29,7 +29,7 @@ _NODE_LINE: Final = re.compile(r"^\s*\d+\s+(executed|cached|resolved)\s+\S+\s+[\
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cases have in common.
+    """The settings that all cases have in common.
 
     Attributes:
         data: folder of images, as `cxr run` takes it.
@@ -51,7 +51,7 @@ class Bench:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What measurements must share to be compared."""
+        """The settings that measurements must share to be compared."""
         return {
             "data": str(self.data.resolve()),
             "weights_dir": str(self.weights_dir.resolve()) if self.weights_dir else None,
@@ -82,7 +82,7 @@ Execute = Callable[[Sequence[str]], Finished]
 
 
 def execute(command: Sequence[str]) -> Finished:
-    """Runs a command and shows what it prints as it comes.
+    """Run a command and show what it prints as it comes.
 
     Raises:
         CaseFailedError: it ended with another code than those of a run that came to an end.
@@ -100,7 +100,7 @@ def execute(command: Sequence[str]) -> Finished:
 
 
 def paper(bench: Bench, backbone: str, run: Execute = execute) -> dict[str, Any]:
-    """Case (a) for one backbone: the paper's recipe, two epochs of it.
+    """Measure case (a) for one backbone: the paper's recipe, two epochs of it.
 
     Returns:
         `epochs`: seconds of each; `nodes`: node -> seconds.
@@ -119,7 +119,7 @@ def paper(bench: Bench, backbone: str, run: Execute = execute) -> dict[str, Any]
 
 
 def stock(bench: Bench, run: Execute = execute) -> dict[str, Any]:
-    """Case (b): the stock pipeline.
+    """Measure case (b): the stock pipeline.
 
     Returns:
         `seconds`: wall clock; `accuracy`: backbone -> on the test split; `nodes`: node ->
@@ -140,7 +140,7 @@ def stock(bench: Bench, run: Execute = execute) -> dict[str, Any]:
 
 
 def ours(bench: Bench, case: str, attempt: int, run: Execute = execute) -> dict[str, Any]:
-    """Cases (c) to (e): this pipeline cold, with another head, and with nothing changed.
+    """Measure cases (c) to (e): this pipeline cold, with another head, and with nothing changed.
 
     Args:
         bench: what all cases share.
@@ -188,12 +188,12 @@ def ours(bench: Bench, case: str, attempt: int, run: Execute = execute) -> dict[
 
 
 def keys_of(case: str, bench: Bench) -> list[str]:
-    """The measurements that a case consists of."""
+    """List the measurements that a case consists of."""
     return [paper_key(name) for name in bench.backbones] if case == "a" else [case]
 
 
 def measure(key: str, bench: Bench, attempt: int, run: Execute = execute) -> dict[str, Any]:
-    """Takes one measurement, and notes how busy the machine was when it began.
+    """Take one measurement, and note how busy the machine was when it began.
 
     Args:
         key: of `keys_of`.
@@ -227,7 +227,7 @@ def _random_flag(bench: Bench) -> list[str]:
 
 
 def _fresh(folder: Path) -> Path:
-    """An empty folder: what a broken-off attempt left would be taken from the cache."""
+    """Make an empty folder: what a broken-off attempt left would be taken from the cache."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

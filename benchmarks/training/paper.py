@@ -23,7 +23,7 @@ EPOCHS: Final = 2
 
 @contextlib.contextmanager
 def clocked_fits() -> Iterator[list[list[float]]]:
-    """Times every epoch of every `fit` in this process.
+    """Time every epoch of every `fit` in this process.
 
     Yields:
         A list that grows: of each `fit`, its epochs' seconds, validation included.
@@ -37,11 +37,11 @@ def clocked_fits() -> Iterator[list[list[float]]]:
         """Writes down how long each epoch took."""
 
         def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-            """Starts the clock."""
+            """Start the clock."""
             self._started = time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-            """Reads it; Keras has validated by then."""
+            """Read the clock; Keras has validated by then."""
             fits[-1].append(time.perf_counter() - self._started)
 
     def clocked(
@@ -66,7 +66,7 @@ def measure(
     random_weights: bool,
     seed: int,
 ) -> dict[str, Any]:
-    """Runs the pipeline with the preset `paper`, for two epochs.
+    """Run the pipeline with the preset `paper`, for two epochs.
 
     Args:
         backbone: its name in the table.

@@ -31,7 +31,7 @@ _SHOWN_NODES: Final = 12
 
 
 def show(measured: Measured, backbones: Sequence[str], epochs: int, console: Console) -> None:
-    """Prints what was measured, and which goals were met.
+    """Print what was measured, and which goals were met.
 
     Args:
         measured: key -> measurement.

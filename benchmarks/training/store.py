@@ -1,4 +1,4 @@
-"""What the benchmark has measured so far, in one JSON file."""
+"""The measurements of the benchmark so far, in one JSON file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.errors import InputError
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a file whole or not at all."""
+    """Write a file whole or not at all."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(path)
@@ -21,7 +21,7 @@ class Store:
     """Measurements by key, written as they come, so that an interrupted benchmark goes on."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        """Opens the file, or begins it.
+        """Open the file, or begin it.
 
         Args:
             path: the file.
@@ -49,7 +49,7 @@ class Store:
         return self._content["measured"]
 
     def start(self, key: str) -> int:
-        """Notes that a measurement begins.
+        """Note that a measurement begins.
 
         Returns:
             How often it began before, that is, was broken off.
@@ -60,6 +60,6 @@ class Store:
         return before
 
     def finish(self, key: str, measurement: Mapping[str, Any]) -> None:
-        """Keeps what was measured."""
+        """Keep what was measured."""
         self._content["measured"][key] = dict(measurement)
         write_json(self._path, self._content)

@@ -47,7 +47,7 @@ class ContinuedTrainer(Trainer):
         previous_run: channel.BaseChannel,
         hyperparameters: channel.BaseChannel | None = None,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             run_fn: as Trainer's.

@@ -32,7 +32,7 @@ class CuratedSchemaGen(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(self, schema_file: Path) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             schema_file: `schema.pbtxt`, read here and now.

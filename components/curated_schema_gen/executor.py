@@ -25,6 +25,6 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the file."""
+        """Write the file."""
         folder = artifact_utils.get_single_uri(output_dict[SCHEMA])
         io_utils.write_string_file(os.path.join(folder, SCHEMA_FILE), exec_properties[SCHEMA_TEXT])

@@ -32,7 +32,7 @@ class Answers(metric_types.Metric):
     """
 
     def __init__(self, name: str = ANSWERS, code_digest: str = "") -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the probabilities.
@@ -42,13 +42,13 @@ class Answers(metric_types.Metric):
 
 
 class ServedDifference(metric_types.Metric):
-    """How far the exported SavedModel's probabilities are from the judged ones, at most; a float.
+    """The largest distance of the exported SavedModel's probabilities from those judged; a float.
 
     Of the images that Inferrer asked it about; 0 where there are none.
     """
 
     def __init__(self, name: str = SERVED_DIFFERENCE, code_digest: str = "") -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the metric.

@@ -12,7 +12,7 @@ from schema import contract
 
 
 class SliceGateConfig(Strict):
-    """What a model must reach on the test images of a slice.
+    """The bounds that a model must reach on the test images of a slice.
 
     Attributes:
         feature: by which the images are told apart: `class`, `sex`, `view`, `source`,
@@ -58,7 +58,7 @@ class SliceGateConfig(Strict):
 
 
 class GateConfig(Strict):
-    """What a model must reach to be pushed.
+    """The bounds that a model must reach to be pushed.
 
     Attributes:
         min_accuracy: what it must reach on the whole test split.

@@ -1,4 +1,4 @@
-"""What TFMA computes on the test split, and the gate."""
+"""The configuration of what TFMA computes on the test split, and of the gate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NOT_WORSE = 0.0
 
 
 def reached(min_accuracy: float) -> float:
-    """The bound that TFMA's accuracy has to be at or above.
+    """Compute the bound that TFMA's accuracy has to be at or above.
 
     TFMA hands over a float32: 0.9 of the images reads 0.89999998, which is below 0.9. The
     next float32 below is less than any two accuracies of under a million images differ.
@@ -41,7 +41,7 @@ def reached(min_accuracy: float) -> float:
 
 
 def _significant(level: float) -> float:
-    """The bound that McNemar's p has to be at or above to be insignificant at a level.
+    """Compute the bound of McNemar's p: at or above it, p is insignificant at the level.
 
     A p that equals the level is significant, and TFMA's bounds belong to what passes. p is
     exact but for rounding, which one part in 10⁹ is far above.
@@ -60,7 +60,7 @@ def _gated(
     threshold: config_pb2.MetricThreshold | None,
     on: config_pb2.SlicingSpec | None = None,
 ) -> config_pb2.MetricConfig:
-    """The metric with a threshold on what a SlicingSpec names; the empty one is the whole split.
+    """Put a threshold on the metric for what a SlicingSpec names; the empty one is the whole split.
 
     `MetricConfig.threshold` would gate every slice.
     """
@@ -87,7 +87,7 @@ def _accuracy(min_accuracy: float, not_below_baseline: bool) -> config_pb2.Metri
 
 
 def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> config_pb2.MetricConfig:
-    """One of this project's metrics, by its import path; under its default name if it has one."""
+    """Configure one of this project's metrics, by import path; its name is the default, if any."""
     # Evaluator has no custom_config: this is how an edit reaches its cache key.
     fields["code_digest"] = code_digest(*_METRICS)
     return config_pb2.MetricConfig(
@@ -101,7 +101,7 @@ def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> config_pb2.MetricC
 def _small_sample_metrics(
     min_wilson_lower: float | None, against_baseline: bool, baseline_significance: float | None
 ) -> list[config_pb2.MetricConfig]:
-    """Computed whether or not the gate asks for them: the report shows them."""
+    """List metrics that are computed in any case: the report shows them, asked for or not."""
     lower = None if min_wilson_lower is None else _at_least(min_wilson_lower)
     metrics = [
         _gated(_own(AccuracyWilsonLower), lower),
@@ -125,7 +125,7 @@ def _served_metrics(served_within: float | None) -> list[config_pb2.MetricConfig
 
 
 def _answered(name: str, key: str) -> config_pb2.ModelSpec:
-    """A model whose answers are in the records: TFMA loads none."""
+    """Describe a model whose answers are in the records: TFMA loads none."""
     return config_pb2.ModelSpec(
         name=name,
         model_type=MATERIALIZED_PREDICTION,
@@ -140,7 +140,7 @@ def _column(name: str) -> str:
 
 
 def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[config_pb2.MetricsSpec]:
-    """An item's metrics, each named as the field that asks for it, whose bound it carries.
+    """Yield an item's metrics, each named as the field that asks for it, whose bound it carries.
 
     The bounds are taken as they are: unlike TFMA's accuracy, these metrics are float64, and
     the quotient of two counts is the double that the same share is in the configuration.
@@ -202,7 +202,7 @@ def eval_config(
     slices: Sequence[SliceGateConfig] = (),
     columns: Sequence[str] = (),
 ) -> config_pb2.EvalConfig:
-    """TFMA's configuration, with the gate in it.
+    """Build TFMA's configuration, with the gate in it.
 
     Args:
         n_classes: for the metrics of one class against the rest, up to MOST_BINARIZED.

@@ -21,7 +21,7 @@ class Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Evaluates, against the baseline where there is one."""
+        """Evaluate, against the baseline where there is one."""
         key = standard_component_specs.BASELINE_MODEL_KEY
         inputs = dict(input_dict)
         if inputs.get(key) and not given_model(inputs[key]):

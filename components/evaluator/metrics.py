@@ -50,7 +50,7 @@ def wilson_lower(right: int, total: int, confidence: float = 0.95) -> float:
 
 
 def mcnemar_p(only_candidate: int, only_baseline: int) -> float:
-    """One-sided exact McNemar test: is the candidate worse on the same images?
+    """Test by McNemar, one-sided and exact: is the candidate worse on the same images?
 
     Q. McNemar, "Note on the sampling error of the difference between correlated proportions
     or percentages", Psychometrika 12 (1947), 153–157, with the binomial distribution instead
@@ -81,7 +81,7 @@ class AccuracyWilsonLower(metric_types.Metric):
     def __init__(
         self, name: str = WILSON_LOWER, confidence: float = 0.95, code_digest: str = ""
     ) -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the metric.
@@ -105,7 +105,7 @@ class SliceAccuracy(metric_types.Metric):
     """
 
     def __init__(self, name: str, min_images: int, code_digest: str = "") -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the metric.
@@ -128,7 +128,7 @@ class SliceWilsonLower(metric_types.Metric):
     def __init__(
         self, name: str, min_images: int, confidence: float = 0.95, code_digest: str = ""
     ) -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the metric.
@@ -157,7 +157,7 @@ class McNemarPValue(metric_types.Metric):
     """
 
     def __init__(self, name: str = MCNEMAR_P, code_digest: str = "") -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the p-value.
@@ -167,14 +167,14 @@ class McNemarPValue(metric_types.Metric):
 
 
 class ConfidenceCurve(metric_types.Metric):
-    """How many images are answered at a confidence threshold, and how many of them right.
+    """The number of images answered at a confidence threshold, and of those answered rightly.
 
     The value is a float64 array [101, 3]: threshold (CONFIDENCE_THRESHOLDS), images whose
     highest probability is at least that, and those of them whose predicted class is the label.
     """
 
     def __init__(self, name: str = CONFIDENCE_CURVE, code_digest: str = "") -> None:
-        """TFMA calls this with the fields of `MetricConfig.config`.
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
 
         Args:
             name: of the metric.
@@ -244,7 +244,7 @@ def _check_enough(min_images: int) -> None:
 
 
 def refuse_sub_keys(name: str, sub_keys: list[Any] | None) -> None:
-    """Refuses to be computed class by class.
+    """Refuse to be computed class by class.
 
     Raises:
         ValueError: the metric stands under `binarize`.
@@ -262,7 +262,7 @@ def _computation(combiner: _Counts) -> metric_types.MetricComputation:
 
 
 class Judge:
-    """Reads one model's answer to one image."""
+    """A reader of one model's answer to one image."""
 
     def __init__(self, eval_config: config_pb2.EvalConfig | None, model_name: str) -> None:
         """Judge the model that TFMA calls so; "" where there is only one."""
@@ -270,7 +270,7 @@ class Judge:
         self.model_name = model_name
 
     def read(self, element: metric_types.StandardMetricInputs) -> tuple[int, np.ndarray]:
-        """The label, and the probabilities, float32 [classes].
+        """Read the label, and the probabilities, float32 [classes].
 
         Raises:
             ValueError: the label is not one class index of the predictions.
@@ -286,21 +286,21 @@ class Judge:
         return int(label[0]), probabilities.astype(np.float32)
 
     def __call__(self, element: metric_types.StandardMetricInputs) -> tuple[bool, np.float32]:
-        """Whether the answer is right, and how sure the model is of it (see `read`)."""
+        """Return whether the answer is right, and how sure the model is of it (see `read`)."""
         label, probabilities = self.read(element)
         predicted = int(np.argmax(probabilities))
         return predicted == label, probabilities[predicted]
 
 
 class _Counts(beam.CombineFn):
-    """Counts images by bin; accumulators are int64 arrays, and merge as sums."""
+    """A counter of images by bin; accumulators are int64 arrays, and merge as sums."""
 
     def __init__(self, keys: list[metric_types.MetricKey], shape: tuple[int, ...]) -> None:
         self.keys = keys
         self._shape = shape
 
     def bin_of(self, element: metric_types.StandardMetricInputs) -> tuple[int, ...]:
-        """Say where one image is counted."""
+        """Return where one image is counted."""
         raise NotImplementedError
 
     def create_accumulator(self) -> np.ndarray:

@@ -35,7 +35,7 @@ SliceKey = tuple[tuple[str, Any], ...]
 
 
 def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
-    """Say what TFMA computed of the candidate.
+    """Read what TFMA computed of the candidate.
 
     TFMA names the models only where there are two, the candidate and the baseline; asked
     for no name, it then finds metrics, but no plots.
@@ -50,7 +50,7 @@ def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
 
 
 def confidence_curve(evaluation_uri: str, slice_key: SliceKey = ()) -> list[tuple[float, int, int]]:
-    """Say how the candidate would fare if it answered only when sure.
+    """Compute how the candidate would fare if it answered only when sure.
 
     Coverage at a threshold is its answered images over those answered at 0.00, accuracy its
     right ones over its answered ones.
@@ -76,7 +76,7 @@ def confidence_curve(evaluation_uri: str, slice_key: SliceKey = ()) -> list[tupl
 
 
 def gate_figures(evaluation_uri: str) -> dict[str, float]:
-    """Say what the gate looks at, on the whole test split.
+    """Read what the gate looks at, on the whole test split.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
@@ -135,7 +135,7 @@ def refusal(evaluation_uri: str) -> str | None:
 def abstaining(
     threshold: float, curve: Sequence[tuple[float, int, int]]
 ) -> dict[str, float | None]:
-    """Say how a model fares on the test split when it abstains as it was told to.
+    """Compute how a model fares on the test split when it abstains as it was told to.
 
     Args:
         threshold: chosen on the validation split; answers that are less sure are withheld.
@@ -158,7 +158,7 @@ def abstaining(
 
 
 def confusion_matrix(evaluation_uri: str, n_classes: int) -> list[list[int]]:
-    """The counts that TFMA wrote for the whole test split.
+    """Read the counts that TFMA wrote for the whole test split.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
@@ -195,7 +195,7 @@ class SliceCount:
 
 
 def slice_counts(evaluation_uri: str) -> list[SliceCount]:
-    """Say how the candidate does on each slice by one feature.
+    """Count how the candidate does on each slice by one feature.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
@@ -217,12 +217,12 @@ def slice_counts(evaluation_uri: str) -> list[SliceCount]:
 
 
 def place(feature: str, order: Sequence[str]) -> tuple[int, str]:
-    """Sorts features in an order, and those that are not in it behind it, by name."""
+    """Sort features in an order, and those that are not in it behind it, by name."""
     return (order.index(feature), "") if feature in order else (len(order), feature)
 
 
 def slice_name(feature: str) -> str:
-    """Say what people call a feature that TFMA slices by: "age group" for `patient/age_group`."""
+    """Return what people call a feature that TFMA slices by: `patient/age_group` is "age group"."""
     if feature in _NAMES:
         return _NAMES[feature]
     column = feature.removeprefix(COLUMN_PREFIX)
@@ -312,12 +312,12 @@ def _other(failure: validation_result_pb2.ValidationFailure) -> str:
 
 
 def _item(failure: validation_result_pb2.ValidationFailure) -> int:
-    """Say which of `gate.slices` asks for it; 0 where none does."""
+    """Find which of `gate.slices` asks for it; 0 where none does."""
     return next((int(part) for part in failure.metric_key.name.split(".") if part.isdigit()), 0)
 
 
 def _short(feature: str) -> str:
-    """The configuration's name of what TFMA slices by."""
+    """Return the configuration's name of what TFMA slices by."""
     column = feature.removeprefix(COLUMN_PREFIX)
     return next((name for name, long in SLICE_NAMES.items() if long == feature), column)
 

@@ -32,7 +32,7 @@ class FeaturizerSpec(component_spec.ComponentSpec):
 
 
 class Featurizer(base_beam_component.BaseBeamComponent):
-    """Computes what is frozen once, so that training many heads pays for it once."""
+    """The node that computes what is frozen once, so that training many heads pays for it once."""
 
     SPEC_CLASS = FeaturizerSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -51,7 +51,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         engine_version: str,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             examples: Transform's `transformed_examples`.

@@ -45,7 +45,7 @@ class _Image(NamedTuple):
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Writes one Examples artifact with the splits of its input.
+    """The executor that writes one Examples artifact with the splits of its input.
 
     Records are dealt to shards by their content hash and sorted within, so the files don't
     depend on the Beam runner, its workers, or the order of the input. (Their number follows
@@ -58,7 +58,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Featurizes every split."""
+        """Featurize every split."""
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         features = artifact_utils.get_single_instance(output_dict["features"])
         features.split_names = examples.split_names
@@ -102,7 +102,7 @@ class FeaturizeSplit(beam.PTransform):
         job: Job,
         shared: Shared,
     ) -> None:
-        """Keeps what the workers need.
+        """Keep what the workers need.
 
         Args:
             source: folder of the split's transformed records.
@@ -118,7 +118,7 @@ class FeaturizeSplit(beam.PTransform):
         self._write = _WriteShard(target, tuple(views), job, shared)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        """Reads, deals, and writes."""
+        """Read, deal, and write."""
         pattern = os.path.join(self._source, "*")
         stored = sum(tf.io.gfile.stat(f).length for f in tf.io.gfile.glob(pattern))
         shards = max(1, round(stored / _SHARD_BYTES))
@@ -133,7 +133,7 @@ class FeaturizeSplit(beam.PTransform):
 
 
 class _WriteShard(beam.DoFn):
-    """Featurizes one shard's images and writes its file; yields the count of records."""
+    """The step that featurizes one shard's images, writes its file and yields the record count."""
 
     def __init__(self, target: str, views: Sequence[str], job: Job, shared: Shared) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class _WriteShard(beam.DoFn):
         self.shards = 1
 
     def setup(self) -> None:
-        """Loads the prefix, once a worker process."""
+        """Load the prefix, once a worker process."""
         self._loads = 0
         self._prefix = self._shared.acquire(self._load, tag=json.dumps(self._job))
 
@@ -153,7 +153,7 @@ class _WriteShard(beam.DoFn):
         return Prefix(self._job)
 
     def process(self, shard: tuple[int, Iterable[Segment]]) -> Iterator[int]:
-        """Writes to a temporary name first, so that a retried bundle does no harm."""
+        """Write to a temporary name first, so that a retried bundle does no harm."""
         Metrics.counter(_METRICS, self._prefix.engine).inc()
         # Beam takes no counts in `setup`.
         Metrics.counter(_LOADS, _LOADED).inc(self._loads)
@@ -173,7 +173,7 @@ class _WriteShard(beam.DoFn):
         yield written
 
     def _write_fitting(self, path: str, images: Sequence[_Image]) -> int:
-        """Writes; where the device's memory runs out, from the start in batches of half the size.
+        """Write; where the device's memory runs out, start again in batches of half the size.
 
         A smaller size stays for the worker's further shards.
         """
@@ -207,7 +207,7 @@ class _WriteShard(beam.DoFn):
         return written
 
     def _pixels(self, batches: Iterable[Sequence[_Image]]) -> Iterator[np.ndarray]:
-        """Every view of a batch before the next batch is decoded."""
+        """Yield every view of a batch before the next batch is decoded."""
         for batch in batches:
             pixels = decode_transformed(tf.constant([image.png for image in batch]))
             for view in self._views:
@@ -215,13 +215,13 @@ class _WriteShard(beam.DoFn):
 
 
 def _engines_used(result: Any) -> str:
-    """Names of the engines that the workers counted shards for; "none" without images."""
+    """Name the engines that the workers counted shards for; "none" without images."""
     counters = result.metrics().query(MetricsFilter().with_namespace(_METRICS))["counters"]
     return ", ".join(sorted({counter.key.metric.name for counter in counters})) or "none"
 
 
 def loads(result: Any) -> int:
-    """Say how often the workers together loaded the prefix."""
+    """Count how often the workers together loaded the prefix."""
     wanted = MetricsFilter().with_namespace(_LOADS).with_name(_LOADED)
     return sum(counter.committed for counter in result.metrics().query(wanted)["counters"])
 

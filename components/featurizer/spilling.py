@@ -44,10 +44,10 @@ class Spill(beam.DoFn):
     """
 
     def __init__(self, folder: str, shards: int) -> None:
-        """Keeps both.
+        """Keep both.
 
         Args:
-            folder: exists, every worker sees it, and whoever made it removes it.
+            folder: exists, every worker sees it, and its maker removes it.
             shards: how many.
         """
         super().__init__()
@@ -55,12 +55,12 @@ class Spill(beam.DoFn):
         self._shards = shards
 
     def start_bundle(self) -> None:
-        """Holds nothing yet."""
+        """Start with nothing held."""
         self._held: dict[int, list[bytes]] = defaultdict(list)
         self._bytes = 0
 
     def process(self, record: bytes) -> Iterator[tuple[int, Segment]]:
-        """The shard follows from the content hash, not from Python's own."""
+        """Put a record into its shard, by the content hash and not by Python's own."""
         fields = tf.train.Example.FromString(record).features.feature
         digest = fields[contract.SHA256].bytes_list.value[0]
         self._held[int(digest[:_SHA256_PREFIX], 16) % self._shards].append(record)
@@ -69,7 +69,7 @@ class Spill(beam.DoFn):
             yield from self._flushed()
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Writes what is left."""
+        """Write what is left."""
         for segment in self._flushed():
             yield GlobalWindows.windowed_value(segment)
 
@@ -91,7 +91,7 @@ class Spill(beam.DoFn):
 
 
 def read_segments(segments: Iterable[Segment]) -> Iterator[bytes]:
-    """The records of all segments."""
+    """Yield the records of all segments."""
     for path, offset, length in segments:
         with tf.io.gfile.GFile(path, "rb") as file:
             file.seek(offset)

@@ -24,7 +24,7 @@ class InfraCheckSpec(component_spec.ComponentSpec):
 
 
 class InfraCheck(base_component.BaseComponent):
-    """Loads a model in the embedded server, in a fresh process, and sends it real requests.
+    """The node that loads a model in a server in a fresh process, and sends it real requests.
 
     What TFX's InfraValidator does with TensorFlow Serving in Docker, this does with the server
     that is here. A model that can't be loaded or answers otherwise than it should is not
@@ -43,7 +43,7 @@ class InfraCheck(base_component.BaseComponent):
         images: int,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             model: Trainer's or ModelCombiner's.

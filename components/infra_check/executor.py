@@ -41,7 +41,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Serves the model for a moment."""
+        """Serve the model for a moment."""
         from components.infra_check.requests_sent import check_served_well
         from models.predictions import read_predictions
 
@@ -76,7 +76,7 @@ class Executor(base_executor.BaseExecutor):
 def choose_samples(
     examples: types.Artifact, noted: Mapping[str, np.ndarray], per_class: int
 ) -> list[Any]:
-    """The first images of each class, of the test split and of those that were noted.
+    """Choose the first images of each class, of the test split and of those that were noted.
 
     Args:
         examples: with both splits; their order is the same in every run.

@@ -1,4 +1,4 @@
-"""What InfraCheck found out about serving a model, handed on to the server."""
+"""The note of what InfraCheck found out about serving a model, handed on to the server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRECISION: Final = "precision"
 
 
 def precision_of(infra_blessing: Sequence[types.Artifact] | None) -> str | None:
-    """The precision in which alone the model was found to be served well, if it was one.
+    """Read the precision in which alone the model was found to be served well, if it was one.
 
     Args:
         infra_blessing: an InfraBlessing, InfraCheck's or TFX's InfraValidator's; or none.
@@ -30,7 +30,7 @@ def precision_of(infra_blessing: Sequence[types.Artifact] | None) -> str | None:
 
 
 def write_note(saved_model: str, precision: str) -> None:
-    """Puts the note into a SavedModel's folder, local or remote."""
+    """Put the note into a SavedModel's folder, local or remote."""
     io_utils.write_string_file(
         os.path.join(saved_model, contract.SERVING_NOTE_FILE), json.dumps({PRECISION: precision})
     )

@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass
 class Findings:
-    """What came of it.
+    """The findings of a check.
 
     Attributes:
         requests: that were answered.
@@ -67,7 +67,7 @@ class Findings:
 
 
 def check_served_well(version: Path, samples: Sequence[Sample]) -> Findings:
-    """Serves a SavedModel for a moment, and compares its answers.
+    """Serve a SavedModel for a moment, and compare its answers.
 
     What the server takes for good enough on its own probes may be too far off on these
     images. Where that is bf16's doing, f32 is asked for.
@@ -85,7 +85,7 @@ def check_served_well(version: Path, samples: Sequence[Sample]) -> Findings:
 
 
 def check_served(version: Path, samples: Sequence[Sample], precision: str = "") -> Findings:
-    """As `check_served_well`, in one precision.
+    """Check as `check_served_well` does, in one precision.
 
     Args:
         version: its folder.
@@ -119,7 +119,7 @@ def _own_answers(version: Path, samples: Sequence[Sample]) -> np.ndarray:
 
 
 def _served(version: Path, precision: str) -> Any:
-    """A server of this version alone, which needs a folder of its own name and number."""
+    """Start a server of this version alone, which needs a folder of its own name and number."""
     text = (
         f'model_config_list {{ config {{ name: "{_NAME}" base_path: "{version.parent}" '
         f'model_platform: "tensorflow" }} }}'

@@ -1,4 +1,4 @@
-"""What a model is, how good, on which data, and what it is not for: beside the model."""
+"""A card beside a model: what it is, how good, on which data, and what it is not for."""
 
 from components.model_card.component import ModelCard
 

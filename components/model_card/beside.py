@@ -14,7 +14,7 @@ from schema import contract
 
 
 def put_beside(model_card: Sequence[types.Artifact] | None, saved_model: str) -> None:
-    """Copies both files of a card into a SavedModel's `assets.extra`.
+    """Copy both files of a card into a SavedModel's `assets.extra`.
 
     Args:
         model_card: ModelCard's `model_card`; nothing is copied where there is none.

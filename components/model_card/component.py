@@ -49,7 +49,7 @@ class ModelCardSpec(component_spec.ComponentSpec):
 
 
 class ModelCard(base_component.BaseComponent):
-    """Writes `model_card.md` and `model_card.json` from what other nodes found out.
+    """The node that writes `model_card.md` and `model_card.json` from other nodes' findings.
 
     It computes nothing but intervals, and looks at no clock: the same inputs give the same
     bytes. A model that was refused gets a card, too, which says why.
@@ -75,7 +75,7 @@ class ModelCard(base_component.BaseComponent):
         pretrained: channel.BaseChannel | None = None,
         infra_blessing: channel.BaseChannel | None = None,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             name: of the model: a backbone's, or the combination's kind.

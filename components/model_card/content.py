@@ -1,4 +1,4 @@
-"""What a model card says, typed; gathered from what other nodes wrote."""
+"""The content of a model card, typed; gathered from what other nodes wrote."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Share:
 
     @classmethod
     def of(cls, count: int, total: int) -> Share:
-        """The share with its interval."""
+        """Compute the share with its interval."""
         if not total:
             return cls(count, total, None, None)
         return cls(count, total, count / total, wilson95(count, total))
@@ -50,7 +50,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Origin:
-    """What ran.
+    """The run that the model comes from.
 
     Attributes:
         name: of the model: a backbone's, or the combination's kind.
@@ -69,7 +69,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What other nodes found out about the model.
+    """The findings of other nodes about the model.
 
     Attributes:
         weights: what a backbone started from; None for a combination.
@@ -80,7 +80,7 @@ class Evidence:
         evaluation_uri: of Evaluator's `evaluation`.
         thresholds: what the gate asks for, a field of the configuration's `gate` each.
         blessed: whether Evaluator blessed the model.
-        served: whether it could be served; None where nobody looked.
+        served: whether it could be served; None where that wasn't tried.
     """
 
     weights: str | None
@@ -96,7 +96,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the model came about; either its own training, or members and how they are joined."""
+    """The origin of the model; either its own training, or members and how they are joined."""
 
     weights: str | None
     weights_sha256: str | None
@@ -144,7 +144,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Abstaining:
-    """What the model does when it may decline to answer.
+    """The behaviour of the model when it may decline to answer.
 
     Attributes:
         threshold: it abstains below this probability; chosen on the validation split.
@@ -184,7 +184,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Gate:
-    """What was asked for, what was found, and the verdict (see `components.evaluator.results`)."""
+    """The bounds, the figures found, and the verdict (see `components.evaluator.results`)."""
 
     blessed: bool
     refused_because: str | None
@@ -195,7 +195,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Population:
-    """Of whom the test images are: the values of one column, and how often it is silent."""
+    """The people on the test images: the values of one column, and how often it is silent."""
 
     feature: str
     values: list[str]
@@ -204,7 +204,7 @@ class Population:
 
 @dataclass(frozen=True)
 class BySource:
-    """How far an image's source gives its class away, counted over all splits.
+    """The degree to which an image's source gives its class away, counted over all splits.
 
     Attributes:
         right: images whose class is named by "the class that most images of the source have".
@@ -219,7 +219,7 @@ class BySource:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the results can't vouch for; `by_source` is None where no source is known."""
+    """The limits of the results: what they can't vouch for; `by_source` is None without sources."""
 
     test_images: int
     populations: list[Population]
@@ -240,7 +240,7 @@ class Card:
 
 
 def gather(origin: Origin, evidence: Evidence) -> Card:
-    """Puts the card together.
+    """Put the card together.
 
     Raises:
         KeyError: a file lacks a field: another version of this project wrote it.
@@ -277,7 +277,7 @@ def gather(origin: Origin, evidence: Evidence) -> Card:
 
 
 def class_results(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[ClassResult]:
-    """Sensitivity, specificity and precision of each class against the rest.
+    """Compute sensitivity, specificity and precision of each class against the rest.
 
     Args:
         classes: n names in label order.

@@ -27,7 +27,7 @@ Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the card of one model."""
+    """The executor that writes the card of one model."""
 
     def Do(
         self,
@@ -35,8 +35,8 @@ class Executor(base_executor.BaseExecutor):
         output_dict: Artifacts,
         exec_properties: dict[str, Any],
     ) -> None:
-        """Gathers, and writes both files."""
-        # TFMA and Jinja: who only builds the DAG doesn't wait for them.
+        """Gather the facts, and write both files."""
+        # TFMA and Jinja: code that only builds the DAG doesn't wait for them.
         from components.model_card.content import Evidence, Origin, gather
         from components.model_card.rendering import to_json, to_markdown
         from components.radiograph_example_gen.manifest import read_summary
@@ -72,7 +72,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _training(run: str) -> dict[str, Any] | None:
-    """The recipe, and which model it started from, if any; a combination isn't trained."""
+    """Return the recipe, and which model it started from, if any; a combination isn't trained."""
     recipe = os.path.join(run, contract.TRAINING_FILE)
     if not fileio.exists(recipe):
         return None
@@ -80,14 +80,14 @@ def _training(run: str) -> dict[str, Any] | None:
     found = _read_json(note) if fileio.exists(note) else {}
     if not found.get("continued"):
         return _read_json(recipe)
-    # <execution>/Format-Serving: a path of this machine says nothing to who reads the card.
+    # <execution>/Format-Serving: a path of this machine says nothing to a reader of the card.
     execution = os.path.basename(os.path.dirname(found["model"]))
     said = f"an earlier model (execution {execution}), so it has learnt from that one's images, too"
     return _read_json(recipe) | {"continued_from": said}
 
 
 def _served(inputs: Artifacts) -> bool | None:
-    """Whether the model could be served; None where nobody looked."""
+    """Return whether the model could be served; None where that wasn't tried."""
     if not inputs.get(INFRA_BLESSING):
         return None
     artifact = artifact_utils.get_single_instance(inputs[INFRA_BLESSING])

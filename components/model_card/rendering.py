@@ -23,12 +23,12 @@ _NOTHING: Final = "–"
 
 
 def to_json(card: Card) -> str:
-    """All fields, in their order."""
+    """Write all fields, in their order."""
     return json.dumps(asdict(card), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_markdown(card: Card) -> str:
-    """The page. Every value in it is escaped, wherever it came from."""
+    """Write the page. Every value in it is escaped, wherever it came from."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -51,7 +51,7 @@ def to_markdown(card: Card) -> str:
 
 
 def as_text(value: object) -> str:
-    """A value as Markdown that shows it and nothing else, on one line.
+    """Write a value as Markdown that shows it and nothing else, on one line.
 
     Numbers have up to six digits. Special characters become HTML's numeric references, which
     every Markdown knows, also inside a table.
@@ -70,17 +70,17 @@ def as_text(value: object) -> str:
 
 
 def percent(share: Share) -> str:
-    """A share in percent, to a tenth."""
+    """Write a share in percent, to a tenth."""
     return words.percent(share.value)
 
 
 def interval(share: Share) -> str:
-    """Its 95 % interval in percent, to a tenth."""
+    """Write a share's 95 % interval in percent, to a tenth."""
     return words.interval(share.wilson95)
 
 
 def flat(fields: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings, and lists of such by number, as (dotted name, value)."""
+    """Flatten nested mappings, and lists of such by number, to (dotted name, value)."""
     for name, value in fields.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{above}{name}.")

@@ -39,7 +39,7 @@ class PretrainedBackbone(base_component.BaseComponent):
         seed: int,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             backbone: name in the table.

@@ -11,7 +11,7 @@ from tfx.utils import path_utils
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes `backbone.weights.h5` where Trainer's `base_model` expects a model."""
+    """The writer of `backbone.weights.h5` where Trainer's `base_model` expects a model."""
 
     def Do(
         self,
@@ -19,7 +19,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Builds the network, so that weights that don't fit fail here and not later.
+        """Build the network, so that weights that don't fit fail here and not later.
 
         Raises:
             InputError: the file is gone, changed since the DAG was built, or doesn't fit.

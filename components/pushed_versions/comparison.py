@@ -36,7 +36,7 @@ class TrainingData:
 
 
 def digest_of(uri: str) -> str:
-    """Says which images are in which split (see `Summary.digest`).
+    """Return the digest of which images are in which split (see `Summary.digest`).
 
     Args:
         uri: of the SplitManifest artifact.
@@ -51,7 +51,7 @@ def digest_of(uri: str) -> str:
 
 
 def training_data_from(uri: str) -> TrainingData:
-    """Reads a split manifest.
+    """Read a split manifest.
 
     Args:
         uri: of the SplitManifest artifact.
@@ -80,7 +80,7 @@ def _images(entries: Iterable[Entry]) -> Images:
 
 
 def check_comparable(candidate: TrainingData, other: TrainingData) -> None:
-    """Checks that both answer the same question and `other` doesn't know the answers.
+    """Check that both answer the same question and `other` doesn't know the answers.
 
     Args:
         candidate: its test split is what both would be tested on.

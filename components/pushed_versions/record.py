@@ -132,7 +132,7 @@ def training_data_of(kept: Kept) -> TrainingData:
 
 @contextmanager
 def _here(folder: str) -> Iterator[str]:
-    """A copy on this machine: what reads manifests knows not all object stores."""
+    """Copy it to this machine: what reads manifests knows not all object stores."""
     with tempfile.TemporaryDirectory() as scratch:
         io_utils.copy_dir(folder, scratch)
         yield scratch

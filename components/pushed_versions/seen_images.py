@@ -33,7 +33,7 @@ class Images:
 
 
 def union(parts: Iterable[Images]) -> Images:
-    """All images that are in one of the parts."""
+    """Join the parts: all images that are in one of them."""
     every = list(parts)
     return Images(
         frozenset().union(*(images.hashes for images in every)),
@@ -42,7 +42,7 @@ def union(parts: Iterable[Images]) -> Images:
 
 
 def write_seen(folder: str, images: Images) -> None:
-    """Writes the file into a folder, local or remote; none where there are no images."""
+    """Write the file into a folder, local or remote; none where there are no images."""
     if not images.hashes and not images.patients:
         return
     fileio.makedirs(folder)
@@ -52,7 +52,7 @@ def write_seen(folder: str, images: Images) -> None:
 
 
 def read_seen(folder: str) -> Images:
-    """Reads the file in a folder, local or remote; nothing where there is none.
+    """Read the file in a folder, local or remote; nothing where there is none.
 
     Raises:
         ValueError: it isn't what `write_seen` writes.

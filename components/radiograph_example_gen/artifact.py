@@ -6,7 +6,7 @@ from tfx.types.artifact import Artifact
 
 
 class SplitManifest(Artifact):
-    """Which image went into which split, what was left out, and why.
+    """The split of each image, what was left out, and why.
 
     The folder holds `manifest.csv`, `left_out.csv` and `summary.json`; see
     `components.radiograph_example_gen.manifest` for their columns and readers.

@@ -38,7 +38,7 @@ class CleanImage:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What is left, what is not, and the number of redundant copies."""
+    """The images that are left, those that are not, and the number of redundant copies."""
 
     images: tuple[CleanImage, ...]
     left_out: tuple[LeftOut, ...]
@@ -105,7 +105,7 @@ def check_bad_fraction(left_out: Iterable[LeftOut], found: int, limits: Limits) 
 
 
 def link_patients(sets: Iterable[frozenset[str]]) -> dict[str, str]:
-    """Patient id → name of its group, ids that meet in one set being linked (union-find).
+    """Link ids that meet in one set (union-find): patient id → name of its group.
 
     The name is the smallest id of the group; nothing but its identity is used.
     """
@@ -160,7 +160,7 @@ def _contradictory(
     rows: Mapping[str, Row],
     classes: Sequence[ClassFolders],
 ) -> list[LeftOut]:
-    """All copies, each with its reason, if anything is said against the class of one."""
+    """Leave out all copies, each with its reason, if anything is said against the class of one."""
     names = sorted({item.class_name for item in copies})
     shared = f"the same file is in {' and in '.join(names)}" if len(names) > 1 else ""
     conflicts = {

@@ -1,4 +1,4 @@
-"""Which column of a table is which, by the names that people give them.
+"""The meaning of a table's columns, by the names that people give them.
 
 Names are compared without case, spaces, underscores and other signs: `Patient ID`, `patientid` and
 `PATIENT_ID` are one. The list is in docs/data.md, too.
@@ -44,7 +44,7 @@ _ID: Final = ("id", "no", "number", "code", "key", "mrn")
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table are taken for.
+    """The meaning that the columns of a table are taken to have.
 
     Attributes:
         names: of each column, in their order: ours, or its own in lower case.
@@ -60,7 +60,7 @@ class Columns:
 
 
 def normal(name: str) -> str:
-    """A name without case, normal form and signs: letters and digits alone."""
+    """Return a name without case, normal form and signs: letters and digits alone."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(sign for sign in text if sign.isalnum())
 

@@ -29,7 +29,7 @@ TABLE_SUFFIXES: Final = (
 
 
 class Kind(str, Enum):
-    """Why something is listed in left_out.csv."""
+    """The reason why something is listed in left_out.csv."""
 
     BAD = "bad"
     UNREAD_IMAGE = "image of another format"
@@ -60,7 +60,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What the data folder holds.
+    """The content of the data folder.
 
     Attributes:
         candidates: files to inspect, sorted by path.
@@ -168,7 +168,7 @@ def _what_is_there(other: Sequence[LeftOut], unread: Mapping[str, int]) -> str:
 
 
 def find_metadata(data_dir: str | Path, metadata_csv: str | None) -> Path | None:
-    """Say where the metadata is: the path asked for, else metadata.csv in the data folder.
+    """Find the metadata: the path asked for, else metadata.csv in the data folder.
 
     The case of its name doesn't matter, where there is one such file alone.
 

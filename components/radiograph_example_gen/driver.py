@@ -17,7 +17,7 @@ from components.radiograph_example_gen.settings import INPUT_FINGERPRINT, parse_
 # Two base classes, as in TFX's own drivers: the component class is checked against the
 # first, the launcher of the local runner calls the second.
 class RadiographDriver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Computes `input_fingerprint` from contents alone."""
+    """The driver that computes `input_fingerprint` from contents alone."""
 
     def __init__(self, metadata_handle: metadata.Metadata) -> None:
         base_driver.BaseDriver.__init__(self, metadata_handle)

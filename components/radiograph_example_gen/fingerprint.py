@@ -18,7 +18,7 @@ _THREADS = 4
 def fingerprint(
     files: Iterable[tuple[str, int, str]], discovery: Discovery, metadata: bytes | None
 ) -> str:
-    """Hex digest of the input.
+    """Hash the input, in hex digits.
 
     Args:
         files: (path, size in bytes, sha256) of every candidate; size 0 and sha256 ""

@@ -54,12 +54,12 @@ class Inspection:
     bits_stored: int = 0
 
     def to_json(self) -> str:
-        """One line of JSON; floats survive the round trip exactly."""
+        """Write one line of JSON; floats survive the round trip exactly."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Inspection:
-        """Inverse of `to_json`."""
+        """Read what `to_json` wrote."""
         return cls(**json.loads(line))
 
 

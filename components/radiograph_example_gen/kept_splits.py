@@ -49,7 +49,7 @@ def read_kept(settings: Settings) -> dict[str, Kept]:
 
 
 def _versions(history: str) -> list[str]:
-    """The folders of all models' versions, the earliest first."""
+    """List the folders of all models' versions, the earliest first."""
     names = [name.rstrip("/") for name in fileio.listdir(history)] if fileio.exists(history) else []
     models = [os.path.join(history, name) for name in names]
     found = [
@@ -62,7 +62,7 @@ def _versions(history: str) -> list[str]:
 
 
 def write_kept(uri: str, settings: Settings, kept: Mapping[str, Kept]) -> None:
-    """Writes what a run gave below the manifest in the folder `uri`, local or remote."""
+    """Write what a run gave below the manifest in the folder `uri`, local or remote."""
     import tensorflow as tf
 
     tf.io.gfile.makedirs(f"{uri}/{SPLITS_FOLDER}")

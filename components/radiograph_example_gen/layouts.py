@@ -1,4 +1,4 @@
-"""What a data folder holds where it holds no class folders: words that help to put it right.
+"""Words on a data folder that holds no class folders, which help to put it right.
 
 Looks at names, and into the first line of small texts; what can't be read is passed over, since the
 message that this ends up in is about something else.
@@ -52,7 +52,7 @@ class _Inside:
 
 
 def what_is_there(root: Path) -> str:
-    """Sentences about a data folder in which a class folder is missing; "" where nothing helps.
+    """Describe a data folder in which a class folder is missing, in sentences; "" if nothing helps.
 
     Args:
         root: of the data.
@@ -102,7 +102,7 @@ def _of_folders(filled: Mapping[str, int], loose: int) -> str:
 
 
 def _of_lists(files: Sequence[Path]) -> Iterator[str]:
-    """Tables and texts that say what the images show."""
+    """Describe tables and texts that say what the images show."""
     for path in files:
         if path.suffix.casefold() == ".csv" and (column := _finding_column(path)):
             yield (
@@ -143,13 +143,13 @@ def _ends_like_an_image(word: str) -> bool:
 
 
 def _class_counts(folder: Path) -> dict[str, int]:
-    """Folders in it that hold images, with how many."""
+    """Count the images in each folder that holds some."""
     counts = {path.name: _pictures(path) for path in _inside(folder).folders}
     return {name: count for name, count in counts.items() if count}
 
 
 def _pictures(folder: Path) -> int:
-    """Images directly in a folder or one level below, masks left out."""
+    """Count images directly in a folder or one level below, masks left out."""
     found = _inside(folder)
     return found.pictures + sum(_inside(path).pictures for path in found.folders)
 

@@ -22,7 +22,7 @@ FLAT: Final = 1.0
 
 
 def of_ids(rows: Iterable[Row | None]) -> Iterator[Remark]:
-    """Ids of patients that differ as programs and people change them without meaning to.
+    """Find ids of patients that differ as programs and people change them without meaning to.
 
     Args:
         rows: of each image that is used; None for an image without one.
@@ -51,7 +51,7 @@ def of_ids(rows: Iterable[Row | None]) -> Iterator[Remark]:
 
 
 def of_copies(images: Sequence[Inspection]) -> Iterator[Remark]:
-    """Images of different bytes that have the same size and as many pixels of every grey level.
+    """Find different files of the same size and as many pixels of every grey level.
 
     Args:
         images: that are used.

@@ -1,4 +1,4 @@
-"""What lies in the data folder, before any image is opened: one folder, or one a span."""
+"""The content of the data folder, before any image is opened: one folder, or one a span."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Listing:
 
     @property
     def metadata(self) -> bytes | None:
-        """What the fingerprint has to know of the tables; None where there are none."""
+        """The tables as the fingerprint has to know them; None where there are none."""
         if [table.span for table in self.tables] == [None]:
             return self.tables[0].content
         parts = [
@@ -74,7 +74,7 @@ class Listing:
 
 
 def list_folder(settings: Settings) -> Listing:
-    """Looks at the names of the images, and reads the metadata.
+    """Look at the names of the images, and read the metadata.
 
     Raises:
         InputError: a folder or a metadata file can't be used at all.
@@ -94,7 +94,7 @@ def list_folder(settings: Settings) -> Listing:
 
 
 def match(settings: Settings, listing: Listing) -> Matched:
-    """Finds the images' rows in the metadata.
+    """Find the images' rows in the metadata.
 
     Raises:
         InputError: a table is malformed, contradicts itself, or is about other images.
@@ -140,7 +140,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
 
 
 def _inside(data_dir: str, path: str) -> str | None:
-    """A file's path below the data folder; None where it lies elsewhere."""
+    """Return a file's path below the data folder; None where it lies elsewhere."""
     place, root = Path(path).resolve(), Path(data_dir).resolve()
     return place.relative_to(root).as_posix() if place.is_relative_to(root) else None
 
@@ -148,7 +148,7 @@ def _inside(data_dir: str, path: str) -> str | None:
 def _match_span(
     settings: Settings, span: SpanFolder, rows: Iterable[Row], paths: Iterable[str], table: Table
 ) -> Matched:
-    """Rows of one span; those of a shared table start with the span's folder."""
+    """Match rows of one span; those of a shared table start with the span's folder."""
     prefix = f"{span.folder}/"
     own = rows
     if table.span is None:

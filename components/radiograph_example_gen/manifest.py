@@ -93,7 +93,7 @@ class Summary:
         }
 
     def to_json(self) -> str:
-        """Pretty JSON with sorted keys."""
+        """Write pretty JSON with sorted keys."""
         totals = {
             split: sum(row[split] for row in self.split_counts.values())
             for split in contract.SPLITS
@@ -106,7 +106,7 @@ class Summary:
 
 
 def digest(entries: Iterable[Entry]) -> str:
-    """Hex digest of who is in which split, whatever the files are called."""
+    """Hash which image is in which split, whatever the files are called; in hex digits."""
     lines = sorted(f"{entry.sha256}\t{entry.class_name}\t{entry.split}\n" for entry in entries)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -125,7 +125,7 @@ def write_manifest(
 
 
 def read_manifest(uri: str) -> list[Entry]:
-    """The lines of manifest.csv in the folder `uri`.
+    """Read the lines of manifest.csv in the folder `uri`.
 
     Raises:
         tf.errors.NotFoundError: there is none.
@@ -134,7 +134,7 @@ def read_manifest(uri: str) -> list[Entry]:
 
 
 def read_left_out(uri: str) -> list[LeftOut]:
-    """The lines of left_out.csv in the folder `uri`.
+    """Read the lines of left_out.csv in the folder `uri`.
 
     Raises:
         tf.errors.NotFoundError: there is none.
@@ -144,7 +144,7 @@ def read_left_out(uri: str) -> list[LeftOut]:
 
 
 def read_summary(uri: str) -> dict[str, Any]:
-    """The content of summary.json in the folder `uri`; keys as in `Summary`.
+    """Read summary.json in the folder `uri`; keys as in `Summary`.
 
     Manifests from before they were counted have no `sources` and no `licences`.
 
@@ -156,7 +156,7 @@ def read_summary(uri: str) -> dict[str, Any]:
 
 
 def write_csv(uri: str, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a file of cells into the folder `uri`, local or remote."""
+    """Write a file of cells into the folder `uri`, local or remote."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
@@ -165,7 +165,7 @@ def write_csv(uri: str, name: str, header: Sequence[str], rows: Iterable[Sequenc
 
 
 def read_csv(uri: str, name: str) -> list[list[str]]:
-    """The rows of such a file, without its header.
+    """Read the rows of such a file, without its header.
 
     Raises:
         tf.errors.NotFoundError: there is none.

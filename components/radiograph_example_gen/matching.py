@@ -111,7 +111,7 @@ class _Index:
         self._folders = {plain(part) for path in paths for part in path.split("/")[:-1]}
 
     def find(self, key: str, class_folders: Sequence[str]) -> tuple[str | None, str, list[str]]:
-        """The image that goes by a key, the rule that found it, and all that may be meant."""
+        """Find the image that goes by a key, the rule that found it, and all that may be meant."""
         several: list[str] = []
         for read, whole, its_rule in _readings(key):
             path, rule, more = self._find(read, class_folders, whole=whole)
@@ -151,7 +151,7 @@ def _why_none(several: Sequence[str]) -> str:
 
 
 def _readings(key: str) -> Iterator[tuple[str, bool, str]]:
-    """Say what a key may mean, whether all its folders count, and what the rule is called then.
+    """Yield what a key may mean, whether all its folders count, and what the rule is called then.
 
     A URL is read before folders in front are left out: `Viral%20Pneumonia/1.png` is not the only
     `1.png` that another class may have.
@@ -167,7 +167,7 @@ def _readings(key: str) -> Iterator[tuple[str, bool, str]]:
 
 
 def _from_url(key: str) -> str:
-    """The path in a URL, its signs as they are; a key that is no URL may have such signs, too."""
+    """Return the path in a URL, its signs as they are; other keys may have such signs, too."""
     if ":/" in key:
         key = key.partition("?")[0].partition("#")[0]
     return urllib.parse.unquote(key)
@@ -208,7 +208,7 @@ def _stem(text: str) -> str:
 
 
 def _spellings(key: str, folders: set[str]) -> Iterator[tuple[str, bool]]:
-    """The key, and what is left of it without folders in front; whether any was left out.
+    """Yield the key, and what is left of it without folders in front; whether any was left out.
 
     The folder in front of the bare name is not left out where it is one of the images' folders:
     `NORMAL/1.png` is not the `1.png` of another class.

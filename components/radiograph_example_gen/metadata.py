@@ -71,7 +71,7 @@ class Row:
         return "" if value == contract.UNKNOWN else value
 
     def agrees_with(self, other: Row) -> bool:
-        """Whether both say the same of an image."""
+        """Return whether both say the same of an image."""
         return self._says() == other._says()
 
     def _says(self) -> tuple[object, ...]:
@@ -143,7 +143,7 @@ def parse_metadata(
 
 
 def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, frozenset[str]]:
-    """The columns that the contract doesn't know, with the values of each.
+    """Find the columns that the contract doesn't know, with the values of each.
 
     Args:
         content: as `parse_metadata` takes it.
@@ -165,7 +165,7 @@ def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, fro
 
 
 def _read_table(content: bytes, name: str) -> tuple[Columns, list[tuple[int, dict[str, str]]]]:
-    """Say what the columns are taken for; and each record's line and cells by column."""
+    """Read what the columns are taken for; and each record's line and cells by column."""
     lines = _read_csv(content, name)
     columns = recognise(lines[0][1] if lines else [])
     header = columns.names
@@ -217,12 +217,12 @@ def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
 
 
 def _separator(text: str) -> str:
-    """The sign that parts the header into columns of which one is the file's."""
+    """Find the sign that parts the header into columns of which one is the file's."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     for sign in _SEPARATORS:
         try:
             cells = next(csv.reader([header], delimiter=sign), [])
-        except csv.Error:  # What is wrong is said by who reads all of it.
+        except csv.Error:  # The code that reads all of it says what is wrong.
             continue
         if contract.FILE_COLUMN in recognise([cell.strip() for cell in cells]).names:
             return sign
@@ -275,7 +275,7 @@ def _known(value: str) -> str:
 
 
 def known_patient(value: str) -> str:
-    """An id without what nobody sees: forms of signs and blanks, signs of no width."""
+    """Return an id without what no reader sees: forms of signs and blanks, signs of no width."""
     text = unicodedata.normalize("NFKC", value)
     text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
     text = " ".join(text.split())
@@ -283,7 +283,7 @@ def known_patient(value: str) -> str:
 
 
 def _parse_years(text: str) -> float | None:
-    """A number of years: plain, with a decimal comma, or as DICOM's Age String (PS3.5, 6.2)."""
+    """Read a number of years: plain, with a decimal comma, or DICOM's Age String (PS3.5, 6.2)."""
     age = _AGE.fullmatch(text.casefold())
     try:
         number = float(age["number"].replace(",", ".")) if age else float(text)

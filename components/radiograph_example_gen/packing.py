@@ -56,7 +56,7 @@ class _BudgetError(Exception):
 
 
 def draw(below: int, *key: object) -> int:
-    """A number in [0, below) that depends on `key` alone (sha256, modulo bias < 2⁻²⁰⁰)."""
+    """Draw a number in [0, below) that depends on `key` alone (sha256, modulo bias < 2⁻²⁰⁰)."""
     text = ":".join(str(part) for part in key)
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) % below
 
@@ -104,7 +104,7 @@ def _mend(
     seed: int,
     budget: int,
 ) -> dict[str, int] | None:
-    """Exact search over a part of the groups; the others keep the place greed gave them."""
+    """Search a part of the groups exactly; the others keep the place greed gave them."""
     by_rank = {group.rank: group for group in ordered}
     step = 2
     while step <= len(placed):
@@ -211,7 +211,7 @@ class _Search:
         self._levels = [self._reach(c) for c in range(n_classes)]
 
     def best(self) -> _Found | None:
-        """The cheapest placement, the first of cost 0 in seeded order; None if there is none."""
+        """Find the cheapest placement, the first of cost 0 in seeded order; None without any."""
         levels = self._spanning_levels()
         states = sorted(levels[-1], key=lambda state: draw(1 << 64, self._seed, "span", state))
         self._spend(len(states) * sum(a * b for a, b in self._shapes))

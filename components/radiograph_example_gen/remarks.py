@@ -1,4 +1,4 @@
-"""What a look at the data could not find out: sentences, kept in the manifest's summary."""
+"""Remarks on what a look at the data could not find out, kept in the manifest's summary."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Remark:
 
 
 def some_of(items: Iterable[str], most: int = _SHOWN) -> str:
-    """The first few, with an ellipsis where there are more.
+    """List the first few, with an ellipsis where there are more.
 
     Args:
         items: in the order in which they are shown.
@@ -124,7 +124,7 @@ def of_cells(name: str, problems: Sequence[LeftOut]) -> Iterator[Remark]:
 
 
 def of_short_rows(name: str, lines: Sequence[int], rows: int) -> Iterator[Remark]:
-    """Rows whose last cells are missing.
+    """Name rows whose last cells are missing.
 
     Args:
         name: of the table.
@@ -140,7 +140,7 @@ def of_short_rows(name: str, lines: Sequence[int], rows: int) -> Iterator[Remark
 
 
 def of_classes(rows: Iterable[tuple[str, Row | None]]) -> Iterator[Remark]:
-    """Classes that the tables pass over, where they speak of others.
+    """Name classes that the tables pass over, where they speak of others.
 
     Args:
         rows: class and row of each image that is used; None for an image without one.
@@ -174,7 +174,7 @@ def of_rows(
 
 
 def of_patients(rows: Iterable[Row | None]) -> Iterator[Remark]:
-    """Say what is not known of who is pictured.
+    """Say what is not known of which patients are pictured.
 
     Args:
         rows: of each image that is used; None for an image without one.
@@ -202,7 +202,7 @@ def of_patients(rows: Iterable[Row | None]) -> Iterator[Remark]:
 
 
 def of_names(paths: Iterable[str], rows: Iterable[Row | None]) -> Iterator[Remark]:
-    """Whether names of images look as if they carried the patient, who is else unknown.
+    """Warn where names of images look as if they carried the patient, who is else unknown.
 
     Args:
         paths: of each image that is used.
@@ -226,7 +226,7 @@ def of_names(paths: Iterable[str], rows: Iterable[Row | None]) -> Iterator[Remar
 
 
 def of_tables(tables: Sequence[str], read: Iterable[str]) -> Iterator[Remark]:
-    """Tables in the data folder that are not read.
+    """Name tables in the data folder that are not read.
 
     Args:
         tables: their paths.
@@ -263,7 +263,7 @@ def of_ages(rows: Iterable[Row | None]) -> Iterator[Remark]:
 
 
 def of_files(left_out: Iterable[LeftOut]) -> Iterator[Remark]:
-    """Images that were not read, and other files that may be some, by folder and kind.
+    """Name images that were not read, and other files that may be some, by folder and kind.
 
     Args:
         left_out: everything left out.
@@ -286,7 +286,7 @@ def of_files(left_out: Iterable[LeftOut]) -> Iterator[Remark]:
 
 
 def of_folders(beside: Mapping[str, int]) -> Iterator[Remark]:
-    """Folders with images that no class names.
+    """Name folders with images that no class names.
 
     Args:
         beside: folder -> images in it.
@@ -302,7 +302,7 @@ def of_folders(beside: Mapping[str, int]) -> Iterator[Remark]:
 
 
 def of_unread_folders(unread: Mapping[str, int]) -> Iterator[Remark]:
-    """Images that lie where none is read: too deep, or beside the class folders.
+    """Name images that lie where none is read: too deep, or beside the class folders.
 
     Args:
         unread: folder -> images in it and below.

@@ -1,4 +1,4 @@
-"""What is in the data folder → which image is in which split. No Beam, no TFX.
+"""The way from the data folder to the split of each image. No Beam, no TFX.
 
 The node looks, inspects the images and decides; a study over many seeds looks and inspects
 once, and decides once a seed.
@@ -54,7 +54,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Folder:
-    """What is known before any image is opened.
+    """The facts that are known before any image is opened.
 
     Attributes:
         found: the images' names.
@@ -105,7 +105,7 @@ class Decision:
     merged: Merged | None = None
 
     def chosen(self, split: str) -> list[CleanImage]:
-        """Images of a split in their seeded order."""
+        """List the images of a split in their seeded order."""
         assignment = self.split.assignment
         members = [
             image
@@ -115,7 +115,7 @@ class Decision:
         return sorted(members, key=lambda image: rank_of(image.inspection.sha256, self.seed))
 
     def entries(self) -> list[Entry]:
-        """The lines of manifest.csv, split by split."""
+        """List the lines of manifest.csv, split by split."""
         return [
             Entry(
                 file=image.inspection.path,
@@ -130,7 +130,7 @@ class Decision:
 
 
 def look(settings: Settings) -> Folder:
-    """Lists the images and reads the metadata.
+    """List the images and read the metadata.
 
     Raises:
         InputError: the data folder or its metadata are at fault.
@@ -143,7 +143,7 @@ def look(settings: Settings) -> Folder:
 
 
 def inspect(settings: Settings, folder: Folder) -> list[Inspection]:
-    """Opens all candidates, a thread a core; the node does it through Beam.
+    """Open all candidates, a thread a core; the node does it through Beam.
 
     Args:
         settings: of the node.
@@ -159,7 +159,7 @@ def inspect(settings: Settings, folder: Folder) -> list[Inspection]:
 
 
 def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) -> Usable:
-    """Leaves out what can't be used.
+    """Leave out what can't be used.
 
     Args:
         settings: of the node.
@@ -184,7 +184,7 @@ def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) 
 
 
 def decide(settings: Settings, usable: Usable, known: Mapping[str, Kept] | None = None) -> Decision:
-    """Splits the usable images with the settings' seed.
+    """Split the usable images with the settings' seed.
 
     Args:
         settings: of the node.
@@ -244,7 +244,7 @@ def _clean_spans(
 
 
 def summarize(settings: Settings, decision: Decision) -> Summary:
-    """The content of the manifest's summary.json."""
+    """Build the content of the manifest's summary.json."""
     images = decision.usable.cleaned.images
     owners = {image.inspection.sha256: image.patients for image in images}
     chosen = {name: decision.chosen(name) for name in contract.SPLITS}
@@ -335,7 +335,7 @@ def _counted(
     chosen: Mapping[str, Sequence[CleanImage]],
     value_of: Callable[[Row | None], str],
 ) -> dict[str, dict[str, int]]:
-    """Class → value → images of all splits."""
+    """Count images of all splits: class → value → images."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in settings.class_names}
     for members in chosen.values():
         for image in members:

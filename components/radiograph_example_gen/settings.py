@@ -36,13 +36,13 @@ class ClassFolders:
     folders: tuple[str, ...]
 
     def accepts_label(self, label: str) -> bool:
-        """Whether `label` (a metadata cell) can mean this class, whatever its case and form."""
+        """Return whether `label` (a metadata cell) can mean this class, in any case and form."""
         return plain(label) in {plain(text) for text in (self.name, *self.folders)}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When an image is unusable, and when there are too many such images.
+    """The limits at which an image is unusable, and at which there are too many such images.
 
     Attributes:
         max_bad_fraction: 0..1, share of candidate images that may be unusable.
@@ -63,14 +63,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class SpanFolder:
-    """Where the images of one span are.
+    """The folder of the images of one span.
 
     Attributes:
         number: of the span.
         folder: that holds its class folders, relative to the data folder, "/" separated; the
             paths of its images start with it.
         metadata_csv: path of its metadata; None reads metadata.csv in the folder if it is there.
-        taken: whether its images are used; those of the others only say who has which place.
+        taken: whether its images are used; those of the others only fix patients' places.
     """
 
     number: int
@@ -108,17 +108,17 @@ class Settings:
         return tuple(entry.name for entry in self.classes)
 
     def folders_of(self, label: str) -> tuple[str, ...]:
-        """Names of the folders of the class that a label means; none where it is no class."""
+        """Name the folders of the class that a label means; none where it is no class."""
         return next((c.folders for c in meant(self.classes, label)), ())
 
 
 def plain(name: str) -> str:
-    """A name without regard to case and Unicode's normal form."""
+    """Return a name without regard to case and Unicode's normal form."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def meant(classes: Sequence[ClassFolders], label: str) -> list[ClassFolders]:
-    """The classes that a label can mean: the one that is called so, else all that accept it."""
+    """Find the classes that a label can mean: the one called so, else all that accept it."""
     exact = [each for each in classes if each.name == label]
     return exact or [each for each in classes if each.accepts_label(label)]
 

@@ -31,7 +31,7 @@ _SPAN = "span"
 
 
 def write_span_facts(uri: str, spans: Iterable[tuple[int, Sequence[CleanImage]]]) -> None:
-    """Writes the file into the folder `uri`, local or remote.
+    """Write the file into the folder `uri`, local or remote.
 
     Args:
         uri: of the manifest.
@@ -42,7 +42,7 @@ def write_span_facts(uri: str, spans: Iterable[tuple[int, Sequence[CleanImage]]]
 
 
 def read_span_facts(uri: str) -> dict[int, dict[str, list[str]]]:
-    """Reads the file back.
+    """Read the file back.
 
     Args:
         uri: of the manifest.

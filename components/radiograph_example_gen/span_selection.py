@@ -48,7 +48,7 @@ class Merged:
     duplicates_dropped: int
 
     def used(self, number: int) -> list[CleanImage]:
-        """Images of a span that are in a split."""
+        """List the images of a span that are in a split."""
         assignment = self.split.assignment
         return [
             image
@@ -62,7 +62,7 @@ def merge_spans(
     by_span: Sequence[tuple[SpanFolder, Cleaned]],
     known: Mapping[str, Kept],
 ) -> Merged:
-    """Splits the images span by span, and drops copies.
+    """Split the images span by span, and drop copies.
 
     Args:
         settings: of the node.
@@ -102,7 +102,7 @@ def merge_spans(
 
 
 def split_result(settings: Settings, merged: Merged) -> SplitResult:
-    """The split of the spans that are taken.
+    """Return the split of the spans that are taken.
 
     Raises:
         InputError: a class has no image in one of the splits.

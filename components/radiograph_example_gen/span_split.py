@@ -1,4 +1,4 @@
-"""The split of images that arrive span by span: who has a place keeps it. Pure, no IO.
+"""The split of images that arrive span by span: an image keeps its place. Pure, no IO.
 
 The spans are gone through from the first to the last. Of each, the images that are new are
 down-sampled to its smallest class, so that any window of spans is balanced; a patient who has
@@ -33,7 +33,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class SpanImage:
-    """What the split may know of an image; `patients` is empty where nobody is named."""
+    """The facts of an image that the split may know; `patients` is empty where none is named."""
 
     sha256: str
     class_name: str
@@ -42,7 +42,7 @@ class SpanImage:
 
 @dataclass(frozen=True)
 class Kept:
-    """What an image was given when it came.
+    """The class, split and patients that an image was given when it came.
 
     Attributes:
         class_name: its class.
@@ -79,7 +79,7 @@ class SpansSplit:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """What the split of new images depends on besides the images.
+    """The settings that the split of new images depends on besides the images.
 
     Attributes:
         classes: names in label order.
@@ -99,7 +99,7 @@ class SplitRule:
 def split_spans(
     spans: Sequence[tuple[int, Sequence[SpanImage]]], known: Mapping[str, Kept], rule: SplitRule
 ) -> SpansSplit:
-    """Gives each image that has no place one.
+    """Give each image that has no place one.
 
     Args:
         spans: (number, images with distinct sha256), in the order in which they came.
@@ -142,18 +142,18 @@ class _Groups:
                 self._homes[self.name(each)].add(each.split)
 
     def name(self, image: Kept | SpanImage) -> str:
-        """The same for all images of a person, "" where nobody is named."""
+        """Return one name for all images of a person; "" where no person is named."""
         return self._names[min(image.patients)] if image.patients else ""
 
     def homes(self, image: Kept | SpanImage) -> set[str]:
-        """The splits that images of this image's patient are in."""
+        """Return the splits that images of this image's patient are in."""
         return self._homes.get(self.name(image), set()) if image.patients else set()
 
 
 def _placed(
     number: int, new: Sequence[SpanImage], kept: Mapping[str, Kept], rule: SplitRule
 ) -> dict[str, Kept]:
-    """Say what the new images of one span get."""
+    """Place the new images of one span."""
     if not new:
         return {}
     groups = _Groups(kept.values(), new)
@@ -186,7 +186,7 @@ def _first(
 def _added(
     new: Sequence[SpanImage], groups: _Groups, kept: Mapping[str, Kept], rule: SplitRule
 ) -> dict[str, str]:
-    """Splits images that come to those that have a place."""
+    """Split images that come to those that have a place."""
     assignment = {image.sha256: UNUSED for image in new}
     free: dict[str, list[SplitImage]] = {}
     targets = []
@@ -218,7 +218,7 @@ def _drawn(new: Sequence[SpanImage], rule: SplitRule) -> dict[str, list[SpanImag
 
 
 def _missing(counts: Mapping[str, int], free: int, rule: SplitRule) -> IntArray:
-    """Say how many of a class's `free` images each split wants, int [3]; together `free`."""
+    """Compute how many of a class's `free` images each split wants, int [3]; together `free`."""
     wanted = split_counts(sum(counts.values()) + free, rule.test_fraction, rule.eval_fraction)
     missing = np.array([max(wanted[name] - counts[name], 0) for name in contract.SPLITS])
     # Where a split has more than its share, the others can't all have theirs.

@@ -38,7 +38,7 @@ UNUSED = "unused"
 
 @dataclass(frozen=True)
 class SplitImage:
-    """What the split may know of an image; `group` is "" where it stands alone."""
+    """The facts of an image that the split may know; `group` is "" where it stands alone."""
 
     sha256: str
     class_name: str
@@ -74,7 +74,7 @@ class SplitResult:
 
 
 def split_counts(n: int, test_fraction: Fraction, eval_fraction: Fraction) -> dict[str, int]:
-    """Images a split for n images of a class, by the rule in the module docstring."""
+    """Count images a split for n images of a class, by the rule in the module docstring."""
     test = int(test_fraction * n)
     evaluation = int(eval_fraction * (n - test) + Fraction(1, 2))
     return {
@@ -85,7 +85,7 @@ def split_counts(n: int, test_fraction: Fraction, eval_fraction: Fraction) -> di
 
 
 def rank_of(sha256: str, seed: int) -> str:
-    """The seeded rank of an image, 64 hex digits: a hash of its content and the seed."""
+    """Compute the seeded rank of an image, 64 hex digits: a hash of its content and the seed."""
     return hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()
 
 
@@ -141,7 +141,7 @@ def split_images(
 def place(
     chosen: Mapping[str, Sequence[SplitImage]], targets: IntArray, seed: int, budget: int
 ) -> tuple[dict[str, str], str]:
-    """Puts each image into a split, images of one group into the same.
+    """Put each image into a split, images of one group into the same.
 
     Args:
         chosen: class → its images, in the order of their ranks.
@@ -170,7 +170,7 @@ def place(
 def shared_between_splits(
     assignment: Mapping[str, str], owners: Mapping[str, frozenset[str]]
 ) -> list[str]:
-    """The patient ids found in more than one split, counted afresh.
+    """Find the patient ids that are in more than one split, counted afresh.
 
     Args:
         assignment: sha256 → split or UNUSED.
@@ -239,7 +239,7 @@ def _raise_too_few(ranked: Mapping[str, Sequence[object]], wanted: Mapping[str, 
 
 
 def check_no_empty(counts: Mapping[str, Mapping[str, int]]) -> None:
-    """Raises InputError where a class (outer key) has no image in a split (inner key)."""
+    """Raise InputError where a class (outer key) has no image in a split (inner key)."""
     for name, row in counts.items():
         for split, count in row.items():
             if count < 1:

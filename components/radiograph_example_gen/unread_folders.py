@@ -17,7 +17,7 @@ _DEPTH: Final = 4
 
 @dataclass(frozen=True)
 class Unread:
-    """Counts what lies in a data folder where no class looks.
+    """The count of what lies in a data folder where no class looks.
 
     Links are not followed, except for folders directly in the data folder: what they lead to is
     counted where it lies, if it lies there, and they may lead in a circle.
@@ -31,7 +31,7 @@ class Unread:
     taken: frozenset[str]
 
     def beside(self, subfolders: Iterable[Path]) -> Iterator[tuple[str, int]]:
-        """Folders that could be a class's, with how many images.
+        """Find folders that could be a class's, with how many images.
 
         Args:
             subfolders: that are no class's.
@@ -43,7 +43,7 @@ class Unread:
                 yield folder.name, count
 
     def elsewhere(self, paths: Sequence[Path]) -> Iterator[tuple[str, int]]:
-        """Folders that are too deep to be read, with how many images; "." for the data folder.
+        """Find folders that are too deep to be read, with how many images; "." for the data folder.
 
         Args:
             paths: all that is directly in the data folder.
@@ -86,7 +86,7 @@ class Unread:
 
 
 def shown(root: Path, path: Path) -> str:
-    """A path below the data folder, as texts can hold it."""
+    """Write a path below the data folder as texts can hold it."""
     relative = path.relative_to(root).as_posix()
     return os.fsencode(relative).decode("utf-8", "backslashreplace")
 
@@ -96,7 +96,7 @@ def _is_images(path: Path) -> bool:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """Say what is in a folder; of one that can't be read, nothing would be taken anyway."""
+    """List what is in a folder; of one that can't be read, nothing would be taken anyway."""
     try:
         return sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name))
     except OSError:

@@ -40,12 +40,12 @@ class Shard:
     records: tuple[Record, ...]
 
     def to_json(self) -> str:
-        """The form in which a shard passes through Beam."""
+        """Write the form in which a shard passes through Beam."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Shard:
-        """Inverse of `to_json`."""
+        """Read what `to_json` wrote."""
         raw = json.loads(text)
         records = tuple(
             Record(Inspection(**item.pop("inspection")), **item) for item in raw["records"]
@@ -112,7 +112,7 @@ def write_shard(data_dir: str, shard: Shard) -> str:
 
 
 def make_example(record: Record, content: bytes) -> tf.train.Example:
-    """The features of `schema.contract`; age is absent where unknown, text is UNKNOWN."""
+    """Make the features of `schema.contract`; age is absent where unknown, text is UNKNOWN."""
     inspection = record.inspection
     features: dict[str, tf.train.Feature] = {
         contract.IMAGE: _bytes(content),

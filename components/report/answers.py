@@ -1,4 +1,4 @@
-"""What a model answered on the test split, as Evaluator kept it."""
+"""The answers of a model on the test split, as Evaluator kept them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class TestAnswers:
 
     @property
     def right(self) -> np.ndarray:
-        """Whether that is the label, bool [images]."""
+        """True where the answer is the label, bool [images]."""
         return np.asarray(self.predicted == self.labels)
 
 
 def read_answers(evaluation_uri: str) -> TestAnswers:
-    """The candidate's answers.
+    """Read the candidate's answers.
 
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
@@ -65,7 +65,7 @@ def read_answers(evaluation_uri: str) -> TestAnswers:
 
 
 def overall_metrics(result: tfma.EvalResult) -> dict[str, Any]:
-    """TFMA's metrics of all images, by name."""
+    """Return TFMA's metrics of all images, by name."""
     (metrics,) = (by_output[""][""] for key, by_output in result.slicing_metrics if not key)
     return dict(metrics)
 

@@ -18,7 +18,7 @@ SIGNIFICANT: Final = 0.05
 
 
 def mcnemar_two_sided(only_first: int, only_second: int) -> float:
-    """Two-sided exact McNemar test: do two models differ on the same images?
+    """Test by McNemar, two-sided and exact: do two models differ on the same images?
 
     McNemar 1947, with the binomial distribution instead of its approximation. By convention
     1.0 where no image tells them apart.
@@ -32,7 +32,7 @@ def mcnemar_two_sided(only_first: int, only_second: int) -> float:
 
 
 def pairs(answers: Mapping[str, TestAnswers]) -> list[dict[str, Any]]:
-    """Each two models on the images that both were tested on, which are all.
+    """Compare each two models on the images that both were tested on, which are all.
 
     Args:
         answers: model -> its answers.
@@ -66,7 +66,7 @@ def _pair(first: str, second: str, one: TestAnswers, other: TestAnswers) -> dict
 def against_baseline(
     accuracy: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """A model beside the earlier one that the gate compared it with, on the same images.
+    """Compare a model with the earlier one that the gate compared it with, on the same images.
 
     Args:
         accuracy: the model's, a `share`.
@@ -95,7 +95,7 @@ def against_baseline(
 def against_paper(
     name: str, correct: int, total: int, classes: Sequence[str]
 ) -> dict[str, Any] | None:
-    """A backbone's test accuracy beside the paper's, which is of other images.
+    """Compare a backbone's test accuracy with the paper's, which is of other images.
 
     Fisher's exact test (R. A. Fisher, "On the interpretation of chi-squared from contingency
     tables, and the calculation of P", J. R. Stat. Soc. 85 (1922), 87–94), two-sided.

@@ -72,7 +72,7 @@ class ReportSpec(component_spec.ComponentSpec):
 def _spec_for(
     inputs: Mapping[str, channel.BaseChannel], optional: frozenset[str]
 ) -> type[ReportSpec]:
-    """A spec with those inputs: TFX wants the keys on the class."""
+    """Make a spec with those inputs: TFX wants the keys on the class."""
     parameters = {
         key: component_spec.ChannelParameter(type=given.type, optional=key in optional)
         for key, given in inputs.items()
@@ -93,7 +93,7 @@ def _inputs(models: Mapping[str, Reported]) -> dict[str, channel.BaseChannel]:
 
 
 class Report(base_component.BaseComponent):
-    """Writes the report of a run.
+    """The node that writes the report of a run.
 
     It stands at the end of the DAG and reads what others computed: their artifacts decide
     whether it runs again, no clock and no folder do.
@@ -117,7 +117,7 @@ class Report(base_component.BaseComponent):
         versions: str,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             models: name -> its channels.

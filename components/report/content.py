@@ -27,7 +27,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Content:
-    """What the page is rendered from.
+    """The content that the page is rendered from.
 
     Attributes:
         numbers: all figures; what JSON can hold.
@@ -48,7 +48,7 @@ class Content:
 
 
 def gather(sources: ReportSources) -> Content:
-    """Reads the artifacts and computes every figure.
+    """Read the artifacts and compute every figure.
 
     Args:
         sources: where they are.
@@ -116,7 +116,7 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
 
 
 def _history(sources: ModelSources) -> Mapping[str, list[float]] | None:
-    """Metric -> value by epoch or iteration; a combination isn't trained."""
+    """Read each metric's values by epoch or iteration; a combination isn't trained."""
     if not tf.io.gfile.exists(os.path.join(sources.run, contract.HISTORY_FILE)):
         return None
     return _read_json(sources.run, contract.HISTORY_FILE)

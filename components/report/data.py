@@ -1,4 +1,4 @@
-"""What the images are: how many, from where, and what was left out."""
+"""The figures of the images: how many, from where, and what was left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_LEFT_OUT: Final = 50
 
 
 def data_figures(manifest_uri: str, facts: Sequence[ImageFacts]) -> dict[str, Any]:
-    """The data page's figures.
+    """Compute the data page's figures.
 
     Args:
         manifest_uri: RadiographExampleGen's `manifest`.

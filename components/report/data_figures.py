@@ -21,7 +21,7 @@ SHEET_CLASSES: Final = 36
 
 
 def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Picture:
-    """Say how the images' numbers lie, class by class."""
+    """Draw how the images' numbers lie, class by class."""
     named_upright = 3 < len(classes) <= MOST_COLUMNS
     figure, grid = plt.subplots(2, 3, figsize=(7.8, 6.4 if named_upright else 4.6))
     for axes, name in zip(grid.flat, NUMBERS, strict=True):
@@ -63,7 +63,7 @@ def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Pic
 def columns(
     counts: Mapping[str, Mapping[str, Mapping[str, int]]], classes: Sequence[str]
 ) -> Picture:
-    """Say which values of the metadata go with which class; MOST_VALUES at most of a column.
+    """Draw which values of the metadata go with which class; MOST_VALUES at most of a column.
 
     Where classes are more than colours, the largest class of each value stands against the rest.
     """
@@ -100,7 +100,7 @@ def columns(
 def _parts(
     values: Mapping[str, Mapping[str, int]], classes: Sequence[str]
 ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Say what each bar is put together of: name, colour and float [values]."""
+    """Yield what each bar is put together of: name, colour and float [values]."""
     counts = np.array([[of_class[name] for name in classes] for of_class in values.values()], float)
     if len(classes) <= len(COLOURS):
         names = [shortened(name) for name in classes]
@@ -117,12 +117,12 @@ def _legend_columns(classes: Sequence[str]) -> int:
 
 
 def sheet_images(n_classes: int) -> int:
-    """Say how many images of each class a contact sheet shows."""
+    """Return how many images of each class a contact sheet shows."""
     return SHEET_COLUMNS if n_classes <= MOST_COLUMNS else 1
 
 
 def contact_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
-    """Some images of each class, as they are; of many classes one each, of SHEET_CLASSES at most.
+    """Draw some images of each class as they are; of many classes one each, SHEET_CLASSES at most.
 
     Args:
         files: class -> so many as `sheet_images` says.
@@ -165,7 +165,7 @@ def _crowded_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
 
 
 def shortcuts(found: Sequence[Mapping[str, Any]], chance: float) -> Picture:
-    """Say how well the class is predicted from what isn't lungs.
+    """Draw how well the class is predicted from what isn't lungs.
 
     Of too many, what tells one class from the rest no better than guessing is left out first, and
     then what does so the least.
@@ -198,7 +198,7 @@ def shortcuts(found: Sequence[Mapping[str, Any]], chance: float) -> Picture:
 
 
 def thumbnail(content: bytes, side: int) -> np.ndarray:
-    """An image file as grey levels, uint8 [at most side, at most side]; its shape is kept."""
+    """Turn an image file into grey levels, uint8 [at most side, at most side], of its shape."""
     image = grey(content)
     image.thumbnail((side, side))
     return np.asarray(image)

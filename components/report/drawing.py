@@ -1,4 +1,4 @@
-"""How figures look, and how they come onto the page."""
+"""The look of figures, and their way onto the page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ mpl.use("Agg")
 # Okabe and Ito 2008, told apart by the colour-blind, too; without yellow, which is hard to see
 # on white, and black, which is on a dark page.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# Text and axes: the colour is nobody else's, so the page can put its own in its place.
+# Text and axes: the colour is used for nothing else, so the page can put its own in its place.
 INK: Final = "#010203"
 # Of what stands behind the others.
 FAINT: Final = "#808080"
@@ -87,13 +87,13 @@ class Picture:
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Figures made inside look like the others."""
+    """Give figures made inside one look."""
     with mpl.rc_context(_STYLE):
         yield
 
 
 def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
-    """Turns a figure into what the page needs, and closes it; same figure, same bytes.
+    """Turn a figure into what the page needs, and close it; same figure, same bytes.
 
     Args:
         figure: made inside `style`.
@@ -115,7 +115,7 @@ def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
 
 
 def _inline(svg: str, name: str, alt: str) -> str:
-    """The element alone: its size by the page, its ink the page's, its ids its own."""
+    """Return the element alone: its size by the page, its ink the page's, its ids its own."""
     element = svg[svg.index("<svg") :]
     element = element.replace(INK, "currentColor")
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)

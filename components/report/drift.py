@@ -1,4 +1,4 @@
-"""How far apart the statistics of two sets of images are, by TFDV."""
+"""The distance between the statistics of two sets of images, by TFDV."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MEASURES: Final = anomalies_pb2.DriftSkewInfo.Measurement.Type.Name
 def drift(
     statistics_uri: str, schema_uri: str, previous_uri: str | None
 ) -> dict[str, list[dict[str, Any]] | None]:
-    """Between the splits, and against what an earlier run had.
+    """Compare the splits with each other, and with what an earlier run had.
 
     Args:
         statistics_uri: StatisticsGen's `statistics`.
@@ -63,7 +63,7 @@ def distances(
     before: statistics_pb2.DatasetFeatureStatisticsList,
     schema: schema_pb2.Schema,
 ) -> list[dict[str, Any]]:
-    """Say how far two sets of images are apart.
+    """Compute how far two sets of images are apart.
 
     Args:
         now: their statistics.
@@ -105,7 +105,7 @@ def distances(
 
 
 def _known_share(statistics: statistics_pb2.DatasetFeatureStatisticsList, feature: str) -> float:
-    """Say which share of the images has a value; a column without any isn't in the statistics."""
+    """Compute which share of the images has a value; statistics lack a column without any."""
     (dataset,) = statistics.datasets
     for found in dataset.features:
         if found.path.step[:] == [feature] or found.name == feature:

@@ -31,12 +31,12 @@ NAMES: Final = "names"
 
 
 def input_key(kind: str, model: str) -> str:
-    """The input key of one artifact of one model."""
+    """Return the input key of one artifact of one model."""
     return f"{kind}_{model}"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the report into its artifact."""
+    """The executor that writes the report into its artifact."""
 
     def Do(
         self,
@@ -44,7 +44,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Computes, draws and writes."""
+        """Compute, draw and write."""
         from components.report.writing import write_report
 
         sources = sources_of(input_dict, json.loads(exec_properties[NAMES]))
@@ -52,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def sources_of(artifacts: dict[str, list[types.Artifact]], names: list[str]) -> ReportSources:
-    """Say where the artifacts lie.
+    """Find where the artifacts lie.
 
     Args:
         artifacts: as the executor gets them.

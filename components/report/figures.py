@@ -24,7 +24,7 @@ _FITS_INSIDE: Final = 18
 
 
 def accuracies(models: Mapping[str, Mapping[str, Any]]) -> Picture:
-    """Each model's test accuracy with its 95 % interval, and the paper's."""
+    """Draw each model's test accuracy with its 95 % interval, and the paper's."""
     figure, axes = plt.subplots(figsize=(7.2, 0.6 + 0.62 * len(models)))
     labels = []
     for row, (name, model) in enumerate(models.items()):
@@ -59,7 +59,7 @@ def accuracies(models: Mapping[str, Mapping[str, Any]]) -> Picture:
 
 
 def confusion(name: str, matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Picture:
-    """The confusion matrix as a heat map, rows true, columns predicted."""
+    """Draw the confusion matrix as a heat map, rows true, columns predicted."""
     counts = np.asarray(matrix)
     rows = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [shortened(name) for name in classes]
@@ -91,7 +91,7 @@ def confusion(name: str, matrix: Sequence[Sequence[int]], classes: Sequence[str]
 
 
 def _spoken(counts: np.ndarray, classes: Sequence[str]) -> str:
-    """The confusion in words: of all classes, or of many the most frequent mistakes."""
+    """Describe the confusion in words: of all classes, or of many the most frequent mistakes."""
     if len(classes) > MOST_COLUMNS:
         mistakes = [
             f"{one.count} of {one.total} {one.true} read as {one.predicted}"
@@ -107,7 +107,7 @@ def _spoken(counts: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def history(name: str, values: Mapping[str, Sequence[float]]) -> Picture:
-    """Loss and accuracy on train and validation split, by epoch or by the solver's iteration."""
+    """Draw loss and accuracy on train and validation split, by epoch or the solver's iteration."""
     steps, step = values.get(contract.HISTORY_ITERATION), "iteration"
     if steps is None:
         steps, step = range(1, len(next(iter(values.values()))) + 1), "epoch"
@@ -137,7 +137,7 @@ def history(name: str, values: Mapping[str, Sequence[float]]) -> Picture:
 
 
 def curves(name: str, of_classes: Mapping[str, Mapping[str, Any]]) -> Picture:
-    """ROC and precision-recall curves, each class against the rest.
+    """Draw ROC and precision-recall curves, each class against the rest.
 
     Where classes are more than colours, those with the smallest areas have one.
     """
@@ -199,7 +199,7 @@ def curves(name: str, of_classes: Mapping[str, Mapping[str, Any]]) -> Picture:
 def calibration(
     name: str, figures: Mapping[str, Any], coverage: Sequence[Mapping[str, float]]
 ) -> Picture:
-    """Reliability diagram, and accuracy against coverage."""
+    """Draw the reliability diagram, and accuracy against coverage."""
     figure, (reliability, answered) = plt.subplots(1, 2, figsize=(7.6, 3.5))
     reliability.plot([0, 1], [0, 1], ":", color=INK, linewidth=1)
     for one in figures["bins"]:
@@ -221,7 +221,7 @@ def calibration(
 
 
 def slice_accuracies(rows: Sequence[Mapping[str, Any]], name: str) -> Picture:
-    """Accuracy of one model by group; what is too small to judge is hollow.
+    """Draw the accuracy of one model by group; what is too small to judge is hollow.
 
     It isn't drawn at all where there are more than MOST_VALUES groups of a kind; and of so many
     groups that can be judged, the MOST_VALUES with the lowest accuracy are drawn.
@@ -278,7 +278,7 @@ def _with_interval(
     upright: bool = False,
     hollow: bool = False,
 ) -> None:
-    """A share with its interval; lying, unless `upright`."""
+    """Draw a share with its interval; lying, unless `upright`."""
     value, (low, high) = share["value"], share["wilson95"]
     # Rounding may put an end a hair on the wrong side of the share.
     ends = [[max(value - low, 0)], [max(high - value, 0)]]

@@ -24,7 +24,7 @@ _OF_AUDIT: Final = {"leaks": DATA, "shortcuts": SHORTCUTS}
 
 
 def grouped(main: str, refused: str | None, numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Say what was found, by GROUPS.
+    """Collect what was found, by GROUPS.
 
     Args:
         main: the champion, else the most accurate model.

@@ -47,7 +47,7 @@ class Shown:
 def errors(
     answers: Mapping[str, TestAnswers], facts: Sequence[ImageFacts], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Every test image that at least one model reads wrongly.
+    """List every test image that at least one model reads wrongly.
 
     Args:
         answers: model -> its answers, all to the same images.
@@ -141,7 +141,7 @@ def show(
     right: Sequence[Mapping[str, Any]],
     facts: Sequence[ImageFacts],
 ) -> dict[str, Shown]:
-    """The images of the rows, each with heat maps.
+    """Show the images of the rows, each with heat maps.
 
     Args:
         sources: the models and the images.
@@ -173,7 +173,7 @@ def _explained_by(
     wrong: Sequence[Mapping[str, Any]],
     right: Sequence[Mapping[str, Any]],
 ) -> list[str]:
-    """The digests of the images that one model explains, each once."""
+    """List the digests of the images that one model explains, each once."""
     rows = [row for row in right if model in row["answers"]]
     if model == champion or model in BACKBONES:
         rows += [row for row in wrong if model == champion or not row["answers"][model]["right"]]
@@ -181,7 +181,7 @@ def _explained_by(
 
 
 def _heat_maps(model_uri: str, files: Sequence[bytes]) -> np.ndarray:
-    """float32 [images, 256, 256], 0..1, of the predicted classes."""
+    """Compute heat maps of the predicted classes, float32 [images, 256, 256], 0..1."""
     loaded = tf.saved_model.load(path_utils.serving_model_path(model_uri))
     explain = loaded.signatures[contract.SIGNATURE_EXPLAIN]
     maps = [

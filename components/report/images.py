@@ -1,4 +1,4 @@
-"""What the examples say of each image, and the images themselves."""
+"""The facts that the examples hold of each image, and the images themselves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of an image besides its pixels.
+    """The facts that are known of an image besides its pixels.
 
     Attributes:
         sha256: hex digest of the file.
@@ -49,7 +49,7 @@ class ImageFacts:
 
 
 def read_facts(examples_uri: str) -> list[ImageFacts]:
-    """Say what is known of all images of all splits.
+    """Read what is known of all images of all splits.
 
     Args:
         examples_uri: of RadiographExampleGen's `examples`.
@@ -66,7 +66,7 @@ def read_facts(examples_uri: str) -> list[ImageFacts]:
 
 
 def read_files(examples_uri: str, split: str, wanted: Collection[str]) -> dict[str, bytes]:
-    """The image files of some images.
+    """Read the image files of some images.
 
     Args:
         examples_uri: of RadiographExampleGen's `examples`.
@@ -98,7 +98,7 @@ def _facts(example: tf.train.Example, split: str) -> ImageFacts:
 
 
 def _columns(example: tf.train.Example) -> dict[str, str]:
-    """Column -> feature, further ones by name behind those that are always there."""
+    """Name each column's feature; further columns, by name, come behind those always there."""
     further = sorted(
         name for name in example.features.feature if name.startswith(contract.COLUMN_PREFIX)
     )

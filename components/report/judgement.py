@@ -1,4 +1,4 @@
-"""What a model's answers to the test split are worth.
+"""The judgement of a model's answers to the test split.
 
 Everything here comes from the answers alone, by scikit-learn where it has a function for it.
 What can't be told (the recall of a class without images) is None, never 0.
@@ -22,7 +22,7 @@ CALIBRATION_BINS: Final = 15
 
 
 def share(count: int, total: int) -> dict[str, Any]:
-    """A share with its 95 % Wilson interval.
+    """Return a share with its 95 % Wilson interval.
 
     Returns:
         `count`, `total`, and `value` and `wilson95`, which are None where the total is 0.
@@ -36,7 +36,7 @@ def share(count: int, total: int) -> dict[str, Any]:
 
 
 def judge(answers: TestAnswers, classes: Sequence[str]) -> dict[str, Any]:
-    """All figures of one model.
+    """Compute all figures of one model.
 
     Args:
         answers: of the whole test split.
@@ -64,7 +64,7 @@ def judge(answers: TestAnswers, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def rates(confusion: np.ndarray, index: int) -> dict[str, Any]:
-    """Say how often one class is missed, and how often it is said of others.
+    """Compute how often one class is missed, and how often it is said of others.
 
     Args:
         confusion: int [n, n], rows true, columns predicted.
@@ -82,7 +82,7 @@ def rates(confusion: np.ndarray, index: int) -> dict[str, Any]:
 
 
 def _one_class(confusion: np.ndarray, index: int) -> dict[str, Any]:
-    """`precision` and `recall` (shares), `f1`, and both `rates`."""
+    """Compute `precision` and `recall` (shares), `f1`, and both `rates`."""
     hit = int(confusion[index, index])
     positives, said = int(confusion[index].sum()), int(confusion[:, index].sum())
     return {
@@ -94,7 +94,7 @@ def _one_class(confusion: np.ndarray, index: int) -> dict[str, Any]:
 
 
 def _curves(answers: TestAnswers, index: int, *, corners: bool) -> dict[str, Any]:
-    """One class against the rest.
+    """Compute the curves of one class against the rest.
 
     Args:
         answers: of the whole test split.
@@ -125,7 +125,7 @@ def _curves(answers: TestAnswers, index: int, *, corners: bool) -> dict[str, Any
 
 
 def _calibration(answers: TestAnswers) -> dict[str, Any]:
-    """`ece`, and `bins`: those of the confidence's that hold images.
+    """Compute `ece`, and `bins`: those of the confidence's that hold images.
 
     Returns:
         Of each bin: `from` and `to`, mean `confidence`, and `accuracy` (a `share`).
@@ -149,7 +149,7 @@ def _calibration(answers: TestAnswers) -> dict[str, Any]:
 
 
 def _coverage(answers: TestAnswers) -> list[dict[str, float]]:
-    """`threshold`, `coverage` and `accuracy` if only answers at least as sure are given."""
+    """Compute `threshold`, `coverage` and `accuracy` if only answers at least as sure are given."""
     # At each distinct confidence, the surest last.
     confidence = answers.probabilities.max(axis=1)
     rows = []

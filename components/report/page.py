@@ -1,4 +1,4 @@
-"""From figures and words to one self-contained HTML file."""
+"""The page: one self-contained HTML file of figures and words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def render(
     gallery: Mapping[str, Shown],
     card: str | None,
 ) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         content: figures and words.
@@ -74,7 +74,7 @@ def render(
 
 
 def _embedded(shown: Shown) -> dict[str, Any]:
-    """The image and its overlays as data URLs."""
+    """Return the image and its overlays as data URLs."""
     return {
         "image": _data_url(Image.fromarray(thumbnail(shown.content, _SHOWN_SIDE))),
         "overlays": {

@@ -24,7 +24,7 @@ TOO_SMALL: Final = 20
 
 
 def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Each slice of TFMA's evaluation of one model.
+    """List each slice of TFMA's evaluation of one model.
 
     Args:
         result: the candidate's.
@@ -63,7 +63,7 @@ def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, An
 
 
 def confusion_of(plots: dict[str, Any], n_classes: int) -> np.ndarray:
-    """TFMA's confusion matrix of a slice.
+    """Read TFMA's confusion matrix of a slice.
 
     Args:
         plots: of the slice, as `tfma.EvalResult.plots` has them.
@@ -82,7 +82,7 @@ def confusion_of(plots: dict[str, Any], n_classes: int) -> np.ndarray:
 
 
 def largest_gap(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The two groups of one kind whose accuracies are furthest apart.
+    """Find the two groups of one kind whose accuracies are furthest apart.
 
     Groups too small to judge, and images of which nothing is known, are left out; so are the
     classes themselves, whose accuracies are their recalls.
@@ -126,7 +126,7 @@ def largest_gap(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def worst_group(rows: Sequence[dict[str, Any]], images: int) -> dict[str, Any] | None:
-    """The part of the test split that is read worst.
+    """Find the part of the test split that is read worst.
 
     Groups too small to judge, images of which nothing is known, and groups that are the whole
     test split are left out.
@@ -149,7 +149,7 @@ def worst_group(rows: Sequence[dict[str, Any]], images: int) -> dict[str, Any] |
 
 
 def is_more_than_the_class_known(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether any other column says something of any image.
+    """Return whether any other column says something of any image.
 
     Args:
         rows: as `slices` returns them.
@@ -193,7 +193,7 @@ _BINARIZED: Final = {
 
 
 def _binarized(metrics: dict[str, Any], index: int) -> dict[str, float | None]:
-    """TFMA's own figures; None where a slice lacks the class, or all others."""
+    """Read TFMA's own figures; None where a slice lacks the class, or all others."""
     of_class = metrics.get(f"classId:{index}", {})
     return {name: _number(of_class.get(metric, {})) for name, metric in _BINARIZED.items()}
 

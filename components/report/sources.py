@@ -1,4 +1,4 @@
-"""What a report is made from: folders that other nodes wrote."""
+"""The sources of a report: folders that other nodes wrote."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schema import contract
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Models as the page shows them: backbones as in the table, then what is made of them."""
+    """Order models as the page shows them: backbones as in the table, then what is made of them."""
     combinations = (contract.ENSEMBLE, contract.CASCADE)
     order = {name: place for place, name in enumerate((*BACKBONES, "", *combinations))}
     # A backbone whose row is gone since comes last of its kind.
@@ -66,7 +66,7 @@ class ReportSources:
     span_drift: str | None = None
 
     def model(self, name: str) -> ModelSources:
-        """One of the models.
+        """Return one of the models.
 
         Raises:
             KeyError: there is none of that name.

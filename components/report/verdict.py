@@ -1,4 +1,4 @@
-"""The top of the page: what somebody in a hurry should know, and the figures in it."""
+"""The top of the page: what a reader in a hurry should know, and the figures in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHOLE_IMAGE: Final = "whole_image"
 
 
 def verdict(main: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The lines at the top with their figures, and all findings in groups below them.
+    """Build the lines at the top with their figures, and all findings in groups below them.
 
     Args:
         main: the model that they tell of: the champion, else the most accurate.
@@ -76,13 +76,13 @@ def why_not_pushed(numbers: Mapping[str, Any]) -> str | None:
 
 
 def _most_frequent(confusion: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Say what is right by always naming the class that most test images are of."""
+    """Count what is right by always naming the class that most test images are of."""
     images = [sum(row) for row in confusion]
     return share(max(images), sum(images))
 
 
 def _leaks(summary: Mapping[str, Any], audit: Mapping[str, Any] | None) -> dict[str, int | None]:
-    """Say what two splits have in common.
+    """Count what two splits have in common.
 
     Returns:
         `near_duplicates` (pairs in two splits; None where there was no audit),
@@ -98,7 +98,7 @@ def _leaks(summary: Mapping[str, Any], audit: Mapping[str, Any] | None) -> dict[
 
 
 def _best_shortcut(audit: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Say what predicts the class best without lungs; what tells all classes apart goes first."""
+    """Find what predicts the class best without lungs; what tells all classes apart goes first."""
     found: list[dict[str, Any]] = [
         one
         for one in (audit["shortcuts"] if audit else ())

@@ -25,7 +25,7 @@ NOT_FOR_DIAGNOSIS: Final = (
 
 
 def lines(figures: Mapping[str, Any], numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Say what the top of the page says.
+    """Word the top of the page.
 
     Args:
         figures: of the verdict (see `components.report.verdict`).
@@ -48,7 +48,7 @@ def lines(figures: Mapping[str, Any], numbers: Mapping[str, Any]) -> list[dict[s
 
 
 def _right(accuracy: Mapping[str, Any], images: str) -> str:
-    """Say a share: "15 of 18 test images are right, 83.3 % (95 % interval 60.8–94.2 %)"."""
+    """Word a share: "15 of 18 test images are right, 83.3 % (95 % interval 60.8–94.2 %)"."""
     return f"{accuracy['count']} of {accuracy['total']} {images} are right, {spread(accuracy)}"
 
 

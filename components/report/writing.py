@@ -25,7 +25,7 @@ FIGURES_FOLDER: Final = "figures"
 
 
 def write_report(sources: ReportSources, folder: str) -> Content:
-    """Computes and writes the whole report.
+    """Compute and write the whole report.
 
     Args:
         sources: the artifacts of a run.
@@ -71,7 +71,7 @@ def _pictures(sources: ReportSources, content: Content) -> Iterator[Picture]:
 
 
 def _sheet(sources: ReportSources, content: Content) -> dict[str, list[bytes]]:
-    """Class -> some test images; which, their digests decide."""
+    """Choose some test images of each class, by their digests."""
     each = data_figures.sheet_images(len(content.numbers["classes"]))
     chosen = {
         name: sorted(

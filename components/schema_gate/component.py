@@ -25,7 +25,7 @@ class SchemaGate(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(self, *, anomalies: channel.BaseChannel, code_digest: str) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             anomalies: ExampleValidator's output.

@@ -17,7 +17,7 @@ _ANOMALIES_FILE = "SchemaDiff.pb"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Raises on the first run that isn't clean; writes "clean" otherwise."""
+    """The executor: it raises on a run that isn't clean, and writes "clean" otherwise."""
 
     def Do(
         self,
@@ -25,7 +25,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Checks every split.
+        """Check every split.
 
         Raises:
             InputError: lists the anomalies, a sentence each.
@@ -52,7 +52,7 @@ def _load(artifact: types.Artifact, split: str) -> anomalies_pb2.Anomalies:
 
 
 def describe(anomalies: anomalies_pb2.Anomalies, split: str) -> list[str]:
-    """One sentence for each anomaly.
+    """Write one sentence for each anomaly.
 
     Args:
         anomalies: of one split.

@@ -69,7 +69,7 @@ class ServingPusher(Pusher):
         statistics: channel.BaseChannel | None = None,
         history: str | None = None,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             model: to push.

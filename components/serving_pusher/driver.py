@@ -50,14 +50,14 @@ class Push:
 # Two base classes, as in TFX's own drivers: the component class is checked against the
 # first, the launcher of the local runner calls the second.
 class ServingPusherDriver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Computes `attempt`: a number already in the cache only if its push is being served."""
+    """The driver of `attempt`: a number already in the cache only if its push is being served."""
 
     def __init__(self, metadata_handle: metadata.Metadata) -> None:
         base_driver.BaseDriver.__init__(self, metadata_handle)
         portable_base_driver.BaseDriver.__init__(self, metadata_handle)
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
-        """Returns the attempt as an execution property.
+        """Return the attempt as an execution property.
 
         Raises:
             InputError: a push is due, and the serving folder has a version from the future.
@@ -78,7 +78,7 @@ class ServingPusherDriver(base_driver.BaseDriver, portable_base_driver.BaseDrive
 
 
 def find_pushes(store: mlmd.MetadataStore, node: str, inputs: set[tuple[str, int]]) -> list[Push]:
-    """The pushes by one node of one model with one blessing, and one audit where there is one.
+    """Find the pushes by one node of one model with one blessing, and one audit where there is one.
 
     A cached execution is no push, nor is one whose model wasn't blessed, or that the audit stopped.
 
@@ -116,7 +116,7 @@ def find_pushes(store: mlmd.MetadataStore, node: str, inputs: set[tuple[str, int
 
 
 def choose_attempt(pushes: Sequence[Push], served: str | None) -> int:
-    """The attempt of the last push if it is being served, else a new one.
+    """Return the attempt of the last push if it is being served, else a new one.
 
     The last push's own number and not a count of pushes: should its cached result be
     unusable for another reason, the next push has this number again, and the one after
@@ -146,7 +146,7 @@ def highest_version(base: str) -> str | None:
 
 
 def _wait_for_a_higher_version(base: str, highest: str | None) -> None:
-    """Pusher names a version by the second, and skips a push to a version that exists."""
+    """Wait, as Pusher names a version by the second, and skips a push to a version that exists."""
     if highest is None:
         return
     if int(highest) - time.time() > _PATIENCE_SECONDS:

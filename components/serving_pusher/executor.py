@@ -32,7 +32,7 @@ class Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes, and keeps what the version was made with where that is asked for."""
+        """Push, and keep what the version was made with where that is asked for."""
         super().Do(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.PUSHED_MODEL_KEY]
@@ -51,19 +51,19 @@ class Executor(executor.Executor):
     def CheckBlessing(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]
     ) -> bool:
-        """Whether the model is blessed and, where the audit is asked, that lets it pass."""
+        """Return whether the model is blessed and, where the audit is asked, that lets it pass."""
         return super().CheckBlessing(input_dict) and lets_push(input_dict.get(AUDIT))
 
     def GetModelPath(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]
     ) -> str:
-        """The folder that is copied: the model's, or a copy with what belongs beside it."""
+        """Return the folder that is copied: the model's, or a copy with what belongs beside it."""
         model: str = super().GetModelPath(input_dict)
         precision = precision_of(input_dict.get(standard_component_specs.INFRA_BLESSING_KEY))
         card = input_dict.get(MODEL_CARD)
         if precision is None and not card:
             return model
-        # An artifact is never written to by who reads it.
+        # A node that reads an artifact never writes to it.
         copied = os.path.join(self._get_tmp_dir(), "model")
         io_utils.copy_dir(model, copied)
         if precision is not None:

@@ -13,7 +13,7 @@ PASSED: Final = "passed"
 
 
 class AuditReport(Artifact):
-    """What leaks between splits, and what predicts the class without the lungs.
+    """The leaks between splits, and what predicts the class without the lungs.
 
     The folder holds `audit.json`; see `components.shortcut_audit.report`. Custom properties:
     `passed`, `duplicates_across_splits` and `patients_across_splits` (int).
@@ -24,7 +24,7 @@ class AuditReport(Artifact):
 
 
 def lets_push(audit: Sequence[Artifact] | None) -> bool:
-    """Whether a model may be pushed; yes where nobody asks the audit.
+    """Return whether a model may be pushed; yes where the audit isn't asked.
 
     Args:
         audit: one AuditReport, or none.

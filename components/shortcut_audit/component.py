@@ -29,7 +29,7 @@ class ShortcutAuditSpec(component_spec.ComponentSpec):
 
 
 class ShortcutAudit(base_component.BaseComponent):
-    """Looks for what makes accuracy on the test split mean less than it seems to.
+    """The node that looks for what makes the test accuracy mean less than it seems to.
 
     Near-duplicates and patients in two splits; and how well the class is predicted from what
     is not lung. It reports. Where limits are given and exceeded, its verdict is no, and the
@@ -51,7 +51,7 @@ class ShortcutAudit(base_component.BaseComponent):
         max_patients_across_splits: int | None = None,
         max_shortcut_accuracy: float | None = None,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             examples: RadiographExampleGen's, with all three splits.

@@ -28,7 +28,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `audit.json`; the run goes on, whatever it says."""
+        """Write `audit.json`; the run goes on, whatever it says."""
         # scikit-learn costs a second, and building the DAG needs none of it.
         from components.shortcut_audit.findings import findings
         from components.shortcut_audit.leaks import duplicates, patients

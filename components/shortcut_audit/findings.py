@@ -1,4 +1,4 @@
-"""What was found, in sentences for people."""
+"""The findings, in sentences for people."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _CLASSES_NAMED: Final = 6
 def findings(
     duplicates: Mapping[str, Any], patients: Mapping[str, Any], shortcuts: Sequence[Shortcut]
 ) -> list[Finding]:
-    """A sentence or two a finding, each about LEAKS or SHORTCUTS.
+    """Write a sentence or two a finding, each about LEAKS or SHORTCUTS.
 
     Args:
         duplicates: as `leaks.duplicates` returns them.
@@ -159,7 +159,7 @@ def _meaning(telling: Sequence[Shortcut]) -> str:
 
 
 def _most_telling_columns(shortcuts: Sequence[Shortcut]) -> Iterator[Shortcut]:
-    """For each class the column that tells it best from the rest, if any does."""
+    """Find for each class the column that tells it best from the rest, if any does."""
     best: dict[str, Shortcut] = {}
     for shortcut in shortcuts:
         name = shortcut.against_rest

@@ -1,4 +1,4 @@
-"""Who is in two splits: images that show the same, and patients."""
+"""The leaks between two splits: images that show the same, and patients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_LISTED: Final = 1_000
 
 
 def duplicates(images: Sequence[Radiograph], min_correlation: float) -> dict[str, Any]:
-    """Near-duplicates, as audit.json has them (see the README).
+    """Describe near-duplicates, as audit.json has them (see the README).
 
     Args:
         images: of all splits.
@@ -76,7 +76,7 @@ def _described(images: Sequence[Radiograph], pair: Pair) -> dict[str, Any]:
 
 
 def patients(entries: Iterable[Entry]) -> dict[str, Any]:
-    """Patients in two splits, as audit.json has them (see the README).
+    """Describe patients in two splits, as audit.json has them (see the README).
 
     Args:
         entries: of the manifest.

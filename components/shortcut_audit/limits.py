@@ -1,4 +1,4 @@
-"""What may be found at most, before nothing is pushed any more."""
+"""The limits of what may be found, beyond which nothing is pushed any more."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def failures(
 def _too_accurate(limit: float, shortcuts: Sequence[Shortcut]) -> Iterator[str]:
     field = "audit.max_shortcut_accuracy"
     if not shortcuts:
-        # What nobody could look at is not within a limit.
+        # What could not be looked at is not within a limit.
         yield f"no test image, or no second class, to measure shortcuts on ({field})"
     for shortcut in shortcuts:
         limited = shortcut.seen in _LIMITED and shortcut.against_rest is None

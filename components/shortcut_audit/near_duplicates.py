@@ -67,7 +67,7 @@ def find_pairs(
     splits: Sequence[str],
     min_correlation: float,
 ) -> list[Pair]:
-    """The pairs of near-duplicates, by index.
+    """Find the pairs of near-duplicates, by index.
 
     An image is compared with the 64 of its own split and the 64 of other splits whose hashes
     are closest.
@@ -101,7 +101,7 @@ def find_pairs(
 
 
 def perceptual_hash(thumbnails: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Say which of the low frequencies are above their median (pHash; Zauner 2010, section 3.2.1).
+    """Find which low frequencies are above their median (pHash; Zauner 2010, section 3.2.1).
 
     Args:
         thumbnails: float32 [n, 32, 32]; brightness and contrast play no part.
@@ -115,7 +115,7 @@ def perceptual_hash(thumbnails: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _candidates(hashes: NDArray[np.bool_], splits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pairs (first, second, bits) within `MAX_BITS`, sorted by second and first."""
+    """Find pairs (first, second, bits) within `MAX_BITS`, sorted by second and first."""
     # Two vectors of ±1 agree in (64 + product) / 2 places: BLAS counts bits, 10⁹ pairs a few s.
     signs = np.where(hashes, 1, -1).astype(np.float32)
     step = max(1, _CELLS // max(1, len(signs)))
@@ -148,7 +148,7 @@ def _closest(
 def correlations(
     image: NDArray[np.float16], others: Sequence[NDArray[np.float16]]
 ) -> NDArray[np.float64]:
-    """Say how well other textures agree with one where they fit best.
+    """Compute how well other textures agree with one where they fit best.
 
     Pearson's correlation. All scales of 0.88..1.12 and shifts of up to 5 of 64 pixels in each
     direction are tried; where that comes to 0.65 and not yet to 0.98, the rectangle of the other
@@ -191,7 +191,7 @@ def _cut(picture: Image.Image, box: NDArray[np.float64], side: int) -> NDArray[n
 def _fitted(
     picture: Image.Image, start: NDArray[np.float64], place: NDArray[np.float32], side: int
 ) -> float:
-    """The correlation in the rectangle that fits best, from `start` on."""
+    """Find the correlation in the rectangle that fits best, from `start` on."""
 
     def misfit(box: NDArray[np.float64]) -> float:
         if box.min() < 0 or box.max() > min(picture.size):
@@ -205,7 +205,7 @@ def _fitted(
 
 
 def _standardised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of mean 0 and length 1, so that a product is a correlation; 0 where empty."""
+    """Scale rows to mean 0 and length 1, so that a product is a correlation; 0 where empty."""
     centred = rows - rows.mean(1, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     empty = length < _FEATURELESS * np.sqrt(rows.shape[1])

@@ -1,4 +1,4 @@
-"""What the audit keeps of each image: its texture, a thumbnail, and what is known of it."""
+"""The facts that the audit keeps of each image: texture, thumbnail, and what is known of it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Radiograph:
 
 
 def read_radiographs(examples: types.Artifact) -> list[Radiograph]:
-    """Reads all splits, decoding each image once.
+    """Read all splits, and decode each image once.
 
     A few images are decoded at the same time and let go again: what stays is about 14 KB an
     image, whatever its size.
@@ -84,7 +84,7 @@ def read_radiographs(examples: types.Artifact) -> list[Radiograph]:
 
 
 def texture(grey: NDArray[np.float32]) -> NDArray[np.float16]:
-    """The fine structure of a small image at equal contrast everywhere.
+    """Compute the fine structure of a small image at equal contrast everywhere.
 
     The image less its Gaussian blur, divided by the local root mean square of that: what
     brightness, contrast, gamma and re-encoding leave as it is.

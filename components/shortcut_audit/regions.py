@@ -1,4 +1,4 @@
-"""Which pixels of a thumbnail are the border, and which the lungs."""
+"""The pixels of a thumbnail that are the border, and those that are the lungs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROUNDNESS: Final = 4
 
 
 def border(side: int) -> NDArray[np.bool_]:
-    """The outer ring, corners included: bool [side, side]."""
+    """Mark the outer ring, corners included: bool [side, side]."""
     width = max(1, round(side * _RING))
     ring = np.ones((side, side), bool)
     ring[width:-width, width:-width] = False
@@ -24,7 +24,7 @@ def border(side: int) -> NDArray[np.bool_]:
 
 
 def lung_field(side: int) -> NDArray[np.bool_]:
-    """Say where lungs are in an upright frontal image that the chest fills: bool [side, side]."""
+    """Mark where lungs are in an upright frontal image that the chest fills: bool [side, side]."""
     across = np.abs((np.arange(side) + 0.5) / side - 0.5) / _HALF
     inside: NDArray[np.bool_] = (across[None, :] ** _ROUNDNESS + across[:, None] ** _ROUNDNESS) < 1
     return inside

@@ -1,4 +1,4 @@
-"""audit.json: written by the node, read by whoever reports on a run. Imports no TFX."""
+"""audit.json: written by the node, read by all that report on a run. Imports no TFX."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ AUDIT_FILE: Final = "audit.json"
 
 
 def write_audit(uri: str, content: Mapping[str, Any]) -> None:
-    """Writes audit.json into the folder `uri`, local or remote."""
+    """Write audit.json into the folder `uri`, local or remote."""
     import tensorflow as tf
 
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -19,7 +19,7 @@ def write_audit(uri: str, content: Mapping[str, Any]) -> None:
 
 
 def read_audit(uri: str) -> dict[str, Any]:
-    """The content of audit.json in the folder `uri`; README.md says what its keys hold.
+    """Read audit.json in the folder `uri`; README.md says what its keys hold.
 
     Raises:
         tf.errors.NotFoundError: there is none.

@@ -1,4 +1,4 @@
-"""How well the class is predicted from things that are not lungs."""
+"""The success of predicting the class from things that are not lungs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ITERATIONS: Final = 5_000
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What a logistic regression that never saw the lungs gets right on the test split.
+    """The test images that a logistic regression gets right that never saw the lungs.
 
     Attributes:
         seen: by it; `column_shortcut` names a single column's.
@@ -66,24 +66,24 @@ class Shortcut:
 
     @property
     def name(self) -> str:
-        """For people; no two that are measured have the same."""
+        """The name for people; no two that are measured have the same."""
         column = column_of(self.seen)
         name = f"metadata: {column}" if column else _NAMES[self.seen]
         return f"{name}, {self.against_rest} or not" if self.against_rest else name
 
 
 def column_shortcut(column: str) -> str:
-    """The `seen` of a single column of metadata.csv."""
+    """Return the `seen` of a single column of metadata.csv."""
     return f"{_COLUMN}{column}"
 
 
 def column_of(seen: str) -> str | None:
-    """The column of metadata.csv of which `seen` is the name; None where it is none's."""
+    """Return the column of metadata.csv that `seen` names; None where it names none."""
     return seen.removeprefix(_COLUMN) if seen.startswith(_COLUMN) else None
 
 
 def measure_shortcuts(images: Sequence[Radiograph], seed: int) -> list[Shortcut]:
-    """Fits on training and validation split, and counts on the test split.
+    """Fit on training and validation split, and count on the test split.
 
     Args:
         images: of all splits.
@@ -141,7 +141,7 @@ def _counted(
 
 
 def _metadata_views(images: Sequence[Radiograph]) -> Iterator[tuple[str, tuple[Pipeline, Any]]]:
-    """All columns together, and each alone; those that are empty throughout are left out.
+    """Yield all columns together, and each alone; those that are empty throughout are left out.
 
     That a value is unknown is a value: often it is known for one class only.
     """

@@ -12,7 +12,7 @@ DRIFT_FILE: Final = "drift.json"
 
 
 class SpanDriftReport(Artifact):
-    """How far the last span is from the one before.
+    """The distance of the last span from the one before.
 
     The folder holds `drift.json`: `span` and `previous` (their numbers; `previous` is null
     where there is nothing to compare with), `images` (of either, in this order), `limit`
@@ -24,14 +24,14 @@ class SpanDriftReport(Artifact):
 
 
 def write_drift(uri: str, content: dict[str, Any]) -> None:
-    """Writes `drift.json` into the folder `uri`, local or remote."""
+    """Write `drift.json` into the folder `uri`, local or remote."""
     tf.io.gfile.makedirs(uri)
     with tf.io.gfile.GFile(f"{uri}/{DRIFT_FILE}", "w") as file:
         file.write(json.dumps(content, indent=1) + "\n")
 
 
 def read_drift(uri: str) -> dict[str, Any]:
-    """Reads `drift.json` from the folder `uri`.
+    """Read `drift.json` from the folder `uri`.
 
     Raises:
         tf.errors.NotFoundError: there is none.

@@ -22,7 +22,7 @@ class SpanDriftSpec(component_spec.ComponentSpec):
 
 
 class SpanDrift(base_component.BaseComponent):
-    """Compares the images of the last two spans; fails beyond a limit, and nothing trains then."""
+    """The node that compares the last two spans; beyond a limit it fails, before training."""
 
     SPEC_CLASS = SpanDriftSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -30,7 +30,7 @@ class SpanDrift(base_component.BaseComponent):
     def __init__(
         self, *, manifest: channel.BaseChannel, max_drift: float | None, code_digest: str
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             manifest: RadiographExampleGen's, of images that came in spans.

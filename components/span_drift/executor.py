@@ -27,7 +27,7 @@ Facts = Mapping[str, Sequence[str]]
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes the distances; raises where one is beyond the limit."""
+    """The executor: it writes the distances, and raises where one is beyond the limit."""
 
     def Do(
         self,
@@ -35,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Compares the last two spans.
+        """Compare the last two spans.
 
         Raises:
             InputError: names each feature beyond the limit, and how far it is.
@@ -48,7 +48,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def measure(manifest_uri: str, limit: float | None) -> dict[str, Any]:
-    """The content of `drift.json` (see `SpanDriftReport`).
+    """Compute the content of `drift.json` (see `SpanDriftReport`).
 
     Args:
         manifest_uri: RadiographExampleGen's `manifest`.
@@ -71,7 +71,7 @@ def measure(manifest_uri: str, limit: float | None) -> dict[str, Any]:
 
 
 def check(found: Mapping[str, Any]) -> None:
-    """Stops where a limit is exceeded.
+    """Stop where a limit is exceeded.
 
     Args:
         found: what `measure` returned.

@@ -1,1 +1,1 @@
-"""Where the DAG's Beam nodes run."""
+"""The places where the DAG's Beam nodes run."""

@@ -18,7 +18,7 @@ _FIRST_SEEN = (
     'jar"; where Java is missing, with "Java must be installed". What comes after that, nobody '
     "has seen."
 )
-# Engine -> why nobody knows more.
+# Engine -> why no more is known.
 _UNTRIED = {
     "flink": f"neither Flink nor Beam's job server for it was at hand. {_FIRST_SEEN}",
     "spark": f"neither Spark nor Beam's job server for it was at hand. {_FIRST_SEEN}",
@@ -94,7 +94,7 @@ def _say_with_time(sentence: str) -> None:
 
 
 def describe(plan: BeamPlan) -> str:
-    """One option a line, then what still has to be given or to be there."""
+    """Write one option a line, then what still has to be given or to be there."""
     width = max(len(argument) for argument in plan.arguments)
     lines = [f"{o.argument:<{width}}  # {o.reason}" for o in plan.options]
     if plan.missing:

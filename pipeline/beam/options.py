@@ -7,7 +7,7 @@ from pipeline.config.pipeline_config import PipelineConfig
 
 
 def beam_pipeline_args(config: PipelineConfig) -> list[str]:
-    """The options, the configuration's own last, so that they win.
+    """Return the options, the configuration's own last, so that they win.
 
     TFX hands them to absl as well, which is how the bound on batches arrives: at most 20 MiB
     of records instead of up to 1,000 images, so a batch doesn't grow with the images' size
@@ -26,5 +26,5 @@ def beam_pipeline_args(config: PipelineConfig) -> list[str]:
 
 
 def beam_plan(config: PipelineConfig) -> BeamPlan:
-    """Say what the options come from; looked at no further."""
+    """Find what the options come from; they are looked at no further."""
     return plan_beam(config.beam, config.beam_args)

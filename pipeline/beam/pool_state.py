@@ -1,4 +1,4 @@
-"""What a worker pool of `cxr beam worker-pool` says of itself, beyond what Beam's own pool can.
+"""The state that a pool of `cxr beam worker-pool` tells, beyond what Beam's own pool can.
 
 Imports neither TFX nor Beam.
 """
@@ -24,7 +24,7 @@ _CODE: Final = ("common", "components", "models", "pipeline", "schema")
 
 
 class Death(NamedTuple):
-    """A worker that ended, and not as nobody had work for it any more, nor as somebody stopped it.
+    """A worker that ended while there was work for it, and that was not stopped.
 
     Attributes:
         worker: how many had been started before it.
@@ -39,7 +39,7 @@ class Death(NamedTuple):
 
 @dataclass(frozen=True)
 class PoolWorkers:
-    """What became of a pool's workers so far.
+    """The state of a pool's workers so far.
 
     Attributes:
         pool: one pool's own, and no other's, be it at the same address.
@@ -52,7 +52,7 @@ class PoolWorkers:
     died: tuple[Death, ...]
 
     def lost_since(self, before: PoolWorkers) -> int | None:
-        """Say how a worker ended that nothing has taken the place of; None where none did.
+        """Return how a worker ended that nothing has taken the place of; None where none did.
 
         Args:
             before: what the same pool said earlier. What was started before that is another run's.
@@ -63,12 +63,12 @@ class PoolWorkers:
         return deaths[-1].status
 
     def to_bytes(self) -> bytes:
-        """For the wire."""
+        """Write the workers for the wire."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> PoolWorkers:
-        """The reverse.
+        """Read what `to_bytes` wrote.
 
         Raises:
             ValueError: it is something else.
@@ -97,7 +97,7 @@ def environment() -> dict[str, str]:
 
 
 def how_it_ended(status: int) -> str:
-    """An exit status, or minus a signal, in words."""
+    """Describe an exit status, or minus a signal, in words."""
     if status >= 0:
         return f"exit status {status}"
     try:
@@ -110,7 +110,7 @@ def how_it_ended(status: int) -> str:
 
 
 def environment_from_bytes(content: bytes) -> dict[str, str]:
-    """Say what `environment` gave there, as JSON.
+    """Read what `environment` gave there, as JSON.
 
     Raises:
         ValueError: it is something else.

@@ -1,4 +1,4 @@
-"""Whether the services of `--beam portable:…` are there: before a run, and where a node failed.
+"""The services of `--beam portable:…`: asked before a run, and where a node failed.
 
 Beam itself says of a service that is gone what gRPC says of a socket, and of a worker that died
 whatever its runner makes of it. Here they are asked, and the answer is a sentence.
@@ -32,7 +32,7 @@ Said = TypeVar("Said")
 
 _SECONDS: Final = 20.0
 _SECONDS_TO_DIE: Final = 5.0
-# Beam starts a job service itself, which nobody can ask before.
+# Beam starts a job service itself, which can't be asked before.
 _EMBEDDED: Final = "embed"
 _LOOPBACK: Final = re.compile(r"(localhost|127\.[\d.]+|\[::1\]):\d+")
 _START_AGAIN: Final = "Start it again"
@@ -44,7 +44,7 @@ _NO_MODULE: Final = re.compile(r"No module named '([\w.]+)'")
 
 @dataclass(frozen=True)
 class Services:
-    """What a run's Beam nodes need elsewhere.
+    """The services that a run's Beam nodes need elsewhere.
 
     Attributes:
         jobs: address of the job service.
@@ -59,7 +59,7 @@ class Services:
 
 
 def require_services(plan: BeamPlan) -> Services | None:
-    """Asks job service and pool. Imports Beam, where there is one to ask.
+    """Ask job service and pool. Import Beam where there is one to ask.
 
     Returns:
         What was found; None where Beam's nodes need none, or Beam starts it.
@@ -99,7 +99,7 @@ def require_services(plan: BeamPlan) -> Services | None:
 
 
 def what_is_gone(services: Services | None, node: str | None, said: str) -> InputError | None:
-    """Say what to say where a node failed because a service or a worker went.
+    """Say that a service or a worker went, where a node failed because of that; else None.
 
     Args:
         services: as they were when the run began.
@@ -168,7 +168,7 @@ def _gone(what: str, do: str = "") -> InputError:
 
 
 def _start_pool(pool: str | None) -> str:
-    """The command, for the port where the run looks for the pool."""
+    """Write the command, for the port where the run looks for the pool."""
     _, _, port = (pool or "").rpartition(":")
     return f"`{pool_command(port)}`"
 
@@ -206,12 +206,12 @@ def ask_pool(address: str) -> str:
 
 
 def workers_of(pool: str) -> PoolWorkers | None:
-    """Say what became of a pool's workers; None where it is Beam's own or another's, or gone."""
+    """Ask what became of a pool's workers; None where it is Beam's own or another's, or gone."""
     return _own(pool, WORKERS, PoolWorkers.from_bytes)
 
 
 def _own(pool: str, method: str, read: Callable[[bytes], Said]) -> Said | None:
-    """Say what only a pool of ours answers."""
+    """Ask what only a pool of ours answers."""
     found: list[bytes] = []
 
     def ask(channel: grpc.Channel) -> None:

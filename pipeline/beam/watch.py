@@ -24,7 +24,7 @@ class WorkerGoneError(RuntimeError):
 
 @contextlib.contextmanager
 def watching(services: Services | None, grace: float = _SECONDS_OF_GRACE) -> Iterator[None]:
-    """Watches the pool whenever something waits for a job, while the block lasts.
+    """Watch the pool whenever something waits for a job, while the block lasts.
 
     Args:
         services: of the run; without a pool that can be asked, nothing is watched.
@@ -58,7 +58,7 @@ class _Pool:
         self._wrong_since: float | None = None
 
     def problem(self) -> str:
-        """Empty where all is well, or may become so."""
+        """Say what is wrong; empty where all is well, or may become so."""
         wrong = self._wrong()
         if not wrong:
             self._wrong_since = None
@@ -80,7 +80,7 @@ class _Pool:
 
 
 def _wait(wait: Callable[[], Any], result: Any, pool: _Pool) -> Any:
-    """Say what `wait` gives, or raises; but not for ever."""
+    """Return what `wait` gives, or raise what it raises; but don't wait for ever."""
     ended: dict[str, Any] = {}
 
     def run() -> None:

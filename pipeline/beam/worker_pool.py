@@ -56,7 +56,7 @@ class _Worker:
     sent: int = 0
 
     def end(self) -> None:
-        """Returns when it has ended."""
+        """End the worker; return when it has ended."""
         self.sent = signal.SIGTERM
         self.process.terminate()
         try:
@@ -67,7 +67,7 @@ class _Worker:
             self.process.wait()
 
     def died(self, status: int) -> bool:
-        """Whether it ended by itself, and not well."""
+        """Return whether it ended by itself, and not well."""
         if self.sent:
             # A runner stops a worker that has just been killed, too.
             return status < 0 and status != -self.sent
@@ -75,10 +75,10 @@ class _Worker:
 
 
 class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """Starts and stops workers: processes of this Python, with this project's code."""
+    """A service that starts and stops workers: processes of this Python, with this code."""
 
     def __init__(self, say: Say) -> None:
-        """Starts nothing yet.
+        """Start without a worker.
 
         Args:
             say: is told of each worker that starts, stops or dies, in a sentence.
@@ -91,7 +91,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self._died: list[Death] = []
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
-        """Answers at once; the worker connects to the runner by itself."""
+        """Answer at once; the worker connects to the runner by itself."""
         name, endpoint = request.worker_id, request.control_endpoint.url
         # -W: Google's libraries announce the end of Python 3.10 at every start.
         command = [sys.executable, "-W", "ignore::FutureWarning", "-m", "pipeline.beam.worker"]
@@ -99,7 +99,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             process = subprocess.Popen(
                 [*command, endpoint, name],
                 stdin=subprocess.DEVNULL,
-                # Beside what it says of errors. Beam's pool has a pipe here that nobody reads.
+                # Beside what it says of errors. Beam's pool has a pipe here that is never read.
                 stdout=sys.stderr,
                 # So that its code is this one's, wherever the pool was started.
                 cwd=_ROOT,
@@ -118,7 +118,7 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - Beam's name
-        """Answers when it has ended. One that isn't there is none to stop."""
+        """Answer when it has ended. One that isn't there is none to stop."""
         with self._lock:
             worker = self._workers.pop(request.worker_id, None)
         if worker:
@@ -127,16 +127,16 @@ class WorkerPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StopWorkerResponse()
 
     def workers(self, request: bytes, context: Any) -> bytes:
-        """Say what became of them, for whoever asks."""
+        """Return what became of the workers, to any process that asks."""
         with self._lock:
             return PoolWorkers(self._name, self._started, tuple(self._died)).to_bytes()
 
     def environment(self, request: bytes, context: Any) -> bytes:
-        """Say what they run in, likewise."""
+        """Return what the workers run in, to any process that asks."""
         return json.dumps(environment()).encode()
 
     def close(self) -> None:
-        """Ends all workers."""
+        """End all workers."""
         with self._lock:
             workers = list(self._workers.values())
             self._workers.clear()

@@ -166,7 +166,7 @@ def _several(paths: Sequence[str]) -> str:
 
 
 def _of_values(images: Iterable[tuple[Inspection, Row | None]]) -> Iterator[Remark]:
-    """Values of a column that only one class has: a model could tell the class by them."""
+    """Name values of a column that only one class has: a model could tell the class by them."""
     classes: Mapping[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for item, row in images:
         for column, value in {**row.text, **row.further}.items() if row else ():

@@ -26,7 +26,7 @@ from pipeline.config.pipeline_config import PipelineConfig
 
 @dataclass(frozen=True)
 class ImagePool:
-    """What any seed may draw from.
+    """The images that any seed may draw from.
 
     Attributes:
         settings: of RadiographExampleGen; their seed is the configuration's.
@@ -37,7 +37,7 @@ class ImagePool:
     usable: Usable
 
     def decision(self, seed: int) -> Decision:
-        """The split that `cxr run` makes with this seed.
+        """Compute the split that `cxr run` makes with this seed.
 
         Raises:
             InputError: a class has too few images, or too few patients, for three splits.
@@ -50,12 +50,12 @@ class ImagePool:
         return {image.inspection.sha256: image for image in self.usable.cleaned.images}
 
     def label(self, image: CleanImage) -> int:
-        """Its class index."""
+        """Return its class index."""
         return self.settings.class_names.index(image.inspection.class_name)
 
 
 def inspect_images(config: PipelineConfig) -> ImagePool:
-    """Looks at every image of the data folder.
+    """Look at every image of the data folder.
 
     Args:
         config: its `data`.
@@ -69,7 +69,7 @@ def inspect_images(config: PipelineConfig) -> ImagePool:
 
 
 def settings_of(config: PipelineConfig) -> Settings:
-    """Say what `pipeline.dag.graph` tells RadiographExampleGen."""
+    """Return what `pipeline.dag.graph` tells RadiographExampleGen."""
     data = config.data
     classes = [{"name": entry.name, "folders": list(entry.folders)} for entry in data.classes]
     return parse_settings(

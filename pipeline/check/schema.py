@@ -1,4 +1,4 @@
-"""What SchemaGate would say of a table's cells, before any run. No TFX."""
+"""The refusals of a table's cells that SchemaGate would make, before any run. No TFX."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN: Final = 5
 
 
 def values_the_schema_refuses(rows: Sequence[Row], schema_dir: Path | None) -> Iterator[str]:
-    """Sentences, one a column, about values that are outside its domain.
+    """Write sentences, one a column, about values that are outside its domain.
 
     Args:
         rows: of the images that are in a split.

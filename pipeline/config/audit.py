@@ -9,12 +9,12 @@ from common.strict import Strict
 
 
 class AuditConfig(Strict):
-    """Whether the split is audited, and what stops a push.
+    """The audit of the split, and the limits that stop a push.
 
     Attributes:
         enabled: whether the node ShortcutAudit is there.
         min_correlation: of the fine structure of two images that count as near-duplicates; above
-            0.98 nobody looks for a better fit, so nothing higher can be asked for.
+            0.98 no better fit is looked for, so nothing higher can be asked for.
         max_duplicates_across_splits: more near-duplicates in two splits, and nothing is pushed.
         max_patients_across_splits: more patients in two splits, and nothing is pushed.
         max_shortcut_accuracy: a higher accuracy on the test split, from all metadata, from
@@ -36,7 +36,7 @@ class AuditConfig(Strict):
 
     @property
     def blocks(self) -> bool:
-        """Whether any limit is set, so that the Pushers have to ask."""
+        """True where any limit is set, so that the Pushers have to ask."""
         return any(limit is not None for limit in self.limits.values())
 
     @model_validator(mode="after")

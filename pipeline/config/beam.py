@@ -1,4 +1,4 @@
-"""Where the DAG's Beam nodes run: from `--beam` to Beam's pipeline options, each with its reason.
+"""The place where the DAG's Beam nodes run: Beam's options for `--beam`, each with its reason.
 
 Imports neither TFX nor, but to look an option's name up, Beam.
 """
@@ -60,7 +60,7 @@ class BeamOption:
 
 @dataclass(frozen=True)
 class BeamPlan:
-    """What Beam is told, and what nobody but the user can know.
+    """The options that Beam is told, and those that only the user can know.
 
     Attributes:
         engine: `direct`, `multi`, `portable`, `flink`, `spark`, `dataflow`, or the runner's
@@ -77,7 +77,7 @@ class BeamPlan:
 
     @property
     def arguments(self) -> list[str]:
-        """For `beam_pipeline_args`."""
+        """The options as `beam_pipeline_args` takes them."""
         return [option.argument for option in self.options]
 
     @property
@@ -87,7 +87,7 @@ class BeamPlan:
 
 
 def check_beam(text: str) -> str:
-    """Returns what was given.
+    """Check what was given, and return it.
 
     Raises:
         ValueError: no such engine, no host or project, or no YAML mapping of options.
@@ -100,7 +100,7 @@ def check_beam(text: str) -> str:
 
 
 def plan_beam(beam: str, own: Sequence[str] = ()) -> BeamPlan:
-    """The whole plan.
+    """Plan the whole.
 
     Args:
         beam: an engine (`ENGINES`), or path of a YAML mapping of option names to values.
@@ -133,7 +133,7 @@ def plan_beam(beam: str, own: Sequence[str] = ()) -> BeamPlan:
 
 
 def require_complete(plan: BeamPlan) -> None:
-    """Refuses a plan that lacks options.
+    """Refuse a plan that lacks options.
 
     Raises:
         InputError: names them.
@@ -147,7 +147,7 @@ def require_complete(plan: BeamPlan) -> None:
 
 
 def require_known(arguments: Sequence[str]) -> None:
-    """Refuses options that neither Beam nor TFX knows, or whose value Beam can't read.
+    """Refuse options that neither Beam nor TFX knows, or whose value Beam can't read.
 
     Imports Beam.
 
@@ -286,20 +286,20 @@ def _to_provide(engine: str, values: dict[str, str]) -> tuple[str, ...]:
 
 
 def pool_command(port: str = "") -> str:
-    """Say what starts a pool in this environment, whatever PATH is where somebody pastes it."""
+    """Say what starts a pool in this environment, whatever PATH is where it is pasted."""
     cxr = Path(sys.executable).with_name("cxr")
     own = [str(cxr)] if cxr.exists() else [sys.executable, "-m", "pipeline.cli"]
     return shlex.join([*own, "beam", "worker-pool", *(["--port", port] if port else [])])
 
 
 def job_server_jar(engine: str, values: dict[str, str]) -> str:
-    """Maven coordinates of Beam's job server for Flink or Spark, of the installed version."""
+    """Return the Maven coordinates of the installed Beam's job server for Flink or Spark."""
     release = values.get(f"{engine}_version", "VERSION")
     return f"org.apache.beam:beam-runners-{engine}-{release}-job-server:{version('apache-beam')}"
 
 
 def _read_options(file: Path) -> list[str]:
-    """A YAML mapping as arguments.
+    """Turn a YAML mapping into arguments.
 
     Raises:
         ValueError: it can't be read, or isn't such a mapping.
@@ -343,13 +343,13 @@ def _runner_of(options: Sequence[BeamOption], own: Sequence[str]) -> str:
 
 
 def _is_pool_replaced(option: BeamOption, own: Sequence[str]) -> bool:
-    """Whether it is the address of a pool, where the user wants no pool."""
+    """Return whether it is the address of a pool, where the user wants no pool."""
     kinds = [a.partition("=")[2] for a in own if _name(a) == "environment_type"]
     return option.name == "environment_config" and bool(kinds) and kinds[-1] != "EXTERNAL"
 
 
 def _is_docker(engine: str, values: dict[str, str]) -> bool:
-    """Beam's own default for runners elsewhere."""
+    """Return whether it is Docker, Beam's own default for runners elsewhere."""
     return engine not in _LOCAL and values.get("environment_type", "DOCKER") == "DOCKER"
 
 

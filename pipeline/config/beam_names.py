@@ -1,4 +1,4 @@
-"""Which names and values of pipeline options Beam knows."""
+"""The names and values of pipeline options that Beam knows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _OF_TFX: Final = ("tfxio_",)
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Instead of ending the process."""
+        """Raise instead of ending the process."""
         raise ValueError(message)
 
 
 def flink_versions() -> list[str]:
-    """Minor versions of Flink that the installed Beam has a job server for."""
+    """List the minor versions of Flink that the installed Beam has a job server for."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from apache_beam.options.pipeline_options import FlinkRunnerOptions

@@ -53,7 +53,7 @@ _PAPER_CLASSES = (
 
 
 class DataConfig(Strict):
-    """Where the images are and how they are chosen.
+    """The images: where they are and how they are chosen.
 
     Attributes:
         dir: the folder with one folder a class; with `{SPAN}` in it, one such folder a span.
@@ -162,12 +162,12 @@ class DataConfig(Strict):
 
     @property
     def in_spans(self) -> bool:
-        """Whether the images come in spans, a folder each."""
+        """True where the images come in spans, a folder each."""
         return SPAN in str(self.dir)
 
     @property
     def limits(self) -> dict[str, float]:
-        """What RadiographExampleGen calls its limits."""
+        """The limits, as RadiographExampleGen takes them."""
         return {
             "max_bad_fraction": self.max_bad_fraction,
             "max_unmatched_fraction": self.max_unmatched_fraction,

@@ -18,7 +18,7 @@ DEFAULT_STEP: Final = "default"
 
 
 class StepResources(Strict):
-    """What a step asks Kubernetes for, and is held to.
+    """The resources that a step asks Kubernetes for, and is held to.
 
     Attributes:
         cpu: cores; neither asked for nor limited where null.
@@ -73,7 +73,7 @@ class SecretVariable(Strict):
 
 
 class KubeflowConfig(Strict):
-    """What a run on Kubeflow needs on top.
+    """The settings that a run on Kubeflow needs on top.
 
     Attributes:
         image: of all steps, built from kubeflow/Dockerfile.
@@ -121,7 +121,7 @@ class KubeflowConfig(Strict):
         return self
 
     def resources_of(self, step: str) -> StepResources:
-        """Those of a step.
+        """Return the resources of a step.
 
         Args:
             step: id of the node, such as `Trainer.vgg16`.

@@ -1,4 +1,4 @@
-"""Where a run writes: everything below one output folder."""
+"""The layout of what a run writes: everything lies below one output folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OutputLayout:
 
     @property
     def inventory(self) -> Path:
-        """What the files of each artifact were when its run ended."""
+        """The file that says what the files of each artifact were when its run ended."""
         return self.root.resolve() / "inventory.json"
 
     @property
@@ -63,12 +63,12 @@ class OutputLayout:
 
     @property
     def log(self) -> Path:
-        """What TFX, TensorFlow and Beam had to say in the last run."""
+        """The file with all that TFX, TensorFlow and Beam said in the last run."""
         return self.root.resolve() / "logs" / "run.log"
 
     @property
     def lock(self) -> Path:
-        """Whoever runs holds it, and stands in it."""
+        """The file that a running process holds, and that names it."""
         return self.root.resolve() / "logs" / "run.lock"
 
     @property

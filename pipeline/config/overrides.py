@@ -47,7 +47,7 @@ def run_overrides(
     tuned: bool,
     beam: str | None,
 ) -> dict[str, Any]:
-    """Say what the options of `cxr run` say, as fields of the configuration.
+    """Turn the options of `cxr run` into fields of the configuration.
 
     Raises:
         InputError: two options exclude each other.
@@ -70,12 +70,12 @@ def run_overrides(
 
 
 def comma_separated(text: str | None) -> list[str] | None:
-    """The parts of an option such as `vgg16,xception`; None where it isn't given."""
+    """Split an option such as `vgg16,xception` into its parts; None where it isn't given."""
     if text is None:
         return None
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def without_none(values: dict[str, Any]) -> dict[str, Any]:
-    """Say what was given: neither None nor an empty mapping."""
+    """Keep what was given: neither None nor an empty mapping."""
     return {key: value for key, value in values.items() if value not in (None, {})}

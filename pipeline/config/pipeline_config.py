@@ -42,7 +42,7 @@ _PRESET_DIR = Path(__file__).parent / "presets"
 
 
 class FeaturizerConfig(Strict):
-    """What runs the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
+    """The engine of the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
 
     Attributes:
         engine: whose forward pass.
@@ -61,7 +61,7 @@ class FeaturizerConfig(Strict):
 
 
 class InfraValidationConfig(Strict):
-    """Whether a model is served for a moment before it is pushed.
+    """The check that serves a model for a moment before it is pushed.
 
     Attributes:
         mode: `off`; `embedded`: by `cxr serve`, in a fresh process; `docker`: by TensorFlow
@@ -172,7 +172,7 @@ class PipelineConfig(Strict):
 
     @property
     def continues(self) -> bool:
-        """Whether training starts from an earlier model."""
+        """True where training starts from an earlier model."""
         return self.data.in_spans if self.continue_training is None else self.continue_training
 
     @model_validator(mode="after")
@@ -218,7 +218,7 @@ class PipelineConfig(Strict):
         return self
 
     def training_for(self, backbone: str) -> TrainingParams:
-        """The training parameters of one backbone.
+        """Return the training parameters of one backbone.
 
         Fields that the configuration gives win over the paper's recipe, and the backbone's
         own over both.
@@ -233,7 +233,7 @@ class PipelineConfig(Strict):
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lays one nested mapping on another; values that are no mappings are replaced."""
+    """Lay one nested mapping on another; values that are no mappings are replaced."""
     merged = dict(below)
     for key, value in above.items():
         lower = merged.get(key)
@@ -248,7 +248,7 @@ def load_config(
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> PipelineConfig:
-    """Reads preset, file and overrides into one checked configuration.
+    """Read preset, file and overrides into one checked configuration.
 
     Args:
         file: the user's YAML; may name a `preset`. Relative paths in it are relative to
@@ -287,7 +287,7 @@ def layers(
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Say what is given, from the lowest layer to the highest, each with where it comes from.
+    """List what is given, from the lowest layer to the highest, each with where it comes from.
 
     Args:
         file: as in `load_config`.
@@ -344,7 +344,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML's own keeps the last in silence."""
+    """A loader that refuses a key that stands twice; YAML's own keeps the last in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
@@ -372,7 +372,7 @@ def _explain(error: ValidationError, file: Path | None) -> str:
 
 
 def _problems(error: ValidationError, below: str = "") -> list[str]:
-    """A line a wrong field: its name, from `below` on, and what is wrong."""
+    """Write a line for each wrong field: its name, from `below` on, and what is wrong."""
     lines = []
     for problem in error.errors():
         field = ".".join(filter(None, (below, *(str(part) for part in problem["loc"]))))
@@ -382,7 +382,7 @@ def _problems(error: ValidationError, below: str = "") -> list[str]:
 
 
 def check_inputs(config: PipelineConfig) -> None:
-    """Looks whether the files and folders that a local run reads are there.
+    """Check that the files and folders that a local run reads are there.
 
     Raises:
         InputError: names each field whose file or folder is missing.

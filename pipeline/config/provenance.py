@@ -42,7 +42,7 @@ def resolve(
     preset: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Value]:
-    """All values that a run would have, in the order of the models' fields.
+    """List all values that a run would have, in the order of the models' fields.
 
     Args:
         file: as in `load_config`.
@@ -78,7 +78,7 @@ def resolve(
 
 
 def fields(config: PipelineConfig) -> dict[str, Any]:
-    """A configuration's own fields by dotted name; behind them each backbone's recipe.
+    """List a configuration's own fields by dotted name; behind them each backbone's recipe.
 
     Args:
         config: whose.
@@ -94,7 +94,7 @@ def fields(config: PipelineConfig) -> dict[str, Any]:
 
 
 def as_yaml(values: Sequence[Value]) -> str:
-    """YAML, a line a value, with where it comes from behind it.
+    """Write YAML, a line a value, with where it comes from behind it.
 
     What is below RESOLVED follows from the rest, and stands there as a comment.
 
@@ -139,7 +139,7 @@ def _flat(values: Mapping[str, Any], below: str = "") -> Iterator[tuple[str, Any
 
 
 def _holds(layer: Mapping[str, Any], field: str) -> bool:
-    """Whether a layer gives a field, or a whole that it is a part of."""
+    """Return whether a layer gives a field, or a whole that it is a part of."""
     value: Any = layer
     for part in field.split("."):
         if not isinstance(value, Mapping):
@@ -151,7 +151,7 @@ def _holds(layer: Mapping[str, Any], field: str) -> bool:
 
 
 def _lines(file: Path | None) -> dict[str, int]:
-    """The line of each field of a YAML file, counted from 1."""
+    """Find the line of each field of a YAML file, counted from 1."""
     root = yaml.compose(file.read_text(encoding="utf-8")) if file else None
     found: dict[str, int] = {}
 

@@ -15,12 +15,12 @@ BEST_HYPERPARAMETERS: Final = "best_hyperparameters"
 
 
 def tuner_id(backbone: str) -> str:
-    """The id of the Tuner's node of one backbone."""
+    """Return the id of the Tuner's node of one backbone."""
     return f"Tuner.{backbone}"
 
 
 class TuningConfig(Strict):
-    """Whether fields of `training` are replaced by what a search finds.
+    """The search whose result replaces fields of `training`.
 
     Attributes:
         mode: `off`; `search` for them on the validation split, with a Tuner for each
@@ -43,7 +43,7 @@ class TuningConfig(Strict):
         return names
 
     def boundaries_of(self, backbone: Backbone) -> tuple[str, ...]:
-        """Those of `boundaries` that the backbone has."""
+        """Return those of `boundaries` that the backbone has."""
         return tuple(name for name in self.boundaries if name in backbone.boundaries)
 
     def problems(self, backbones: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from pipeline.config.pipeline_config import PipelineConfig
 
 
 def build_audit(config: PipelineConfig, example_gen: RadiographExampleGen) -> ShortcutAudit | None:
-    """The node, where the configuration asks for it."""
+    """Build the node, where the configuration asks for it."""
     if not config.audit.enabled:
         return None
     return ShortcutAudit(

@@ -36,7 +36,7 @@ def backbone_branch(
     platform: Platform,
     audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
-    """The nodes of one backbone, from its weights to its pusher."""
+    """Build the nodes of one backbone, from its weights to its pusher."""
     params = config.training_for(name)
     boundaries, taps = _cached(name, config, params)
     backbone = PretrainedBackbone(
@@ -96,7 +96,7 @@ def backbone_branch(
 
 
 def _computed_by(params: TrainingParams, engine: ResolvedEngine) -> str:
-    """Digest of all that features depend on, but weights, boundary, taps and views."""
+    """Hash all that features depend on, but weights, boundary, taps and views."""
     code = code_digest("models.preprocessing", "components.featurizer.executor")
     parts = (params.scaling, engine.name, engine.version, code)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -105,7 +105,7 @@ def _computed_by(params: TrainingParams, engine: ResolvedEngine) -> str:
 def _previous(
     name: str, config: PipelineConfig, example_gen: RadiographExampleGen, platform: Platform
 ) -> list[tfx.dsl.components.BaseNode]:
-    """The node that finds the model to start from, where training goes on from one."""
+    """Build the node that finds the model to start from, where training goes on from one."""
     if not config.continues:
         return []
     previous = PreviousModel(
@@ -119,7 +119,7 @@ def _previous(
 def _trainer(
     previous: Sequence[tfx.dsl.components.BaseNode], **arguments: Any
 ) -> tfx.dsl.components.BaseNode:
-    """TFX's own, or where an earlier model is looked for, one that starts from it."""
+    """Build TFX's own Trainer, or where an earlier model is looked for, one that starts from it."""
     if not previous:
         return tfx.components.Trainer(**arguments)
     (found,) = previous
@@ -133,7 +133,7 @@ def _trainer(
 def _cached(
     name: str, config: PipelineConfig, params: TrainingParams
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """The boundaries and taps for which features are computed.
+    """Return the boundaries and taps for which features are computed.
 
     Another kind of head costs no features, since the taps of both are there.
     """
@@ -151,7 +151,7 @@ def _tuning(
     featurizer: Featurizer,
     backbone: PretrainedBackbone,
 ) -> list[tfx.dsl.components.BaseNode]:
-    """The node whose BEST_HYPERPARAMETERS the Trainer takes, where there is one."""
+    """Build the node whose BEST_HYPERPARAMETERS the Trainer takes, where there is one."""
     if config.tuning.mode == "off":
         return []
     if config.tuning.mode == "reuse":

@@ -25,7 +25,7 @@ def combination_branch(
     platform: Platform,
     audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
-    """The nodes of an ensemble or a cascade of the backbones' models."""
+    """Build the nodes of an ensemble or a cascade of the backbones' models."""
     combiner = ModelCombiner(
         kind=kind,
         models={name: backbone.candidate.model for name, backbone in backbones.items()},

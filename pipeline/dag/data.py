@@ -18,10 +18,10 @@ from schema import contract
 def build_example_gen(
     config: PipelineConfig, platform: Platform, spans: ResolvedSpans | None
 ) -> RadiographExampleGen:
-    """The first node.
+    """Build the first node.
 
     Raises:
-        InputError: `data.dir` has `{SPAN}`, and nobody looked which spans there are.
+        InputError: `data.dir` has `{SPAN}`, and the spans that there are were not looked for.
     """
     data = config.data
     if data.in_spans and spans is None:
@@ -46,7 +46,7 @@ def build_example_gen(
 
 
 def build_span_drift(config: PipelineConfig, example_gen: RadiographExampleGen) -> SpanDrift | None:
-    """The node that compares the last two spans, where there are spans."""
+    """Build the node that compares the last two spans, where there are spans."""
     if not config.data.in_spans:
         return None
     return SpanDrift(
@@ -57,7 +57,7 @@ def build_span_drift(config: PipelineConfig, example_gen: RadiographExampleGen) 
 
 
 def statistics_options() -> tfdv.StatsOptions:
-    """Statistics over what the schema knows but the pixels, in memory that doesn't grow with data.
+    """Ask for statistics over all the schema knows but the pixels, in memory that doesn't grow.
 
     TFDV collects record batches until it has `desired_batch_size` images (1,000 by
     default), in each of 128 accumulators. The batches lack the pixels by then but keep them
@@ -68,7 +68,7 @@ def statistics_options() -> tfdv.StatsOptions:
 
 
 def _statistics_features() -> list[str]:
-    """Everything but the pixels, and but further columns, which the schema doesn't know."""
+    """List everything but the pixels, and but further columns, which the schema doesn't know."""
     return [
         contract.LABEL,
         contract.LABEL_TEXT,

@@ -34,7 +34,7 @@ def create_pipeline(
     platform: Platform | None = None,
     spans: ResolvedSpans | None = None,
 ) -> tfx.dsl.Pipeline:
-    """Builds the whole DAG; reads the code (for its digest) and the schema, no data.
+    """Build the whole DAG; read the code (for its digest) and the schema, no data.
 
     Args:
         config: the checked configuration; without `data.slice_columns`

@@ -25,7 +25,7 @@ def infra_validation(
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
 ) -> tfx.dsl.components.BaseNode | None:
-    """A node whose `blessing` is an InfraBlessing, or none.
+    """Build a node whose `blessing` is an InfraBlessing, or none.
 
     Args:
         name: of the model.

@@ -1,4 +1,4 @@
-"""What of the DAG depends on where it runs."""
+"""The parts of the DAG that depend on where it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.config.pipeline_config import PipelineConfig
 
 @dataclass(frozen=True)
 class Platform:
-    """Where a run's nodes find and leave things.
+    """The places where a run's nodes find and leave things.
 
     Attributes:
         root: folder or URI below which TFX puts the artifacts.
@@ -29,16 +29,16 @@ class Platform:
     metadata: metadata_store_pb2.ConnectionConfig | None = None
 
     def serving_of(self, name: str) -> str:
-        """The folder of one model's versions."""
+        """Return the folder of one model's versions."""
         return os.path.join(self.serving, name)
 
     def history_of(self, name: str) -> str:
-        """The folder that says of one model's versions what they were trained with."""
+        """Return the folder that says of one model's versions what they were trained with."""
         return os.path.join(self.history, name)
 
 
 def local_platform(config: PipelineConfig) -> Platform:
-    """Everything below the output folder, with a SQLite store."""
+    """Put everything below the output folder, with a SQLite store."""
     layout = OutputLayout(config.output)
     return Platform(
         root=str(layout.artifacts),

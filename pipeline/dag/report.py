@@ -32,7 +32,7 @@ def build_report(
     platform: Platform,
     span_drift: SpanDrift | None = None,
 ) -> list[tfx.dsl.components.BaseNode]:
-    """The node that writes the report of all models, and the one that finds older statistics."""
+    """Build the node of the report of all models, and the node that finds older statistics."""
     previous = PreviousStatistics(
         manifest=example_gen.outputs["manifest"], history=platform.history_of(contract.CHAMPION)
     )

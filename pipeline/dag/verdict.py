@@ -1,4 +1,4 @@
-"""What stands behind every model: baseline, evaluation, card, pusher."""
+"""The nodes that stand behind every model: baseline, evaluation, card, pusher."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def verdict_branch(
     audit: tfx.types.BaseChannel | None,
     pretrained: tfx.types.BaseChannel | None = None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
-    """Say what stands behind every model: baseline, answers, evaluation, card, pusher.
+    """Build what stands behind every model: baseline, answers, evaluation, card, pusher.
 
     Args:
         name: of the model.

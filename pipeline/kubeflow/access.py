@@ -1,4 +1,4 @@
-"""Where the API server is and what opens it: the endpoint, the bearer token, the CA."""
+"""The access to the API server: the endpoint, the bearer token, the CA."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Token:
     """
 
     def __init__(self, source: str, value: str, file: Path | None = None) -> None:
-        """Keeps the token.
+        """Keep the token.
 
         Args:
             source: what to call it in messages.
@@ -36,11 +36,11 @@ class Token:
         self._used = {value}
 
     def __repr__(self) -> str:
-        """Says where the token is from, and never what it is."""
+        """Say where the token is from, and never what it is."""
         return f"Token({self.source!r})"
 
     def value(self) -> str:
-        """The newest token there is; where the file can't be read now, the one before."""
+        """Read the newest token there is; where the file can't be read, return the one before."""
         if self._file is not None:
             try:
                 self._value = _checked(self._file.read_text(), self.source)
@@ -50,7 +50,7 @@ class Token:
         return self._value
 
     def hidden_in(self, text: str) -> str:
-        """The text without any token that was ever sent."""
+        """Return the text without any token that was ever sent."""
         for value in self._used:
             text = text.replace(value, _HIDDEN)
         return text
@@ -65,12 +65,12 @@ class Access:
     ca_cert: Path | None = None
 
     def hidden_in(self, text: str) -> str:
-        """The text without the token, whoever put it there."""
+        """Return the text without the token, however it came there."""
         return self.token.hidden_in(text) if self.token else text
 
 
 def access(endpoint: str, token_file: Path | None = None, ca_cert: Path | None = None) -> Access:
-    """Checks what the user gave, before anything is sent.
+    """Check what the user gave, before anything is sent.
 
     Args:
         endpoint: URL of the API server, or of what stands before it.

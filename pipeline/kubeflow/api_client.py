@@ -45,9 +45,9 @@ class _Client(kfp.Client):
         self._limit_requests()
 
     def _load_config(self, *_: Any, **__: Any) -> Any:
-        """Replaces kfp's search for a server and for credentials."""
+        """Replace kfp's search for a server and for credentials."""
         config = kfp_server_api.Configuration(host=self._access.endpoint)
-        # A second upload or run is worse than an error; who waits for a run tries again itself.
+        # A second upload or run is worse than an error; a waiting caller tries again itself.
         config.retries = urllib3.Retry(0)
         if self._access.ca_cert is not None:
             config.ssl_ca_cert = str(self._access.ca_cert)
@@ -65,18 +65,18 @@ class _Client(kfp.Client):
         self._context_setting = {"namespace": self._given_namespace}
 
     def set_user_namespace(self, namespace: str) -> None:
-        """Sets the namespace, without kfp's note of it in the home folder."""
+        """Set the namespace, without kfp's note of it in the home folder."""
         self._context_setting["namespace"] = namespace.strip()
 
     def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
-        """Asks once; kfp would ask five times, 5 s apart, and log each traceback."""
+        """Ask once; kfp would ask five times, 5 s apart, and log each traceback."""
         self._limit_requests()
         health = ask_kfp_health(self._healthz_api)
         self.multi_user = health.multi_user is True
         return health
 
     def _limit_requests(self) -> None:
-        """Gives each request a time limit, follows no redirect, and wants JSON."""
+        """Give each request a time limit, follow no redirect, and want JSON."""
         pool = self._healthz_api.api_client.rest_client.pool_manager
         send = urllib3.PoolManager.request
 
@@ -99,7 +99,7 @@ class Api:
     """The calls that a submission makes. Each raises ApiError when it fails."""
 
     def __init__(self, access: Access, namespace: str | None) -> None:
-        """Connects.
+        """Connect.
 
         Args:
             access: to which server, with what token.
@@ -114,15 +114,15 @@ class Api:
 
     @property
     def needs_namespace(self) -> bool:
-        """Whether the server is for many users, and none of their namespaces is known."""
+        """True where the server is for many users, and none of their namespaces is known."""
         return self._client.multi_user and not self._client.get_user_namespace()
 
     def run_url(self, run_id: str) -> str:
-        """The run's page, where the UI is served under the API's address."""
+        """Return the run's page, where the UI is served under the API's address."""
         return f"{self._access.endpoint}/#/runs/details/{run_id}"
 
     def pipeline_id(self, name: str) -> str | None:
-        """The id of the pipeline of that name; None where there is none."""
+        """Find the id of the pipeline of that name; None where there is none."""
         with self._calling(f"look up the pipeline {name!r}"):
             listed = self._client.list_pipelines(
                 filter=_named(name), namespace=self._namespace, page_size=_PAGE
@@ -131,7 +131,7 @@ class Api:
         return str(found[0].pipeline_id) if found else None
 
     def versions(self, pipeline_id: str) -> list[Any]:
-        """All versions of a pipeline, newest first, as kfp_server_api hands them over."""
+        """List all versions of a pipeline, newest first, as kfp_server_api hands them over."""
         versions: list[Any] = []
         page = ""
         while True:
@@ -145,7 +145,7 @@ class Api:
                 return versions
 
     def upload(self, content: bytes, name: str, description: str) -> str:
-        """Uploads a new pipeline with a first version.
+        """Upload a new pipeline with a first version.
 
         Returns:
             The pipeline's id.
@@ -157,7 +157,7 @@ class Api:
     def upload_version(
         self, content: bytes, pipeline_id: str, version_name: str, description: str
     ) -> str:
-        """Uploads a version of a pipeline.
+        """Upload a version of a pipeline.
 
         Returns:
             The version's id.
@@ -169,7 +169,7 @@ class Api:
             return _id(made.pipeline_version_id)
 
     def experiment_id(self, name: str) -> str:
-        """The id of the experiment of that name, which is made where there is none."""
+        """Find the id of the experiment of that name, which is made where there is none."""
         with self._calling(f"look up or make the experiment {name!r}"):
             return _id(self._client.create_experiment(name).experiment_id)
 
@@ -183,7 +183,7 @@ class Api:
         parameters: Mapping[str, Any],
         pipeline_root: str | None,
     ) -> str:
-        """Starts a run of an uploaded version.
+        """Start a run of an uploaded version.
 
         Returns:
             The run's id.
@@ -200,7 +200,7 @@ class Api:
             return _id(made.run_id)
 
     def run(self, run_id: str) -> Any:
-        """The run as it is now, as kfp_server_api hands it over."""
+        """Return the run as it is now, as kfp_server_api hands it over."""
         with self._calling(f"ask for the run {run_id}", quiet=False):
             return self._client.get_run(run_id)
 
@@ -238,7 +238,7 @@ def _named(name: str) -> str:
 
 @contextlib.contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A file with just what was checked, whatever the user's own file holds by now."""
+    """Write a file with just what was checked, whatever the user's own file holds by now."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"
         file.write_bytes(content)
@@ -247,7 +247,7 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _without_links() -> Iterator[None]:
-    """kfp prints a link after each call, to standard output or, as HTML, into a notebook."""
+    """Keep back the link that kfp prints after each call (as HTML in a notebook)."""
     is_ipython = auth.is_ipython
     auth.is_ipython = lambda: False
     try:

@@ -1,4 +1,4 @@
-"""What went wrong in a call to the API server, as one sentence that says what to do."""
+"""The errors of calls to the API server, each as one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ApiError(RuntimeError):
     """
 
     def __init__(self, message: str, *, status: int | None, passing: bool) -> None:
-        """Keeps what is known.
+        """Keep what is known.
 
         Args:
             message: a sentence, without the token.
@@ -40,7 +40,7 @@ class ApiError(RuntimeError):
 def answered(
     what: str, status: int | None, reason: str | None, body: Any, access: Access
 ) -> ApiError:
-    """The error of a call that the server answered with an error.
+    """Make the error of a call that the server answered with an error.
 
     Args:
         what: the call, after "Could not".
@@ -56,7 +56,7 @@ def answered(
 
 
 def not_reached(what: str, error: Exception, access: Access) -> ApiError:
-    """The error of a call without an answer, or with half of one.
+    """Make the error of a call without an answer, or with half of one.
 
     Args:
         what: the call, after "Could not".
@@ -109,7 +109,7 @@ def _sentence(status: int, said: str, access: Access) -> str:
 
 
 def _message(body: Any) -> str:
-    """The server's own words, in one line."""
+    """Return the server's own words, in one line."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
     try:
         fields = json.loads(text)
@@ -127,12 +127,12 @@ def _message(body: Any) -> str:
 
 
 def _cause(details: Any, text: str) -> str:
-    """Say what the text ends with, if the answer says it on its own, too."""
+    """Return the cause that ends the text, if the answer names it alone, too; else the text."""
     first = details[0] if isinstance(details, list) and details else None
     cause = first.get("message") if isinstance(first, dict) else None
     return cause if isinstance(cause, str) and cause and text.endswith(cause) else text
 
 
 def one_line(text: str) -> str:
-    """The text in one line, without what would steer a terminal."""
+    """Return the text in one line, without what would steer a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

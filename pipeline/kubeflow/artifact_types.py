@@ -1,4 +1,4 @@
-"""Which artifacts of KFP's ExecutorInput are the step's own, and of which type they are.
+"""The artifacts of KFP's ExecutorInput that are the step's own, and their types.
 
 KFP's backend hands an input on without its type (an empty schema; without ML Metadata, one of its
 own `system.` types), and gives each step outputs that the IR doesn't name, such as `executor-logs`.
@@ -22,7 +22,7 @@ _KFP: Final = "system."
 def keep_own_artifacts(
     invocation: dict[str, Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any] | None
 ) -> None:
-    """Fills in the types, and leaves out what the step doesn't know, in place.
+    """Fill in the types, and leave out what the step doesn't know, in place.
 
     Args:
         invocation: KFP's ExecutorInput as JSON.
@@ -52,12 +52,12 @@ def _keep(side: dict[str, Any], definitions: Mapping[str, Any] | None, what: str
 
 
 def title_of(artifact: Mapping[str, Any]) -> str:
-    """The name of an artifact's type, such as `tfx.Model`; empty where KFP says none."""
+    """Return the name of an artifact's type, such as `tfx.Model`; empty where KFP says none."""
     schema = yaml.safe_load(artifact.get("type", {}).get("instanceSchema", "")) or {}
     return str(schema.get("title", "")) if isinstance(schema, dict) else ""
 
 
 def _has_type(artifact: Mapping[str, Any]) -> bool:
-    """Whether an artifact says which of TFX's, or of this project's, types it has."""
+    """Return whether an artifact says which of TFX's, or of this project's, types it has."""
     title = title_of(artifact)
     return bool(title) and not title.startswith(_KFP)

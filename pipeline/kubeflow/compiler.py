@@ -38,7 +38,7 @@ _NO_METADATA: Final = "Kubeflow has no metadata store that a step could ask"
 
 
 def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
-    """Compiles the DAG.
+    """Compile the DAG.
 
     Args:
         config: the checked configuration; `kubeflow` says where the steps find things.
@@ -86,7 +86,7 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
 
 
 def _check_for_server(spec: Mapping[str, Any]) -> None:
-    """Say what KFP's server would refuse or break, though it is IR.
+    """Refuse what KFP's server would refuse or break, though it is IR.
 
     Raises:
         InputError: the pipeline's name, or the size of what travels as one argument.
@@ -109,7 +109,7 @@ def _check_for_server(spec: Mapping[str, Any]) -> None:
 
 
 def to_yaml(documents: list[dict[str, Any]]) -> str:
-    """The IR as KFP reads it: the same configuration gives the same text."""
+    """Write the IR as KFP reads it: the same configuration gives the same text."""
     return yaml.safe_dump_all(documents, sort_keys=True, width=100)
 
 
@@ -134,7 +134,7 @@ def _check(config: PipelineConfig) -> None:
 
 
 def _expanded_texts(config: PipelineConfig) -> Iterator[str]:
-    """Texts of the configuration that the server takes for a place to fill in."""
+    """Yield a sentence for each text that the server takes for a place to fill in."""
     for field, text in _texts(config.model_dump(mode="json"), ""):
         if found := _EXPANDED.search(text):
             yield (
@@ -156,7 +156,7 @@ def _texts(value: Any, field: str) -> Iterator[tuple[str, str]]:
 
 
 def _relative_places(config: PipelineConfig) -> list[str]:
-    """A step's working folder is its container's: what is relative here is nothing there."""
+    """Write a sentence for each relative place: steps have no folder that it is relative to."""
     return [
         f"kubeflow.{field}: {place!r} is relative, and steps have no folder that it is relative "
         "to; write the path from / as the steps see it, or a URI such as gs://… or s3://…"
@@ -181,7 +181,7 @@ def _problems_of_spans(config: PipelineConfig) -> list[str]:
 
 
 def _weights(name: str, config: PipelineConfig) -> WeightsSource:
-    """The file's digest from here, its place as the steps see it."""
+    """Take the file's digest from here, its place as the steps see it."""
     backbone = get_backbone(name)
     source = find_weights(backbone, config.weights_dir)
     if source is None or not isinstance(source.path, Path):
@@ -201,7 +201,7 @@ def _weights(name: str, config: PipelineConfig) -> WeightsSource:
 
 
 def _engine(config: PipelineConfig) -> ResolvedEngine:
-    """Say what runs the frozen networks there; this machine's CPU and GPU don't matter."""
+    """Choose what runs the frozen networks there; this machine's CPU and GPU don't matter."""
     featurizer: FeaturizerConfig = config.featurizer
     on_gpu = config.kubeflow.resources_of("Featurizer").accelerator is not None
     if featurizer.engine == "tensorflow" or (on_gpu and featurizer.engine == "auto"):
@@ -211,7 +211,7 @@ def _engine(config: PipelineConfig) -> ResolvedEngine:
 
 
 def _configure_steps(spec: dict[str, Any], config: PipelineConfig) -> None:
-    """Resources, retries and caching, and what a step is told of its inputs."""
+    """Set resources, retries and caching, and what a step is told of its inputs."""
     settings = config.kubeflow
     for task_name, task in spec["root"]["dag"]["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]
@@ -229,7 +229,7 @@ def _configure_steps(spec: dict[str, Any], config: PipelineConfig) -> None:
 
 
 def _retry_policy(settings: KubeflowConfig) -> dict[str, Any]:
-    """All of it: KFP takes a longest pause that isn't given for none, and tries nothing again."""
+    """Write all of it: KFP takes a longest pause that isn't given for none, and never retries."""
     return {
         "maxRetryCount": settings.retries,
         "backoffDuration": f"{settings.retry_seconds}s",
@@ -239,7 +239,7 @@ def _retry_policy(settings: KubeflowConfig) -> dict[str, Any]:
 
 
 def _tell_artifacts(arguments: list[str], component: Mapping[str, Any]) -> None:
-    """Writes the inputs anew into TFX's argument that holds them, and the outputs behind it."""
+    """Write the inputs anew into TFX's argument that holds them, and the outputs behind it."""
     place = arguments.index("--json_serialized_inputs_spec_args") + 1
     arguments[place] = json.dumps(component.get("inputDefinitions", {}), sort_keys=True)
     outputs = json.dumps(component.get("outputDefinitions", {}), sort_keys=True)
@@ -263,13 +263,13 @@ def _resources(config: PipelineConfig, task_name: str) -> dict[str, Any]:
 
 
 def kubernetes_name(node_id: str) -> str:
-    """The name of a step: KFP makes Kubernetes objects of it, which know no capitals and dots."""
+    """Return the name of a step: KFP makes Kubernetes objects of it, without capitals and dots."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", node_id)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
 def _with_kubernetes_names(spec: dict[str, Any]) -> dict[str, Any]:
-    """Names tasks, components and executors anew, as kfp's own compiler names them."""
+    """Name tasks, components and executors anew, as kfp's own compiler names them."""
     tasks = spec["root"]["dag"]["tasks"]
     new = {name: kubernetes_name(name) for name in tasks}
     if len(set(new.values())) != len(new):
@@ -299,7 +299,7 @@ def _with_kubernetes_names(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kubernetes(spec: Mapping[str, Any], config: PipelineConfig) -> list[dict[str, Any]]:
-    """KFP's platform document: volumes, and secrets by name."""
+    """Build KFP's platform document: volumes, and secrets by name."""
     settings = config.kubeflow
     step: dict[str, Any] = {}
     if settings.volumes:
@@ -323,7 +323,7 @@ def _kubernetes(spec: Mapping[str, Any], config: PipelineConfig) -> list[dict[st
 
 
 def write_ir(config: PipelineConfig, output: Path) -> None:
-    """Compiles into a file.
+    """Compile into a file.
 
     Raises:
         InputError: the file can't be written, or see `compile_pipeline`.

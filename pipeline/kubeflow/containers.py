@@ -24,7 +24,7 @@ class ContainerRunner:
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Connects to the daemon that the environment names.
+        """Connect to the daemon that the environment names.
 
         Args:
             folders: that every step sees, and may write to.
@@ -48,7 +48,7 @@ class ContainerRunner:
         self._stopped = False
 
     def run(self, task: Task, command: Sequence[str], log: Path) -> Outcome:
-        """Runs the command in the task's image, within the task's memory and cores."""
+        """Run the command in the task's image, within the task's memory and cores."""
         log.parent.mkdir(parents=True, exist_ok=True)
         image = task.container["image"]
         resources = task.container.get("resources", {})
@@ -92,7 +92,7 @@ class ContainerRunner:
         return Outcome(code, reason=last_line(log) if code else "")
 
     def stop(self) -> None:
-        """Kills the containers."""
+        """Kill the containers."""
         with self._lock:
             self._stopped = True
             for container in self._running:

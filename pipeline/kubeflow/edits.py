@@ -45,7 +45,7 @@ EDITS: Final[Mapping[str, Mapping[str, Callable[[str, float], str]]]] = {
 
 
 def takes(parameter: str, name: str, value: object) -> bool:
-    """Whether a property of a node holds a parameter of the pipeline.
+    """Return whether a property of a node holds a parameter of the pipeline.
 
     Args:
         parameter: a key of EDITS.
@@ -58,7 +58,7 @@ def takes(parameter: str, name: str, value: object) -> bool:
 
 
 def edited(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The properties of a step with the run's parameters in them.
+    """Return the properties of a step with the run's parameters in them.
 
     Args:
         values: name -> value, among them `edit_seed` and its like.

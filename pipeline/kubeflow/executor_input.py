@@ -1,4 +1,4 @@
-"""What a step is told and what it leaves: KFP's ExecutorInput and ExecutorOutput."""
+"""The input and the output of a step: KFP's ExecutorInput and ExecutorOutput."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def executor_input(
     folder: Path,
     run: str,
 ) -> dict[str, Any]:
-    """Builds what the step's command gets, as KFP's driver builds it.
+    """Build what the step's command gets, as KFP's driver builds it.
 
     Args:
         task: the step.
@@ -94,7 +94,7 @@ def _parameter_values(task: Task, parameters: Mapping[str, Any]) -> dict[str, An
 
 
 def output_artifacts(task: Task, told: Mapping[str, Any]) -> dict[str, Artifact]:
-    """The artifacts of a step that has ended well.
+    """Return the artifacts of a step that has ended well.
 
     Args:
         task: the step.

@@ -39,7 +39,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What the IR says.
+    """The content of the IR.
 
     Attributes:
         name: of the pipeline.
@@ -52,7 +52,7 @@ class Pipeline:
     parameters: Mapping[str, Mapping[str, Any]]
 
     def values(self, given: Mapping[str, ParameterValue]) -> dict[str, Any]:
-        """The parameters of a run: those given, else the IR's defaults.
+        """Return the parameters of a run: those given, else the IR's defaults.
 
         Args:
             given: name -> value, as `package.parameters_from` returns them.
@@ -62,7 +62,7 @@ class Pipeline:
 
 
 def pipeline_of(package: Package, file: Path) -> Pipeline:
-    """Say what is to be executed of a compiled pipeline.
+    """Read what is to be executed of a compiled pipeline.
 
     Args:
         package: the checked file.

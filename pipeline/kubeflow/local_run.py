@@ -26,7 +26,7 @@ def run_ir(
     retries: bool = True,
     screen: Screen | None = None,
 ) -> bool:
-    """Runs all steps and shows how they stand.
+    """Run all steps and show how they stand.
 
     Args:
         pipeline: what the IR says.

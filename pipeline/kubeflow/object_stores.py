@@ -109,7 +109,7 @@ class FsspecFilesystem(filesystem.Filesystem):
 
 
 def register_object_stores() -> None:
-    """Makes the schemes known to TFX in this process."""
+    """Make the schemes known to TFX in this process."""
     filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(FsspecFilesystem, _PRIORITY)
 
 
@@ -122,6 +122,6 @@ def _of(uri: str) -> tuple[Any, str]:
 
 
 def _named(uri: str, path: str) -> str:
-    """The path with the scheme that it was asked for by."""
+    """Return the path with the scheme that it was asked for by."""
     scheme = uri.partition("://")[0]
     return f"{scheme}://{path.lstrip('/')}"

@@ -65,7 +65,7 @@ class Package:
         return str(self.spec.get("defaultPipelineRoot") or "") or None
 
     def without_cache(self) -> Package:
-        """The same pipeline with the cache switched off for each task.
+        """Return the same pipeline with the cache switched off for each task.
 
         A run of an uploaded version has no such switch; the IR has.
         """
@@ -78,7 +78,7 @@ class Package:
 
 
 def read_package(path: Path) -> Package:
-    """Reads and checks an IR file.
+    """Read and check an IR file.
 
     Raises:
         InputError: it can't be read, or is no pipeline spec.
@@ -117,7 +117,7 @@ def read_package(path: Path) -> Package:
 
 
 def parameters_from(package: Package, given: Sequence[str]) -> dict[str, ParameterValue]:
-    """The run's parameters, as the IR types them.
+    """Read the run's parameters, as the IR types them.
 
     Args:
         package: whose root declares the parameters.

@@ -1,4 +1,4 @@
-"""What a run may set anew without compiling: properties of nodes that become parameters."""
+"""The parameters that a run may set anew without compiling: properties of nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLE_GEN: Final = "RadiographExampleGen"
 
 
 def add_parameters(spec: dict[str, Any], config: PipelineConfig) -> None:
-    """Makes parameters of the pipeline out of properties of the nodes, in place.
+    """Make parameters of the pipeline out of properties of the nodes, in place.
 
     Args:
         spec: the IR, with TFX's names of tasks.
@@ -61,7 +61,7 @@ def _parameters(config: PipelineConfig) -> dict[str, tuple[str, Any]]:
 def _taken(
     task_name: str, values: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Property of a node -> the parameter that it is."""
+    """Find for each property of a node the parameter that it is."""
     found = {names.SEED: names.SEED} if names.SEED in values else {}
     if task_name == EXAMPLE_GEN:
         properties = {

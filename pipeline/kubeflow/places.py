@@ -1,4 +1,4 @@
-"""Where a step finds its files: object stores, as seen from inside a container."""
+"""The places where a step finds its files: object stores, as seen from inside a container."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FILES: Final = ("tfx.String", "tfx.Integer", "tfx.Float", "tfx.Boolean", "tfx.J
 
 
 def is_remote(place: str) -> bool:
-    """Whether it is a URI, and no path."""
+    """Return whether it is a URI, and no path."""
     return "://" in place
 
 
 def local_path(uri: str) -> str:
-    """Say where the launcher puts an artifact; a path stays what it is."""
+    """Return where the launcher puts an artifact; a path stays what it is."""
     for scheme, folder in LAUNCHER_FOLDERS.items():
         if uri.startswith(scheme):
             return folder + uri.removeprefix(scheme)
@@ -33,7 +33,7 @@ def local_path(uri: str) -> str:
 
 
 def with_local_artifacts(invocation: dict[str, Any]) -> dict[str, str]:
-    """Replaces the artifacts' URIs by where the launcher put them, in place.
+    """Replace the artifacts' URIs by where the launcher put them, in place.
 
     Args:
         invocation: KFP's ExecutorInput as JSON.
@@ -54,7 +54,7 @@ def with_local_artifacts(invocation: dict[str, Any]) -> dict[str, str]:
 
 
 def make_output_folders(invocation: Mapping[str, Any]) -> None:
-    """Makes the folders of a step's outputs, as TFX's local launcher does.
+    """Make the folders of a step's outputs, as TFX's local launcher does.
 
     KFP makes the folder above each; TFX's entry point for KFP makes none.
 
@@ -69,7 +69,7 @@ def make_output_folders(invocation: Mapping[str, Any]) -> None:
 
 
 def to_remote(output: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, Any]:
-    """KFP's ExecutorOutput with the URIs that the backend knows."""
+    """Write KFP's ExecutorOutput with the URIs that the backend knows."""
     result = copy.deepcopy(dict(output))
     for artifacts in result.get("artifacts", {}).values():
         for artifact in artifacts.get("artifacts", []):
@@ -78,7 +78,7 @@ def to_remote(output: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, 
 
 
 def fetch_places(values: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """The properties, with files and folders that are URIs copied to this machine.
+    """Return the properties, with files and folders that are URIs copied to this machine.
 
     Args:
         values: a step's properties; those of PLACES name a file or folder.
@@ -96,7 +96,7 @@ def fetch_places(values: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def fetch(uri: str, folder: Path, name: str) -> Path:
-    """Copies a file or folder from an object store.
+    """Copy a file or folder from an object store.
 
     TensorFlow reads gs://; fsspec all that a package is installed for, such as s3fs for s3://.
 
@@ -118,7 +118,7 @@ def fetch(uri: str, folder: Path, name: str) -> Path:
 
 
 def copy_if_any(uri: str, target: Path, name: str) -> bool:
-    """Copies a file or folder from an object store; returns whether there was one.
+    """Copy a file or folder from an object store; return whether there was one.
 
     Args:
         uri: of a file, or of a folder with all below it.
@@ -134,7 +134,7 @@ def copy_if_any(uri: str, target: Path, name: str) -> bool:
 
 
 def names_in(place: str, name: str) -> list[str]:
-    """The names of what lies directly in a folder, sorted; none where there is no such folder.
+    """Name what lies directly in a folder, sorted; nothing where there is no such folder.
 
     Args:
         place: a path, or a URI as `fetch` reads it.
@@ -170,7 +170,7 @@ def _list(place: str) -> list[str]:
 
 @contextlib.contextmanager
 def _said(uri: str, name: str) -> Iterator[None]:
-    """Says which property and place is at fault."""
+    """Name the property and the place that are at fault."""
     try:
         yield
     except (ImportError, ValueError) as error:
@@ -183,7 +183,7 @@ def _said(uri: str, name: str) -> Iterator[None]:
 
 
 def _copy(uri: str, target: Path) -> bool:
-    """Returns whether there was something to copy."""
+    """Copy it; return whether there was something to copy."""
     import fsspec
 
     system, path = fsspec.core.url_to_fs(uri)

@@ -25,7 +25,7 @@ class ProcessRunner:
         self._stopped = False
 
     def run(self, task: Task, command: Sequence[str], log: Path) -> Outcome:
-        """Runs the command; `python` is this interpreter."""
+        """Run the command; `python` is this interpreter."""
         log.parent.mkdir(parents=True, exist_ok=True)
         words = [sys.executable if command[0] in _PYTHON else command[0], *command[1:]]
         with log.open("wb") as output:
@@ -50,7 +50,7 @@ class ProcessRunner:
         return Outcome(process.returncode, usage.ru_maxrss * 1024, reason)
 
     def stop(self) -> None:
-        """Kills the steps and what they have started."""
+        """Kill the steps and what they have started."""
         with self._lock:
             self._stopped = True
             for process in self._running:
@@ -59,11 +59,11 @@ class ProcessRunner:
 
 
 def _python_path() -> str:
-    """This project first, wherever the step's working folder is."""
+    """Put this project first, wherever the step's working folder is."""
     return os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
 
 
 def last_line(log: Path) -> str:
-    """Say what a program that failed usually says last."""
+    """Return what a program that failed usually says last."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else "it wrote nothing"

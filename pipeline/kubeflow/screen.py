@@ -1,4 +1,4 @@
-"""What a person sees of IR that is executed here."""
+"""The screen of IR that is executed here."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Screen:
     """A line a change of state, and a table at the end."""
 
     def __init__(self, file: TextIO | None = None) -> None:
-        """Opens the console; standard output where `file` is None."""
+        """Open the console; standard output where `file` is None."""
         self._console = open_console(file)
 
     def say(self, sentence: str) -> None:
-        """Prints a line."""
+        """Print a line."""
         self._console.print(sentence)
 
     def changed(self, step: Step) -> None:
-        """Prints the step's state."""
+        """Print the step's state."""
         line = Text.assemble(
             (f"{step.state.value:<10}", _COLOURS.get(step.state, "")), f" {step.task.name:<34}"
         )
@@ -43,7 +43,7 @@ class Screen:
         self._console.print(line)
 
     def table(self, steps: Iterable[Step]) -> None:
-        """Prints all steps: state, tries, seconds, memory."""
+        """Print all steps: state, tries, seconds, memory."""
         table = Table(box=None)
         table.add_column("step")
         table.add_column("state")

@@ -31,7 +31,7 @@ _SPAN_NUMBER: Final = EDIT + SPAN_NUMBER
 
 
 def with_spans(values: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """RadiographExampleGen's properties, with folders in place of `{SPAN}`.
+    """Return RadiographExampleGen's properties, with folders in place of `{SPAN}`.
 
     Args:
         values: a step's properties; any other node's come back as they are.
@@ -83,7 +83,7 @@ def _window(values: Mapping[str, Any]) -> int | None:
 
 
 def _here(pattern: str, folder: Path, name: str, last: int | None) -> Path:
-    """The pattern on this machine, where it is a URI of the copies of all spans up to `last`."""
+    """Return the pattern on this machine; of a URI, copy all spans up to `last` first."""
     if not is_remote(pattern):
         return Path(pattern)
     parts = pattern.split("/")

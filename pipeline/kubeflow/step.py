@@ -1,4 +1,4 @@
-"""What the container of a step runs: TFX's entry point, with this project around it.
+"""The command that the container of a step runs: TFX's entry point, inside this project.
 
     python -m pipeline.kubeflow.step --executor_class_path … --json_serialized_invocation_args …
 
@@ -34,7 +34,7 @@ from pipeline.kubeflow.spans import with_spans
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one step; returns the process's exit code, 2 where the input is at fault."""
+    """Run one step; return the process's exit code, 2 where the input is at fault."""
     arguments, beam_arguments = _parser().parse_known_args(argv)
     invocation = json.loads(arguments.json_serialized_invocation_args)
     spec = json.loads(arguments.json_serialized_inputs_spec_args or "{}")

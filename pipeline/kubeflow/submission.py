@@ -1,4 +1,4 @@
-"""From an IR file to a run on the server: pipeline, version, experiment, run."""
+"""The submission of an IR file to the server: pipeline, version, experiment, run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONFLICT: Final = 409
 
 @dataclass(frozen=True)
 class Submission:
-    """What is to run, and under which names.
+    """The IR that is to run, and its names.
 
     Attributes:
         package: the IR.
@@ -42,12 +42,12 @@ class Submission:
 
     @property
     def description(self) -> str:
-        """What a version's description says, so that the same IR is found again."""
+        """The text of a version's description, by which the same IR is found again."""
         return f"IR {self.package.digest}"
 
 
 def start(server: Api, wanted: Submission, say: Callable[[str], None]) -> str:
-    """Uploads what isn't there yet, and starts a run.
+    """Upload what isn't there yet, and start a run.
 
     Args:
         server: the API server.
@@ -75,7 +75,7 @@ def start(server: Api, wanted: Submission, say: Callable[[str], None]) -> str:
 
 
 def _twice(find_or_make: Callable[[], _T]) -> _T:
-    """Tries again where somebody made it between the look-up and the making."""
+    """Try again where it was made between the look-up and the making."""
     try:
         return find_or_make()
     except ApiError as error:
@@ -85,7 +85,7 @@ def _twice(find_or_make: Callable[[], _T]) -> _T:
 
 
 def _version(server: Api, wanted: Submission, say: Callable[[str], None]) -> tuple[str, str]:
-    """The ids of the pipeline and of its version with this IR."""
+    """Return the ids of the pipeline and of its version with this IR."""
     content, description = wanted.package.content, wanted.description
     pipeline_id = there = server.pipeline_id(wanted.pipeline_name)
     if pipeline_id is None:
@@ -102,7 +102,7 @@ def _version(server: Api, wanted: Submission, say: Callable[[str], None]) -> tup
 
 
 def _reusable(versions: Sequence[Any], wanted: Submission) -> Any | None:
-    """The version to run, if it's there.
+    """Find the version to run, if it's there.
 
     A pipeline's first version is named by the server; where the user names none, the digest in
     its description is enough.

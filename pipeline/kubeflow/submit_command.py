@@ -133,7 +133,7 @@ def _follow(
     poll_seconds: float,
     timeout_seconds: float | None,
 ) -> bool:
-    """Whether the run succeeded."""
+    """Follow a run; return whether it succeeded."""
     from pipeline.kubeflow.api_errors import ApiError
     from pipeline.kubeflow.submit_screen import SubmitScreen
     from pipeline.kubeflow.watching import SUCCEEDED, Pace, watch

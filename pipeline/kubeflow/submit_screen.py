@@ -1,4 +1,4 @@
-"""What a person sees of a submission: a line a change, and the steps at the end."""
+"""The screen of a submission: a line a change, and the steps at the end."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _COLOURS: Final = {SUCCEEDED: "green", FAILED: "red", "RUNNING": "cyan"}
 
 
 class SubmitScreen:
-    """Prints to standard output; shows a spinner on a terminal only."""
+    """A screen on standard output; a spinner turns on a terminal only."""
 
     def __init__(self) -> None:
-        """Opens the console."""
+        """Open the console."""
         self._console = open_console()
         self._status: Status | None = None
 
     def say(self, line: str) -> None:
-        """Prints a line."""
+        """Print a line."""
         self._console.print(line)
 
     def changed(self, step: Step) -> None:
-        """Prints a step's new state."""
+        """Print a step's new state."""
         colour = _COLOURS.get(step.state, "")
         self._console.print(
             Text.assemble((f"{step.state:<10}", colour), f" {step.name:<40} {_seconds(step):>10}")
         )
 
     def waiting(self, state: str, done: int, total: int) -> None:
-        """Shows the spinner."""
+        """Show the spinner."""
         if not self._console.is_terminal:
             return
         text = f"run {state}, {done} of {total} steps ended …"
@@ -45,13 +45,13 @@ class SubmitScreen:
             self._status.update(text)
 
     def stop(self) -> None:
-        """Takes the spinner away."""
+        """Take the spinner away."""
         if self._status is not None:
             self._status.stop()
             self._status = None
 
     def result(self, end: End, url: str, logs: str) -> None:
-        """Prints the table of steps and, after a failure, what failed and where to look.
+        """Print the table of steps and, after a failure, what failed and where to look.
 
         Args:
             end: of the run.

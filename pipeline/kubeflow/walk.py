@@ -35,7 +35,7 @@ class State(enum.Enum):
 
 @dataclass
 class Step:
-    """How a step stands.
+    """The state of a step.
 
     Attributes:
         task: what the IR says of it.
@@ -58,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended.
+    """The way a command ended.
 
     Attributes:
         code: exit code; 0 is success.
@@ -72,20 +72,20 @@ class Outcome:
 
 
 class StepRunner(Protocol):
-    """Runs commands, each in a process or container of its own."""
+    """A runner of commands, each in a process or container of its own."""
 
     def run(self, task: Task, command: Sequence[str], log: Path) -> Outcome:
-        """Runs one command to its end; `log` gets what it writes."""
+        """Run one command to its end; `log` gets what it writes."""
 
     def stop(self) -> None:
-        """Ends whatever still runs."""
+        """End whatever still runs."""
 
 
 class Watcher(Protocol):
     """Is told of each step's states, from one thread at a time."""
 
     def changed(self, step: Step) -> None:
-        """The step has another state than before."""
+        """Take note that the step has another state than before."""
 
 
 class Walk:
@@ -100,7 +100,7 @@ class Walk:
         runner: StepRunner,
         watcher: Watcher,
     ) -> None:
-        """Prepares the run.
+        """Prepare the run.
 
         Args:
             pipeline: what the IR says.
@@ -119,7 +119,7 @@ class Walk:
         self._lock = threading.Lock()
 
     def execute(self, jobs: int) -> bool:
-        """Runs each step once all that it waits for has ended.
+        """Run each step once all that it waits for has ended.
 
         Args:
             jobs: steps at once, at most.
@@ -149,7 +149,7 @@ class Walk:
         return all(step.state is not State.FAILED for step in self.steps.values())
 
     def _ready(self, free: bool) -> list[Step]:
-        """The steps that may start; decides on the way which never will."""
+        """Return the steps that may start; decide on the way which never will."""
         ready = []
         for step in self.steps.values():
             if step.state is not State.PENDING:

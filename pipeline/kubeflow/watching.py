@@ -38,18 +38,18 @@ class Step:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """True where nothing more will come of it."""
         return self.state in _FINAL or self.state == NOT_RUN
 
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended.
+    """The way a run ended.
 
     Attributes:
         state: in the API's words.
         steps: one for each task of the IR.
-        cancelled: whether somebody stopped it; its state is FAILED then.
+        cancelled: whether it was stopped; its state is FAILED then.
     """
 
     state: str
@@ -58,21 +58,21 @@ class End:
 
 
 class Screen(Protocol):
-    """Who shows the progress."""
+    """The interface of a screen that shows the progress."""
 
     def say(self, line: str) -> None:
-        """Takes a line."""
+        """Take a line."""
 
     def changed(self, step: Step) -> None:
-        """Takes a step whose state is new."""
+        """Take a step whose state is new."""
 
     def waiting(self, state: str, done: int, total: int) -> None:
-        """Takes the run's state and how many of its steps have ended."""
+        """Take the run's state and how many of its steps have ended."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How often to ask, and for how long. All times are seconds.
+    """The pace of asking, and its limit. All times are seconds.
 
     Attributes:
         poll: between two questions.
@@ -91,7 +91,7 @@ class Pace:
 
 
 def watch(ask: Callable[[], Any], tasks: Collection[str], screen: Screen, pace: Pace) -> End:
-    """Waits until a run has ended.
+    """Wait until a run has ended.
 
     Args:
         ask: hands over the run as it is now; raises ApiError.
@@ -126,7 +126,7 @@ def watch(ask: Callable[[], Any], tasks: Collection[str], screen: Screen, pace: 
 
 
 def steps_of(run: Any, tasks: Collection[str]) -> list[Step]:
-    """The IR's tasks as they stand, in the order of their start.
+    """List the IR's tasks as they stand, in the order of their start.
 
     The server tells of Argo's nodes: a task `x` is `x-driver`, then `x`; its pods are `executor`
     and, where it may be tried again, `executor(0)`, whoever's they are. A task whose turn has not
@@ -153,7 +153,7 @@ def _step(task: str, node: Any, driver: Any, over: bool) -> Step:
 
 
 def _state(thing: Any) -> str:
-    """The state of a run or a node; NOT_RUN where the server says none."""
+    """Return the state of a run or a node; NOT_RUN where the server says none."""
     state = (thing.state or _UNSPECIFIED).upper()
     return NOT_RUN if state == _UNSPECIFIED else state
 
@@ -183,7 +183,7 @@ def _patiently(ask: Callable[[], Any], screen: Screen, pace: Pace, started: floa
 
 
 def _once_more(ask: Callable[[], Any], run: Any, pace: Pace) -> Any:
-    """The run a moment later: the server writes its state first, then those of its steps."""
+    """Read the run a moment later: the server writes its state first, then those of its steps."""
     pace.sleep(min(pace.poll, _LAST_PAUSE))
     try:
         return ask()
@@ -202,7 +202,7 @@ def _pause(seconds: float, pace: Pace, started: float) -> None:
 
 
 def _real(moment: datetime | None) -> datetime | None:
-    """The server writes 1970, and Argo the year 1, where they mean never."""
+    """Read a time; None where the server writes 1970, or Argo the year 1: they mean never."""
     if moment is None or moment.year <= 1970:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""What a person sees of a run: one line a node, and a table at the end."""
+"""The screen of a run: one line a node, and a table at the end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _COLOURS: Final[dict[How, str]] = {"executed": "green", "cached": "cyan", "resol
 
 
 class Console:
-    """Prints progress and results to standard output."""
+    """A printer of progress and results on standard output."""
 
     def __init__(self, file: TextIO | None = None) -> None:
-        """Opens the console.
+        """Open the console.
 
         Args:
             file: standard output where None.
@@ -35,17 +35,17 @@ class Console:
         self._count = 0
 
     def warn(self, sentence: str) -> None:
-        """Prints a warning that can't be overlooked."""
+        """Print a warning that can't be overlooked."""
         self._console.print(Text.assemble(("WARNING", "bold yellow"), f" {sentence}"))
 
     def node_started(self, node: str) -> None:
-        """Shows a spinner on a terminal."""
+        """Show a spinner on a terminal."""
         if self._console.is_terminal:
             self._status = self._console.status(f"{node} …")
             self._status.start()
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
-        """Prints the node's line."""
+        """Print the node's line."""
         if self._status is not None:
             self._status.stop()
             self._status = None
@@ -59,13 +59,13 @@ class Console:
         )
 
     def stop(self) -> None:
-        """Takes the spinner away, also after a failure."""
+        """Take the spinner away, also after a failure."""
         if self._status is not None:
             self._status.stop()
             self._status = None
 
     def result(self, summary: Mapping[str, Any], layout: OutputLayout) -> None:
-        """Prints the split, the table of models and where to look."""
+        """Print the split, the table of models and where to look."""
         self._console.print(_split_line(summary["data"]))
         if summary["data"]["bad"] or summary["data"]["left_out"].get(UNREAD):
             self.warn(f"left out, with reasons: {summary['data']['manifest']}/left_out.csv")
@@ -110,7 +110,7 @@ def _patients(data: Mapping[str, Any]) -> str:
 
 
 def _deviation_lines(deviations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line a class, of many the first: by how much its counts miss, and why."""
+    """Write one line a class, of many the first: by how much its counts miss, and why."""
     by_class: dict[tuple[str, str], list[str]] = {}
     for item in deviations:
         missed = f"{item['split']} {item['got']} instead of {item['wanted']}"
@@ -124,7 +124,7 @@ def _deviation_lines(deviations: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _tuning_lines(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """One line a backbone whose recipe a search found."""
+    """Write one line a backbone whose recipe a search found."""
     lines = []
     for name, model in models.items():
         if tuned := model["tuned"]:
@@ -200,5 +200,5 @@ def _weights(model: Mapping[str, Any]) -> str:
 
 
 def _below(root: Path, path: str | None) -> str:
-    """The path as seen from where the user gave the output folder."""
+    """Return the path as seen from where the user gave the output folder."""
     return str(root / Path(path).relative_to(root.resolve())) if path else "–"

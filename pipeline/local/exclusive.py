@@ -18,7 +18,7 @@ def alone_in(layout: OutputLayout) -> Iterator[None]:
     """Hold a file as long as the block lasts; the system lets go of it when the process ends.
 
     A run that was killed therefore leaves nothing that the next one has to clear away. The file
-    stays: it says who was the last.
+    stays: it says which process was the last.
 
     Args:
         layout: of the output folder, which is made.

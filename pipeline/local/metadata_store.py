@@ -9,7 +9,7 @@ from pipeline.config.layout import OutputLayout
 
 
 def open_store(layout: OutputLayout) -> mlmd.MetadataStore:
-    """The metadata store, for reading; it has to exist."""
+    """Open the metadata store, for reading; it has to exist."""
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(layout.metadata)
     config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY

@@ -19,21 +19,21 @@ How = Literal["executed", "cached", "resolved"]
 
 
 class Listener(Protocol):
-    """What wants to know."""
+    """The interface of what wants to know a run's progress."""
 
     def warn(self, sentence: str) -> None:
-        """Something that the user should know, but that stops nothing."""
+        """Tell what the user should know, but what stops nothing."""
 
     def node_started(self, node: str) -> None:
-        """A node was handed to its launcher."""
+        """Take note that a node was handed to its launcher."""
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
-        """A node is done."""
+        """Take note that a node is done."""
 
 
 @dataclass
 class NodeClock(logging.Handler):
-    """Turns the runner's messages into calls, and keeps wall-clock seconds per node.
+    """A handler that makes calls of the runner's messages, and keeps seconds per node.
 
     Attributes:
         listener: is called.
@@ -57,7 +57,7 @@ class NodeClock(logging.Handler):
         return id(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes one message."""
+        """Take one message."""
         if record.msg == _STARTED and record.args:
             self._running = str(record.args[0])  # type: ignore[index]
             self._started = time.monotonic()

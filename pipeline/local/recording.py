@@ -57,7 +57,7 @@ class Recording:
         listener: Listener,
         look: Look,
     ) -> None:
-        """Writes nothing yet.
+        """Prepare the recording; write nothing yet.
 
         Args:
             layout: of the output folder.
@@ -71,7 +71,7 @@ class Recording:
         self._in_use: IO[bytes] | None = None
 
     def __enter__(self) -> Recording:
-        """Does nothing."""
+        """Return itself."""
         return self
 
     def __exit__(
@@ -80,7 +80,7 @@ class Recording:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Writes how the run ended, unless nothing was run."""
+        """Write how the run ended, unless nothing was run."""
         record = self.record
         if not record.nodes:
             return
@@ -108,7 +108,7 @@ class Recording:
             record.state, record.exit = "stopped", EXIT_INTERRUPTED
 
     def look(self) -> dict[str, Any]:
-        """Takes what came of the run so far into the record.
+        """Take what came of the run so far into the record.
 
         Returns:
             The content of `summary.json`.
@@ -132,7 +132,7 @@ class Recording:
         self._listener.warn(sentence)
 
     def node_started(self, node: str) -> None:
-        """Writes down that it is under way."""
+        """Write down that it is under way."""
         if self._in_use is None:
             self._begin()
         self.record.nodes[node] = Node(how="unfinished", code=self._code.get(node))
@@ -140,7 +140,7 @@ class Recording:
         self._listener.node_started(node)
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
-        """Writes down what was done for it."""
+        """Write down what was done for it."""
         done = self.record.nodes[node]
         done.how, done.seconds = how, round(seconds, 3)
         if node == _EXAMPLE_GEN:

@@ -14,7 +14,7 @@ from pipeline.runs.record import Record
 
 
 def publish_report(layout: OutputLayout, record: Record) -> None:
-    """Copies what the Report node of a run wrote to `layout.report`.
+    """Copy what the Report node of a run wrote to `layout.report`.
 
     The artifact stays the cache's; the copy is the user's to move or delete.
     """
@@ -23,7 +23,7 @@ def publish_report(layout: OutputLayout, record: Record) -> None:
 
 
 def rebuild_report(layout: OutputLayout, record: Record) -> None:
-    """Writes `layout.report` anew from the artifacts of a run; runs no node.
+    """Write `layout.report` anew from the artifacts of a run; runs no node.
 
     Raises:
         InputError: the run was stopped before all models were judged; or a file that it wrote is
@@ -82,7 +82,7 @@ def _sources(layout: OutputLayout, record: Record) -> ReportSources:
 
 
 def _replace(target: Path, write: Callable[[Path], object]) -> None:
-    """Puts a new folder in the place of an old one, once it is whole."""
+    """Put a new folder in the place of an old one, once it is whole."""
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     write(unfinished)

@@ -46,7 +46,7 @@ class Room:
     weights: Mapping[str, WeightsSource]
 
     def check(self, node: str) -> None:
-        """Compares, for a node that is about to be executed.
+        """Compare, for a node that is about to be executed.
 
         Args:
             node: its id, such as `Trainer.vgg16`.
@@ -63,7 +63,7 @@ class Room:
         )
 
     def expected_bytes(self, node: str) -> int:
-        """About how much a node writes: at most twice as much, at least half of it.
+        """Estimate how much a node writes: at most twice as much, at least half of it.
 
         Nodes that write little count as one megabyte.
 
@@ -86,7 +86,7 @@ class Room:
         return _REPORT if kind == "Report" else 0
 
     def _model(self, name: str) -> int:
-        """Size a backbone's model, or what is made of all; the champion may be either."""
+        """Estimate the size of a backbone's model, or of one of all; the champion may be either."""
         if name in self.config.backbones:
             return _FLOAT32 * get_backbone(name).parameters
         sizes = [self._model(each) for each in self.config.backbones]

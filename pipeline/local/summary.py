@@ -50,11 +50,11 @@ class RunOutputs:
     artifacts: Mapping[tuple[str, str], metadata_store_pb2.Artifact]
 
     def get(self, node: str, key: str) -> metadata_store_pb2.Artifact | None:
-        """One artifact; None where the node wrote none."""
+        """Return one artifact; None where the node wrote none."""
         return self.artifacts.get((node, key))
 
     def uri(self, node: str, key: str) -> str:
-        """One artifact's URI.
+        """Return one artifact's URI.
 
         Raises:
             KeyError: the node wrote none.
@@ -71,12 +71,12 @@ class RunOutputs:
 
     @property
     def uris(self) -> list[str]:
-        """Where all of them lie."""
+        """The places of all artifacts."""
         return [artifact.uri for artifact in self.artifacts.values()]
 
 
 def read_run(layout: OutputLayout) -> RunOutputs:
-    """Collects what the last run wrote or took from the cache."""
+    """Collect what the last run wrote or took from the cache."""
     store = open_store(layout)
     run = _latest_run_context(store)
     found: dict[tuple[str, str], metadata_store_pb2.Artifact] = {}
@@ -106,7 +106,7 @@ def _node_id(store: mlmd.MetadataStore, execution_id: int) -> str:
 def summarize(
     config: PipelineConfig, outputs: RunOutputs, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The summary of a run, in the form that the README describes; of one that failed, a part.
+    """Summarize a run, in the form that the README describes; of one that failed, a part.
 
     Args:
         config: of the run.
@@ -155,7 +155,7 @@ def _data(config: PipelineConfig, outputs: RunOutputs) -> dict[str, Any] | None:
 
 
 def _audit(outputs: RunOutputs) -> dict[str, Any] | None:
-    """Say what the audit says, and where all of it is; None where there was none."""
+    """Return what the audit says, and where all of it is; None where there was none."""
     audit = outputs.get("ShortcutAudit", "audit")
     if audit is None:
         return None
@@ -165,7 +165,7 @@ def _audit(outputs: RunOutputs) -> dict[str, Any] | None:
 
 
 def _spans(manifest: Mapping[str, Any], outputs: RunOutputs) -> dict[str, Any]:
-    """The spans, and how far the last is from the one before; nothing where there are none."""
+    """Return the spans, and how far the last is from the one before; nothing without spans."""
     drift = outputs.get("SpanDrift", "drift")
     if drift is None:
         return {}
@@ -180,7 +180,7 @@ def _per_split(per_class: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str
 
 
 def write_summary(layout: OutputLayout, summary: Mapping[str, Any]) -> None:
-    """Writes `summary.json`, whole or not at all."""
+    """Write `summary.json`, whole or not at all."""
     unfinished = layout.summary.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(layout.summary)
@@ -197,7 +197,7 @@ def _pushed_to(name: str, outputs: RunOutputs) -> str | None:
 
 
 def _baseline(name: str, outputs: RunOutputs, layout: OutputLayout) -> str | None:
-    """The folder of the version that the model was compared with."""
+    """Return the folder of the version that the model was compared with."""
     found = outputs.get(f"Baseline.{name}", "model")
     chosen = _property(found, VERSION) if found else None
     return str(layout.serving / name / chosen) if chosen else None
@@ -234,7 +234,7 @@ def _model_summary(
 
 
 def _infra_validation(name: str, outputs: RunOutputs) -> dict[str, Any] | None:
-    """Whether the model could be served, and if not, why; None where nobody looked."""
+    """Return whether the model could be served, and if not, why; None where that wasn't tried."""
     check = outputs.get(f"InfraCheck.{name}", "blessing")
     blessing = check or outputs.get(f"InfraValidator.{name}", "blessing")
     if blessing is None:
@@ -245,7 +245,7 @@ def _infra_validation(name: str, outputs: RunOutputs) -> dict[str, Any] | None:
 
 
 def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str, Any]:
-    """Say how a backbone was trained, and what search found the recipe; a combination has none."""
+    """Return a backbone's training and what search found the recipe; a combination has none."""
     run = outputs.get(f"Trainer.{name}", "model_run")
     if run is None:
         return {"training": None, "tuned": None}
@@ -262,14 +262,14 @@ def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str,
 
 
 def _continued(run_uri: str) -> dict[str, Any] | None:
-    """From which model a training started, or why it didn't; None where there was none."""
+    """Return from which model a training started, or why it didn't; None where there was none."""
     if not tf.io.gfile.exists(os.path.join(run_uri, contract.CONTINUED_FILE)):
         return None
     return _read_json(run_uri, contract.CONTINUED_FILE)
 
 
 def _validation(name: str, outputs: RunOutputs) -> dict[str, Any]:
-    """Say what Trainer or ModelCombiner found on the validation split."""
+    """Read what Trainer or ModelCombiner found on the validation split."""
     run = outputs.get(f"Trainer.{name}", "model_run") or outputs.get(
         f"Combiner.{name}", "model_run"
     )

@@ -29,7 +29,7 @@ _OUTPUT_EVENTS: Final = (
 
 
 def latest_search(store: mlmd.MetadataStore, backbone: str) -> metadata_store_pb2.Artifact | None:
-    """The HyperParameters that `tuning.mode: reuse` takes: the last of the backbone's Tuner.
+    """Find the HyperParameters that `tuning.mode: reuse` takes: the last of the backbone's Tuner.
 
     The same choice as LatestArtifactStrategy's, which the DAG leaves it to.
     """
@@ -46,7 +46,7 @@ def latest_search(store: mlmd.MetadataStore, backbone: str) -> metadata_store_pb
 
 
 def check_reusable(config: PipelineConfig, layout: OutputLayout) -> None:
-    """Looks whether each backbone has a search's result that this configuration can take.
+    """Check that each backbone has a search's result that this configuration can take.
 
     Args:
         config: with `tuning.mode` at `reuse`.
@@ -86,13 +86,13 @@ def _misfits(name: str, values: dict[str, Any], config: PipelineConfig) -> Seque
 
 
 def best_values(best: metadata_store_pb2.Artifact) -> dict[str, Any]:
-    """The best recipe: fields of TrainingParams by dotted name."""
+    """Read the best recipe: fields of TrainingParams by dotted name."""
     values: dict[str, Any] = _read(best.uri, _BEST_FILE)["values"]
     return values
 
 
 def search_summary(store: mlmd.MetadataStore, best: metadata_store_pb2.Artifact) -> dict[str, Any]:
-    """Say what summary.json says of a search, whether this run's or an earlier one's.
+    """Return what summary.json says of a search, whether this run's or an earlier one's.
 
     Args:
         store: holds the artifact.

@@ -20,7 +20,7 @@ SIDES = (-1, 1)  # patient's right (image left), patient's left
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What differs between patients, in chest units unless said otherwise."""
+    """The differences between patients, in chest units unless said otherwise."""
 
     body_width: float
     lung_centre: float  # distance of a lung's axis from the midline

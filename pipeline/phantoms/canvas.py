@@ -26,7 +26,7 @@ Point: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Pose:
-    """How the chest lies on the detector: radians, chest units, magnification."""
+    """The place of the chest on the detector: radians, chest units, magnification."""
 
     angle: float
     shift: Point

@@ -1,4 +1,4 @@
-"""What disease adds to a healthy phantom lung, as a fraction 0..1 of the air replaced.
+"""The opacities that disease adds to a healthy phantom lung: fractions 0..1 of replaced air.
 
 The patterns are caricatures of textbook descriptions, made strong enough for the
 features of an untrained network; they are not a model of either disease.

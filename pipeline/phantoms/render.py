@@ -88,7 +88,7 @@ def phantom(class_name: str, *, size: int, seed: int, index: int) -> NDArray[np.
 
 @dataclass(frozen=True)
 class Exposure:
-    """What the X-ray machine and its operator chose, drawn alike for every class."""
+    """The choices of the X-ray machine and its operator, drawn alike for every class."""
 
     brightness: float  # mean grey level to aim at
     contrast: float  # grey levels a unit of attenuation

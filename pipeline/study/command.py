@@ -29,17 +29,17 @@ class Screen(Protocol):
     """Is told of warnings, and how the study comes along."""
 
     def warn(self, sentence: str) -> None:
-        """Something that the user should know, but that stops nothing."""
+        """Tell what the user should know, but what stops nothing."""
 
     def featurized(self, backbone: str, done: int, total: int) -> None:
-        """Some more images went through a frozen network."""
+        """Take note that some more images went through a frozen network."""
 
     def finished(self, result: SeedResult, *, computed: bool) -> None:
-        """A result is there, now or from before."""
+        """Take note that a result is there, now or from before."""
 
 
 def seeds_from(first: int, count: int) -> tuple[int, ...]:
-    """The seeds of a study.
+    """Return the seeds of a study.
 
     Raises:
         InputError: a number is out of range.
@@ -53,7 +53,7 @@ def seeds_from(first: int, count: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Opened:
-    """What a study needs.
+    """The parts that a study needs.
 
     Attributes:
         experiment: computes results, or finds them.
@@ -70,7 +70,7 @@ class Opened:
 def open_experiment(
     config: PipelineConfig, seeds: Sequence[int], screen: Screen, *, every_tap: bool = False
 ) -> Iterator[Opened]:
-    """Weights, engine and images, and what computes results from them.
+    """Prepare weights, engine and images, and what computes results from them.
 
     Args:
         config: the checked configuration.
@@ -112,7 +112,7 @@ def open_experiment(
 
 
 def run_study(config: PipelineConfig, seeds: Sequence[int], screen: Screen) -> dict[str, Any]:
-    """Runs what is missing, and reports on everything.
+    """Run what is missing, and report on everything.
 
     Args:
         config: the checked configuration; its seed plays no part.
@@ -187,7 +187,7 @@ class _Counting:
 def _warn_of_data(
     experiment: Experiment, pool: ImagePool, seeds: Sequence[int], warn: Callable[[str], None]
 ) -> None:
-    """Splits for every seed, and says what a run says of its data."""
+    """Split for every seed, and warn as a run does of its data."""
     from components.radiograph_example_gen.discovery import Kind
 
     for item in pool.usable.left_out:

@@ -44,10 +44,10 @@ class Listener(Protocol):
     """Is told how a study comes along."""
 
     def featurized(self, backbone: str, done: int, total: int) -> None:
-        """Some more images went through a frozen network."""
+        """Take note that some more images went through a frozen network."""
 
     def finished(self, result: SeedResult, *, computed: bool) -> None:
-        """A result is there, now or from before."""
+        """Take note that a result is there, now or from before."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class _Shared:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Of any recipe, in network order."""
+        """The taps of any recipe, in network order."""
         used = {tap for recipe in self.recipes for tap in recipe.params.head.taps or ()}
         known = get_backbone(self.backbone).all_taps
         return tuple(tap for tap in known if self.every_tap or tap in used)
 
 
 class Experiment:
-    """Computes results, or finds them.
+    """An experiment that computes results, or finds them.
 
     Attributes:
         engine: what runs the frozen networks.
@@ -87,7 +87,7 @@ class Experiment:
         *,
         every_tap: bool = False,
     ) -> None:
-        """Keeps what all results depend on.
+        """Keep what all results depend on.
 
         Args:
             config: data, classes, targets and output folder; its seed and recipes are not
@@ -116,13 +116,13 @@ class Experiment:
         self._decisions: dict[int, Decision] = {}
 
     def decision(self, seed: int) -> Decision:
-        """The split of a seed; computed once."""
+        """Compute the split of a seed, once."""
         if seed not in self._decisions:
             self._decisions[seed] = self._pool.decision(seed)
         return self._decisions[seed]
 
     def run(self, recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[SeedResult]:
-        """All results, recipe by recipe.
+        """Compute all results, recipe by recipe.
 
         Args:
             recipes: with distinct names.
@@ -217,7 +217,7 @@ class Experiment:
         return store
 
     def _needed(self, jobs: Sequence[tuple[Recipe, int]]) -> dict[str, set[Labelled]]:
-        """View -> images: every image as it is, training images in all views."""
+        """List the images a view: every image as it is, training images in all views."""
         needed: dict[str, set[Labelled]] = {}
         for recipe, seed in jobs:
             for split in contract.SPLITS:
@@ -274,7 +274,7 @@ class Experiment:
         return result
 
     def _file(self, recipe: Recipe, seed: int) -> ResultFile:
-        """Its key changes with all that the result depends on."""
+        """Return the result's file; its key changes with all that the result depends on."""
         key = digest_of(
             {
                 "backbone": recipe.backbone,
@@ -302,7 +302,7 @@ class _Networks:
         if self._kept is not None and self._kept[0] == recipe.name:
             return self._kept[1]
         self._kept = None
-        # Keras keeps what it knows of networks that nobody uses any more.
+        # Keras keeps what it knows of networks that are used no more.
         keras.utils.clear_session()
         gc.collect()
         params = recipe.params
@@ -315,7 +315,7 @@ class _Networks:
 
 
 def _load_prefix(job: Job) -> Prefix:
-    """The prefix, run by the engine that the store's key names, and by no other.
+    """Load the prefix, run by the engine that the store's key names, and by no other.
 
     Featurizer goes on with another engine and says so in the lineage. Here, some images'
     features would come from one and others' from another.
@@ -331,7 +331,7 @@ def _load_prefix(job: Job) -> Prefix:
 
 
 def answer(classifier: Classifier, files: Sequence[str], *, multiply_adds: int) -> Predictions:
-    """Answers to images of which the features are known.
+    """Answer images of which the features are known.
 
     Args:
         classifier: trained.

@@ -36,10 +36,10 @@ _PART_IMAGES = 256
 
 
 class Featurizing(Protocol):
-    """What `models.prefix.Prefix` does."""
+    """The interface of `models.prefix.Prefix` that is used here."""
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        """Batches of uint8 [n, 256, 256, 1] -> for each feature name -> array [n, ...]."""
+        """Turn batches of uint8 [n, 256, 256, 1] into an array [n, ...] for each feature name."""
 
 
 @dataclass(frozen=True, order=True)
@@ -62,7 +62,7 @@ class Labelled:
 
     @property
     def identity(self) -> tuple[str, int]:
-        """What a record is found by."""
+        """The key by which a record is found."""
         return self.sha256, self.label
 
 
@@ -70,7 +70,7 @@ class FeatureStore:
     """Features of one frozen network, of any images and views."""
 
     def __init__(self, parent: Path, key: Mapping[str, Any]) -> None:
-        """Opens what is there.
+        """Open what is there.
 
         Args:
             parent: folder of the backbone's stores.
@@ -81,7 +81,7 @@ class FeatureStore:
         self._parts: dict[str, list[_Part]] = {}
 
     def missing(self, images: Iterable[Labelled], view: str) -> list[Labelled]:
-        """Those of which the view is not in here yet, sorted by hash."""
+        """List those of which the view is not in here yet, sorted by hash."""
         there = self._there(view)
         return sorted(image for image in images if image.identity not in there)
 
@@ -92,7 +92,7 @@ class FeatureStore:
         prefix: Callable[[], Featurizing],
         progress: Callable[[int], None],
     ) -> None:
-        """Computes and keeps what is missing.
+        """Compute and keep what is missing.
 
         Args:
             needed: view -> images of which it has to be in here afterwards.
@@ -115,7 +115,7 @@ class FeatureStore:
                 self._add_part(part, view, data_dir, loaded, progress)
 
     def write_split(self, target: Path, images: Iterable[Labelled], views: Sequence[str]) -> None:
-        """Writes the records of some images, in the order that Featurizer gives them.
+        """Write the records of some images, in the order that Featurizer gives them.
 
         That is the order by hash, as long as Featurizer needs one file for the split (up to
         some 700 images); the order decides which images a training step sees together.
@@ -145,7 +145,7 @@ class FeatureStore:
         return self._parts[view]
 
     def _stream(self, view: str, wanted: set[tuple[str, int]]) -> Iterator[bytes]:
-        """The records of one view, by hash."""
+        """Yield the records of one view, by hash."""
         if absent := wanted - self._there(view):
             raise KeyError(f"{view} of {len(absent)} images is not in {self.folder}")
         parts = [part for part in self._of(view) if wanted.intersection(part.images)]
@@ -193,7 +193,7 @@ class _Part:
         return self.stem.with_suffix(".json")
 
     def read(self, wanted: set[tuple[str, int]]) -> Iterator[tuple[str, bytes]]:
-        """(hash, record) of the images that are wanted."""
+        """Yield (hash, record) of the images that are wanted."""
         records = tf.data.TFRecordDataset(str(self.records)).as_numpy_iterator()
         for identity, record in zip(self.images, records, strict=True):
             if identity in wanted:
@@ -201,7 +201,7 @@ class _Part:
 
 
 def _finished_parts(folder: Path) -> Iterator[_Part]:
-    """From the first on, as far as there is no gap: a part behind one would be written over."""
+    """Find parts from the first on, up to a gap: a part behind one would be written over."""
     for number in range(len(list(folder.glob("part-*.json")))):
         stem = folder / f"part-{number:05d}"
         images = read_json(_Part(stem, ()).index)

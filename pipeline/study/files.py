@@ -12,25 +12,25 @@ _UNFINISHED = ".unfinished"
 
 
 def unfinished(path: Path) -> Path:
-    """Say where a file is written before it gets its name."""
+    """Return where a file is written before it gets its name."""
     return path.with_name(path.name + _UNFINISHED)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a file, making its folder."""
+    """Write a file, and make its folder."""
     text = json.dumps(value, allow_nan=False) + "\n"
     write_text(path, text)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file, making its folder."""
+    """Write a file, and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished(path).write_text(text, encoding="utf-8")
     unfinished(path).replace(path)
 
 
 def read_json(path: Path) -> Any:
-    """The content; None where there is no such file, or something else wrote it."""
+    """Read the content; None where there is no such file, or something else wrote it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -38,6 +38,6 @@ def read_json(path: Path) -> Any:
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) over values that JSON can hold; the order of the keys plays no part."""
+    """Hash (SHA-256, hex) values that JSON can hold; the order of the keys plays no part."""
     text = json.dumps(values, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where and from what a figure comes: machine and commit."""
+"""The origin of a figure: machine and commit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_machine() -> dict[str, Any]:
-    """`cpu` (the model's name) and `cores` that this process may use."""
+    """Find `cpu` (the model's name) and `cores` that this process may use."""
     return {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0))}
 
 
 def describe_code() -> dict[str, Any] | None:
-    """`commit` (hex) and `changed` (whether files differ from it); None without Git."""
+    """Find `commit` (hex) and `changed` (whether files differ from it); None without Git."""
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain")
-    # Of an installed package, the folder above may be somebody else's repository.
+    # Of an installed package, the folder above may be another repository.
     top = _git("rev-parse", "--show-toplevel")
     if commit is None or changes is None or top is None or Path(top) != _ROOT:
         return None

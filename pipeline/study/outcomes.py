@@ -1,4 +1,4 @@
-"""From the backbones' results with one seed to those of all models: as in a run."""
+"""The outcomes of all models with one seed, from the backbones' results: as in a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one model came to with one seed.
+    """The outcome of one model with one seed.
 
     Attributes:
         seed: of split and training.
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def outcomes_of(results: Mapping[str, SeedResult], config: PipelineConfig) -> dict[str, Outcome]:
-    """All models' outcomes with one seed.
+    """Compute all models' outcomes with one seed.
 
     Args:
         results: backbone -> its result with that seed.
@@ -80,7 +80,7 @@ def outcomes_of(results: Mapping[str, SeedResult], config: PipelineConfig) -> di
 
 
 def passes(correct: int, total: int, gate: GateConfig) -> bool:
-    """Whether a first run's gate, where there is no baseline, lets a model through.
+    """Return whether a first run's gate, where there is no baseline, lets a model through.
 
     Args:
         correct: test images that are read correctly.

@@ -37,7 +37,7 @@ _SLICE_COLUMNS: Final = tuple(
 def model_report(
     name: str, outcomes: Sequence[Outcome], pool: ImagePool, weights: str | None
 ) -> dict[str, Any]:
-    """All that is said of one model.
+    """Compute all that is said of one model.
 
     Args:
         name: a backbone, `ensemble`, `cascade` or `champion`.
@@ -85,7 +85,7 @@ def study_report(
     pool: ImagePool,
     weights: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The study's figures.
+    """Compute the study's figures.
 
     Args:
         outcomes: seed -> model -> outcome.
@@ -119,7 +119,7 @@ def study_report(
 
 
 def confusion_of(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """Counts: int64 [n_classes, n_classes], rows true, columns predicted."""
+    """Count answers: int64 [n_classes, n_classes], rows true, columns predicted."""
     confusion = np.zeros((n_classes, n_classes), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     return confusion
@@ -169,7 +169,7 @@ def _of_seed(outcome: Outcome, n_classes: int) -> dict[str, Any]:
 
 
 def _distinct(hashes: Sequence[str], right: np.ndarray) -> dict[str, Any]:
-    """Each image once, with the share of its tests that were right.
+    """Count each image once, with the share of its tests that were right.
 
     The test splits of several seeds overlap, and an image that is hard once is hard again:
     pooled, they look like more images than there are.
@@ -186,7 +186,7 @@ def _distinct(hashes: Sequence[str], right: np.ndarray) -> dict[str, Any]:
 
 
 def _abstaining(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Say what the thresholds chosen on validation come to on test, all seeds together."""
+    """Compute what the thresholds chosen on validation come to on test, all seeds together."""
     answered = right = total = 0
     for outcome in outcomes:
         threshold = outcome.validation["abstain"]["threshold"]
@@ -205,7 +205,7 @@ def _abstaining(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _pairs(confusion: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Say which class is read as which other one, the most frequent first."""
+    """Count which class is read as which other one, the most frequent first."""
     pairs = [
         {"true": classes[row], "predicted": classes[column], "count": int(confusion[row, column])}
         for row, column in zip(*np.nonzero(confusion), strict=True)
@@ -217,7 +217,7 @@ def _pairs(confusion: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]
 def _slices(
     hashes: Sequence[str], right: np.ndarray, pool: ImagePool
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Metadata column -> value -> `correct` of `total`; columns that say nothing left out."""
+    """Count `correct` of `total` for each value of a metadata column that says something."""
     slices: dict[str, dict[str, dict[str, int]]] = {}
     for column in _SLICE_COLUMNS:
         counts: dict[str, dict[str, int]] = {}
@@ -235,7 +235,7 @@ def _slices(
 def _errors(
     hashes: Sequence[str], labels: np.ndarray, predicted: np.ndarray, pool: ImagePool
 ) -> list[dict[str, Any]]:
-    """Every image that was ever read wrongly, the most often first."""
+    """List every image that was ever read wrongly, the most often first."""
     classes = pool.settings.class_names
     tested = Counter(hashes)
     wrong: dict[str, Counter[str]] = defaultdict(Counter)

@@ -1,4 +1,4 @@
-"""What one recipe came to with one seed, and the file that keeps it."""
+"""The result of one recipe with one seed, and the file that keeps it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained.
+    """The recipe that is trained.
 
     Attributes:
         name: of the recipe, and of the folder of its results.
@@ -30,7 +30,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What one recipe came to with one seed.
+    """The result of one recipe with one seed.
 
     Attributes:
         recipe: its name.
@@ -72,7 +72,7 @@ class ResultFile:
     key: str
 
     def write(self, result: SeedResult, paths: Sequence[str]) -> None:
-        """Keeps a result.
+        """Keep a result.
 
         Args:
             result: what to keep.
@@ -92,7 +92,7 @@ class ResultFile:
         write_json(self.path, values)
 
     def read(self) -> SeedResult | None:
-        """The result; None where there is none, or one that depends on something else."""
+        """Read the result; None where there is none, or one that depends on something else."""
         values: Any = read_json(self.path)
         if not isinstance(values, dict) or values.get("key") != self.key:
             return None

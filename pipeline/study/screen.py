@@ -1,4 +1,4 @@
-"""What a person sees of a study while it runs, and at its end."""
+"""The screen of a study while it runs, and at its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StudyScreen:
     """A bar for the features and one for the results, and a line a result."""
 
     def __init__(self, results: int) -> None:
-        """Prepares the bars.
+        """Prepare the bars.
 
         Args:
             results: how many are expected.
@@ -42,7 +42,7 @@ class StudyScreen:
         self._features: rich.progress.TaskID | None = None
 
     def __enter__(self) -> Self:
-        """Shows the bars."""
+        """Show the bars."""
         self._progress.start()
         return self
 
@@ -52,15 +52,15 @@ class StudyScreen:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Takes them away."""
+        """Take the bars away."""
         self._progress.stop()
 
     def warn(self, sentence: str) -> None:
-        """Prints a warning that can't be overlooked."""
+        """Print a warning that can't be overlooked."""
         self._console.print(Text.assemble(("WARNING", "bold yellow"), f" {sentence}"))
 
     def featurized(self, backbone: str, done: int, total: int) -> None:
-        """Moves the features' bar."""
+        """Move the features' bar."""
         if self._features is None:
             self._features = self._progress.add_task(f"features, {backbone}", total=total)
         self._progress.update(self._features, completed=done)
@@ -70,7 +70,7 @@ class StudyScreen:
             self._console.print(f"{backbone}: features of {total} views computed")
 
     def finished(self, result: SeedResult, *, computed: bool) -> None:
-        """Prints the result's line."""
+        """Print the result's line."""
         self._progress.advance(self._results)
         how = f"{result.seconds:6.1f} s" if computed else "  there"
         total = len(result.test.labels)
@@ -81,7 +81,7 @@ class StudyScreen:
         )
 
     def result(self, report: Mapping[str, Any], written: Path) -> None:
-        """Prints the table, and where the rest is."""
+        """Print the table, and where the rest is."""
         from pipeline.study.tables import MAIN_HEADER, main_rows
 
         table = Table(title="Test splits, all seeds", title_justify="left")

@@ -35,7 +35,7 @@ _CAVEAT: Final = (
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The whole report, GitHub-flavoured."""
+    """Write the whole report, GitHub-flavoured."""
     sections = [
         ("", _introduction(report)),
         ("Accuracy on the test splits", _accuracy(report)),
@@ -51,7 +51,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def main_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """A row a model, under MAIN_HEADER."""
+    """Write a row a model, under MAIN_HEADER."""
     rows = []
     for name, model in report["models"].items():
         accuracies = [seed["correct"] / seed["total"] for seed in model["per_seed"]]
@@ -73,7 +73,7 @@ def main_rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 def weights_text(label: str | None) -> str:
-    """A backbone's weights: "ImageNet", or that they aren't."""
+    """Name a backbone's weights: "ImageNet", or that they aren't."""
     if label is None:
         return "–"
     known = {"imagenet": "ImageNet", "random": "RANDOM, for demonstration"}
@@ -81,7 +81,7 @@ def weights_text(label: str | None) -> str:
 
 
 def github_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lines of a Markdown table."""
+    """Write the lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
@@ -168,7 +168,7 @@ def _confusion(report: Mapping[str, Any]) -> str:
 
 
 def _main_model(report: Mapping[str, Any]) -> str:
-    """Whose errors are looked at image by image: what would be served."""
+    """Choose the model whose errors are looked at image by image: what would be served."""
     models = report["models"]
     return contract.CHAMPION if contract.CHAMPION in models else next(iter(models))
 

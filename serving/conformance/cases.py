@@ -47,13 +47,13 @@ class Case:
 
     @property
     def request(self) -> str:
-        """In short."""
+        """The request in short."""
         body = "" if self.body is None else f" {_body(self.body).decode()}"
         return f"{self.method} {self.path}{body}"
 
     @property
     def expected(self) -> str:
-        """In short."""
+        """The expected answer in short."""
         if self.error is not None:
             return f"{self.status} …{self.error}…"
         return f"{self.status} {'' if self.answer is None else json.dumps(self.answer)}".strip()
@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a server did with a case.
+    """The answer of a server to a case.
 
     Attributes:
         case: that was tried.
@@ -228,7 +228,7 @@ def _body(body: Any) -> bytes:
 
 
 def try_case(case: Case, url: str) -> Outcome:
-    """Sends a request and looks at the answer.
+    """Send a request and check the answer.
 
     Args:
         case: to try.

@@ -20,7 +20,7 @@ _SPEC: Final = tf.TensorSpec([None], tf.float32)
 
 
 def write_models(folder: Path) -> Path:
-    """Writes the models and their models.config.
+    """Write the models and their models.config.
 
     Args:
         folder: to be made.
@@ -37,7 +37,7 @@ def write_models(folder: Path) -> Path:
 
 
 def models_config(folder: Path, names: tuple[str, ...]) -> str:
-    """A models.config in text form; `h2` with its label."""
+    """Return a models.config in text form; `h2` with its label."""
     entries = []
     for name in names:
         labels = f' version_labels {{ key: "{LABEL}" value: {H2_VERSION} }}' if name == H2 else ""
@@ -50,7 +50,7 @@ def models_config(folder: Path, names: tuple[str, ...]) -> str:
 
 
 def write_half_plus_two(directory: Path, half: float = 0.5) -> None:
-    """Writes y = half x + 2.
+    """Write a model that computes y = half x + 2.
 
     Args:
         directory: of the version.

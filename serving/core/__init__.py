@@ -1,1 +1,1 @@
-"""Which versions of which models are in memory, and how requests reach them."""
+"""The versions of models that are in memory, and the way of requests to them."""

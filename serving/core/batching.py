@@ -29,7 +29,7 @@ class _Job:
     answer: Future[Tensors] = field(default_factory=Future)
 
     def fits(self, other: _Job) -> bool:
-        """Whether both can be one batch."""
+        """Return whether both can be one batch."""
         same = self.servable is other.servable and self.signature == other.signature
         if not same or self.outputs != other.outputs or self.rows is None or other.rows is None:
             return False
@@ -46,7 +46,7 @@ class Batcher:
     """
 
     def __init__(self, threads: int, max_rows: int, max_queue: int) -> None:
-        """Starts the threads.
+        """Start the threads.
 
         Args:
             threads: batches computed at once.
@@ -79,14 +79,14 @@ class Batcher:
         *,
         seconds: float,
     ) -> Future[Tensors]:
-        """Puts a request into the queue.
+        """Put a request into the queue.
 
         Args:
             servable: that answers.
             signature: of it; empty for the default.
             inputs: that fit it.
             outputs: wanted; all where empty.
-            seconds: from now on, after which nobody waits for it any more.
+            seconds: from now on, after which no client waits for it any more.
 
         Returns:
             What becomes the answer. Cancelled before its turn, it is never computed.
@@ -110,7 +110,7 @@ class Batcher:
         return job.answer
 
     def close(self) -> None:
-        """Answers what waits, and ends the threads."""
+        """Answer what waits, and end the threads."""
         with self._changed:
             self._open = False
             self._changed.notify_all()
@@ -130,7 +130,7 @@ class Batcher:
                 _compute(wanted)
 
     def _take(self) -> list[_Job]:
-        """The one that has waited longest, and what fits it."""
+        """Take the request that has waited longest, and what fits it."""
         first = self._waiting.popleft()
         jobs, left = [first], (self._max_rows - first.rows if first.rows else 0)
         passed_over: list[_Job] = []
@@ -146,8 +146,11 @@ class Batcher:
 
 
 def _rows(servable: Servable, signature: str, inputs: Tensors) -> int | None:
-    """Say how many rows a request has, where rows are independent of each other: all inputs and
-    outputs have a first dimension of any size, and the inputs the same one."""
+    """Count a request's rows; None where rows aren't independent of each other.
+
+    They are where all inputs and outputs have a first dimension of any size, and the inputs have
+    the same one.
+    """
     described = servable.signature(signature)
     specs = [*described.inputs.values(), *described.outputs.values()]
     if any(not spec.shape or spec.shape[0] != -1 for spec in specs):
@@ -157,7 +160,7 @@ def _rows(servable: Servable, signature: str, inputs: Tensors) -> int | None:
 
 
 def _is_wanted(job: _Job) -> bool:
-    """Marks it as running, unless its client has gone or its time is over."""
+    """Mark a request as running, unless its client has gone or its time is over."""
     if not job.answer.set_running_or_notify_cancel():
         return False
     if time.monotonic() > job.deadline:

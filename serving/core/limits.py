@@ -1,4 +1,4 @@
-"""What a request may ask for."""
+"""The limits of what a request may ask for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOK: Final = 1 << 20
 
 
 def checked(inputs: Tensors, limits: Limits) -> Tensors:
-    """Refuses batches and images that are too large, and scales images as it is told.
+    """Refuse batches and images that are too large, and scale images as it is told.
 
     Args:
         inputs: of a request.
@@ -51,7 +51,7 @@ def checked(inputs: Tensors, limits: Limits) -> Tensors:
 
 
 def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:
-    """Only of images themselves, not of those in tf.Examples, is the depth looked at."""
+    """Check one image. Its depth is looked at only where it isn't in a tf.Example."""
     pixels = claimed_pixels(content)
     if pixels is not None and pixels > limits.pixels:
         raise invalid(f"{what} has {pixels} pixels, and this server takes {limits.pixels}")
@@ -62,7 +62,7 @@ def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:
 
 
 def claimed_pixels(content: bytes) -> int | None:
-    """Say how many pixels an image's header claims; None of what is no image.
+    """Read how many pixels an image's header claims; None of what is no image.
 
     Args:
         content: of a file; also a serialized tf.Example, in which the image is found by how
@@ -86,7 +86,7 @@ def claimed_pixels(content: bytes) -> int | None:
 
 
 def _of_bomb(png: bytes) -> int:
-    """Width times height from a PNG's first chunk; at least Pillow's own bound of others."""
+    """Read width times height from a PNG's first chunk; of others return Pillow's own bound."""
     if png.startswith(_MAGIC[0]) and len(png) >= 24:
         return int.from_bytes(png[16:20], "big") * int.from_bytes(png[20:24], "big")
     return 2 * int(Image.MAX_IMAGE_PIXELS or 0) + 1

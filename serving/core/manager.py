@@ -48,7 +48,7 @@ class _Version:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What is told of a version."""
+    """The state of a version, as it is told."""
 
     version: int
     state: State
@@ -74,7 +74,7 @@ class Manager:
     """All models. Its methods may be called by any thread; `reconcile` by one at a time."""
 
     def __init__(self, load: Load, *, labels_for_unavailable: bool = False) -> None:
-        """Starts empty.
+        """Start without models.
 
         Args:
             load: from a version's folder to a servable.
@@ -87,7 +87,7 @@ class Manager:
         self._reconciling = threading.Lock()
 
     def configure(self, models: Mapping[str, ModelConfig]) -> None:
-        """Serves these models from now on, once `reconcile` has loaded them.
+        """Serve these models from now on, once `reconcile` has loaded them.
 
         Raises:
             ServingError: a label is given to a version that isn't loaded. Nothing is
@@ -120,7 +120,7 @@ class Manager:
                 )
 
     def reconcile(self) -> bool:
-        """Loads what the folders hold and should be served, then unloads what shouldn't.
+        """Load what the folders hold and should be served, then unload what shouldn't.
 
         Returns:
             Whether anything was loaded or unloaded.
@@ -162,7 +162,7 @@ class Manager:
         return changed
 
     def _to_load(self, model: _Model, number: int, path: Path) -> _Version | None:
-        """The version, if it is to be loaded now: new, gone before, or changed after an error."""
+        """Return the version if it is to be loaded now: new, back, or changed after an error."""
         known = model.versions.get(number)
         if known is not None and known.state != State.END:
             return None
@@ -208,7 +208,7 @@ class Manager:
 
     @contextmanager
     def borrow(self, ref: ModelRef) -> Iterator[Lent]:
-        """Lends a servable, which stays in memory until it is given back.
+        """Lend a servable, which stays in memory until it is given back.
 
         Raises:
             ServingError: there is no such model, version or label.
@@ -242,7 +242,7 @@ class Manager:
         return versions[number]
 
     def status(self, ref: ModelRef) -> list[VersionStatus]:
-        """The states of a model's versions, the highest first.
+        """List the states of a model's versions, the highest first.
 
         Raises:
             ServingError: there is no such model, version or label.
@@ -265,12 +265,12 @@ class Manager:
             return [VersionStatus(v.number, v.state, v.error) for v in ordered]
 
     def names(self) -> list[str]:
-        """Of all models."""
+        """List the names of all models."""
         with self._changed:
             return sorted(self._models)
 
     def is_ready(self) -> bool:
-        """Whether every model has a version that answers."""
+        """Return whether every model has a version that answers."""
         with self._changed:
             return bool(self._models) and all(
                 any(v.state == State.AVAILABLE for v in model.versions.values())
@@ -279,7 +279,7 @@ class Manager:
 
 
 def _fingerprint(path: Path) -> object:
-    """Changes when files come, go or grow: a half-copied folder is tried again."""
+    """Describe a folder: it changes when files come, go or grow, so a half copy is tried again."""
     found = []
     for file in sorted(path.rglob("*")):
         try:

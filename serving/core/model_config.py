@@ -1,4 +1,4 @@
-"""Which models are served: TensorFlow Serving's models.config, or the folders of a directory."""
+"""The models that are served: TensorFlow Serving's models.config, or the folders of a directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NONE: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of a model's versions are served.
+    """The choice of a model's versions that are served.
 
     Attributes:
         latest: how many of the highest; None where `all_versions` or `specific` says which.
@@ -31,7 +31,7 @@ class VersionPolicy:
     specific: frozenset[int] = frozenset()
 
     def choose(self, versions: set[int]) -> set[int]:
-        """Those of the versions on disk that are to be served."""
+        """Choose those of the versions on disk that are to be served."""
         if self.all_versions:
             return versions
         if self.latest is not None:
@@ -58,7 +58,7 @@ class ModelConfig:
 
 
 def parse_config(text: str, source: str = "models.config") -> dict[str, ModelConfig]:
-    """Reads a ModelServerConfig in text form.
+    """Read a ModelServerConfig in text form.
 
     Args:
         text: of the file.
@@ -76,7 +76,7 @@ def parse_config(text: str, source: str = "models.config") -> dict[str, ModelCon
 
 
 def from_message(message: Any, source: str = "the request") -> dict[str, ModelConfig]:
-    """The same, out of a protocol buffer.
+    """Read the same out of a protocol buffer.
 
     Raises:
         InputError: it asks for what isn't served here.
@@ -123,7 +123,7 @@ def _policy(message: Any) -> VersionPolicy:
 
 
 def read_config(file: Path) -> dict[str, ModelConfig]:
-    """Reads a models.config.
+    """Read a models.config.
 
     Raises:
         InputError: see `parse_config`, or it can't be read.
@@ -136,7 +136,7 @@ def read_config(file: Path) -> dict[str, ModelConfig]:
 
 
 def models_in(folder: Path) -> dict[str, ModelConfig]:
-    """A model for each folder that has a numbered folder in it.
+    """Make a configuration of a model for each folder that has a numbered folder in it.
 
     Raises:
         InputError: it is no folder.
@@ -151,7 +151,7 @@ def models_in(folder: Path) -> dict[str, ModelConfig]:
 
 
 def versions_in(base_path: Path) -> dict[int, Path]:
-    """Version -> folder. What isn't named by a number is none, as in TensorFlow Serving."""
+    """Find versions and their folders; like TensorFlow Serving, only those named by a number."""
     try:
         entries = list(base_path.iterdir())
     except OSError:

@@ -41,7 +41,7 @@ class Classes:
     scores: np.ndarray | None
 
     def rows(self) -> list[list[tuple[str, np.floating]]]:
-        """Example by example."""
+        """Return classes and scores example by example."""
         known = self.labels if self.labels is not None else self.scores
         assert known is not None
         labels = np.full(known.shape, b"", np.object_) if self.labels is None else self.labels
@@ -66,7 +66,7 @@ class Service:
     """
 
     def __init__(self, manager: Manager, batcher: Batcher, limits: Limits) -> None:
-        """Keeps them."""
+        """Keep models and limits."""
         self.manager = manager
         self.batcher = batcher
         self.limits = limits
@@ -74,7 +74,7 @@ class Service:
     def predict(
         self, lent: Lent, signature_name: str, inputs: Tensors, outputs: Sequence[str] = ()
     ) -> Future[Tensors]:
-        """Any signature.
+        """Answer by any signature.
 
         Args:
             lent: until the answer is there.
@@ -103,7 +103,7 @@ class Service:
     def on_examples(
         self, lent: Lent, signature_name: str, method: str, examples: Sequence[bytes]
     ) -> Future[Tensors]:
-        """A classification or regression.
+        """Answer by a signature that classifies or regresses examples.
 
         Args:
             lent: until the answer is there.
@@ -142,7 +142,7 @@ def _signature_of(lent: Lent, name: str, method: str) -> Signature:
 
 
 def classes_of(outputs: Tensors, examples: int) -> Classes:
-    """The answer to a classification.
+    """Return the answer to a classification.
 
     Raises:
         ServingError: it isn't a row of classes an example.
@@ -157,7 +157,7 @@ def classes_of(outputs: Tensors, examples: int) -> Classes:
 
 
 def regressions_of(outputs: Tensors, examples: int) -> np.ndarray:
-    """The answer to a regression, float32 [examples].
+    """Return the answer to a regression, float32 [examples].
 
     Raises:
         ServingError: it isn't a number an example.

@@ -23,7 +23,7 @@ _KINDS: Final = {"bytes_list": "bytes", "float_list": "float", "int64_list": "in
 
 @dataclass(frozen=True)
 class ExamplesRequest:
-    """What is to be computed.
+    """The examples, and what is to be computed of them.
 
     Attributes:
         signature_name: empty for the default.
@@ -35,7 +35,7 @@ class ExamplesRequest:
 
 
 def parse_examples(body: bytes) -> ExamplesRequest:
-    """Reads a body.
+    """Read a body.
 
     Raises:
         ServingError: it isn't formatted as it must be.
@@ -59,7 +59,7 @@ def parse_examples(body: bytes) -> ExamplesRequest:
 
 
 def with_context(example: example_pb2.Example, context: example_pb2.Example | None) -> bytes:
-    """Say what is in both, serialized; the example's own first, as TensorFlow Serving does it."""
+    """Join an example and its context, serialized; its own first, as in TensorFlow Serving."""
     if context is None:
         return bytes(example.SerializeToString())
     merged = example_pb2.Example()

@@ -26,7 +26,7 @@ _SHOWN_CHARACTERS: Final = 2000
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Reads a request's body.
+    """Read a request's body.
 
     NaN, Infinity and -Infinity are numbers. Of a name that an object has twice, the first
     counts.
@@ -72,7 +72,7 @@ def _message(error: json.JSONDecodeError, text: str) -> str:
 
 
 def _inside(text: str) -> str:
-    """The bracket that is open at the end of JSON that is right so far."""
+    """Find the bracket that is open at the end of JSON that is right so far."""
     open_brackets: list[str] = []
     in_string = escaped = False
     for character in text:
@@ -89,7 +89,7 @@ def _inside(text: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: printed over several lines, cut short where it is long."""
+    """Show a value as an error does: printed over several lines, cut short where it is long."""
     printer = json.JSONEncoder(indent=4, ensure_ascii=False)
     parts = []
     length = 0
@@ -102,7 +102,7 @@ def shown(value: Any) -> str:
 
 
 def kind(value: Any) -> str:
-    """RapidJSON's name for a value's type."""
+    """Return RapidJSON's name for a value's type."""
     if isinstance(value, bool):
         return str(value)
     names = {dict: "Object", list: "Array", str: "String", type(None): "Null"}

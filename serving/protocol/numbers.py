@@ -12,7 +12,7 @@ _EXACT_DIGITS: Final = {np.dtype(np.float32): 9, np.dtype(np.float64): 17}
 
 
 def decimal(value: np.floating) -> str:
-    """Six digits where they read back the same, else as many as it takes.
+    """Write a number with six digits where they read back the same, else with as many as it takes.
 
     `.0` is added to what would look like an integer. NaN and the infinities are bare words,
     which JSON doesn't know but TensorFlow Serving and Python's `json` do.

@@ -1,4 +1,4 @@
-"""What a REST path asks for."""
+"""The meaning of a REST path."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_VERSION: Final = 2**63 - 1
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model, and which of its versions.
+    """A model, and one of its versions.
 
     Attributes:
         name: of the model.
@@ -66,7 +66,7 @@ class StatusTarget:
 
 
 def parse_path(http_method: str, path: str) -> PredictionTarget | StatusTarget:
-    """Reads a path as it came, percent signs included.
+    """Read a path as it came, percent signs included.
 
     Args:
         http_method: upper case.

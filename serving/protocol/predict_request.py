@@ -27,7 +27,7 @@ InputSpecs = Callable[[str], Mapping[str, TensorSpec]]
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What is to be computed.
+    """The inputs, and what is to be computed of them.
 
     Attributes:
         signature_name: empty for the default.
@@ -41,7 +41,7 @@ class PredictRequest:
 
 
 def signature_of(document: Mapping[str, Any]) -> str:
-    """The name of the signature that a request asks for; empty where it names none.
+    """Return the name of the signature that a request asks for; empty where it names none.
 
     Raises:
         ServingError: it is no string.
@@ -56,7 +56,7 @@ def signature_of(document: Mapping[str, Any]) -> str:
 
 
 def parse_predict(body: bytes, input_specs: InputSpecs) -> PredictRequest:
-    """Reads a body in row or columnar format.
+    """Read a body in row or columnar format.
 
     Args:
         body: of the HTTP request.

@@ -19,12 +19,12 @@ _BYTES_SUFFIX: Final = "_bytes"
 
 
 def error_json(message: str) -> str:
-    """An error."""
+    """Return an error as JSON."""
     return f'{{\n{_INDENT}"error": {_quoted(message)}\n}}'
 
 
 def predict_json(outputs: Tensors, form: Format) -> str:
-    """The answer to `:predict`, in the request's format.
+    """Return the answer to `:predict`, in the request's format.
 
     Args:
         outputs: of the signature.
@@ -73,7 +73,7 @@ def _columns(outputs: Tensors) -> str:
 
 
 def classify_json(results: Iterable[Sequence[tuple[str, np.floating]]]) -> str:
-    """The answer to `:classify`: for each example its classes, (label, score)."""
+    """Return the answer to `:classify`: for each example its classes, (label, score)."""
     lines = []
     for classes in results:
         pairs = (f"[{_quoted(label)}, {decimal(score)}]" for label, score in classes)
@@ -84,7 +84,7 @@ def classify_json(results: Iterable[Sequence[tuple[str, np.floating]]]) -> str:
 
 
 def regress_json(values: Sequence[np.floating]) -> str:
-    """The answer to `:regress`: a value an example."""
+    """Return the answer to `:regress`: a value an example."""
     if not len(values):
         raise invalid("Cannot convert empty RegressionResults to JSON")
     return _document("results", f"[{', '.join(map(decimal, values))}]")

@@ -31,7 +31,7 @@ _HTTP: Final = {
 
 
 class ServingError(Exception):
-    """What a request is refused with.
+    """The error with which a request is refused.
 
     Attributes:
         code: canonical code, as in gRPC.
@@ -39,22 +39,22 @@ class ServingError(Exception):
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        """Keeps both."""
+        """Keep code and words."""
         super().__init__(message)
         self.code = code
         self.message = message
 
     @property
     def http_status(self) -> int:
-        """What an HTTP client sees."""
+        """The status that an HTTP client sees."""
         return int(_HTTP[self.code])
 
 
 def invalid(message: str) -> ServingError:
-    """The client's mistake."""
+    """Make the error for a client's mistake."""
     return ServingError(StatusCode.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> ServingError:
-    """There is no such model or version."""
+    """Make the error for a model or version that isn't there."""
     return ServingError(StatusCode.NOT_FOUND, message)

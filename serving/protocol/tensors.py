@@ -38,7 +38,7 @@ Tensors = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a signature says of one of its tensors.
+    """The description of one tensor of a signature.
 
     Attributes:
         type_name: TensorFlow's name of the type, such as `float` or `string`.
@@ -49,7 +49,7 @@ class TensorSpec:
     shape: tuple[int, ...] | None = None
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
-        """Whether a value of that shape may be fed."""
+        """Return whether a value of that shape may be fed."""
         if self.shape is None:
             return True
         return len(shape) == len(self.shape) and all(
@@ -58,12 +58,12 @@ class TensorSpec:
 
 
 def is_base64(value: Any) -> bool:
-    """Whether it is `{"b64": "…"}` and nothing else."""
+    """Return whether a value is `{"b64": "…"}` and nothing else."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_B64), str)
 
 
 def decode_base64(value: Any) -> bytes:
-    """The bytes of `{"b64": "…"}`; padding may be left out, white space doesn't count.
+    """Decode `{"b64": "…"}`; padding may be left out, white space doesn't count.
 
     Raises:
         ServingError: it is none.
@@ -78,7 +78,7 @@ def decode_base64(value: Any) -> bytes:
 
 
 def dense_shape(value: Any) -> tuple[int, ...]:
-    """The shape of nested lists, going by the first element of each; () of anything else."""
+    """Find the shape of nested lists, going by the first element of each; () of anything else."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -89,7 +89,7 @@ def dense_shape(value: Any) -> tuple[int, ...]:
 
 
 def flat_values(value: Any, type_name: str, shape: tuple[int, ...]) -> list[Any]:
-    """The values of nested lists, in order.
+    """List the values of nested lists, in order.
 
     Args:
         value: out of JSON.
@@ -144,7 +144,7 @@ def _collect(
 
 
 def as_array(values: list[Any], type_name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Values that `flat_values` returned, as an array."""
+    """Turn values that `flat_values` returned into an array."""
     if type_name == STRING:
         return strings(values).reshape(shape)
     # By way of a wide type: TensorFlow Serving cuts a value too large for int8, say, without
@@ -155,7 +155,7 @@ def as_array(values: list[Any], type_name: str, shape: tuple[int, ...]) -> np.nd
 
 
 def strings(values: Sequence[bytes]) -> np.ndarray:
-    """Bytes of any length as an array of objects [n], which a list of them isn't by itself."""
+    """Make bytes of any length an array of objects [n]; a list of them isn't one by itself."""
     array = np.empty(len(values), np.object_)
     array[:] = values
     return array

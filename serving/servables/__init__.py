@@ -1,1 +1,1 @@
-"""What answers: a loaded SavedModel, run by TensorFlow or by OpenVINO."""
+"""Servables, which answer: a loaded SavedModel, run by TensorFlow or by OpenVINO."""

@@ -21,7 +21,7 @@ _SURE: Final = 1e-4
 
 
 def largest_logit_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Say how far log(p / (1 - p)) is off, at most.
+    """Compute how far log(p / (1 - p)) is off, at most.
 
     Args:
         found: probabilities [images, n].
@@ -37,7 +37,7 @@ def largest_logit_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 class CarefulEngine:
-    """Runs images in bfloat16, and those again in float32 that it is unsure of.
+    """An engine in bfloat16; images that it is unsure of run again in float32.
 
     A probability p moves by p (1 - p) of what its log-odds move by (the logistic function's
     derivative). So bfloat16's error can be seen only where p (1 - p) is large, and with a model
@@ -50,7 +50,7 @@ class CarefulEngine:
     def __init__(
         self, fast: OpenVinoEngine, exact: OpenVinoEngine, logit_difference: float
     ) -> None:
-        """Joins two engines of the same network.
+        """Join two engines of the same network.
 
         Args:
             fast: bfloat16.
@@ -62,7 +62,7 @@ class CarefulEngine:
         self._spread = ALLOWED / max(_MARGIN * logit_difference, _AT_LEAST)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs images.
+        """Run images.
 
         Args:
             images: grey levels, uint8 [batch, 256, 256, 1].

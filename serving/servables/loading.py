@@ -1,4 +1,4 @@
-"""From a version's folder to a servable, on the fastest engine that takes it."""
+"""The loading of a version's folder into a servable, on the fastest engine that takes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.settings import EngineChoice, Precision
 def load_servable(
     directory: Path, engine: EngineChoice = "auto", precision: Precision = "auto"
 ) -> Servable:
-    """Loads a SavedModel.
+    """Load a SavedModel.
 
     Args:
         directory: a version's folder.

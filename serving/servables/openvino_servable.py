@@ -48,10 +48,10 @@ class NotConvertibleError(Exception):
 
 
 class OpenVinoServable(TensorFlowServable):
-    """Runs the network of `serving_default` and `serve_examples` on OpenVINO."""
+    """A servable with the network of `serving_default` and `serve_examples` on OpenVINO."""
 
     def __init__(self, directory: Path, precision: str = "auto") -> None:
-        """Loads and converts the SavedModel, and compares a few answers with TensorFlow's.
+        """Load and convert the SavedModel, and compare a few answers with TensorFlow's.
 
         Args:
             directory: a version's folder.
@@ -86,7 +86,7 @@ class OpenVinoServable(TensorFlowServable):
 
 
 def convert_network(servable: TensorFlowServable, directory: Path) -> Any:
-    """The network of one of this project's SavedModels, for OpenVINO.
+    """Convert the network of one of this project's SavedModels for OpenVINO.
 
     Args:
         servable: the SavedModel, loaded.
@@ -115,7 +115,7 @@ def convert_network(servable: TensorFlowServable, directory: Path) -> Any:
 def checked_engine(
     servable: TensorFlowServable, model: Any, directory: Path, precision: str
 ) -> OpenVinoEngine | CarefulEngine:
-    """The fastest engine whose answers to a few images are close to TensorFlow's.
+    """Choose the fastest engine whose answers to a few images are close to TensorFlow's.
 
     bfloat16 answers what it is sure of, and hands on the rest to float32.
 
@@ -166,7 +166,7 @@ def _engines(precision: str) -> list[EngineName]:
 
 
 def log_odds_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Say how far apart two engines' answers are.
+    """Compute how far apart two engines' answers are.
 
     Args:
         found: probabilities [images, n].
@@ -185,7 +185,7 @@ def log_odds_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def probe_pixels() -> np.ndarray:
-    """Images to compare engines on: smooth and coarse fields, no radiographs.
+    """Make images to compare engines on: smooth and coarse fields, no radiographs.
 
     Returns:
         uint8 [16, 256, 256, 1], always the same.
@@ -194,7 +194,7 @@ def probe_pixels() -> np.ndarray:
 
 
 def _smooth_fields() -> Iterator[np.ndarray]:
-    """Two dark lobes, crossed by bars, on grounds of different brightness."""
+    """Draw two dark lobes, crossed by bars, on grounds of different brightness."""
     side = np.linspace(-1.0, 1.0, contract.IMAGE_SIZE)
     columns, rows = np.meshgrid(side, side)
     for index in range(_SMOOTH_PROBES):
@@ -204,7 +204,7 @@ def _smooth_fields() -> Iterator[np.ndarray]:
 
 
 def _coarse_fields() -> Iterator[np.ndarray]:
-    """Random grey levels on grids of 2 to 128 cells a side."""
+    """Draw random grey levels on grids of 2 to 128 cells a side."""
     rng = np.random.default_rng(0)
     for index in range(_COARSE_PROBES):
         cells = 2 ** (1 + index % 7)

@@ -1,4 +1,4 @@
-"""What a SavedModel's file says of its signatures, read without loading the model."""
+"""The signatures of a SavedModel, read from its file without loading the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INTERNAL: Final = "__saved_model_init_op"
 
 
 def read_signature_defs(directory: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """The signatures of the graph that is there to be served.
+    """Read the signatures of the graph that is there to be served.
 
     Args:
         directory: a version's folder.
@@ -54,7 +54,7 @@ def read_signature_defs(directory: Path) -> dict[str, meta_graph_pb2.SignatureDe
 def signatures_of(
     definitions: Mapping[str, meta_graph_pb2.SignatureDef],
 ) -> dict[str, Signature]:
-    """The same, as plain objects."""
+    """Read the same, as plain objects."""
     return {
         name: Signature(
             name,

@@ -54,16 +54,16 @@ class Servable(ABC):
         signatures: Mapping[str, Signature],
         signature_defs: Mapping[str, meta_graph_pb2.SignatureDef],
     ) -> None:
-        """Keeps what is known of the SavedModel."""
+        """Keep what is known of the SavedModel."""
         self.signatures = signatures
         self.signature_defs = signature_defs
 
     @abstractmethod
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:
-        """Computes all outputs of a signature from inputs that fit it."""
+        """Compute all outputs of a signature from inputs that fit it."""
 
     def run(self, signature_name: str, inputs: Tensors, outputs: Sequence[str] = ()) -> Tensors:
-        """Computes a signature's outputs.
+        """Compute a signature's outputs.
 
         Args:
             signature_name: empty for the default.
@@ -85,7 +85,7 @@ class Servable(ABC):
         return {name: computed[name] for name in outputs or computed}
 
     def signature(self, name: str) -> Signature:
-        """A signature by its name; the default where that is empty.
+        """Return a signature by its name; the default where that is empty.
 
         Raises:
             ServingError: there is none.
@@ -98,7 +98,7 @@ class Servable(ABC):
         return self.signatures[key]
 
     def input_specs(self, name: str) -> Mapping[str, TensorSpec]:
-        """A signature's inputs, as a REST request needs them.
+        """Describe a signature's inputs, as a REST request needs them.
 
         Raises:
             ServingError: there is no such signature.
@@ -122,7 +122,7 @@ def _check_inputs(signature: Signature, inputs: Tensors) -> None:
 
 
 def check_shapes(signature: Signature, inputs: Tensors) -> None:
-    """Compares values with what a signature says of its inputs.
+    """Compare values with what a signature says of its inputs.
 
     TensorFlow Serving doesn't, and neither does TensorFlow where the graph takes other shapes
     than it declares.

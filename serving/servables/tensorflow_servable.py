@@ -19,12 +19,12 @@ _CODES: Final = {code.value[0]: code for code in StatusCode}
 
 
 class TensorFlowServable(Servable):
-    """Calls the SavedModel's signatures."""
+    """A servable that calls the SavedModel's signatures."""
 
     engine = TENSORFLOW
 
     def __init__(self, directory: Path) -> None:
-        """Loads it.
+        """Load the SavedModel.
 
         Args:
             directory: a version's folder.
@@ -61,16 +61,16 @@ class TensorFlowServable(Servable):
 
 
 def to_tensor(value: np.ndarray, type_name: str) -> tf.Tensor:
-    """An array as a tensor; objects are strings."""
+    """Turn an array into a tensor; objects are strings."""
     return tf.constant(value.tolist() if type_name == STRING else value, type_name, value.shape)
 
 
 def to_array(tensor: tf.Tensor) -> np.ndarray:
-    """A tensor as an array; strings are objects, and a scalar is an array, too."""
+    """Turn a tensor into an array; strings are objects, and a scalar is an array, too."""
     array = np.asarray(tensor.numpy())
     return array.astype(np.object_) if tensor.dtype == tf.string else array
 
 
 def from_tensorflow(error: tf.errors.OpError) -> ServingError:
-    """TensorFlow's error with its own code."""
+    """Turn TensorFlow's error into one of serving, with its own code."""
     return ServingError(_CODES.get(error.error_code, StatusCode.UNKNOWN), error.message)

@@ -18,7 +18,7 @@ _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 class HttpError(Exception):
-    """What TensorFlow Serving has no code for.
+    """An error that TensorFlow Serving has no code for.
 
     Attributes:
         status: of HTTP.
@@ -26,7 +26,7 @@ class HttpError(Exception):
     """
 
     def __init__(self, status: int, message: str) -> None:
-        """Keeps both."""
+        """Keep both."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -36,13 +36,13 @@ class Bodies:
     """All bodies that a server holds at the moment."""
 
     def __init__(self, limits: Limits) -> None:
-        """Holds none."""
+        """Start without a body."""
         self._limits = limits
         self.held = 0
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """A whole body, inflated; it counts as held until the block ends.
+        """Read a whole body, inflated; it counts as held until the block ends.
 
         Raises:
             HttpError: it is too large, or comes too slowly.
@@ -101,7 +101,7 @@ def _too_large(most: int) -> HttpError:
 
 
 def _inflater(encoding: str) -> Any:
-    """None of a body that is as it is."""
+    """Make what inflates a body; None of a body that is as it is."""
     kind = encoding.lower()
     if kind not in ("identity", "gzip"):
         shown = kind.encode("unicode_escape").decode()[:50]

@@ -67,7 +67,7 @@ class _Impatient(H11Protocol):
 
 
 def protocol_class(patience: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol with that patience, in seconds."""
+    """Make uvicorn's protocol with that patience, in seconds."""
     return type("Impatient", (_Impatient,), {"patience": patience})
 
 
@@ -76,5 +76,5 @@ class QuietServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Captures none."""
+        """Capture no signal."""
         yield

@@ -45,7 +45,7 @@ async def _outputs(future: Future[Tensors]) -> Tensors:
 
 
 class _Calls:
-    """What both services share: errors, metrics and a log line a call."""
+    """The part that both services share: errors, metrics and a log line a call."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self.service = service
@@ -54,7 +54,7 @@ class _Calls:
     async def call(
         self, method: str, spec: Any, context: Context, work: Callable[[ModelRef], Awaitable[Any]]
     ) -> Any:
-        """Answers, or ends the call with the error's code and words."""
+        """Answer, or end the call with the error's code and words."""
         began = time.monotonic()
         code = grpc.StatusCode.OK
         try:
@@ -91,14 +91,14 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict, Classify, Regress, MultiInference, GetModelMetadata."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
-        """Keeps both."""
+        """Keep both."""
         self._service = service
         self._calls = _Calls(service, metrics)
 
     async def Predict(  # noqa: N802
         self, request: predict_pb2.PredictRequest, context: Context
     ) -> predict_pb2.PredictResponse:
-        """Any signature."""
+        """Answer by any signature."""
 
         async def work(ref: ModelRef) -> Any:
             spec = request.model_spec
@@ -118,7 +118,7 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Classify(  # noqa: N802
         self, request: classification_pb2.ClassificationRequest, context: Context
     ) -> classification_pb2.ClassificationResponse:
-        """A signature of method classify."""
+        """Answer by a signature of method classify."""
         response = classification_pb2.ClassificationResponse()
         return await self._on_examples("classify", request, response, self._classify, context)
 
@@ -135,7 +135,7 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Regress(  # noqa: N802
         self, request: regression_pb2.RegressionRequest, context: Context
     ) -> regression_pb2.RegressionResponse:
-        """A signature of method regress."""
+        """Answer by a signature of method regress."""
         response = regression_pb2.RegressionResponse()
         return await self._on_examples("regress", request, response, self._regress, context)
 
@@ -162,7 +162,7 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def MultiInference(  # noqa: N802
         self, request: inference_pb2.MultiInferenceRequest, context: Context
     ) -> inference_pb2.MultiInferenceResponse:
-        """Several classifications and regressions of the same examples."""
+        """Answer several classifications and regressions of the same examples."""
         if not request.tasks:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Inference request is empty.")
         first = request.tasks[0].model_spec
@@ -197,7 +197,7 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def GetModelMetadata(  # noqa: N802
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: Context
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """A version's signatures."""
+        """Return a version's signatures."""
 
         async def work(ref: ModelRef) -> Any:
             if not request.metadata_field:
@@ -215,14 +215,14 @@ class ModelApi(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus, HandleReloadConfigRequest."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
-        """Keeps both."""
+        """Keep both."""
         self._service = service
         self._calls = _Calls(service, metrics)
 
     async def GetModelStatus(  # noqa: N802
         self, request: get_model_status_pb2.GetModelStatusRequest, context: Context
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """States of versions."""
+        """Return the states of versions."""
 
         async def work(ref: ModelRef) -> Any:
             return messages.status_message(self._service.manager.status(ref))
@@ -232,7 +232,7 @@ class ModelApi(model_service_pb2_grpc.ModelServiceServicer):
     async def HandleReloadConfigRequest(  # noqa: N802
         self, request: model_management_pb2.ReloadConfigRequest, context: Context
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Serves other models from now on; answers once they are loaded."""
+        """Serve other models from now on; answer once they are loaded."""
         response = model_management_pb2.ReloadConfigResponse()
         try:
             models = from_message(request.config)
@@ -248,7 +248,7 @@ class ModelApi(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def grpc_server(service: Service, metrics: Metrics) -> grpc.aio.Server:
-    """A server with both services, and no port yet."""
+    """Make a server with both services, and no port yet."""
     largest = service.limits.body_bytes
     server = grpc.aio.server(
         options=[

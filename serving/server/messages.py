@@ -26,7 +26,7 @@ SIGNATURE_DEF = "signature_def"
 
 
 def to_tensors(inputs: dict[str, tensor_pb2.TensorProto]) -> Tensors:
-    """A request's tensors.
+    """Read a request's tensors.
 
     Raises:
         ServingError: one can't be read.
@@ -41,14 +41,14 @@ def to_tensors(inputs: dict[str, tensor_pb2.TensorProto]) -> Tensors:
 
 
 def to_proto(value: np.ndarray) -> tensor_pb2.TensorProto:
-    """An answer's tensor."""
+    """Return an answer's tensor as a message."""
     if value.dtype == np.object_:
         return tf.make_tensor_proto(value.tolist(), tf.string, value.shape)
     return tf.make_tensor_proto(value)
 
 
 def to_ref(spec: model_pb2.ModelSpec) -> ModelRef:
-    """Say which model and version.
+    """Return which model and version a request means.
 
     Raises:
         ServingError: no name.
@@ -64,14 +64,14 @@ def to_ref(spec: model_pb2.ModelSpec) -> ModelRef:
 
 
 def fill_spec(spec: model_pb2.ModelSpec, lent: Lent, signature_name: str) -> None:
-    """Says which version answered."""
+    """Write into the answer which version it is from."""
     spec.name = lent.name
     spec.version.value = lent.version
     spec.signature_name = signature_name
 
 
 def serialized_examples(message: input_pb2.Input) -> list[bytes]:
-    """A classification's or regression's examples, the shared context in each.
+    """Serialize a classification's or regression's examples, the shared context in each.
 
     Raises:
         ServingError: there are none.
@@ -87,7 +87,7 @@ def serialized_examples(message: input_pb2.Input) -> list[bytes]:
 
 
 def status_message(statuses: list[VersionStatus]) -> get_model_status_pb2.GetModelStatusResponse:
-    """States of versions."""
+    """Return the states of versions as a message."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for status in statuses:
         entry = response.model_version_status.add()
@@ -101,7 +101,7 @@ def status_message(statuses: list[VersionStatus]) -> get_model_status_pb2.GetMod
 
 
 def metadata_message(lent: Lent) -> get_model_metadata_pb2.GetModelMetadataResponse:
-    """A version's signatures."""
+    """Return a version's signatures as a message."""
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     fill_spec(response.model_spec, lent, "")
     response.metadata[SIGNATURE_DEF].Pack(_definitions(lent))
@@ -116,12 +116,12 @@ def _definitions(lent: Lent) -> Any:
 
 
 def status_json(statuses: list[VersionStatus]) -> str:
-    """States of versions, as REST answers them."""
+    """Return the states of versions, as REST answers them."""
     return json.dumps(whole_message(status_message(statuses)), indent=2)
 
 
 def metadata_json(lent: Lent) -> dict[str, Any]:
-    """A version's signatures, as REST answers them."""
+    """Return a version's signatures, as REST answers them."""
     spec = model_pb2.ModelSpec()
     fill_spec(spec, lent, "")
     return {

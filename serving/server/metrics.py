@@ -1,4 +1,4 @@
-"""What Prometheus can scrape."""
+"""The metrics that Prometheus can scrape."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Metrics:
     content_type: Final = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self, service: Service) -> None:
-        """Registers them."""
+        """Register the metrics."""
         self._service = service
         self._registry = CollectorRegistry()
         labels = ("model", "api", "method", "status")
@@ -46,7 +46,7 @@ class Metrics:
         self._registry.register(_State(service))
 
     def answered(self, model: str, api: str, method: str, status: str, seconds: float) -> None:
-        """Counts a request.
+        """Count a request.
 
         Args:
             model: that was asked for.
@@ -60,18 +60,18 @@ class Metrics:
         self._seconds.labels(known, api, method).observe(seconds)
 
     def text(self) -> bytes:
-        """Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return bytes(generate_latest(self._registry))
 
 
 class _State(Collector):
-    """What is read when it is asked for."""
+    """The metrics that are read when they are asked for."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges."""
+        """Yield the gauges."""
         queued = GaugeMetricFamily("cxr_serving_queued_requests", "Requests that wait.")
         queued.add_metric([], self._service.batcher.queued)
         yield queued

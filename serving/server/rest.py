@@ -38,7 +38,7 @@ _RETRY_AFTER_S: Final = "1"
 
 @dataclass
 class _Handled:
-    """What the log line and the metrics tell of a request."""
+    """The facts of a request for the log line and the metrics."""
 
     model: str = ""
     version: int | None = None
@@ -51,13 +51,13 @@ class RestApi:
     """TensorFlow Serving's REST API over a service."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
-        """Keeps both."""
+        """Keep both."""
         self._service = service
         self._metrics = metrics
         self._bodies = Bodies(service.limits)
 
     async def handle(self, request: Request) -> Response:
-        """Any request below /v1/."""
+        """Handle any request below /v1/."""
         handled = _Handled()
         began = time.monotonic()
         try:
@@ -142,7 +142,7 @@ class RestApi:
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, str], seconds: float) -> str:
-    """Awaits an answer, unless its client hangs up or its time is over."""
+    """Await an answer, unless its client hangs up or its time is over."""
     answer = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
@@ -180,7 +180,7 @@ def _raw_path(request: Request) -> str:
 
 
 def _printable(text: str) -> str:
-    """Nothing that a client sends breaks a line of the log."""
+    """Make text printable: nothing that a client sends breaks a line of the log."""
     return text.encode("unicode_escape").decode()[:200]
 
 
@@ -197,7 +197,7 @@ def _error(status: int, message: str) -> Response:
 def rest_app(
     service: Service, metrics: Metrics, metrics_path: str | None = METRICS_PATH
 ) -> ASGIApp:
-    """The application.
+    """Build the application.
 
     Args:
         service: what answers.

@@ -30,7 +30,7 @@ _BATCH_ROWS: Final = 32
 
 
 def models_of(settings: Settings) -> Mapping[str, ModelConfig]:
-    """Say what is to be served now.
+    """Return what is to be served now.
 
     Raises:
         InputError: neither or both of model folder and configuration file, or they can't be read.
@@ -44,7 +44,7 @@ def models_of(settings: Settings) -> Mapping[str, ModelConfig]:
 
 
 def start(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM.
 
     Raises:
         InputError: wrong settings, or a port that is taken.
@@ -87,7 +87,7 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
-    """Waits for REST, and stops looking for new versions."""
+    """Wait for REST, and stop looking for new versions."""
     if tasks:
         tasks[-1].cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,7 +133,7 @@ def _bind_grpc(server: object, settings: Settings) -> None:
 
 
 async def _keep_up_to_date(settings: Settings, manager: Manager, stop: asyncio.Event) -> None:
-    """Loads what is there, and then whatever comes, goes or changes."""
+    """Load what is there, and then whatever comes, goes or changes."""
     try:
         await _reconcile_for_ever(settings, manager)
     except Exception:
@@ -155,7 +155,7 @@ async def _reconcile_for_ever(settings: Settings, manager: Manager) -> None:
 
 
 def _reconfigure(settings: Settings, manager: Manager) -> None:
-    """A configuration that can't be read changes nothing."""
+    """Read the configuration again; one that can't be read changes nothing."""
     try:
         manager.configure(models_of(settings))
     except (InputError, ServingError) as error:

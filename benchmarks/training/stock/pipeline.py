@@ -23,7 +23,7 @@ _ACCURACY: Final = "accuracy"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the stock pipeline is given.
+    """The settings of the stock pipeline.
 
     Attributes:
         data: folder of images, as `cxr run` takes it.
@@ -45,7 +45,7 @@ class Settings:
 
 
 def run(settings: Settings, shown: TextIO | None = None) -> dict[str, Any]:
-    """Builds the pipeline and runs it.
+    """Build the pipeline and run it.
 
     Args:
         settings: what it is given.
@@ -192,7 +192,7 @@ def _root(output: Path) -> Path:
 
 
 def _metrics(output: Path, name: str) -> dict[str, float]:
-    """Metric -> value on the whole test split."""
+    """Read each metric's value on the whole test split."""
     import tensorflow_model_analysis as tfma
 
     folders = (_root(output) / f"Evaluator.{name}" / "evaluation").iterdir()

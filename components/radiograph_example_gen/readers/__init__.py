@@ -1,6 +1,6 @@
 """The image formats that are read: a module of this package and an entry in `READERS` each.
 
-The end of a file's name decides whether it is opened; its content decides who reads it.
+The end of a file's name decides whether it is opened; its content decides which module reads it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UNREAD_MAGIC: Final = {
 
 
 class Reader(Protocol):
-    """What a module has to have that reads a format.
+    """The interface of a module that reads a format.
 
     Attributes:
         FORMAT: its name, as sentences call it.
@@ -45,18 +45,18 @@ class Reader(Protocol):
     END: bytes
 
     def header(self, content: bytes) -> tuple[int, int, int]:
-        """(width, height, bits a sample) that a file claims; nothing is decoded.
+        """Read (width, height, bits a sample) that a file claims; nothing is decoded.
 
         Raises:
             UnusableImageError: there is no such header.
         """
 
     def for_example(self, content: bytes, bits_stored: int) -> bytes:
-        """The image as the examples hold it: what Transform's decoder takes, and no copy if it can.
+        """Return the image as the examples hold it, for Transform's decoder; no copy if it can.
 
         Args:
             content: of the file.
-            bits_stored: of the detector, where there are 16 bits a sample and somebody said so; 0
+            bits_stored: of the detector, where there are 16 bits a sample and this was given; 0
                 else.
 
         Raises:
@@ -68,22 +68,22 @@ READERS: tuple[Reader, ...] = (png,)
 
 
 def is_read(name: str) -> bool:
-    """Whether a file is an image to read, by its name."""
+    """Return whether a file is an image to read, by its name."""
     return is_image(name, suffixes())
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is an image, read or not, by its name."""
+    """Return whether a file is an image, read or not, by its name."""
     return is_read(name) or unread_format(name) is not None
 
 
 def suffixes() -> tuple[str, ...]:
-    """Ends of the names of images that are read."""
+    """List the ends of the names of images that are read."""
     return tuple(suffix for reader in READERS for suffix in reader.SUFFIXES)
 
 
 def picture_suffixes() -> tuple[str, ...]:
-    """Ends of the names of images, read or not; the longer one first where one ends in another."""
+    """List the ends of all images' names; the longer one first where one ends in another."""
     return tuple(sorted({*suffixes(), *_UNREAD_SUFFIXES}, key=len, reverse=True))
 
 
@@ -93,7 +93,7 @@ def formats(plural: str = "") -> str:
 
 
 def unread_format(name: str) -> str | None:
-    """The format of an image that is not read, by its file's name; None for all else."""
+    """Return the format of an image that is not read, by its file's name; None for all else."""
     plain = name.casefold()
     return next((form for end, form in _UNREAD_SUFFIXES.items() if plain.endswith(end)), None)
 

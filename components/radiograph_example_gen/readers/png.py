@@ -12,7 +12,7 @@ for_example = scaled
 
 
 def header(content: bytes) -> tuple[int, int, int]:
-    """(width, height, bits a sample). Read here and not by Pillow, which has limits of its own."""
+    """Read (width, height, bits a sample). Pillow isn't used, as it has limits of its own."""
     if len(content) < PNG_HEADER.size:
         raise UnusableImageError("truncated: the file ends inside the PNG header")
     _, _, chunk, width, height, bit_depth = PNG_HEADER.unpack_from(content)

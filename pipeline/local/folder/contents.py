@@ -12,7 +12,7 @@ from pipeline.local.folder.store_check import check_store, has_store
 
 
 def look_through(layout: OutputLayout, *, mend: bool) -> dict[str, Any]:
-    """Reads each file that the inventory knows.
+    """Read each file that the inventory knows.
 
     Args:
         layout: of the output folder.
@@ -21,7 +21,7 @@ def look_through(layout: OutputLayout, *, mend: bool) -> dict[str, Any]:
     Returns:
         `nodes`: node -> `artifacts`, `bytes`; `damaged`: a list of `folder`, `node`, `files` (each
         with `file` and `how`), `sentence`, `set_aside` (null, or where it is now); `unchecked`: how
-        many artifacts nobody took down; `unfinished`: folders that the store doesn't know.
+        many artifacts were not taken down; `unfinished`: folders that the store doesn't know.
 
     Raises:
         InputError: there is no store, or it can't be used.

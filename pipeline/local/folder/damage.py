@@ -25,7 +25,7 @@ _NAMED = 3
 
 
 def known_folders(layout: OutputLayout) -> set[str]:
-    """The artifacts' folders, below OUTPUT/artifacts, that the metadata store knows."""
+    """Name the artifacts' folders, below OUTPUT/artifacts, that the metadata store knows."""
     with sqlite_of(layout) as connection:
         uris = [uri for (uri,) in connection.execute("SELECT uri FROM Artifact") if uri]
     places = (folder_of(own_place(uri, layout), layout) for uri in uris)
@@ -33,7 +33,7 @@ def known_folders(layout: OutputLayout) -> set[str]:
 
 
 def set_aside(layout: OutputLayout, damages: Iterable[Damage]) -> dict[str, Path]:
-    """Moves damaged artifacts to OUTPUT/damaged. Nothing is deleted.
+    """Move damaged artifacts to OUTPUT/damaged. Nothing is deleted.
 
     TFX's cache passes over an artifact that isn't where the store says, so the node runs again.
 
@@ -60,7 +60,7 @@ def set_aside(layout: OutputLayout, damages: Iterable[Damage]) -> dict[str, Path
 
 
 def mend_by_sizes(layout: OutputLayout, warn: Callable[[str], None]) -> None:
-    """Sets aside what a look at the sizes shows to be damaged.
+    """Set aside what a look at the sizes shows to be damaged.
 
     Args:
         layout: of an output folder that has a store.
@@ -77,13 +77,13 @@ def mend_by_sizes(layout: OutputLayout, warn: Callable[[str], None]) -> None:
 
 
 def damage_in(layout: OutputLayout, uris: Iterable[str]) -> list[Damage]:
-    """Reads the files of some artifacts, and finds those that are no longer what they were."""
+    """Read the files of some artifacts, and find those that are no longer what they were."""
     folders = {folder for uri in uris if (folder := folder_of(uri, layout))}
     return find_damage(layout, read_inventory(layout), folders, contents=True)
 
 
 def name_damage(layout: OutputLayout, uris: Iterable[str]) -> InputError | None:
-    """Say what to say where something that only reads met a damaged artifact.
+    """Say that something that only reads met a damaged artifact, where it did.
 
     Args:
         layout: of the output folder.
@@ -100,12 +100,12 @@ def name_damage(layout: OutputLayout, uris: Iterable[str]) -> InputError | None:
 
 
 def how_to_mend(layout: OutputLayout) -> str:
-    """The commands."""
+    """Write the commands."""
     return f"cxr cache --output {shlex.quote(str(layout.root))} --mend, and then cxr run"
 
 
 def what_is_damaged(damages: Sequence[Damage]) -> str:
-    """A sentence on one artifact: its files, and the node that made it."""
+    """Write a sentence on one artifact: its files, and the node that made it."""
     first = damages[0]
     files = "; ".join(f"{damage.file} {damage.how}" for damage in damages[:_NAMED])
     more = f"; {len(damages) - _NAMED} more files" if len(damages) > _NAMED else ""

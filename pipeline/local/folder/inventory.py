@@ -1,4 +1,4 @@
-"""What the files of each artifact were when its run ended: OUTPUT/inventory.json.
+"""The state of each artifact's files when its run ended: OUTPUT/inventory.json.
 
 The metadata store knows that an artifact is there, and nothing of its files. So a file that was cut
 or lost is found here: by its size at once, by its SHA-256 where it is read.
@@ -53,18 +53,18 @@ class Damage:
 
     @property
     def node(self) -> str:
-        """Who wrote it."""
+        """The node that wrote it."""
         return self.folder.split("/")[0]
 
 
 def folder_of(uri: str, layout: OutputLayout) -> str | None:
-    """An artifact's folder below OUTPUT/artifacts; None where it doesn't lie there."""
+    """Return an artifact's folder below OUTPUT/artifacts; None where it doesn't lie there."""
     below = _VALUE.sub("", uri.removeprefix(f"{layout.artifacts}/"))
     return below if _FOLDER.fullmatch(below) else None
 
 
 def read_inventory(layout: OutputLayout) -> dict[str, dict[str, FileState]]:
-    """Folder of an artifact -> file -> how it was; empty where nobody took it down.
+    """Read how each file of each artifact's folder was; empty where that wasn't taken down.
 
     Raises:
         InputError: the file is no inventory.
@@ -86,7 +86,7 @@ def read_inventory(layout: OutputLayout) -> dict[str, dict[str, FileState]]:
 
 
 def update_inventory(layout: OutputLayout, uris: Iterable[str]) -> None:
-    """Takes down the files of artifacts that it doesn't know yet, and forgets those that are gone.
+    """Take down the files of artifacts that it doesn't know yet, and forget those that are gone.
 
     Args:
         layout: of the output folder.
@@ -105,7 +105,7 @@ def update_inventory(layout: OutputLayout, uris: Iterable[str]) -> None:
 
 
 def forget(layout: OutputLayout, folders: Collection[str]) -> None:
-    """Takes artifacts off the inventory."""
+    """Take artifacts off the inventory."""
     known = read_inventory(layout)
     _write(layout, {folder: files for folder, files in known.items() if folder not in folders})
 
@@ -128,9 +128,9 @@ def find_damage(
     *,
     contents: bool,
 ) -> list[Damage]:
-    """Files that aren't what they were.
+    """Find files that aren't what they were.
 
-    A folder that is gone as a whole is no damage: who deletes one wants it made again.
+    A folder that is gone as a whole is no damage: a user who deletes one wants it made again.
 
     Args:
         layout: of the output folder.
@@ -149,7 +149,7 @@ def find_damage(
 
 
 def by_folder(damages: Iterable[Damage]) -> dict[str, list[Damage]]:
-    """Folder of an artifact -> what is wrong in it; sorted."""
+    """Sort damage by the artifact's folder."""
     found: dict[str, list[Damage]] = {}
     for damage in sorted(damages, key=lambda one: one.folder):
         found.setdefault(damage.folder, []).append(damage)

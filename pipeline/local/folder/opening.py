@@ -1,4 +1,4 @@
-"""What a run does with OUTPUT before its first node: it has to be sound, and its own."""
+"""The opening of OUTPUT before a run's first node: it has to be sound, and the run's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.local.folder.store_check import (
 
 
 def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
-    """Has the next run find a store that is sound, names this folder's files, and numbers freely.
+    """Make the store sound, let it name this folder's files, and let it number freely.
 
     Nothing is written where no run has been.
 
@@ -68,7 +68,7 @@ def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
 
 
 def begin_folder(layout: OutputLayout) -> None:
-    """Makes what a first run needs, so that it can be held while the run lasts."""
+    """Make what a first run needs, so that it can be held while the run lasts."""
     make_folder(layout.artifacts)
     if not has_store(layout):
         make_store(layout)

@@ -28,13 +28,13 @@ _COLUMNS: Final = (
 
 
 def root_of(uri: str) -> str | None:
-    """The output folder below which a URI says that it lies; None where it is no such place."""
+    """Return the output folder below which a URI says that it lies; None where it is none."""
     place = _PLACE.fullmatch(uri)
     return place["root"] if place else None
 
 
 def own_place(uri: str, layout: OutputLayout) -> str:
-    """Say where an artifact lies in this output folder, whatever folder its URI names.
+    """Return where an artifact lies in this output folder, whatever folder its URI names.
 
     Args:
         uri: of the store.
@@ -45,7 +45,7 @@ def own_place(uri: str, layout: OutputLayout) -> str:
 
 
 def relocate(layout: OutputLayout) -> list[Path]:
-    """Has the store name the files in its own folder, and none in the folder it was copied from.
+    """Make the store name the files in its own folder, and none in the folder it was copied from.
 
     Args:
         layout: of an output folder that has a store.
@@ -69,7 +69,7 @@ def relocate(layout: OutputLayout) -> list[Path]:
 
 
 def _mover(others: Collection[str], own: str) -> Callable[[str], str]:
-    """Text -> the same with `own` for another root: where it, or a JSON string in it, begins so."""
+    """Make a function that puts `own` for another root, where a text or JSON string begins so."""
 
     def json_text(path: str) -> str:
         return json.dumps(path)[1:-1]

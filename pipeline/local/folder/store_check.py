@@ -26,7 +26,7 @@ _PATIENCE_SECONDS: Final = 10.0
 
 @contextlib.contextmanager
 def sqlite_of(layout: OutputLayout) -> Iterator[sqlite3.Connection]:
-    """A connection to the store's file, which has to exist.
+    """Connect to the store's file, which has to exist.
 
     SQLite takes back what a killed run left half-written there. What the block changes is written
     when it ends, all of it or nothing.
@@ -62,7 +62,7 @@ def _sentence(layout: OutputLayout, reason: str) -> str:
 
 
 def has_store(layout: OutputLayout) -> bool:
-    """Whether there is a store. An empty file is none: SQLite makes one before it writes."""
+    """Return whether there is a store. An empty file is none: SQLite makes one before it writes."""
     path = layout.metadata
     if path.exists() and not path.is_file():
         raise InputError(f"output: {path} is no file. Move it away. {_UNCHANGED}")
@@ -70,7 +70,7 @@ def has_store(layout: OutputLayout) -> bool:
 
 
 def check_store(layout: OutputLayout) -> None:
-    """Looks whether the store can be used.
+    """Check that the store can be used.
 
     Args:
         layout: of an output folder that has one.
@@ -100,7 +100,7 @@ def check_store(layout: OutputLayout) -> None:
 
 
 def make_store(layout: OutputLayout) -> None:
-    """Makes an empty store, as TFX would."""
+    """Make an empty store, as TFX would."""
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(layout.metadata)
     config.sqlite.connection_mode = (
@@ -110,7 +110,7 @@ def make_store(layout: OutputLayout) -> None:
 
 
 def highest_folder(layout: OutputLayout) -> int:
-    """The highest number of an execution that has a folder; 0 where none has."""
+    """Find the highest number of an execution that has a folder; 0 where none has."""
     folders = (
         folder.name
         for pattern in ("*/*/*", "*/.system/executor_execution/*")
@@ -120,7 +120,7 @@ def highest_folder(layout: OutputLayout) -> int:
 
 
 def number_above(layout: OutputLayout, highest: int) -> int | None:
-    """Has the store number its next execution above a number.
+    """Make the store number its next execution above a number.
 
     TFX names folders by the number of an execution. A store that began anew would give numbers
     out again whose folders are there. SQLite keeps the highest number that it gave in a table of

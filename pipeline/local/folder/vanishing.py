@@ -17,9 +17,9 @@ from pipeline.local.folder.inventory import by_folder
 
 @dataclass(frozen=True)
 class Held:
-    """What has to stay where it is while a run is under way, held open.
+    """The files that have to stay where they are while a run is under way, held open.
 
-    TFX makes folders anew that somebody removed, so that a name alone says nothing. An open file
+    TFX makes folders anew that were removed, so that a name alone says nothing. An open file
     keeps its number, which nothing else can get meanwhile.
 
     Attributes:
@@ -29,7 +29,7 @@ class Held:
     files: dict[Path, int]
 
     def gone(self) -> Path | None:
-        """The first that was removed, moved away or replaced."""
+        """Return the first that was removed, moved away or replaced."""
         for path, descriptor in self.files.items():
             try:
                 if not os.path.samestat(path.stat(), os.fstat(descriptor)):
@@ -41,7 +41,7 @@ class Held:
 
 @contextlib.contextmanager
 def holding(layout: OutputLayout) -> Iterator[Held]:
-    """Holds OUTPUT, its artifacts and its store while the block lasts; all three exist."""
+    """Hold OUTPUT, its artifacts and its store while the block lasts; all three exist."""
     with contextlib.ExitStack() as stack:
         files = {}
         for path in (layout.root.resolve(), layout.artifacts, layout.metadata):
@@ -51,13 +51,13 @@ def holding(layout: OutputLayout) -> Iterator[Held]:
 
 
 def missing_output(held: Held, node: str | None) -> InputError | None:
-    """Say what to say where OUTPUT, or what a run needs of it, was taken away meanwhile."""
+    """Say that OUTPUT, or what a run needs of it, was taken away meanwhile, where it was."""
     gone = held.gone()
     return None if gone is None else _removed(gone, node)
 
 
 def missing_artifact(uris: Iterable[str], node: str | None) -> InputError | None:
-    """Say what to say where an artifact was taken away that the run had written or found.
+    """Say that an artifact was taken away that the run had written or found, where one was.
 
     Args:
         uris: of those artifacts.
@@ -75,7 +75,7 @@ def _removed(gone: Path | str, node: str | None) -> InputError:
 
 
 def missing_data(config: PipelineConfig, node: str | None) -> InputError | None:
-    """Say what to say where the images or their table were taken away meanwhile."""
+    """Say that the images or their table were taken away meanwhile, where they were."""
     try:
         check_inputs(config)
     except InputError as error:
@@ -88,7 +88,7 @@ def missing_data(config: PipelineConfig, node: str | None) -> InputError | None:
 
 
 def damaged_files(layout: OutputLayout, uris: Iterable[str], node: str | None) -> InputError | None:
-    """Say what to say where a node read a damaged artifact; that is set aside.
+    """Say that a node read a damaged artifact, where it did; that is set aside.
 
     Args:
         layout: of the output folder.

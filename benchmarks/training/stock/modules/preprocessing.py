@@ -10,7 +10,7 @@ _SIDE = 256
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Decodes and resizes.
+    """Decode and resize.
 
     Args:
         inputs: `image/encoded`, string [batch, 1], PNG files; `image/class/label`, int64

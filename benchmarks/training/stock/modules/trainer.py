@@ -18,7 +18,7 @@ _BATCH = 32
 def _dataset(
     files: list[str], fn_args: tfx.components.FnArgs, transform: tft.TFTransformOutput
 ) -> tf.data.Dataset:
-    """One epoch of (float32 [batch, 256, 256, 3] 0..255, int64 [batch])."""
+    """Read one epoch of (float32 [batch, 256, 256, 3] 0..255, int64 [batch])."""
     options = TensorFlowDatasetOptions(batch_size=_BATCH, label_key="label_xf", num_epochs=1)
     return fn_args.data_accessor.tf_dataset_factory(
         files, options, transform.transformed_metadata.schema
@@ -26,7 +26,7 @@ def _dataset(
 
 
 def _model(config: dict[str, Any]) -> keras.Model:
-    """The frozen network with a head on top: images [batch, 256, 256, 3] 0..255 -> softmax."""
+    """Build the frozen network with a head: images [batch, 256, 256, 3] 0..255 -> softmax."""
     images = keras.Input((_SIDE, _SIDE, 3))
     scaled = keras.applications.imagenet_utils.preprocess_input(images, mode=config["mode"])
     application = getattr(keras.applications, config["application"])
@@ -55,14 +55,14 @@ class _Served(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized tf.Examples, string [batch] -> probabilities, float32 [batch, classes]."""
+        """Turn tf.Examples, string [batch], into probabilities, float32 [batch, classes]."""
         spec = {_IMAGE: tf.io.FixedLenFeature([1], tf.string)}
         images = self.layer(tf.io.parse_example(examples, spec))["image_xf"]
         return {"probabilities": self.model(images, training=False)}
 
 
 def run_fn(fn_args: tfx.components.FnArgs) -> None:
-    """TFX Trainer's entry point.
+    """Train, as TFX Trainer's entry point.
 
     Args:
         fn_args: `custom_config` holds `application` (a class of `keras.applications`),
