@@ -39,7 +39,7 @@ class PreviousModel(base_component.BaseComponent):
     DRIVER_CLASS = Driver
 
     def __init__(self, *, manifest: channel.BaseChannel, serving: str, history: str) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             manifest: RadiographExampleGen's, of this run.
