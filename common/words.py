@@ -1,4 +1,4 @@
-"""How figures are written, wherever a person reads them."""
+"""The form in which figures are written, wherever a person reads them."""
 
 from __future__ import annotations
 

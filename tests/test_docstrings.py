@@ -19,11 +19,10 @@ HALF: Final = frozenset({
 })  # fmt: skip
 # Not reworded yet.
 LATER: Final = (
-    "components/champion/", "components/inferrer/", "components/model_combiner/",
+    "components/champion/", "components/model_combiner/",
     "models/backbones.py", "models/boundary.py", "models/choice.py", "models/combination.py",
     "models/evaluation_model.py", "models/feature_records.py", "models/predictions.py",
     "models/prefix.py", "models/trainer.py", "models/training.py", "models/training_data.py",
-    "pipeline/resolve/", "pipeline/runs/",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a model answers on the test split."""
+"""A model's answers on the test split."""
 
 from components.inferrer.component import Inferrer
 

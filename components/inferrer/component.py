@@ -33,7 +33,7 @@ class InferrerSpec(component_spec.ComponentSpec):
 
 
 def _spec_for(backbones: Iterable[str]) -> type[InferrerSpec]:
-    """A spec with an input a backbone: TFX wants the keys on the class."""
+    """Build a spec with an input a backbone: TFX wants the keys on the class."""
     features = {
         features_key(name): component_spec.ChannelParameter(type=standard_artifacts.Examples)
         for name in backbones
@@ -62,7 +62,7 @@ class Inferrer(base_component.BaseComponent):
         sampled_images: int,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             model: Trainer's or ModelCombiner's.

@@ -31,7 +31,7 @@ _BATCH: Final = 64
 
 
 def features_key(backbone: str) -> str:
-    """The input key of one backbone's features."""
+    """Return the input key of one backbone's features."""
     return f"{_FEATURES}{backbone}"
 
 
@@ -44,7 +44,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes one record an image: its features but the pixels, and the answers.
+        """Write one record an image: its features but the pixels, and the answers.
 
         `contract.ANSWER` is the model's; `contract.BASELINE_ANSWER` the baseline's, where
         there is one; `contract.SERVED_ANSWER` the SavedModel's own, in `sampled_images`

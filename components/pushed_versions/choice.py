@@ -1,4 +1,4 @@
-"""Which of the pushed versions a run goes by."""
+"""The choice of the pushed version that a run goes by."""
 
 from __future__ import annotations
 

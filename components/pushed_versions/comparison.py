@@ -1,4 +1,4 @@
-"""Whether two models can be compared on the test split of one of them."""
+"""The comparability of two models on the test split of one of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NotComparableError(Exception):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model was made with.
+    """The images and classes that a model was made with.
 
     Attributes:
         classes: names in label order.

@@ -1,4 +1,4 @@
-"""What is kept of a pushed version, outside of what is served, since it names patients.
+"""The record of a pushed version, outside of what is served, since it names patients.
 
 `HISTORY/<model>/<version>/`: `record.json` (MODEL and SPLIT, below), the split's manifest with what
 lies beside it, the recipe, the statistics of the images, and `seen.json`. ServingPusher writes it;
@@ -37,7 +37,7 @@ SPLIT: Final = "split"
 
 @dataclass(frozen=True)
 class Kept:
-    """What is known of a version.
+    """The record of a version.
 
     Attributes:
         folder: of the version in the history, perhaps in an object store.

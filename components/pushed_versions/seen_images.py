@@ -1,4 +1,4 @@
-"""What models have seen that another one goes on from.
+"""The images seen by models that another one goes on from.
 
 `seen.json` beside a training's results, or among what is kept of a pushed version:
 `{"hashes": […], "patients": […]}`, of the earlier models only. It is handed on from a pushed

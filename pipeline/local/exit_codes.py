@@ -1,4 +1,4 @@
-"""What a run ends with."""
+"""The codes with which a run ends."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is decided before the DAG is built."""
+"""The decisions that are taken before the DAG is built."""

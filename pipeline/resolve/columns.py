@@ -69,7 +69,7 @@ def _columns(config: PipelineConfig, spans: ResolvedSpans | None) -> tuple[str, 
 
 
 def _tables(config: PipelineConfig, spans: ResolvedSpans | None) -> list[Path]:
-    """The metadata files that there are, by the names that RadiographExampleGen is told."""
+    """List the metadata files that there are, by the names that RadiographExampleGen is told."""
     data = config.data
     if spans is None:
         folder = str(data.dir.resolve())

@@ -24,7 +24,7 @@ def docker_host() -> str:
 def require_images(
     config: InfraValidationConfig, *, connect: Callable[..., Any] | None = None
 ) -> None:
-    """Pulls the images that aren't there; nothing to do unless the mode is `docker`.
+    """Pull the images that aren't there; nothing to do unless the mode is `docker`.
 
     Args:
         config: what the user asked for.

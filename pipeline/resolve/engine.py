@@ -19,7 +19,7 @@ from pipeline.config.pipeline_config import FeaturizerConfig
 
 @dataclass(frozen=True)
 class ResolvedEngine:
-    """What is to run the frozen networks.
+    """The engine that is to run the frozen networks.
 
     Attributes:
         name: a name of `models.engines`.

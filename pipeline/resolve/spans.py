@@ -30,7 +30,7 @@ class ResolvedSpans:
 
 
 def resolve_spans(data: DataConfig) -> ResolvedSpans | None:
-    """Looks which spans there are, and takes those of the window.
+    """Look which spans there are, and take those of the window.
 
     Args:
         data: where the images are, and which spans are wanted.
@@ -70,7 +70,7 @@ def resolve_spans(data: DataConfig) -> ResolvedSpans | None:
 
 
 def names_of_spans(part: str) -> re.Pattern[str]:
-    """Say what a folder's name must match in whole to be a span's; its group 1 is the number.
+    """Give the pattern that a span's folder matches in whole; its group 1 is the number.
 
     Args:
         part: the part of `data.dir` that has `{SPAN}` in it.
@@ -80,7 +80,7 @@ def names_of_spans(part: str) -> re.Pattern[str]:
 
 
 def _find(root: Path, part: str, below: Sequence[str]) -> dict[int, str]:
-    """Number → its digits, as the folder's name has them."""
+    """Map each number to its digits, as the folder's name has them."""
     name = names_of_spans(part)
     try:
         entries = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else []
@@ -117,7 +117,7 @@ def _until(data: DataConfig, numbers: list[int]) -> list[int]:
 
 
 def _metadata(data: DataConfig, digits: str) -> str | None:
-    """The span's own table; one for all spans is no span's own."""
+    """Return the span's own table; one for all spans is no span's own."""
     if data.metadata is None or SPAN not in str(data.metadata):
         return None
     return str(Path(str(data.metadata).replace(SPAN, digits)).resolve())

@@ -26,7 +26,7 @@ _DOWNLOAD_TIMEOUT = 10.0
 def resolve_weights(
     config: PipelineConfig, warn: Callable[[str], None]
 ) -> dict[str, WeightsSource]:
-    """Finds, downloads, or (where the configuration allows it) forgoes weights.
+    """Find, download, or (where the configuration allows it) forgo weights.
 
     Args:
         config: names backbones and the weights folder.
@@ -59,7 +59,7 @@ def _download_or_random(
 
 
 def _keep(name: str) -> None:
-    """Moves a download from the run's scratch folder into Keras' own cache."""
+    """Move a download from the run's scratch folder into Keras' own cache."""
     downloaded = Path(os.environ.get("KERAS_HOME", "")) / "models" / name
     kept = keras_cache() / name
     if downloaded.is_file() and downloaded.resolve() != kept.resolve():

@@ -1,4 +1,4 @@
-"""What differs between two runs."""
+"""The differences between two runs."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class Diff:
 
     @property
     def models(self) -> list[str]:
-        """Of either run."""
+        """The models of either run."""
         return list(dict.fromkeys((*self.a.result.models, *self.b.result.models)))
 
     def to_json(self, layout: OutputLayout) -> dict[str, Any]:
-        """Say what `--json` prints of it.
+        """Return what `--json` prints of it.
 
         Args:
             layout: of the folder in which the runs are.
@@ -108,7 +108,7 @@ class Diff:
 
 
 def choose(records: Records, wanted: str, argument: str) -> Record:
-    """Finds a run by what the user calls it.
+    """Find a run by what the user calls it.
 
     Args:
         records: of all runs.
@@ -143,7 +143,7 @@ def choose(records: Records, wanted: str, argument: str) -> Record:
 
 
 def diff(a: Record, b: Record) -> Diff:
-    """Compares two runs.
+    """Compare two runs.
 
     Args:
         a: the one that is thought of as before.
@@ -189,7 +189,7 @@ def _fields(record: Record, other: Record) -> dict[str, Any]:
 
 
 def _code(a: Record, b: Record) -> Iterator[CodeChange]:
-    """Of the nodes that both runs have; a node that only one has is itself the difference."""
+    """Compare the nodes that both runs have; a node that only one has is itself the difference."""
     found: dict[tuple[str | None, str | None], list[str]] = {}
     for name, node in a.nodes.items():
         if name in b.nodes and node.code != b.nodes[name].code:
@@ -211,6 +211,6 @@ def _pair(a: Record, b: Record, name: str) -> Pair | None:
 
 
 def _is_baseline(candidate: Record, other: Record, name: str) -> bool:
-    """Whether the version that `candidate` was compared with is the other run's."""
+    """Return whether the version that `candidate` was compared with is the other run's."""
     baseline, pushed = candidate.result.models[name].baseline, other.result.models[name].pushed_to
     return baseline is not None and baseline == pushed

@@ -1,4 +1,4 @@
-"""What a person sees of how two runs differ, in 100 columns."""
+"""The tables of how two runs differ, in 100 columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 def print_diff(console: rich.console.Console, found: Diff) -> None:
-    """Prints who is compared, then what differs: configuration, code, data, results, nodes.
+    """Print which runs are compared, then what differs: configuration, code, data, results, nodes.
 
     Args:
         console: to print on.

@@ -1,4 +1,4 @@
-"""What a run is and came to: OUTPUT/runs/<id>/run.json, which all read who ask what was before."""
+"""The record of a run, OUTPUT/runs/<id>/run.json: all that ask what was before read it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Data(_Summary):
 
 
 class Result(_Summary):
-    """What `summary.json` holds, as far as the run got.
+    """The content of `summary.json`, as far as the run got.
 
     Attributes:
         data: null before ExampleGen's end.
@@ -77,7 +77,7 @@ class Result(_Summary):
 
 
 class Node(BaseModel):
-    """What was done for a node.
+    """The work that was done for a node.
 
     Attributes:
         how: and how it ended.
@@ -134,7 +134,7 @@ class Record(BaseModel):
 
     @property
     def digest(self) -> str | None:
-        """Of the split; None where the run didn't get there."""
+        """Digest of the split; None where the run didn't get there."""
         return self.result.data.digest if self.result.data else None
 
     @property
@@ -149,19 +149,19 @@ class Record(BaseModel):
         return {place for node in nodes for place in node.outputs.values()}
 
     def place(self, node: str, key: str = "model") -> str | None:
-        """The folder of one output; None where the node wrote none."""
+        """Return the folder of one output; None where the node wrote none."""
         return self.nodes[node].outputs.get(key) if node in self.nodes else None
 
     def count(self, how: How) -> int:
-        """Say how many nodes this was done for."""
+        """Count the nodes that this was done for."""
         return sum(node.how == how for node in self.nodes.values())
 
     def gone(self, layout: OutputLayout) -> int:
-        """Say how many artifacts are no longer on disk."""
+        """Count the artifacts that are no longer on disk."""
         return sum(not (layout.artifacts / place).exists() for place in self.artifacts)
 
     def to_json(self, layout: OutputLayout) -> dict[str, Any]:
-        """Say what `cxr runs --json` prints of it.
+        """Return what `cxr runs --json` prints of it.
 
         Args:
             layout: of the folder in which the record lies.
@@ -194,7 +194,7 @@ class Record(BaseModel):
         }
 
     def _now(self, path: str, layout: OutputLayout) -> str:
-        """A path below OUTPUT, where that was copied or moved since."""
+        """Return a path below OUTPUT, where that was copied or moved since."""
         below = path.removeprefix(f"{self.output}/")
         return path if below == path else str(layout.root.resolve() / below)
 
@@ -213,7 +213,7 @@ class Records:
 
 
 def write_record(record: Record, layout: OutputLayout) -> None:
-    """Writes a record whole or not at all; its folder exists.
+    """Write a record whole or not at all; its folder exists.
 
     Raises:
         OSError: it can't be written.

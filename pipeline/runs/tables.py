@@ -1,4 +1,4 @@
-"""What a person sees of the runs, in 100 columns."""
+"""The tables of runs, in 100 columns."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DIGEST_LETTERS: Final = 8
 
 
 def print_table(console: rich.console.Console, table: Table) -> None:
-    """Prints a table that folds its cells, which the project's consoles don't do by themselves."""
+    """Print a table that folds its cells, which the project's consoles don't do by themselves."""
     console.print(table, soft_wrap=False)
 
 
 def new_table(title: str | None, *headings: str) -> Table:
-    """An empty table with lines between its sections only."""
+    """Make an empty table with lines between its sections only."""
     table = Table(title=title, title_justify="left", box=box.HORIZONTALS, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -76,7 +76,7 @@ def notes(found: Records, layout: OutputLayout) -> list[str]:
 
 
 def short_id(record: Record, records: Sequence[Record]) -> str:
-    """The beginning of a run's id that `cxr runs diff` takes for it; all of it if need be."""
+    """Return the beginning of an id that `cxr runs diff` takes for it; all of it if need be."""
     text = record.id
     if len(text) <= _TO_THE_SECOND:
         return text
@@ -86,7 +86,7 @@ def short_id(record: Record, records: Sequence[Record]) -> str:
 
 
 def digest(text: str | None) -> str:
-    """The beginning of a digest."""
+    """Return the beginning of a digest."""
     return text[:_DIGEST_LETTERS] if text else NOTHING
 
 
@@ -99,12 +99,12 @@ def right(model: Model | None) -> str:
 
 
 def pushed(model: Model | None) -> str:
-    """Whether the run pushed it, or found it pushed."""
+    """Return whether the run pushed it, or found it pushed."""
     return yes_no(model.pushed_to is not None if model else None)
 
 
 def yes_no(value: bool | None) -> str:
-    """A verdict, or that there was none."""
+    """Word a verdict, or that there was none."""
     return NOTHING if value is None else "yes" if value else "no"
 
 
