@@ -44,7 +44,7 @@ class Model(_Summary):
     correct: int
     total: int
     blessed: bool
-    gate: dict[str, float | int]
+    gate: dict[str, float | int | None]
     pushed_to: str | None
 
 
