@@ -204,9 +204,10 @@ def _pair(a: Record, b: Record, name: str) -> Pair | None:
         return None
     for candidate, baseline in ((b, a), (a, b)):
         gate = candidate.result.models[name].gate
-        if ONLY_BASELINE_RIGHT in gate and _is_baseline(candidate, baseline, name):
-            only = int(gate[ONLY_BASELINE_RIGHT]), int(gate[ONLY_CANDIDATE_RIGHT])
-            return Pair(*(only if candidate is b else reversed(only)))
+        only, other = gate.get(ONLY_CANDIDATE_RIGHT), gate.get(ONLY_BASELINE_RIGHT)
+        if only is not None and other is not None and _is_baseline(candidate, baseline, name):
+            found = (int(other), int(only))
+            return Pair(*(found if candidate is b else reversed(found)))
     return None
 
 

@@ -45,7 +45,7 @@ class Model(_Summary):
     correct: int
     total: int
     blessed: bool
-    gate: dict[str, float | int]
+    gate: dict[str, float | int | None]
     baseline: str | None = None
     pushed_to: str | None
 

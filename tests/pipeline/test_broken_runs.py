@@ -16,6 +16,7 @@ import pytest
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
 from pipeline.phantoms import write_phantoms
+from pipeline.runs.record import read_records
 from tests.pipeline.forked_runs import Done, ForkedRuns, Moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
@@ -90,6 +91,8 @@ def test_a_copy_is_gone_on_with_beside_the_first(whole: Whole) -> None:
     again = whole.runs.run(whole.data, copied.root)
     assert again.nodes("executed") == set()
     assert "WARNING output" not in again.printed
+    # The first came with the copy.
+    assert [record.state for record in read_records(copied).readable] == ["complete"] * 3
 
 
 def test_without_its_store_a_run_starts_beside_what_is_there(whole: Whole) -> None:
