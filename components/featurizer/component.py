@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -46,7 +46,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         boundaries: Sequence[str],
         taps: Sequence[str],
         scaling: str | None,
-        views: Sequence[str],
+        views: Mapping[str, Sequence[str]],
         engine: str,
         engine_version: str,
         code_digest: str,
@@ -60,7 +60,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
             boundaries: where prefixes end; the records hold what each of them needs.
             taps: the pooled taps that heads use.
             scaling: overrides the backbone's input scaling; None for its own.
-            views: of the training split; the others see the image as it is.
+            views: split -> the views of its images.
             engine: name of what runs the prefix (`models.engines`).
             engine_version: of its package; another may compute other features.
             code_digest: of the code that the features depend on.
@@ -73,7 +73,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
                 boundaries=json.dumps(list(boundaries)),
                 taps=json.dumps(list(taps)),
                 scaling=scaling,
-                views=json.dumps(list(views)),
+                views=json.dumps({split: list(of_split) for split, of_split in views.items()}),
                 engine=engine,
                 engine_version=engine_version,
                 code_digest=code_digest,

@@ -23,7 +23,6 @@ from components.featurizer.spilling import Segment, Spill, read_segments
 from models import feature_records
 from models.prefix import Job, Prefix
 from models.preprocessing import decode_transformed
-from models.view_names import VIEW_IDENTITY
 from models.views import view_of
 from schema import contract
 
@@ -41,6 +40,7 @@ class _Image(NamedTuple):
     sha256: bytes
     class_name: bytes
     label: int
+    group: bytes
     png: bytes
 
 
@@ -70,19 +70,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             tuple(json.loads(exec_properties["taps"])),
             exec_properties["engine"],
         )
-        training_views = json.loads(exec_properties["views"])
+        views = json.loads(exec_properties["views"])
         shared = Shared()
         spilled = os.path.join(features.uri, "_spilled")
         tf.io.gfile.makedirs(spilled)
         try:
             with self._make_beam_pipeline() as pipeline:
                 for split in artifact_utils.decode_split_names(examples.split_names):
-                    views = training_views if split == contract.SPLIT_TRAIN else [VIEW_IDENTITY]
                     source = artifact_utils.get_split_uri([examples], split)
                     target = artifact_utils.get_split_uri([features], split)
                     tf.io.gfile.makedirs(target)
                     _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
-                        source, target, spilled, views, job, shared
+                        source, target, spilled, views[split], job, shared
                     )
         finally:
             tf.io.gfile.rmtree(spilled)
@@ -198,7 +197,7 @@ class _WriteShard(beam.DoFn):
         with tf.io.TFRecordWriter(path) as writer:
             stream = self._prefix.stream(self._pixels(batches))
             for (batch, view), features in zip(keys, stream, strict=True):
-                images_of = ((i.sha256, i.class_name, i.label) for i in batch)
+                images_of = ((i.sha256, i.class_name, i.label, i.group) for i in batch)
                 for record in feature_records.serialize_batch(
                     features, view=view, images=images_of
                 ):
@@ -232,5 +231,6 @@ def _parse(record: bytes) -> _Image:
         sha256=fields[contract.SHA256].bytes_list.value[0],
         class_name=fields[contract.LABEL_TEXT].bytes_list.value[0],
         label=fields[contract.LABEL].int64_list.value[0],
+        group=fields[contract.GROUP].bytes_list.value[0],
         png=fields[contract.TRANSFORMED_IMAGE].bytes_list.value[0],
     )

@@ -54,7 +54,7 @@ def backbone_branch(
         boundaries=boundaries,
         taps=taps,
         scaling=params.scaling,
-        views=params.training_views,
+        views={split: params.views_of(split) for split in contract.SPLITS},
         engine=engine.name,
         engine_version=engine.version,
         code_digest=code_digest("components.featurizer.executor"),

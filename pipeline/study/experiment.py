@@ -25,7 +25,7 @@ from models.predictions import Predictions
 from models.prefix import Job, Prefix
 from models.pretrained import save_pretrained
 from models.training import Task, train
-from models.view_names import VIEW_IDENTITY, View
+from models.view_names import VIEW_IDENTITY
 from models.weights import RANDOM, WeightsSource
 from pipeline.check.images import ImagePool
 from pipeline.config.pipeline_config import PipelineConfig
@@ -217,21 +217,23 @@ class Experiment:
         return store
 
     def _needed(self, jobs: Sequence[tuple[Recipe, int]]) -> dict[str, set[Labelled]]:
-        """List the images a view: every image as it is, training images in all views."""
+        """View -> images: every image as it is, those that are fitted in all views."""
         needed: dict[str, set[Labelled]] = {}
         for recipe, seed in jobs:
             for split in contract.SPLITS:
-                for view in _views(recipe, split):
+                for view in recipe.params.views_of(split):
                     needed.setdefault(view, set()).update(self._images(seed, split))
         return needed
 
     def _images(self, seed: int, split: str) -> list[Labelled]:
+        groups = self.decision(seed).groups
         return [
             Labelled(
                 image.inspection.sha256,
                 image.inspection.class_name,
                 self._pool.label(image),
                 image.inspection.path,
+                groups[image.inspection.sha256],
                 image.inspection.bits_stored,
             )
             for image in self.decision(seed).chosen(split)
@@ -244,7 +246,9 @@ class Experiment:
         files = {}
         for split in contract.SPLITS:
             files[split] = scratch / f"{split}.tfrecord"
-            store.write_split(files[split], self._images(seed, split), _views(recipe, split))
+            store.write_split(
+                files[split], self._images(seed, split), recipe.params.views_of(split)
+            )
         trained = train(
             networks.of(recipe),
             recipe.params,
@@ -356,10 +360,6 @@ def answer(classifier: Classifier, files: Sequence[str], *, multiply_adds: int) 
         {name: np.concatenate(parts) for name, parts in answers.items()},
         multiply_adds,
     )
-
-
-def _views(recipe: Recipe, split: str) -> tuple[View, ...]:
-    return recipe.params.training_views if split == contract.SPLIT_TRAIN else (VIEW_IDENTITY,)
 
 
 def _groups(recipes: Sequence[Recipe], every_tap: bool) -> list[_Shared]:

@@ -348,6 +348,7 @@ def test_transform_stores_the_pixels_that_the_network_sees(
             contract.LABEL,
             contract.LABEL_TEXT,
             contract.SHA256,
+            contract.GROUP,
         }
         (pixels,) = decode_transformed(tf.constant([row[contract.TRANSFORMED_IMAGE]]))
         np.testing.assert_array_equal(pixels, decode_and_resize(tf.constant(data)))
@@ -434,6 +435,7 @@ def test_run_fn_trains_exports_and_reports(
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history)
     assert set(validation) == {
         "accuracy", "loss", "total", "confusion", "temperature", "ece", "abstain", "multiply_adds",
+        "folds",
     }  # fmt: skip
     answers = read_predictions(str(run_dir))
     assert list(run_dir.glob("train/events.out.tfevents.*"))

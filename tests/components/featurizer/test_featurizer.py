@@ -57,6 +57,7 @@ def _record(number: int) -> bytes:
         contract.TRANSFORMED_IMAGE: tf.io.encode_png(_pixels(number), compression=0).numpy(),
         contract.LABEL_TEXT: CLASSES[label],
         contract.SHA256: _sha256(number),
+        contract.GROUP: _sha256(abs(number)),
     }
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -124,7 +125,9 @@ def featurize(
                 "backbone": tiny_backbone,
                 "boundaries": json.dumps([boundary]),
                 "taps": '["block1", "last"]',
-                "views": '["identity", "mirror"]',
+                "views": json.dumps(
+                    {"train": ["identity", "mirror"], "eval": ["identity"], "test": ["identity"]}
+                ),
                 "engine": OPENVINO_F32,
                 **properties,
             },
@@ -254,7 +257,11 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
         boundaries=["head"],
         taps=["block1", "last"],
         scaling=None,
-        views=("identity", "mirror"),
+        views={
+            "train": ["identity", "mirror"],
+            "eval": ["identity", "mirror"],
+            "test": ["identity"],
+        },
         engine=OPENVINO_F32,
         engine_version="2026.4",
         code_digest="",
@@ -265,9 +272,9 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
     assert json.loads(features.properties["split_names"].string_value) == list(SPLITS)
     assert features.custom_properties["engine"].string_value == OPENVINO_F32
     root = Path(features.uri)
-    assert _by_key(root, "train").keys() == _keys(SPLITS["train"], "identity", "mirror")
-    for split in ("eval", "test"):
-        assert _by_key(root, split).keys() == _keys(SPLITS[split], "identity")
+    for split in ("train", "eval"):
+        assert _by_key(root, split).keys() == _keys(SPLITS[split], "identity", "mirror")
+    assert _by_key(root, "test").keys() == _keys(SPLITS["test"], "identity")
     assert _leftovers(root) == []
 
 
@@ -286,9 +293,10 @@ def test_records_hold_the_features_and_whose_they_are(
         label = number % len(CLASSES)
         assert set(fields) == {
             contract.VIEW_NAME, contract.LABEL, contract.LABEL_TEXT, contract.SHA256,
-            *(contract.FEATURE_PREFIX + name for name in wanted),
+            contract.GROUP, *(contract.FEATURE_PREFIX + name for name in wanted),
         }  # fmt: skip
         assert fields[contract.LABEL].int64_list.value == [label]
+        assert fields[contract.GROUP].bytes_list.value == [_sha256(abs(number))]
         assert fields[contract.LABEL_TEXT].bytes_list.value == [CLASSES[label]]
         for name, values in wanted.items():
             found = _array(fields, name, "<f4")
@@ -317,7 +325,7 @@ def test_the_mirror_view_is_the_features_of_the_mirrored_image(featurize: Run) -
 
 
 def test_only_the_views_asked_for(featurize: Run) -> None:
-    root = featurize({"train": [1, 2]}, views='["identity"]')
+    root = featurize({"train": [1, 2]}, views='{"train": ["identity"]}')
     assert _by_key(root, "train").keys() == _keys([1, 2], "identity")
 
 
