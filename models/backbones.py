@@ -122,6 +122,8 @@ class Backbone:
         paper: the paper's recipe, for the preset `paper`.
         head_views: of the training images, where a head alone is trained, unless told
             otherwise (`TrainingParams.views`).
+        weights_sizes: file name of weights -> height and width at which they were pre-trained,
+            where that is not the image's own size (see `size_for`).
         paper_result: what the paper reached with it; None where it knows no such backbone.
     """
 
@@ -136,6 +138,7 @@ class Backbone:
     head_l2: float
     paper: PaperRecipe
     head_views: tuple[View, ...] = IMAGE_AND_MIRROR
+    weights_sizes: Mapping[str, int] = field(default=MappingProxyType({}), hash=False)
     paper_result: PaperResult | None = None
 
     @property
@@ -147,6 +150,17 @@ class Backbone:
     def all_taps(self) -> tuple[str, ...]:
         """Names of all taps, in network order."""
         return (*self.taps, TAP_LAST)
+
+    def size_for(self, weights: str) -> int:
+        """Height and width at which the network sees the image.
+
+        Convolutions look for patterns of the size at which they were learnt, so it is the
+        weights' matter, and not the architecture's.
+
+        Args:
+            weights: their label (`models.weights.WeightsSource`).
+        """
+        return self.weights_sizes.get(weights, contract.IMAGE_SIZE)
 
 
 _ROWS = (
@@ -219,6 +233,8 @@ _ROWS = (
         head_l2=0.007,
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
         head_views=WITH_CROPS,
+        # On 3,959 paediatric radiographs (Kermany et al.) of 128 x 128 pixels.
+        weights_sizes=MappingProxyType({"densenet121_kermany_pediatric_notop.h5": 128}),
         paper_result=PaperResult(((42, 0, 1), (0, 42, 1), (0, 0, 43))),
     ),
 )
@@ -238,12 +254,16 @@ def get_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def build_network(backbone: Backbone, scaling: Scaling | None = None) -> keras.Model:
-    """Builds the convolutional part with random weights, scaling included.
+def build_network(
+    backbone: Backbone, scaling: Scaling | None = None, image_size: int = contract.IMAGE_SIZE
+) -> keras.Model:
+    """Builds the convolutional part with random weights, resizing and scaling included.
 
     Args:
         backbone: the table entry.
         scaling: overrides the entry's own scaling.
+        image_size: height and width at which the network sees the image (`Backbone.size_for`):
+            256 divided by a whole number.
 
     Returns:
         A functional model: uint8 or float image [batch, 256, 256, 1] of grey levels
@@ -253,9 +273,16 @@ def build_network(backbone: Backbone, scaling: Scaling | None = None) -> keras.M
     import keras
 
     size = contract.IMAGE_SIZE
+    factor, rest = divmod(size, image_size)
+    if rest:
+        raise ValueError(f"image_size: {size} is no multiple of {image_size}")
     application = getattr(keras.applications, backbone.application)
-    grey = keras.Input((size, size, 1), name="grey")
-    rgb = keras.layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
+    grey = seen = keras.Input((size, size, 1), name="grey")
+    if factor > 1:
+        # The mean of whole squares of pixels: the same in every engine, to the last bit or so,
+        # and on real images as good as resizing (docs/benchmarks.md).
+        seen = keras.layers.AveragePooling2D(factor, name="resized")(grey)
+    rgb = keras.layers.Concatenate(name="grey_to_rgb")([seen, seen, seen])
     scale, offset = _SCALINGS[scaling or backbone.scaling]
     scaled = keras.layers.Rescaling(scale, offset, name="scaling")(rgb)
     network = application(include_top=False, weights=None, input_tensor=scaled)

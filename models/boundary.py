@@ -13,12 +13,14 @@ reader takes those that its own cut needs.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import keras
+import tensorflow as tf
 
 from common.errors import InputError
 from models.backbones import (
@@ -179,7 +181,7 @@ def load_network(
         backbone: name in the table.
         scaling: overrides the backbone's input scaling; None for its own.
         boundary: one of its boundaries.
-        backbone_dir: holds `backbone.weights.h5`.
+        backbone_dir: what `models.pretrained.save_pretrained` wrote.
         taps: as in `cut`.
 
     Raises:
@@ -202,9 +204,30 @@ def load_frozen(
 
 
 def _load(row: Backbone, scaling: Scaling | None, backbone_dir: str) -> keras.Model:
-    network = build_network(row, scaling)
+    network = build_network(row, scaling, _image_size(backbone_dir))
     load_weights(network, os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE))
     return network
+
+
+def write_facts(backbone_dir: str, *, image_size: int) -> None:
+    """Writes what has to be known of a network besides its weights, into a folder that is there.
+
+    Args:
+        backbone_dir: of the weights.
+        image_size: see `models.backbones.build_network`.
+    """
+    path = os.path.join(backbone_dir, contract.BACKBONE_FACTS_FILE)
+    with tf.io.gfile.GFile(path, "w") as file:
+        json.dump({"image_size": image_size}, file)
+
+
+def _image_size(backbone_dir: str) -> int:
+    """As `write_facts` wrote it; weights by themselves see the image as it is."""
+    path = os.path.join(backbone_dir, contract.BACKBONE_FACTS_FILE)
+    if not tf.io.gfile.exists(path):
+        return contract.IMAGE_SIZE
+    with tf.io.gfile.GFile(path) as file:
+        return int(json.load(file)["image_size"])
 
 
 def _spec(name: str, tensor: KerasTensor) -> FeatureSpec:

@@ -89,12 +89,15 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _features_digest(computed_by: str, backbone_dir: str) -> str:
-    """Digest the network's weights, and what computes the features with them."""
-    path = os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE)
+    """Digest the network's weights and the size it sees, and what computes the features with them."""
     digest = hashlib.sha256(computed_by.encode())
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+    for name in (contract.BACKBONE_WEIGHTS_FILE, contract.BACKBONE_FACTS_FILE):
+        path = os.path.join(backbone_dir, name)
+        if not tf.io.gfile.exists(path):
+            continue
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
     return digest.hexdigest()
 
 
