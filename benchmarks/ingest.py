@@ -44,7 +44,7 @@ def _records(folder: Path) -> list[Record]:
             std=0.0,
             entropy=0.0,
         )
-        records.append(Record(inspection, 0, {}, {}, {}))
+        records.append(Record(inspection, 0, inspection.sha256, {}, {}, {}))
     return records
 
 

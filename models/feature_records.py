@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +18,13 @@ _MEMORY_BYTES = 2 << 30
 
 
 def serialize(
-    features: Mapping[str, np.ndarray], *, view: str, label: int, class_name: bytes, sha256: bytes
+    features: Mapping[str, np.ndarray],
+    *,
+    view: str,
+    label: int,
+    class_name: bytes,
+    sha256: bytes,
+    group: bytes,
 ) -> bytes:
     """Packs the features of one view of one image.
 
@@ -27,6 +34,7 @@ def serialize(
         label: class index.
         class_name: of the label.
         sha256: of the image file.
+        group: what the image shares with all that must stay with it (`contract.GROUP`).
     """
 
     def raw(value: bytes) -> tf.train.Feature:
@@ -39,6 +47,7 @@ def serialize(
     record[contract.VIEW_NAME] = raw(view.encode())
     record[contract.LABEL_TEXT] = raw(class_name)
     record[contract.SHA256] = raw(sha256)
+    record[contract.GROUP] = raw(group)
     record[contract.LABEL] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     example = tf.train.Example(features=tf.train.Features(feature=record))
     return example.SerializeToString(deterministic=True)
@@ -48,25 +57,26 @@ def serialize_batch(
     features: Mapping[str, np.ndarray],
     *,
     view: str,
-    images: Iterable[tuple[bytes, bytes, int]],
+    images: Iterable[tuple[bytes, bytes, int, bytes]],
 ) -> Iterator[bytes]:
     """Packs the features of one view of several images.
 
     Args:
         features: name -> array [images, ...].
         view: name of the view.
-        images: sha256, class name and label of each, in the order of the rows.
+        images: sha256, class name, label and group of each, in the order of the rows.
 
     Yields:
         A record an image (see `serialize`).
     """
-    for row, (sha256, class_name, label) in enumerate(images):
+    for row, (sha256, class_name, label, group) in enumerate(images):
         yield serialize(
             {name: values[row] for name, values in features.items()},
             view=view,
             label=label,
             class_name=class_name,
             sha256=sha256,
+            group=group,
         )
 
 
@@ -184,8 +194,24 @@ def read_images(
     return records.map(parse).batch(batch_size).prefetch(1)
 
 
-def read_hashes(patterns: Sequence[str], views: Sequence[str]) -> tuple[str, ...]:
-    """The images' hashes, in the order in which `read` without shuffling gives the features.
+class ImageKey(NamedTuple):
+    """What a record says besides its features.
+
+    Attributes:
+        sha256: hex digest of the image file.
+        group: see `contract.GROUP`.
+        view: name of the view.
+        label: class index.
+    """
+
+    sha256: str
+    group: str
+    view: str
+    label: int
+
+
+def read_keys(patterns: Sequence[str], views: Sequence[str]) -> list[ImageKey]:
+    """Say whose features there are, in the order in which `read` gives them without shuffling.
 
     Args:
         patterns: file patterns of TFRecords without compression.
@@ -194,10 +220,18 @@ def read_hashes(patterns: Sequence[str], views: Sequence[str]) -> tuple[str, ...
     Raises:
         FileNotFoundError: a pattern list matches nothing.
     """
-    wanted = {view.encode() for view in views}
-    hashes = []
+    keys = []
     for record in tf.data.TFRecordDataset(_files(patterns)).as_numpy_iterator():
         fields = tf.train.Example.FromString(record).features.feature
-        if fields[contract.VIEW_NAME].bytes_list.value[0] in wanted:
-            hashes.append(fields[contract.SHA256].bytes_list.value[0].decode())
-    return tuple(hashes)
+        sha256, group, view = (
+            fields[name].bytes_list.value[0].decode()
+            for name in (contract.SHA256, contract.GROUP, contract.VIEW_NAME)
+        )
+        if view in views:
+            keys.append(ImageKey(sha256, group, view, fields[contract.LABEL].int64_list.value[0]))
+    return keys
+
+
+def read_hashes(patterns: Sequence[str], views: Sequence[str]) -> tuple[str, ...]:
+    """The images' hashes; arguments and order are those of `read_keys`."""
+    return tuple(key.sha256 for key in read_keys(patterns, views))

@@ -40,7 +40,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     Returns:
         The image as a lossless PNG (tf.Example has no uint8; stored without
         compression, since Transform's writer compresses anyway), string [batch]; and
-        label, class name and sha256, handed on for what reads the features.
+        label, class name, sha256 and group, handed on for what reads the features.
     """
 
     def one(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -54,7 +54,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         parallel_iterations=1,
     )
     outputs = {contract.TRANSFORMED_IMAGE: images}
-    for name in (contract.LABEL, contract.LABEL_TEXT, contract.SHA256):
+    for name in contract.TRANSFORM_HANDS_ON:
         outputs[name] = tf.reshape(inputs[name], [-1])
     return outputs
 

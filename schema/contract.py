@@ -29,6 +29,9 @@ PATIENT: Final = "patient/id"  # bytes, UNKNOWN where there is none
 SEX: Final = "patient/sex"  # bytes
 AGE: Final = "patient/age"  # float, years; absent where unknown
 AGE_GROUP: Final = "patient/age_group"  # bytes
+# bytes, the same for all images that must stay together, those of a patient: the smallest digest
+# of them, which says nothing of the patient. An image that stands alone has its own.
+GROUP: Final = "patient/group"
 VIEW: Final = "image/view"  # bytes
 SOURCE: Final = "image/source"  # bytes
 
@@ -57,6 +60,9 @@ COLUMN_PREFIX: Final = "metadata/"
 # are counted in the manifest. A run may slice by them as by any further column.
 LICENCE_COLUMNS: Final = ("licence", "license")
 
+# What Transform reads: the image, and what it hands on.
+TRANSFORM_HANDS_ON: Final = (LABEL, LABEL_TEXT, SHA256, GROUP)
+TRANSFORM_READS: Final = (IMAGE, *TRANSFORM_HANDS_ON)
 # Features that are not fit for statistics: the pixels.
 PIXEL_FEATURES: Final = (IMAGE,)
 # What TFMA slices by, besides the whole test split and further columns.

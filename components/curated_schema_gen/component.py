@@ -11,6 +11,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from common.errors import InputError
 from components.curated_schema_gen.executor import SCHEMA, SCHEMA_TEXT, Executor
+from schema import SCHEMA_DIR, SCHEMA_FILE, contract
 
 
 class CuratedSchemaGenSpec(component_spec.ComponentSpec):
@@ -60,7 +61,17 @@ def _read(schema_file: Path) -> str:
         ) from error
     try:
         text = content.decode()
-        text_format.Parse(text, schema_pb2.Schema())
+        schema = text_format.Parse(text, schema_pb2.Schema())
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise InputError(f"schema: {schema_file} is no TFDV schema: {error}") from error
+    tensors = {
+        name
+        for group in schema.tensor_representation_group.values()
+        for name in group.tensor_representation
+    }
+    if lacking := [name for name in contract.TRANSFORM_READS if name not in tensors]:
+        raise InputError(
+            f"schema: {schema_file} has no tensor of {', '.join(lacking)}, which Transform reads; "
+            f"copy the lines with these names from {SCHEMA_DIR / SCHEMA_FILE}."
+        )
     return text

@@ -41,6 +41,7 @@ class _Image(NamedTuple):
     sha256: bytes
     class_name: bytes
     label: int
+    group: bytes
     png: bytes
 
 
@@ -198,7 +199,7 @@ class _WriteShard(beam.DoFn):
         with tf.io.TFRecordWriter(path) as writer:
             stream = self._prefix.stream(self._pixels(batches))
             for (batch, view), features in zip(keys, stream, strict=True):
-                images_of = ((i.sha256, i.class_name, i.label) for i in batch)
+                images_of = ((i.sha256, i.class_name, i.label, i.group) for i in batch)
                 for record in feature_records.serialize_batch(
                     features, view=view, images=images_of
                 ):
@@ -232,5 +233,6 @@ def _parse(record: bytes) -> _Image:
         sha256=fields[contract.SHA256].bytes_list.value[0],
         class_name=fields[contract.LABEL_TEXT].bytes_list.value[0],
         label=fields[contract.LABEL].int64_list.value[0],
+        group=fields[contract.GROUP].bytes_list.value[0],
         png=fields[contract.TRANSFORMED_IMAGE].bytes_list.value[0],
     )

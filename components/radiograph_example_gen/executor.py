@@ -143,6 +143,7 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
                     image.row,
                     labels[image.inspection.class_name],
                     settings.columns,
+                    group=decision.groups[image.inspection.sha256],
                 )
                 for image in decision.chosen(split)
             ]

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from absl import logging
@@ -45,6 +46,7 @@ from components.radiograph_example_gen.split import (
     UNUSED,
     SplitImage,
     SplitResult,
+    first_of_group,
     rank_of,
     shared_between_splits,
     split_images,
@@ -103,6 +105,17 @@ class Decision:
     left_out: tuple[LeftOut, ...]
     seed: int
     merged: Merged | None = None
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """Digest of each usable image -> what it shares with all that must stay with it.
+
+        It is `contract.GROUP`, and the same whatever the seed is.
+        """
+        if self.merged:
+            return first_of_group(self.merged.split.groups)
+        images = self.usable.cleaned.images
+        return first_of_group({image.inspection.sha256: image.group for image in images})
 
     def chosen(self, split: str) -> list[CleanImage]:
         """Images of a split in their seeded order."""

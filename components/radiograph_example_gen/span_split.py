@@ -71,6 +71,12 @@ class SpansSplit:
     torn: frozenset[str]
 
     @cached_property
+    def groups(self) -> dict[str, str]:
+        """sha256 → the same text for all images of a person, "" where nobody is named."""
+        groups = _Groups(self.kept.values())
+        return {sha256: groups.name(kept) for sha256, kept in self.kept.items()}
+
+    @cached_property
     def assignment(self) -> dict[str, str]:
         """sha256 → split, or UNUSED; without what can't be used."""
         out = self.doubted | self.torn

@@ -184,6 +184,18 @@ def shared_between_splits(
     return sorted(patient for patient, splits in seen.items() if len(splits) > 1)
 
 
+def first_of_group(groups: Mapping[str, str]) -> dict[str, str]:
+    """The smallest digest of each image's group: its name, without what people are called.
+
+    Args:
+        groups: sha256 → group, or "" for an image that stands alone, whose name is its own.
+    """
+    first: dict[str, str] = {}
+    for sha256 in sorted(groups):
+        first.setdefault(groups[sha256], sha256)
+    return {sha256: first[group] if group else sha256 for sha256, group in groups.items()}
+
+
 def _group(
     chosen: Mapping[str, Sequence[SplitImage]], seed: int
 ) -> tuple[list[Group], dict[str, list[str]], dict[str, list[str]]]:

@@ -22,10 +22,14 @@ SHARD_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Record:
-    """One image to write, without its bytes; `further` holds each further column."""
+    """One image to write, without its bytes; `further` holds each further column.
+
+    `group` is as `contract.GROUP`.
+    """
 
     inspection: Inspection
     label: int
+    group: str
     text: Mapping[str, str]
     numbers: Mapping[str, float]
     further: Mapping[str, str]
@@ -54,12 +58,17 @@ class Shard:
 
 
 def make_record(
-    inspection: Inspection, row: Row | None, label: int, columns: Sequence[str] = ()
+    inspection: Inspection,
+    row: Row | None,
+    label: int,
+    columns: Sequence[str] = (),
+    *,
+    group: str,
 ) -> Record:
     """Join an image with its metadata; without any, it is unknown in all `columns`."""
     if row is None:
-        return Record(inspection, label, {}, {}, dict.fromkeys(columns, contract.UNKNOWN))
-    return Record(inspection, label, row.text, row.numbers, row.further)
+        return Record(inspection, label, group, {}, {}, dict.fromkeys(columns, contract.UNKNOWN))
+    return Record(inspection, label, group, row.text, row.numbers, row.further)
 
 
 def plan_shards(
@@ -126,6 +135,7 @@ def make_example(record: Record, content: bytes) -> tf.train.Example:
         contract.MEAN: _float(inspection.mean),
         contract.STD: _float(inspection.std),
         contract.ENTROPY: _float(inspection.entropy),
+        contract.GROUP: _text(record.group),
     }
     for column, name in contract.METADATA_TEXT_COLUMNS.items():
         features[name] = _text(record.text.get(column, contract.UNKNOWN))

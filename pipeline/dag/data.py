@@ -80,6 +80,7 @@ def _statistics_features() -> list[str]:
         contract.MEAN,
         contract.STD,
         contract.ENTROPY,
+        contract.GROUP,
         *contract.METADATA_TEXT_COLUMNS.values(),
         *contract.METADATA_NUMBER_COLUMNS.values(),
     ]

@@ -228,12 +228,14 @@ class Experiment:
         return needed
 
     def _images(self, seed: int, split: str) -> list[Labelled]:
+        groups = self.decision(seed).groups
         return [
             Labelled(
                 image.inspection.sha256,
                 image.inspection.class_name,
                 self._pool.label(image),
                 image.inspection.path,
+                groups[image.inspection.sha256],
                 image.inspection.bits_stored,
             )
             for image in self.decision(seed).chosen(split)

@@ -33,6 +33,8 @@ from pipeline.study.files import digest_of, read_json, unfinished, write_json
 _BATCH = 8
 # What an interruption costs at most.
 _PART_IMAGES = 256
+# Digest, label and group, which are in the record.
+Identity = tuple[str, int, str]
 
 
 class Featurizing(Protocol):
@@ -51,6 +53,7 @@ class Labelled:
         class_name: of the class.
         label: its index.
         path: relative to the data folder.
+        group: as `contract.GROUP`.
         bits_stored: by which its values are scaled; 0 where they aren't.
     """
 
@@ -58,12 +61,13 @@ class Labelled:
     class_name: str
     label: int
     path: str
+    group: str
     bits_stored: int = 0
 
     @property
-    def identity(self) -> tuple[str, int]:
+    def identity(self) -> Identity:
         """What a record is found by."""
-        return self.sha256, self.label
+        return self.sha256, self.label, self.group
 
 
 class FeatureStore:
@@ -136,7 +140,7 @@ class FeatureStore:
                     for record in islice(stream, _BATCH):
                         writer.write(record)
 
-    def _there(self, view: str) -> set[tuple[str, int]]:
+    def _there(self, view: str) -> set[Identity]:
         return {identity for part in self._of(view) for identity in part.images}
 
     def _of(self, view: str) -> list[_Part]:
@@ -144,7 +148,7 @@ class FeatureStore:
             self._parts[view] = list(_finished_parts(self.folder / view))
         return self._parts[view]
 
-    def _stream(self, view: str, wanted: set[tuple[str, int]]) -> Iterator[bytes]:
+    def _stream(self, view: str, wanted: set[Identity]) -> Iterator[bytes]:
         """The records of one view, by hash."""
         if absent := wanted - self._there(view):
             raise KeyError(f"{view} of {len(absent)} images is not in {self.folder}")
@@ -168,7 +172,10 @@ class FeatureStore:
         with tf.io.TFRecordWriter(str(unfinished(part.records))) as writer:
             stream = prefix.stream(_pixels(batches, data_dir, view))
             for batch, features in zip(batches, stream, strict=True):
-                images_of = ((i.sha256.encode(), i.class_name.encode(), i.label) for i in batch)
+                images_of = (
+                    (i.sha256.encode(), i.class_name.encode(), i.label, i.group.encode())
+                    for i in batch
+                )
                 for record in feature_records.serialize_batch(
                     features, view=view, images=images_of
                 ):
@@ -182,7 +189,7 @@ class FeatureStore:
 @dataclass(frozen=True)
 class _Part:
     stem: Path
-    images: tuple[tuple[str, int], ...]
+    images: tuple[Identity, ...]
 
     @property
     def records(self) -> Path:
@@ -192,7 +199,7 @@ class _Part:
     def index(self) -> Path:
         return self.stem.with_suffix(".json")
 
-    def read(self, wanted: set[tuple[str, int]]) -> Iterator[tuple[str, bytes]]:
+    def read(self, wanted: set[Identity]) -> Iterator[tuple[str, bytes]]:
         """(hash, record) of the images that are wanted."""
         records = tf.data.TFRecordDataset(str(self.records)).as_numpy_iterator()
         for identity, record in zip(self.images, records, strict=True):
@@ -205,7 +212,7 @@ def _finished_parts(folder: Path) -> Iterator[_Part]:
     for number in range(len(list(folder.glob("part-*.json")))):
         stem = folder / f"part-{number:05d}"
         images = read_json(_Part(stem, ()).index)
-        part = _Part(stem, tuple((sha256, label) for sha256, label in images or ()))
+        part = _Part(stem, tuple((sha256, label, group) for sha256, label, group in images or ()))
         if not part.images or not part.records.is_file():
             return
         yield part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,12 +104,14 @@ def _store_in(root: Path) -> Store:
         folder.mkdir()
         with tf.io.TFRecordWriter(str(folder / "features-00000-of-00001")) as writer:
             for row, label in enumerate(labels):
+                digest = hashlib.sha256(f"{name} {row}".encode()).hexdigest().encode()
                 record = serialize(
                     {tap: values[row] for tap, values in features.items()},
                     view=views[row] if views else "identity",
                     label=int(label),
                     class_name=b"class %d" % label,
-                    sha256=b"%064x" % row,
+                    sha256=digest,
+                    group=digest,
                 )
                 writer.write(record)
         return [str(folder / "features-*")]

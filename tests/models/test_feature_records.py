@@ -22,7 +22,9 @@ NUMBER = {"number": FeatureSpec((1,), "float32")}
 
 
 def _serialize(features: dict[str, np.ndarray], label: int = 1, view: str = "identity") -> bytes:
-    return serialize(features, view=view, label=label, class_name=b"Normal", sha256=b"ab")
+    return serialize(
+        features, view=view, label=label, class_name=b"Normal", sha256=b"ab", group=b"aa"
+    )
 
 
 @settings(max_examples=15)
@@ -67,6 +69,7 @@ def test_a_record_holds_what_the_contract_names() -> None:
         label=2,
         class_name=b"Normal",
         sha256=b"0f",
+        group=b"0a",
     )
     fields = tf.train.Example.FromString(record).features.feature
     assert {name: list(f.bytes_list.value or f.int64_list.value) for name, f in fields.items()} == {
@@ -75,6 +78,7 @@ def test_a_record_holds_what_the_contract_names() -> None:
         contract.LABEL: [2],
         contract.LABEL_TEXT: [b"Normal"],
         contract.SHA256: [b"0f"],
+        contract.GROUP: [b"0a"],
     }
 
 

@@ -139,6 +139,7 @@ def _inputs(images: list[bytes], *, column: bool) -> dict[str, tf.Tensor]:
         contract.LABEL: tf.constant(list(range(count)), tf.int64),
         contract.LABEL_TEXT: tf.constant([f"class {i}" for i in range(count)], tf.string),
         contract.SHA256: tf.constant([f"{i:064x}" for i in range(count)], tf.string),
+        contract.GROUP: tf.constant([f"{i // 2:064x}" for i in range(count)], tf.string),
     }
     return {k: v[:, tf.newaxis] for k, v in inputs.items()} if column else inputs
 
@@ -165,7 +166,7 @@ def test_labels_names_and_digests_are_handed_on(encode: Encode) -> None:
     outputs = preprocessing_fn(_inputs(images, column=True))
     expected = _inputs(images, column=False)
     assert set(outputs) == {contract.TRANSFORMED_IMAGE} | (set(expected) - {contract.IMAGE})
-    for name in (contract.LABEL, contract.LABEL_TEXT, contract.SHA256):
+    for name in (contract.LABEL, contract.LABEL_TEXT, contract.SHA256, contract.GROUP):
         np.testing.assert_array_equal(outputs[name], expected[name])
         assert outputs[name].dtype == expected[name].dtype
 

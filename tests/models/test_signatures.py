@@ -348,6 +348,7 @@ def test_transform_stores_the_pixels_that_the_network_sees(
             contract.LABEL,
             contract.LABEL_TEXT,
             contract.SHA256,
+            contract.GROUP,
         }
         (pixels,) = decode_transformed(tf.constant([row[contract.TRANSFORMED_IMAGE]]))
         np.testing.assert_array_equal(pixels, decode_and_resize(tf.constant(data)))

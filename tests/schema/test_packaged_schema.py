@@ -12,7 +12,7 @@ from schema import SCHEMA_DIR, contract
 FEATURES = {
     contract.IMAGE, contract.LABEL, contract.LABEL_TEXT, contract.PATH, contract.SHA256,
     contract.WIDTH, contract.HEIGHT, contract.BYTES, contract.MEAN, contract.STD,
-    contract.ENTROPY, *contract.METADATA_TEXT_COLUMNS.values(),
+    contract.ENTROPY, contract.GROUP, *contract.METADATA_TEXT_COLUMNS.values(),
     *contract.METADATA_NUMBER_COLUMNS.values(),
 }  # fmt: skip
 

@@ -43,6 +43,7 @@ def written(tmp_path: Path) -> Write:
                         label=0,
                         class_name=b"Normal",
                         sha256=str(image).encode(),
+                        group=str(image).encode(),
                     )
                 )
         one: dict[str, Any] = {"blessed": blessed, "correct": 7, "members": None}

@@ -67,3 +67,9 @@ def test_it_comes_along_whole_and_without_its_path(schema_file: Path) -> None:
     # A step in a container has no such path, and the IR is to name no machine's folders.
     node = CuratedSchemaGen(schema_file)
     assert node.exec_properties == {"schema_text": schema_file.read_text()}
+
+
+def test_one_from_before_a_feature_was_read_is_refused(schema_file: Path) -> None:
+    schema_file.write_text(schema_file.read_text().replace('key: "patient/group"', 'key: "x"'))
+    with pytest.raises(InputError, match=r"has no tensor of patient/group, .* copy the lines"):
+        CuratedSchemaGen(schema_file)

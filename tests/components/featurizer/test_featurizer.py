@@ -57,6 +57,7 @@ def _record(number: int) -> bytes:
         contract.TRANSFORMED_IMAGE: tf.io.encode_png(_pixels(number), compression=0).numpy(),
         contract.LABEL_TEXT: CLASSES[label],
         contract.SHA256: _sha256(number),
+        contract.GROUP: _sha256(abs(number)),
     }
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -286,9 +287,10 @@ def test_records_hold_the_features_and_whose_they_are(
         label = number % len(CLASSES)
         assert set(fields) == {
             contract.VIEW_NAME, contract.LABEL, contract.LABEL_TEXT, contract.SHA256,
-            *(contract.FEATURE_PREFIX + name for name in wanted),
+            contract.GROUP, *(contract.FEATURE_PREFIX + name for name in wanted),
         }  # fmt: skip
         assert fields[contract.LABEL].int64_list.value == [label]
+        assert fields[contract.GROUP].bytes_list.value == [_sha256(abs(number))]
         assert fields[contract.LABEL_TEXT].bytes_list.value == [CLASSES[label]]
         for name, values in wanted.items():
             found = _array(fields, name, "<f4")

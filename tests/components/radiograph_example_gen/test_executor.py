@@ -45,7 +45,7 @@ def test_records_hold_exactly_the_contract(tree: Any, run_executor: RunExecutor)
     always = {
         contract.IMAGE, contract.LABEL, contract.LABEL_TEXT, contract.PATH, contract.SHA256,
         contract.WIDTH, contract.HEIGHT, contract.BYTES, contract.MEAN, contract.STD,
-        contract.ENTROPY, *contract.METADATA_TEXT_COLUMNS.values(),
+        contract.ENTROPY, contract.GROUP, *contract.METADATA_TEXT_COLUMNS.values(),
     }  # fmt: skip
     assert set(found["Normal/1.png"]) == always
     assert set(found["Normal/0.png"]) == always | {contract.AGE}
@@ -56,6 +56,29 @@ def test_records_hold_exactly_the_contract(tree: Any, run_executor: RunExecutor)
     content = (tree.root / "Normal/1.png").read_bytes()
     assert found["Normal/1.png"][contract.IMAGE].bytes_list.value == [content]
     assert found["Normal/1.png"][contract.BYTES].int64_list.value == [len(content)]
+
+
+def test_images_of_one_patient_share_a_group_that_names_nobody(
+    tree: Any, run_executor: RunExecutor
+) -> None:
+    # p1 and p2 are one: a copy of an image of p1's carries the other's name.
+    copy = tree.root / "Normal" / "copy.png"
+    copy.write_bytes((tree.root / "Normal" / "0.png").read_bytes())
+    rows = [("Normal/0.png", "p1"), ("Normal/copy.png", "p2"), ("Normal/1.png", "p1")]
+    tree.metadata([*rows, ("Normal/2.png", "p2"), ("Normal/3.png", "p3")], "file,patient_id")
+    for seed in (0, 1):
+        run = run_executor(tree.root, seed=seed)
+        group, digest = {}, {}
+        for split in contract.SPLITS:
+            for example in records(run, split):
+                fields = example.features.feature
+                (path,) = fields[contract.PATH].bytes_list.value
+                (group[path],) = fields[contract.GROUP].bytes_list.value
+                (digest[path],) = fields[contract.SHA256].bytes_list.value
+        together = {b"Normal/0.png", b"Normal/1.png", b"Normal/2.png"}
+        assert together < group.keys()
+        assert {group[path] for path in together} == {min(digest[path] for path in together)}
+        assert all(group[path] == digest[path] for path in group.keys() - together)
 
 
 def test_further_columns_are_features_and_the_others_are_not(

@@ -34,6 +34,7 @@ IMAGE: dict[str, list[Any]] = {
     contract.MEAN: [127.0],
     contract.STD: [60.0],
     contract.ENTROPY: [7.5],
+    contract.GROUP: [b"0a"],
     contract.PATIENT: [b"unknown"],
     contract.SEX: [b"unknown"],
     contract.AGE: [50.0],

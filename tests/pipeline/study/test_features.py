@@ -64,7 +64,11 @@ def images(folder: Path) -> list[Labelled]:
     """The files, in no particular order."""
     return [
         Labelled(
-            hashlib.sha256(path.read_bytes()).hexdigest(), "ab"[number % 2], number % 2, path.name
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            "ab"[number % 2],
+            number % 2,
+            path.name,
+            f"group {number}",
         )
         for number, path in enumerate(sorted(folder.iterdir()))
     ]
@@ -155,7 +159,7 @@ def test_an_image_that_changed_its_class_is_computed_for_it(
     """The label is in the record, and an image can be moved to another folder."""
     store = FeatureStore(tmp_path, {})
     store.add({"identity": images}, folder, CornerPrefix(), lambda count: None)
-    moved = [Labelled(i.sha256, "c", 2, i.path) for i in images[:2]]
+    moved = [Labelled(i.sha256, "c", 2, i.path, i.group) for i in images[:2]]
     assert len(store.missing([*moved, *images[2:]], "identity")) == 2
     store.add({"identity": moved}, folder, CornerPrefix(), lambda count: None)
     store.write_split(tmp_path / "split", [*moved, *images[2:]], ["identity"])
