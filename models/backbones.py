@@ -119,6 +119,8 @@ class Backbone:
             network's output), which every backbone has. In network order.
         head_taps: the taps that the regularised head stands on, unless told otherwise.
         head_l2: its penalty, unless told otherwise (`HeadParams.l2`).
+        fused_taps: the taps that the fused head stands on, in network order -> weight of each: what
+            it is to count for beside the others', of all backbones (`models.fusion`).
         paper: the paper's recipe, for the preset `paper`.
         head_views: of the training images, where a head alone is trained, unless told
             otherwise (`TrainingParams.views`).
@@ -136,6 +138,7 @@ class Backbone:
     taps: Mapping[str, Tap] = field(hash=False)
     head_taps: tuple[str, ...]
     head_l2: float
+    fused_taps: Mapping[str, float] = field(hash=False)
     paper: PaperRecipe
     head_views: tuple[View, ...] = IMAGE_AND_MIRROR
     weights_sizes: Mapping[str, int] = field(default=MappingProxyType({}), hash=False)
@@ -180,6 +183,7 @@ _ROWS = (
         ),
         head_taps=("block4", TAP_LAST),
         head_l2=0.007,
+        fused_taps=MappingProxyType({"block4": 0.5, TAP_LAST: 0.5}),
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=80),
         paper_result=PaperResult(((43, 0, 0), (0, 41, 2), (0, 5, 38))),
     ),
@@ -203,6 +207,9 @@ _ROWS = (
         ),
         head_taps=("block4", "block4_max", "block11", "block11_max"),
         head_l2=0.07,
+        fused_taps=MappingProxyType(
+            {"block4": 0.25, "block4_max": 0.25, "block11": 0.25, "block11_max": 0.25}
+        ),
         paper=PaperRecipe(
             learning_rate=5e-4,
             batch_size=40,
@@ -231,6 +238,7 @@ _ROWS = (
         ),
         head_taps=("conv3", "conv4_16", "conv4_16_max"),
         head_l2=0.007,
+        fused_taps=MappingProxyType({TAP_LAST: 0.15}),
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
         head_views=WITH_CROPS,
         # On 3,959 paediatric radiographs (Kermany et al.) of 128 x 128 pixels.

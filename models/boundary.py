@@ -13,14 +13,12 @@ reader takes those that its own cut needs.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import keras
-import tensorflow as tf
 
 from common.errors import InputError
 from models.backbones import (
@@ -34,6 +32,7 @@ from models.backbones import (
     get_backbone,
     load_weights,
 )
+from models.stored_backbone import read_image_size
 from schema import contract
 
 if TYPE_CHECKING:
@@ -91,6 +90,27 @@ class CutNetwork(FrozenPart):
     suffix: keras.Model
     maps: keras.Model
     pools: Mapping[str, Pool]
+
+    @property
+    def parts(self) -> Mapping[str, CutNetwork]:
+        """Backbone -> its network: here the one (`models.fusion` has several)."""
+        return {self.backbone: self}
+
+    def taps(self, features: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """{backbone: {feature: float32 [batch, ...]}} -> {tap: float32 [batch, channels]}."""
+        taps: dict[str, Any] = self.suffix(dict(features[self.backbone]), training=False)
+        return taps
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Of both parts."""
+        variables: list[keras.Variable] = self.maps.variables
+        return variables
+
+    def feature_maps(self, pixels: Any) -> dict[str, Any]:
+        """Grey levels float32 [batch, 256, 256, 1] -> {tap: map [batch, h, w, channels]}."""
+        maps: dict[str, Any] = self.maps(pixels, training=False)
+        return maps
 
     def pooled(self, maps: Mapping[str, Any]) -> dict[str, Any]:
         """Say what `maps` returned -> {tap name: float32 [batch, channels]}."""
@@ -204,30 +224,9 @@ def load_frozen(
 
 
 def _load(row: Backbone, scaling: Scaling | None, backbone_dir: str) -> keras.Model:
-    network = build_network(row, scaling, _image_size(backbone_dir))
+    network = build_network(row, scaling, read_image_size(backbone_dir))
     load_weights(network, os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE))
     return network
-
-
-def write_facts(backbone_dir: str, *, image_size: int) -> None:
-    """Writes what has to be known of a network besides its weights, into a folder that is there.
-
-    Args:
-        backbone_dir: of the weights.
-        image_size: see `models.backbones.build_network`.
-    """
-    path = os.path.join(backbone_dir, contract.BACKBONE_FACTS_FILE)
-    with tf.io.gfile.GFile(path, "w") as file:
-        json.dump({"image_size": image_size}, file)
-
-
-def _image_size(backbone_dir: str) -> int:
-    """As `write_facts` wrote it; weights by themselves see the image as it is."""
-    path = os.path.join(backbone_dir, contract.BACKBONE_FACTS_FILE)
-    if not tf.io.gfile.exists(path):
-        return contract.IMAGE_SIZE
-    with tf.io.gfile.GFile(path) as file:
-        return int(json.load(file)["image_size"])
 
 
 def _spec(name: str, tensor: KerasTensor) -> FeatureSpec:

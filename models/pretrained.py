@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from common.errors import InputError
 from models.backbones import build_network, get_backbone, load_weights
-from models.boundary import write_facts
+from models.stored_backbone import write_facts
 from models.weights import RANDOM
 from schema import contract
 

@@ -147,4 +147,5 @@ CHAMPION: Final = "champion"
 # Candidates that are put together from the backbones' models.
 ENSEMBLE: Final = "ensemble"
 CASCADE: Final = "cascade"
+FUSION: Final = "fusion"
 SUMMARY_FILE: Final = "summary.json"

@@ -11,7 +11,7 @@ from tfx.utils import path_utils
 
 
 class Executor(base_executor.BaseExecutor):
-    """Writes `backbone.weights.h5` and `backbone.json` where Trainer's `base_model` expects a model."""
+    """Writes weights and `backbone.json` where Trainer's `base_model` expects a model."""
 
     def Do(
         self,
