@@ -26,7 +26,6 @@ import yaml
 from common.errors import InputError
 from common.runtime import logs_to
 from models.backbones import BOUNDARY_HEAD
-from models.choice import Score, choose
 from models.view_names import IMAGE_AND_MIRROR
 from pipeline.config.pipeline_config import load_config, merge
 from pipeline.study.command import open_experiment, seeds_from
@@ -70,16 +69,16 @@ class Line:
     tier: int = 0
 
     @property
-    def score(self) -> Score:
-        """What is compared first."""
-        return Score(statistics.fmean(self.validation), -self.loss)
+    def score(self) -> tuple[float, float]:
+        """What is compared first: mean accuracy, then minus the loss."""
+        return statistics.fmean(self.validation), -self.loss
 
     def cells(self, best: str | None) -> list[str]:
         """Under _HEADER."""
         spread = f" ± {100 * statistics.stdev(self.test):.2f}" if len(self.test) > 1 else ""
         return [
             f"**{self.name}**" if self.name == best else self.name,
-            f"{100 * self.score.accuracy:.2f} %",
+            f"{100 * self.score[0]:.2f} %",
             f"{self.loss:.4f}",
             f"{100 * statistics.fmean(self.test):.2f} %{spread}",
             f"{self.seconds:.1f}",
@@ -177,8 +176,8 @@ def decide(lines: Sequence[Line]) -> str | None:
     """
     best = None
     for tier in sorted({line.tier for line in lines}):
-        rivals = {line.name: line for line in lines if line.tier == tier}
-        rival = rivals[choose({name: line.score for name, line in rivals.items()}) or ""]
+        rivals = sorted((line for line in lines if line.tier == tier), key=lambda line: line.name)
+        rival = max(rivals, key=lambda line: line.score)
         if best is None or _is_clearly_better(rival, best):
             best = rival
     return best.name if best else None

@@ -73,14 +73,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Combination:
-    """A rule, and how it does on the validation split.
+    """A rule, and how it does on the images that its members were judged by.
 
     Attributes:
         rule: fitted.
         predictions: the calibrated answers, as `contract.FLAT`; their cost is what an image
             costs on average.
         validation: what `models.calibration.validation_report` says of them, and `members`,
-            `multiply_adds`; of a cascade also `cascade`: `first` (the member that is asked
+            `multiply_adds`, `folds`; of a cascade also `cascade`: `first` (the member that is asked
             first), `threshold` and `share_passed_on` (of the images, to all members).
     """
 
@@ -92,7 +92,7 @@ class Combination:
 def fit_combination(
     kind: Kind, runs: Mapping[str, Predictions], *, n_classes: int, abstain_accuracy: float
 ) -> Combination:
-    """Fits a rule to the members' answers on the validation split.
+    """Fits a rule to the members' answers to the images that they were judged by.
 
     Args:
         kind: of rule.
@@ -129,14 +129,23 @@ def fit_combination(
         uncalibrated=raw,
         abstain_accuracy=abstain_accuracy,
     )
-    report |= {"members": sorted(names), "multiply_adds": expected_cost}
+    # The image's answer is out of fold where each member's is.
+    folds = min(member.folds for member in members)
+    report |= {"members": sorted(names), "multiply_adds": expected_cost, "folds": folds}
     if kind == contract.CASCADE:
         report["cascade"] = {
             "first": names[0],
             "threshold": threshold,
             "share_passed_on": passed_on,
         }
-    predictions = Predictions(members[0].sha256, labels, {contract.FLAT: calibrated}, expected_cost)
+    predictions = Predictions(
+        members[0].sha256,
+        labels,
+        {contract.FLAT: calibrated},
+        expected_cost,
+        folds,
+        {contract.FLAT: combine(rule, [member.of_finished_model for member in members])},
+    )
     return Combination(rule, predictions, report)
 
 

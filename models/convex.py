@@ -130,7 +130,7 @@ def fit(
         weights, history = _minimise(problem, beside, start, l2, iterations)
         layer.set_weights([weights[:-1], weights[-1]])
     if log_dir is not None:
-        _log(history, log_dir)
+        log(history, log_dir)
     return history
 
 
@@ -177,8 +177,13 @@ def _minimise(
     return found.x.reshape(start.shape).astype(np.float32), history
 
 
-def _log(history: History, log_dir: str) -> None:
-    """Writes what Keras' TensorBoard callback would, under its names."""
+def log(history: History, log_dir: str) -> None:
+    """Writes what Keras' TensorBoard callback would, under its names.
+
+    Args:
+        history: what `fit` returned.
+        log_dir: where TensorBoard logs go.
+    """
     for split, prefix in (("train", ""), ("validation", "val_")):
         with tf.summary.create_file_writer(os.path.join(log_dir, split)).as_default():
             for metric in ("loss", "accuracy"):

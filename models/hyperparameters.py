@@ -10,7 +10,11 @@ from typing_extensions import Self
 
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, TAP_LAST, Backbone, Scaling
 from models.view_names import IMAGE_AND_MIRROR, VIEW_IDENTITY, View
+from schema import contract
 
+# Of `validation`.
+CROSS: Final = "cross"
+HOLDOUT: Final = "holdout"
 # Adam's, for a regularised head with dropout alone, where a block trains behind it.
 HEAD_LEARNING_RATE: Final = 1e-3
 _OF_HEAD: Final = "head."
@@ -89,6 +93,11 @@ class TrainingParams(_Strict):
         plateau_patience: epochs after which the rate is multiplied by 0.2 (floor 1e-7, as
             in the paper's notebook), or null.
         augmentation: random changes, or null.
+        validation: what temperature, thresholds and the champion are chosen by. `cross`: five
+            folds of train and validation split, no patient in two of them, each answered by
+            a head that was fitted to the others; then the head is fitted to both splits.
+            `holdout`: the head is fitted to the train split, and answers the validation
+            split. Where null, `cross` where L-BFGS fits the head, and else `holdout`.
     """
 
     boundary: str = "head"
@@ -104,6 +113,19 @@ class TrainingParams(_Strict):
     early_stopping_patience: int | None = Field(20, ge=1)
     plateau_patience: int | None = Field(None, ge=1)
     augmentation: AugmentationParams | None = None
+    validation: Literal["cross", "holdout"] | None = None
+
+    @property
+    def convex(self) -> bool:
+        """Whether L-BFGS fits all that trains, so that nothing needs images to stop by."""
+        head = self.head
+        return self.boundary == BOUNDARY_HEAD and head.kind == "regularised" and not head.dropout
+
+    @property
+    def fitted_splits(self) -> tuple[str, ...]:
+        """The splits to whose images the model is fitted in the end."""
+        both = (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)
+        return both if self.validation == CROSS else both[:1]
 
     @property
     def training_views(self) -> tuple[View, ...]:
@@ -122,6 +144,12 @@ class TrainingParams(_Strict):
             )
         if self.schedule == "cosine" and self.plateau_patience is not None:
             raise ValueError("schedule: with 'cosine', plateau_patience must be null")
+        if self.validation == CROSS and not self.convex:
+            raise ValueError(
+                "validation: 'cross' fits the head six times, which only a regularised head "
+                "without dropout behind a frozen network ('boundary: head') allows; set "
+                "validation to 'holdout', or leave it out"
+            )
         return self
 
     def resolved(self, backbone: Backbone) -> Self:
@@ -131,7 +159,7 @@ class TrainingParams(_Strict):
             backbone: its table entry.
 
         Returns:
-            Parameters whose `views`, `head.taps` and `head.l2` are given.
+            Parameters whose `views`, `validation`, `head.taps` and `head.l2` are given.
         """
         head = self.head
         default = backbone.head_taps
@@ -144,6 +172,7 @@ class TrainingParams(_Strict):
         return self.model_copy(
             update={
                 "views": views if self.views is None else self.views,
+                "validation": self.validation or (CROSS if self.convex else HOLDOUT),
                 "head": head.model_copy(update={"taps": taps, "l2": l2}),
             }
         )
@@ -155,7 +184,8 @@ def apply_hyperparameters(
     """Replaces what a search found.
 
     What belongs to a head or a boundary that is replaced goes with it: the taps of another
-    kind of head, and an augmentation of images that are no longer there.
+    kind of head, an augmentation of images that are no longer there, and cross-validation
+    of what only Keras can fit.
 
     Args:
         params: the recipe, resolved or not.
@@ -175,6 +205,8 @@ def apply_hyperparameters(
         head["taps"] = None
     if values.get("boundary", params.boundary) != BOUNDARY_INPUT:
         fields["augmentation"] = None
+    if params.validation == CROSS:
+        fields["validation"] = None
     for key, value in values.items():
         name = key.partition("@")[0]
         (head if name.startswith(_OF_HEAD) else fields)[name.removeprefix(_OF_HEAD)] = value

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from models import convex
 from models.augmentation import augment
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT
 from models.boundary import CutNetwork, map_name
@@ -22,13 +22,22 @@ from models.calibration import (
 from models.classifier import CalibratedHead, Classifier
 from models.continuation import Start
 from models.cost import multiply_adds
+from models.cross_validation import assign_folds, out_of_fold
 from models.devices import keras_policy, plan_training
-from models.fitting import History, Taps, fit, fit_on_taps, head_alone
+from models.fitting import History, fit, fit_on_taps, head_alone
 from models.heads import apply_head, build_head, build_hierarchical_head
-from models.hyperparameters import TrainingParams
+from models.hyperparameters import CROSS, TrainingParams
 from models.precision import in_precision
 from models.predictions import Predictions
-from models.training_data import TapData, TrainingData, read_data, taps_of
+from models.refit import Fitted, answers_of, refit
+from models.training_data import (
+    ImageTaps,
+    TapData,
+    TrainingData,
+    read_data,
+    read_image_taps,
+    taps_of,
+)
 from schema import contract
 
 
@@ -40,7 +49,7 @@ class Task:
         n_classes: number of classes.
         healthy: index of the healthy class; None where no class is.
         abstain_accuracy: the answers that the model gives, rather than to abstain, are to
-            be right this often on the validation split.
+            be right this often on the images that it is judged by.
     """
 
     n_classes: int
@@ -60,8 +69,9 @@ class Trained:
     Attributes:
         classifier: prefix, trained suffix, calibrated heads.
         history: metric name -> value per epoch or iteration, of the flat head.
-        validation: what `models.calibration.validation_report` says of the flat head.
-        predictions: on the validation split.
+        validation: what `models.calibration.validation_report` says of the flat head, its
+            `multiply_adds`, and `folds` (see `Predictions.folds`).
+        predictions: by which it is judged: out of fold, or on the validation split.
     """
 
     classifier: Classifier
@@ -83,6 +93,8 @@ def train(
 ) -> Trained:
     """Fits suffix and heads on cached features, and calibrates the heads.
 
+    Which images they are fitted to and judged by, `params.validation` says.
+
     Args:
         network: the cut backbone with its pre-trained weights.
         params: recipe, resolved (see `TrainingParams.resolved`).
@@ -96,30 +108,80 @@ def train(
     keras.utils.set_random_seed(seed)
     if start:
         start.put_into_suffix(network)
-    data = read_data(network, params, train_files, eval_files, seed)
+    if params.validation == CROSS:
+        files = [*train_files, *eval_files]
+        fitted = _refitted(network, params, task, files, seed, log_dir, start)
+    else:
+        data = read_data(network, params, train_files, eval_files, seed)
+        fitted = _held_out(network, params, task, data, seed, log_dir, start)
+    temperatures = {name: fit_temperature(p, fitted.labels) for name, p in fitted.answers.items()}
+
+    def calibrated(answers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: apply_temperature(p, temperatures[name]) for name, p in answers.items()}
+
+    judged = calibrated(fitted.answers)
+    cost = multiply_adds(network.prefix, network.suffix)
+    report = validation_report(
+        judged[contract.FLAT],
+        fitted.labels,
+        n_classes=task.n_classes,
+        temperature=temperatures[contract.FLAT],
+        uncalibrated=fitted.answers[contract.FLAT],
+        abstain_accuracy=task.abstain_accuracy,
+    )
+    heads = {name: CalibratedHead(head, temperatures[name]) for name, head in fitted.heads.items()}
+    return Trained(
+        Classifier(network, heads),
+        fitted.history,
+        report | {"multiply_adds": cost, "folds": fitted.folds},
+        Predictions(
+            fitted.sha256, fitted.labels, judged, cost, fitted.folds, calibrated(fitted.own)
+        ),
+    )
+
+
+def _held_out(
+    network: CutNetwork,
+    params: TrainingParams,
+    task: Task,
+    data: TrainingData,
+    seed: int,
+    log_dir: str | None,
+    start: Start | None,
+) -> Fitted:
+    """Fits to the train split; the validation split says when to stop, and judges."""
     flat, history, taps = _fit_flat(network, params, task, data, seed, log_dir, start)
     heads = {contract.FLAT: flat}
     if task.hierarchical:
         heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed, start)
     features, labels = taps.validation
-    raw = {name: _probabilities(head, features) for name, head in heads.items()}
-    temperatures = {name: fit_temperature(p, labels) for name, p in raw.items()}
-    calibrated = {name: apply_temperature(p, temperatures[name]) for name, p in raw.items()}
-    cost = multiply_adds(network.prefix, network.suffix)
-    report = validation_report(
-        calibrated[contract.FLAT],
-        labels,
-        n_classes=task.n_classes,
-        temperature=temperatures[contract.FLAT],
-        uncalibrated=raw[contract.FLAT],
-        abstain_accuracy=task.abstain_accuracy,
-    )
-    return Trained(
-        Classifier(network, {n: CalibratedHead(h, temperatures[n]) for n, h in heads.items()}),
-        history,
-        report | {"multiply_adds": cost},
-        Predictions(data.hashes, labels, calibrated, cost),
-    )
+    answers = {name: answers_of(head, features) for name, head in heads.items()}
+    return Fitted(heads, history, answers, labels, data.hashes)
+
+
+def _refitted(
+    network: CutNetwork,
+    params: TrainingParams,
+    task: Task,
+    files: Sequence[str],
+    seed: int,
+    log_dir: str | None,
+    start: Start | None,
+) -> Fitted:
+    """Fits to both splits; what the folds say judges. No fold may start from what saw it."""
+
+    def fit_heads(taps: TapData, last: bool) -> tuple[dict[str, keras.Model], History]:
+        begin = start if last else None
+        flat, history = fit_head(params, task.n_classes, taps, seed, start=begin)
+        heads = {contract.FLAT: flat}
+        if task.hierarchical:
+            heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed, begin)
+        return heads, history
+
+    fitted = refit(read_image_taps(network, params, files), seed, fit_heads)
+    if log_dir is not None:
+        convex.log(fitted.history, log_dir)
+    return fitted
 
 
 def blank_heads(network: CutNetwork, params: TrainingParams, task: Task) -> dict[str, keras.Model]:
@@ -174,8 +236,32 @@ def fit_head(
 def validation_loss(head: keras.Model, taps: TapData) -> float:
     """The cross-entropy of the head's calibrated answers on the validation split, in nats."""
     features, labels = taps.validation
-    raw = _probabilities(head, features)
+    raw = answers_of(head, features)
     return negative_log_likelihood(apply_temperature(raw, fit_temperature(raw, labels)), labels)
+
+
+def out_of_fold_loss(params: TrainingParams, n_classes: int, images: ImageTaps, seed: int) -> float:
+    """The cross-entropy of the flat head's calibrated answers out of fold, in nats.
+
+    Args:
+        params: recipe, resolved.
+        n_classes: number of classes.
+        images: taps of the recipe, and no other.
+        seed: of the folds.
+
+    Raises:
+        FloatingPointError: a feature is no number.
+    """
+
+    def fit_and_answer(fitted: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
+        taps = images.split(fitted, asked)
+        head, _ = fit_head(params, n_classes, taps, seed)
+        return {contract.FLAT: answers_of(head, taps.validation[0])}
+
+    folds = assign_folds(images.labels, images.groups, seed)
+    raw = out_of_fold(folds, fit_and_answer)[contract.FLAT]
+    temperature = fit_temperature(raw, images.labels)
+    return negative_log_likelihood(apply_temperature(raw, temperature), images.labels)
 
 
 def _fit_flat(
@@ -278,8 +364,3 @@ def _trainable_model(
         image = map_name(BOUNDARY_INPUT)
         features[image] = augment(features[image], params.augmentation, seed)
     return keras.Model(inputs, apply_head(head, suffix(features)))
-
-
-def _probabilities(head: keras.Model, taps: Taps) -> np.ndarray:
-    tensors = {name: tf.constant(values) for name, values in taps.items()}
-    return apply_head(head, tensors, training=False).numpy().astype(np.float64)

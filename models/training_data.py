@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -65,6 +65,77 @@ def moments_of(taps: Taps) -> Moments:
     return {name: (v.mean(axis=0), v.var(axis=0)) for name, v in doubled.items()}
 
 
+@dataclass(frozen=True)
+class ImageTaps:
+    """Pooled vectors of all images that a head may be fitted to, in memory.
+
+    Images are numbered in the order of their digests; each has one row or more, a view each.
+
+    Attributes:
+        taps: {tap: float32 [rows, channels]}.
+        images: number of each row's image, int64 [rows].
+        plain: the row of each image as it is, int64 [images].
+        labels: of each image, int64 [images].
+        sha256: of each image.
+        groups: of each image, see `contract.GROUP`.
+    """
+
+    taps: Taps
+    images: np.ndarray
+    plain: np.ndarray
+    labels: np.ndarray
+    sha256: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def split(self, fitted: np.ndarray, asked: np.ndarray) -> TapData:
+        """All views of some images to train on, and some images as they are to answer.
+
+        Args:
+            fitted: numbers of the images to train on.
+            asked: of those to answer, in this order.
+        """
+        rows = np.flatnonzero(np.isin(self.images, fitted))
+        return TapData(
+            (self._of(rows), self.labels[self.images[rows]]),
+            (self._of(self.plain[asked]), self.labels[asked]),
+        )
+
+    def select(self, taps: Sequence[str]) -> ImageTaps:
+        """Some of the taps, in this order."""
+        return replace(self, taps={tap: self.taps[tap] for tap in taps})
+
+    def _of(self, rows: np.ndarray) -> Taps:
+        return {tap: values[rows] for tap, values in self.taps.items()}
+
+
+def read_image_taps(network: CutNetwork, params: TrainingParams, files: Sequence[str]) -> ImageTaps:
+    """Reads cached features of several splits as a network's pooled taps.
+
+    Args:
+        network: the cut backbone.
+        params: views and batch size.
+        files: patterns of the features, of all splits that are fitted.
+    """
+    views = params.training_views
+    keys = feature_records.read_keys(files, views)
+    taps, _ = _collect(
+        network,
+        feature_records.read(files, network.features, batch_size=params.batch_size, views=views),
+    )
+    plain = {key.sha256: row for row, key in enumerate(keys) if key.view == VIEW_IDENTITY}
+    sha256 = sorted(plain)
+    number = {digest: image for image, digest in enumerate(sha256)}
+    rows = [plain[digest] for digest in sha256]
+    return ImageTaps(
+        taps,
+        np.array([number[key.sha256] for key in keys]),
+        np.array(rows),
+        np.array([keys[row].label for row in rows]),
+        tuple(sha256),
+        tuple(keys[row].group for row in rows),
+    )
+
+
 def read_taps(
     network: CutNetwork,
     params: TrainingParams,
@@ -119,22 +190,22 @@ def read_data(
 
 def taps_of(network: CutNetwork, data: TrainingData) -> TapData:
     """Runs the network behind the cut over both splits, in the datasets' order."""
+    return TapData(_collect(network, data.training), _collect(network, data.validation))
+
+
+def _collect(network: CutNetwork, dataset: tf.data.Dataset) -> tuple[Taps, np.ndarray]:
     forward = tf.function(
         lambda features: network.suffix(_as_float(features), training=False),
         reduce_retracing=True,
         autograph=False,
     )
-
-    def collect(dataset: tf.data.Dataset) -> tuple[Taps, np.ndarray]:
-        pooled: dict[str, list[np.ndarray]] = {}
-        labels = []
-        for features, label in dataset:
-            labels.append(label.numpy())
-            for name, values in forward(features).items():
-                pooled.setdefault(name, []).append(values.numpy())
-        return {name: np.concatenate(v) for name, v in pooled.items()}, np.concatenate(labels)
-
-    return TapData(collect(data.training), collect(data.validation))
+    pooled: dict[str, list[np.ndarray]] = {}
+    labels = []
+    for features, label in dataset:
+        labels.append(label.numpy())
+        for name, values in forward(features).items():
+            pooled.setdefault(name, []).append(values.numpy())
+    return {name: np.concatenate(v) for name, v in pooled.items()}, np.concatenate(labels)
 
 
 def _as_float(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -15,14 +15,16 @@ from keras_tuner.engine import base_tuner
 from keras_tuner.engine import trial as trial_module
 
 from models.backbones import BOUNDARY_HEAD, Backbone, get_backbone
-from models.boundary import load_network
+from models.boundary import CutNetwork, load_network
 from models.hyperparameters import (
+    CROSS,
+    HOLDOUT,
     TrainingParams,
     apply_hyperparameters,
     taps_of_either_head,
 )
-from models.training import Task, fit_head, train, validation_loss
-from models.training_data import TapData, read_taps
+from models.training import Task, fit_head, out_of_fold_loss, train, validation_loss
+from models.training_data import ImageTaps, TapData, read_image_taps, read_taps
 
 if TYPE_CHECKING:
     from tfx.v1.components import FnArgs, TunerFnResult
@@ -43,6 +45,7 @@ _RANDOM_TRIALS = 10
 def search_space(params: TrainingParams, boundaries: Sequence[str]) -> keras_tuner.HyperParameters:
     """The recipes that are tried; names are those of `apply_hyperparameters`.
 
+    Where cross-validation judges, L-BFGS fits all of them, and the penalty alone has a say.
     The ranges are widened where the configuration's own recipe lies outside, which is the
     space's default. (But for an `l2` of nothing, which has no logarithm.)
 
@@ -55,6 +58,9 @@ def search_space(params: TrainingParams, boundaries: Sequence[str]) -> keras_tun
     """
     space = keras_tuner.HyperParameters()
     head = params.head
+    if params.validation == CROSS:
+        _log_range(space, "head.l2", _L2, head.l2)
+        return space
     own = params.boundary if params.boundary in boundaries else boundaries[0]
     space.Choice("boundary", list(boundaries), default=own)
     blocks = [boundary for boundary in boundaries if boundary != BOUNDARY_HEAD]
@@ -152,7 +158,7 @@ class Trials:
     seed: int
 
     def loss(self, values: Mapping[str, Any]) -> float:
-        """The calibrated cross-entropy on the validation split, in nats.
+        """The calibrated cross-entropy where the recipe is judged, in nats.
 
         As in validation.json, so without the penalty on weights, which is in Keras'
         `val_loss` and would have every search end without one.
@@ -165,6 +171,8 @@ class Trials:
         """
         params = apply_hyperparameters(self.params, values, self.backbone)
         keras.utils.set_random_seed(self.seed)
+        if params.validation == CROSS:
+            return out_of_fold_loss(params, self.n_classes, self._images, self.seed)
         if params.boundary == BOUNDARY_HEAD:
             assert params.head.taps is not None
             taps = self._pooled.select(params.head.taps)
@@ -187,22 +195,41 @@ class Trials:
         return float(trained.validation["loss"])
 
     @cached_property
+    def _images(self) -> ImageTaps:
+        """What the recipe's head stands on; read once for all trials."""
+        files = [*self.train_files, *self.eval_files]
+        return read_image_taps(self._frozen(self.params.head.taps), self.params, files)
+
+    @cached_property
     def _pooled(self) -> TapData:
         """What heads of either kind stand on; read once for all trials."""
-        network = load_network(
-            self.backbone.name,
-            self.params.scaling,
-            BOUNDARY_HEAD,
-            self.backbone_dir,
-            taps_of_either_head(self.params, self.backbone),
-        )
         return read_taps(
-            network,
+            self._frozen(taps_of_either_head(self.params, self.backbone)),
             self.params,
             train_files=self.train_files,
             eval_files=self.eval_files,
             seed=self.seed,
         )
+
+    def _frozen(self, taps: Sequence[str] | None) -> CutNetwork:
+        return load_network(
+            self.backbone.name, self.params.scaling, BOUNDARY_HEAD, self.backbone_dir, taps
+        )
+
+
+def first_recipe(params: TrainingParams, boundaries: Sequence[str]) -> TrainingParams:
+    """The recipe from which a search starts.
+
+    Losses are compared, so all recipes are judged by the same images: by the validation split,
+    where a boundary is searched of which only Keras can train what lies behind.
+
+    Args:
+        params: the configuration's recipe, resolved.
+        boundaries: that are searched.
+    """
+    if set(boundaries) == {BOUNDARY_HEAD}:
+        return params
+    return params.model_copy(update={"validation": HOLDOUT})
 
 
 class RecipeTuner(base_tuner.BaseTuner):
@@ -271,7 +298,9 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
 
     config = fn_args.custom_config
     backbone = get_backbone(config["backbone"])
-    params = TrainingParams.model_validate(config["training"]).resolved(backbone)
+    params = first_recipe(
+        TrainingParams.model_validate(config["training"]).resolved(backbone), config["boundaries"]
+    )
     trials = Trials(
         backbone,
         params,

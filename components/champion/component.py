@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -13,10 +14,14 @@ from components.champion.executor import (
     CARD,
     INFRA_BLESSING,
     MODEL,
+    PREFER,
     RUN,
     Executor,
     input_key,
 )
+
+if TYPE_CHECKING:
+    from models.choice import Prefer
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Candidate:
 
     Attributes:
         model: Trainer's or ModelCombiner's `model`.
-        model_run: its `model_run`, which holds the validation result.
+        model_run: its `model_run`, which holds the answers that it is judged by.
         blessing: Evaluator's `blessing`.
         infra_blessing: of the node that had the model served; None where there is none.
         card: ModelCard's `model_card`, for the copy; None where there is none.
@@ -41,7 +46,10 @@ class Candidate:
 class ChampionSpec(component_spec.ComponentSpec):
     """Parameters and outputs; `_spec_for` adds the inputs."""
 
-    PARAMETERS = {"code_digest": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {
+        PREFER: component_spec.ExecutionParameter(type=str),
+        "code_digest": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
@@ -72,30 +80,35 @@ def _spec_for(inputs: Mapping[str, channel.BaseChannel]) -> type[ChampionSpec]:
 
 
 class Champion(base_component.BaseComponent):
-    """Picks the blessed candidate with the best VALIDATION result.
+    """Picks the blessed candidate with the lowest log loss OUT OF FOLD (`models.choice`).
 
-    Not the best test result: the test split is there to say, without bias, how good the
-    pushed model is. The maximum of several test accuracies is an optimistic estimate of
-    the winner's, the more so the smaller the split (129 images, and a standard error of
-    two points, in the paper's case); choosing by validation leaves the champion's test
-    accuracy honest. The gate has looked at the test split too, but only for yes or no; a
-    candidate's card holds test results, and is copied unread.
+    Or on the validation split, where that was held out. Not the best test result: the test
+    split is there to say, without bias, how good the pushed model is. The maximum of several
+    test accuracies is an optimistic estimate of the winner's, the more so the smaller the
+    split (129 images, and a standard error of two points, in the paper's case); choosing
+    without it leaves the champion's test accuracy honest. The gate has looked at the test
+    split too, but only for yes or no; a candidate's card holds test results, and is copied
+    unread.
     """
 
     SPEC_CLASS = ChampionSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, candidates: Mapping[str, Candidate], *, code_digest: str) -> None:
+    def __init__(
+        self, candidates: Mapping[str, Candidate], *, prefer: Prefer, code_digest: str
+    ) -> None:
         """Constructs the node.
 
         Args:
-            candidates: name -> its channels. On a tie the first in the alphabet wins.
+            candidates: name -> its channels.
+            prefer: see `models.choice.choose`.
             code_digest: of the code that the choice depends on.
         """
         inputs = _inputs(candidates)
         super().__init__(
             spec=_spec_for(inputs)(
                 **inputs,
+                prefer=prefer,
                 code_digest=code_digest,
                 model=channel.Channel(type=standard_artifacts.Model),
                 blessing=channel.Channel(type=standard_artifacts.ModelBlessing),

@@ -1,8 +1,7 @@
-"""Compares the validation results of the blessed candidates."""
+"""Compares the answers of the blessed candidates."""
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Final
 
@@ -17,14 +16,15 @@ from tfx.utils import io_utils, path_utils
 
 from components.infra_check.note import precision_of, write_note
 from components.model_card.beside import put_beside
-from models.choice import Score, choose
-from schema import contract
+from models.choice import choose
+from models.predictions import read_predictions
 
 MODEL: Final = "model"
 RUN: Final = "run"
 BLESSING: Final = "blessing"
 INFRA_BLESSING: Final = "infra"
 CARD: Final = "card"
+PREFER: Final = "prefer"
 # The champion's name among the candidates (also an ensemble's), on the model artifact.
 BACKBONE_PROPERTY: Final = "backbone"
 
@@ -46,15 +46,15 @@ class Executor(base_executor.BaseExecutor):
         """Chooses, copies the SavedModel, and blesses it."""
         prefix = input_key(MODEL, "")
         names = sorted(key.removeprefix(prefix) for key in input_dict if key.startswith(prefix))
-        scores = {
-            name: _score(artifact_utils.get_single_uri(input_dict[input_key(RUN, name)]))
+        answers = {
+            name: read_predictions(artifact_utils.get_single_uri(input_dict[input_key(RUN, name)]))
             for name in names
             if _blessed(input_dict[input_key(BLESSING, name)])
             and _is_servable(input_dict.get(input_key(INFRA_BLESSING, name)))
         }
         model = artifact_utils.get_single_instance(output_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        winner = choose(scores)
+        winner = choose(answers, exec_properties[PREFER])
         if winner is None:
             _write_verdict(blessing, constants.NOT_BLESSED_FILE_NAME, blessed=False)
             return
@@ -67,13 +67,8 @@ class Executor(base_executor.BaseExecutor):
         put_beside(input_dict.get(input_key(CARD, winner)), path_utils.serving_model_dir(model.uri))
         model.set_string_custom_property(BACKBONE_PROPERTY, winner)
         _write_verdict(blessing, constants.BLESSED_FILE_NAME, blessed=True)
-        logging.info("Champion: %s of %s", winner, scores)
-
-
-def _score(run_uri: str) -> Score:
-    with tf.io.gfile.GFile(os.path.join(run_uri, contract.VALIDATION_FILE)) as file:
-        result = json.load(file)
-    return Score(result["accuracy"], -result["loss"])
+        losses = {name: round(float(of.losses().mean()), 4) for name, of in answers.items()}
+        logging.info("Champion: %s of %s", winner, losses)
 
 
 def _blessed(artifacts: list[types.Artifact]) -> bool:

@@ -20,6 +20,7 @@ class FeaturizerSpec(component_spec.ComponentSpec):
         "taps": component_spec.ExecutionParameter(type=str),
         "scaling": component_spec.ExecutionParameter(type=str, optional=True),
         "views": component_spec.ExecutionParameter(type=str),
+        "fitted_splits": component_spec.ExecutionParameter(type=str),
         "engine": component_spec.ExecutionParameter(type=str),
         "engine_version": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),
@@ -47,6 +48,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         taps: Sequence[str],
         scaling: str | None,
         views: Sequence[str],
+        fitted_splits: Sequence[str],
         engine: str,
         engine_version: str,
         code_digest: str,
@@ -60,7 +62,8 @@ class Featurizer(base_beam_component.BaseBeamComponent):
             boundaries: where prefixes end; the records hold what each of them needs.
             taps: the pooled taps that heads use.
             scaling: overrides the backbone's input scaling; None for its own.
-            views: of the training split; the others see the image as it is.
+            views: of the images that heads are fitted to; the others stay as they are.
+            fitted_splits: where those images are.
             engine: name of what runs the prefix (`models.engines`).
             engine_version: of its package; another may compute other features.
             code_digest: of the code that the features depend on.
@@ -74,6 +77,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
                 taps=json.dumps(list(taps)),
                 scaling=scaling,
                 views=json.dumps(list(views)),
+                fitted_splits=json.dumps(list(fitted_splits)),
                 engine=engine,
                 engine_version=engine_version,
                 code_digest=code_digest,

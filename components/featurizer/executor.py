@@ -71,19 +71,24 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             tuple(json.loads(exec_properties["taps"])),
             exec_properties["engine"],
         )
-        training_views = json.loads(exec_properties["views"])
+        views = json.loads(exec_properties["views"])
+        fitted_splits = json.loads(exec_properties["fitted_splits"])
         shared = Shared()
         spilled = os.path.join(features.uri, "_spilled")
         tf.io.gfile.makedirs(spilled)
         try:
             with self._make_beam_pipeline() as pipeline:
                 for split in artifact_utils.decode_split_names(examples.split_names):
-                    views = training_views if split == contract.SPLIT_TRAIN else [VIEW_IDENTITY]
                     source = artifact_utils.get_split_uri([examples], split)
                     target = artifact_utils.get_split_uri([features], split)
                     tf.io.gfile.makedirs(target)
                     _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
-                        source, target, spilled, views, job, shared
+                        source,
+                        target,
+                        spilled,
+                        views if split in fitted_splits else [VIEW_IDENTITY],
+                        job,
+                        shared,
                     )
         finally:
             tf.io.gfile.rmtree(spilled)

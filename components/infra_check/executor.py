@@ -46,7 +46,9 @@ class Executor(base_executor.BaseExecutor):
         from models.predictions import read_predictions
 
         predictions = read_predictions(artifact_utils.get_single_uri(input_dict[RUN]))
-        noted = dict(zip(predictions.sha256, predictions.probabilities[contract.FLAT], strict=True))
+        noted = dict(
+            zip(predictions.sha256, predictions.of_finished_model[contract.FLAT], strict=True)
+        )
         samples = choose_samples(
             artifact_utils.get_single_instance(input_dict[EXAMPLES]),
             noted,

@@ -16,7 +16,6 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -31,6 +30,7 @@ from pipeline.config.audit import AuditConfig
 from pipeline.config.beam import YAML_SUFFIXES, check_beam
 from pipeline.config.data import SPAN, DataConfig
 from pipeline.config.kubeflow import KubeflowConfig
+from pipeline.config.nodes import ChampionConfig, FeaturizerConfig, InfraValidationConfig
 from pipeline.config.tuning import TuningConfig
 from schema import SCHEMA_FILE
 
@@ -39,41 +39,6 @@ PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
 Combining = Literal["ensemble", "cascade", "fusion"]
 COMMAND_LINE: Final = "command line"
 _PRESET_DIR = Path(__file__).parent / "presets"
-
-
-class FeaturizerConfig(Strict):
-    """What runs the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
-
-    Attributes:
-        engine: whose forward pass.
-        precision: of OpenVINO's; TensorFlow's is f32.
-    """
-
-    engine: Literal["auto", "openvino", "tensorflow"] = "auto"
-    precision: Literal["auto", "bf16", "f32"] = "auto"
-
-    @field_validator("precision")
-    @classmethod
-    def _check_precision(cls, precision: str, info: ValidationInfo) -> str:
-        if precision == "bf16" and info.data.get("engine") == "tensorflow":
-            raise ValueError("only OpenVINO has bf16; TensorFlow's features are f32")
-        return precision
-
-
-class InfraValidationConfig(Strict):
-    """Whether a model is served for a moment before it is pushed.
-
-    Attributes:
-        mode: `off`; `embedded`: by `cxr serve`, in a fresh process; `docker`: by TensorFlow
-            Serving in a container, which is TFX's InfraValidator and needs a Docker daemon
-            that has the image.
-        images: how many are sent, `embedded` of each class and of either split, `docker` in all.
-        docker_tags: of TensorFlow Serving's image, each tried.
-    """
-
-    mode: Literal["off", "embedded", "docker"] = "off"
-    images: int = Field(2, ge=1, le=100)
-    docker_tags: tuple[str, ...] = Field(("2.16.1",), min_length=1)
 
 
 class PipelineConfig(Strict):
@@ -96,10 +61,11 @@ class PipelineConfig(Strict):
         continue_training: each backbone starts from its last blessed model on other images;
             where null, it does where the images come in spans.
         abstain_accuracy: models abstain from their least certain answers, so that the rest
-            is right this often on the validation split.
+            is right this often on the images that they are judged by (`training.validation`).
         tuning: whether a search replaces fields of `training`.
         featurizer: what runs the frozen networks.
         gate: what a model must reach.
+        champion: which of the models that reach it is pushed as `champion`.
         audit: what is looked for in the split, and what stops a push.
         infra_validation: whether and how it must have been served before it is pushed.
         kubeflow: what a run on Kubeflow needs on top.
@@ -126,6 +92,7 @@ class PipelineConfig(Strict):
     tuning: TuningConfig = TuningConfig()
     featurizer: FeaturizerConfig = FeaturizerConfig()
     gate: GateConfig = GateConfig()
+    champion: ChampionConfig = ChampionConfig()
     audit: AuditConfig = AuditConfig()
     infra_validation: InfraValidationConfig = InfraValidationConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
@@ -219,7 +186,7 @@ class PipelineConfig(Strict):
 
     @model_validator(mode="after")
     def _check_tuning(self) -> Self:
-        if problems := self.tuning.problems(self.backbones):
+        if problems := self.tuning.problems(self.backbones, self.training.validation):
             raise ValueError("; ".join(problems))
         return self
 

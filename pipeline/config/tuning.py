@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from common.strict import Strict
 from models.backbones import BOUNDARY_HEAD, Backbone, get_backbone
+from models.hyperparameters import CROSS
 
 # TFX Tuner's output key.
 BEST_HYPERPARAMETERS: Final = "best_hyperparameters"
@@ -23,8 +24,9 @@ class TuningConfig(Strict):
     """Whether fields of `training` are replaced by what a search finds.
 
     Attributes:
-        mode: `off`; `search` for them on the validation split, with a Tuner for each
-            backbone; `reuse` what the latest search of that backbone in `output` found.
+        mode: `off`; `search` for the lowest loss on the images that models are judged by
+            (`training.validation`), with a Tuner for each backbone; `reuse` what the latest
+            search of that backbone in `output` found.
         trials: recipes tried for a backbone; the configuration's own is the first.
         boundaries: where a recipe may cut the backbone. Features are cached for all of
             them. Of a name that a backbone lacks, it takes no notice, as long as another
@@ -46,8 +48,13 @@ class TuningConfig(Strict):
         """Those of `boundaries` that the backbone has."""
         return tuple(name for name in self.boundaries if name in backbone.boundaries)
 
-    def problems(self, backbones: Sequence[str]) -> list[str]:
-        """Say what is wrong with it for a run of these backbones, a sentence a problem."""
+    def problems(self, backbones: Sequence[str], validation: str | None) -> list[str]:
+        """Say what is wrong with it for a run, a sentence a problem.
+
+        Args:
+            backbones: of the run.
+            validation: as the run's configuration has it (`TrainingParams.validation`).
+        """
         rows = [get_backbone(name) for name in backbones]
         known = {boundary for row in rows for boundary in row.boundaries}
         found = [
@@ -60,4 +67,13 @@ class TuningConfig(Strict):
             for row in rows
             if not self.boundaries_of(row)
         ]
+        if (
+            self.mode == "search"
+            and validation == CROSS
+            and set(self.boundaries) != {BOUNDARY_HEAD}
+        ):
+            found.append(
+                "tuning.boundaries: with training.validation cross, 'head' alone can be searched; "
+                "set training.validation to holdout, or leave it out"
+            )
         return found

@@ -58,6 +58,7 @@ def backbone_branch(
         taps=taps,
         scaling=params.scaling,
         views=params.training_views,
+        fitted_splits=params.fitted_splits,
         engine=engine.name,
         engine_version=engine.version,
         code_digest=code_digest("components.featurizer.executor"),

@@ -91,6 +91,7 @@ def create_pipeline(
         nodes += branch
     champion = Champion(
         {name: model.candidate for name, model in judged.items()},
+        prefer=config.champion.prefer,
         code_digest=code_digest("components.champion.executor"),
     )
     nodes += [

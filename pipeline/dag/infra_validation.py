@@ -9,7 +9,7 @@ from tfx import v1 as tfx
 from common.code_digest import code_digest
 from components.infra_check import InfraCheck
 from components.radiograph_example_gen import RadiographExampleGen
-from pipeline.config.pipeline_config import InfraValidationConfig
+from pipeline.config.nodes import InfraValidationConfig
 from pipeline.resolve.docker import SERVING_IMAGE, docker_host
 from schema import contract
 

@@ -18,7 +18,8 @@ from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
 from models.weights import RANDOM, WeightsSource, find_weights, missing_weights_error
 from pipeline.config.data import SPAN
 from pipeline.config.kubeflow import KubeflowConfig
-from pipeline.config.pipeline_config import FeaturizerConfig, PipelineConfig
+from pipeline.config.nodes import FeaturizerConfig
+from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.kubeflow import names
 from pipeline.kubeflow.parameters import EXAMPLE_GEN, add_parameters
 from pipeline.resolve.engine import ResolvedEngine

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from common.errors import InputError
-from pipeline.config.pipeline_config import InfraValidationConfig
+from pipeline.config.nodes import InfraValidationConfig
 
 SERVING_IMAGE: Final = "tensorflow/serving"
 

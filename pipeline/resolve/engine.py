@@ -14,7 +14,7 @@ from common.errors import InputError
 from models.devices import has_gpu
 from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW, EngineName
 from models.openvino_runtime import has_bf16, import_openvino
-from pipeline.config.pipeline_config import FeaturizerConfig
+from pipeline.config.nodes import FeaturizerConfig
 
 
 @dataclass(frozen=True)

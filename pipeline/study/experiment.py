@@ -219,7 +219,7 @@ class Experiment:
         return store
 
     def _needed(self, jobs: Sequence[tuple[Recipe, int]]) -> dict[str, set[Labelled]]:
-        """View -> images: every image as it is, training images in all views."""
+        """View -> images: every image as it is, those that are fitted in all views."""
         needed: dict[str, set[Labelled]] = {}
         for recipe, seed in jobs:
             for split in contract.SPLITS:
@@ -363,7 +363,8 @@ def answer(classifier: Classifier, files: Sequence[str], *, multiply_adds: int) 
 
 
 def _views(recipe: Recipe, split: str) -> tuple[View, ...]:
-    return recipe.params.training_views if split == contract.SPLIT_TRAIN else (VIEW_IDENTITY,)
+    fitted = split in recipe.params.fitted_splits
+    return recipe.params.training_views if fitted else (VIEW_IDENTITY,)
 
 
 def _groups(recipes: Sequence[Recipe], every_tap: bool) -> list[_Shared]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from common.intervals import wilson95
 from components.evaluator.configuration import GateConfig
-from models.choice import Score, choose
+from models.choice import choose
 from models.combination import combine, fit_combination, is_passed_on
-from models.predictions import aligned
+from models.predictions import Predictions, aligned
 from pipeline.config.pipeline_config import Combining, PipelineConfig
 from pipeline.study.results import SeedResult
 from schema import contract
@@ -66,14 +66,15 @@ def outcomes_of(results: Mapping[str, SeedResult], config: PipelineConfig) -> di
         Model -> outcome; `champion` only where a model passed the gate.
     """
     outcomes = {name: _of_backbone(result) for name, result in results.items()}
+    judged = {name: result.eval for name, result in results.items()}
     for kind in config.combined:
-        outcomes[kind] = _of_combination(kind, results, config)
-    scores = {
-        name: Score(outcome.validation["accuracy"], -outcome.validation["loss"])
+        outcomes[kind], judged[kind] = _of_combination(kind, results, config)
+    passed = {
+        name: judged[name]
         for name, outcome in outcomes.items()
         if passes(outcome.correct, len(outcome.labels), config.gate)
     }
-    best = choose(scores)
+    best = choose(passed, config.champion.prefer)
     if best is not None:
         outcomes[contract.CHAMPION] = replace(outcomes[best], model=best)
     return outcomes
@@ -107,7 +108,8 @@ def _of_backbone(result: SeedResult) -> Outcome:
 
 def _of_combination(
     kind: Combining, results: Mapping[str, SeedResult], config: PipelineConfig
-) -> Outcome:
+) -> tuple[Outcome, Predictions]:
+    """What it came to, and the answers that it is judged by."""
     fitted = fit_combination(
         kind,
         {name: result.eval for name, result in results.items()},
@@ -118,7 +120,7 @@ def _of_combination(
     answers = [member.probabilities for member in members]
     costs = [member.multiply_adds for member in members]
     share = float(is_passed_on(fitted.rule, answers).mean()) if kind == contract.CASCADE else None
-    return Outcome(
+    outcome = Outcome(
         seed=next(iter(results.values())).seed,
         validation=fitted.validation,
         sha256=members[0].sha256,
@@ -127,3 +129,4 @@ def _of_combination(
         multiply_adds=costs[0] + (1.0 if share is None else share) * sum(costs[1:]),
         passed_on=share,
     )
+    return outcome, fitted.predictions

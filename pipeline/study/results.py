@@ -38,7 +38,7 @@ class SeedResult:
         seed: of split and training.
         weights: "imagenet", "random", or a file's name.
         validation: see `models.calibration.validation_report`.
-        eval: calibrated answers to the validation images.
+        eval: calibrated answers by which it is judged: out of fold, or to the validation split.
         test: to the test images.
         seconds: that training and answering took, when they were done.
     """

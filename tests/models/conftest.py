@@ -95,6 +95,8 @@ def _store_in(root: Path) -> Store:
         features: Mapping[str, np.ndarray],
         labels: Sequence[int],
         views: Sequence[str] | None = None,
+        images: Sequence[int] | None = None,
+        groups: Sequence[str] | None = None,
     ) -> list[str]:
         import tensorflow as tf
 
@@ -104,14 +106,15 @@ def _store_in(root: Path) -> Store:
         folder.mkdir()
         with tf.io.TFRecordWriter(str(folder / "features-00000-of-00001")) as writer:
             for row, label in enumerate(labels):
-                digest = hashlib.sha256(f"{name} {row}".encode()).hexdigest().encode()
+                image = f"{name} {images[row] if images else row}"
+                own = hashlib.sha256(image.encode()).hexdigest().encode()
                 record = serialize(
                     {tap: values[row] for tap, values in features.items()},
                     view=views[row] if views else "identity",
                     label=int(label),
                     class_name=b"class %d" % label,
-                    sha256=digest,
-                    group=digest,
+                    sha256=own,
+                    group=groups[row].encode() if groups else own,
                 )
                 writer.write(record)
         return [str(folder / "features-*")]

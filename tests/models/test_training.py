@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable
@@ -75,7 +76,13 @@ def fit(tiny_cut: TinyCut, module_store: Store) -> Callable[..., Trained]:
                 module_store(f"train {signal}", *training),
                 module_store(f"eval {signal}", *validation),
             )
-        recipe: dict[str, Any] = {"learning_rate": 0.05, "batch_size": 16, "epochs": 8}
+        recipe: dict[str, Any] = {
+            "learning_rate": 0.05,
+            "batch_size": 16,
+            "epochs": 8,
+            # What is out of fold, test_refit.py tests.
+            "validation": "holdout",
+        }
         network = tiny_cut("head")
         # What ran before in this process must not matter.
         keras.utils.set_random_seed(next(unrelated))
@@ -234,7 +241,7 @@ def test_mirrors_train_where_asked_for_and_never_validate(tiny_cut: TinyCut, sto
     clean = store("clean", *_taps(12, 1), views)
     trained = train(
         tiny_cut("head"),
-        _params(epochs=2, batch_size=4, views=("identity",)),
+        _params(epochs=2, batch_size=4, views=("identity",), validation="holdout"),
         FLAT,
         train_files=poisoned,
         eval_files=poisoned,
@@ -270,7 +277,10 @@ def test_answers_are_calibrated_and_recorded_image_by_image(mistaken: Trained) -
     assert set(answers.probabilities) == {"flat"}, "no class is healthy"
     np.testing.assert_allclose(answers.probabilities["flat"], expected, atol=1e-6)
     np.testing.assert_array_equal(answers.labels, labels)
-    assert answers.sha256 == tuple(f"{row:064x}" for row in range(24))
+    assert answers.folds == 0
+    assert answers.sha256 == tuple(
+        hashlib.sha256(f"eval 1.0 {row}".encode()).hexdigest() for row in range(24)
+    )
     chosen = expected[np.arange(24), labels]
     assert trained.validation["loss"] == pytest.approx(-np.log(chosen).mean(), rel=1e-5)
     assert trained.validation["temperature"] == head.temperature

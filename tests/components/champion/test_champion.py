@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ml_metadata as mlmd
+import numpy as np
 import pytest
 import tensorflow as tf
 from tfx import v1 as tfx
@@ -18,19 +19,28 @@ from components.champion import Champion
 from components.champion.component import Candidate
 from components.champion.executor import Executor, input_key
 from components.model_card.artifact import ModelCardFiles
-from models.choice import Score, choose
+from models.predictions import Predictions, write_predictions
 from schema import contract
 
 
 @dataclass(frozen=True)
 class Result:
-    """One backbone's outcome."""
+    """One backbone's outcome: what its answers give the true class, image by image."""
 
-    accuracy: float
-    loss: float = 1.0
+    sure: float | tuple[float, ...]
+    multiply_adds: int = 100
     blessed: bool = True
 
+    @property
+    def answers(self) -> Predictions:
+        """To ten images, all of class 0."""
+        sure = np.broadcast_to(np.asarray(self.sure), (10,))
+        names = tuple(f"{number:064x}" for number in range(10))
+        flat = np.stack([sure, 1 - sure], axis=1)
+        return Predictions(names, np.zeros(10, int), {contract.FLAT: flat}, self.multiply_adds)
 
+
+PROPERTIES = {"prefer": "accurate", "code_digest": ""}
 KINDS = {
     "model": standard_artifacts.Model,
     "run": standard_artifacts.ModelRun,
@@ -49,8 +59,7 @@ def _write(root: Path, name: str, result: Result) -> dict[str, Path]:
     module.name_of_backbone = tf.Variable(name)
     tf.saved_model.save(module, str(folders["model"] / "Format-Serving"))
     folders["run"].mkdir(parents=True)
-    validation = {"accuracy": result.accuracy, "loss": result.loss, "total": 9, "confusion": []}
-    (folders["run"] / contract.VALIDATION_FILE).write_text(json.dumps(validation))
+    write_predictions(str(folders["run"]), result.answers)
     folders["blessing"].mkdir(parents=True)
     (folders["blessing"] / ("BLESSED" if result.blessed else "NOT_BLESSED")).touch()
     return folders
@@ -93,7 +102,7 @@ def decide(tmp_path: Path) -> Callable[[Mapping[str, Result]], Decision]:
         for artifact, key in ((model, "model"), (blessing, "blessing")):
             artifact.uri = str(tmp_path / "champion" / key)
             Path(artifact.uri).mkdir(parents=True)
-        Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, {"code_digest": ""})
+        Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, PROPERTIES)
         return Decision(model, blessing, sources)
 
     return run
@@ -106,11 +115,11 @@ Decide = Callable[[Mapping[str, Result]], Decision]
     ("results", "winner"),
     [
         ({"a": Result(0.8), "b": Result(0.9), "c": Result(0.7)}, "b"),
-        # Accuracy comes first, however small its lead.
-        ({"a": Result(0.90, loss=0.1), "b": Result(0.91, loss=2.0)}, "b"),
+        # Nine of ten right, but too sure of the tenth: more wrong than hardly right ten times.
+        ({"a": Result((0.99,) * 9 + (1e-9,)), "b": Result(0.6)}, "b"),
         ({"a": Result(0.9), "b": Result(0.99, blessed=False)}, "a"),
-        ({"a": Result(0.9, loss=0.5), "b": Result(0.9, loss=0.4)}, "b"),
-        ({"b": Result(0.9, loss=0.4), "a": Result(0.9, loss=0.4)}, "a"),
+        ({"b": Result(0.9, 200), "a": Result(0.9, 300)}, "b"),
+        ({"b": Result(0.9), "a": Result(0.9)}, "a"),
         ({"b": Result(0.9, blessed=False), "a_2": Result(0.1)}, "a_2"),
         ({"only": Result(0.4)}, "only"),
     ],
@@ -146,7 +155,7 @@ def test_the_copy_says_in_which_precision_it_is_served_well(tmp_path: Path) -> N
     inputs[input_key("infra", "a")] = [infra]
     model, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
     model.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "blessing")
-    Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, {"code_digest": ""})
+    Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, PROPERTIES)
     note = tmp_path / "model" / "Format-Serving" / contract.SERVING_NOTE_FILE
     assert json.loads(note.read_text()) == {"precision": "f32"}
 
@@ -155,8 +164,8 @@ def test_the_winners_card_lies_beside_its_copy_and_says_nothing_in_the_choice(
     tmp_path: Path,
 ) -> None:
     inputs: dict[str, list[Any]] = {}
-    for name, accuracy, tested in (("a", 0.8, 1.0), ("b", 0.9, 0.1)):
-        folders = _write(tmp_path / "candidates", name, Result(accuracy))
+    for name, sure, tested in (("a", 0.8, 1.0), ("b", 0.9, 0.1)):
+        folders = _write(tmp_path / "candidates", name, Result(sure))
         folders["card"] = tmp_path / "candidates" / "card" / name
         folders["card"].mkdir(parents=True)
         (folders["card"] / contract.MODEL_CARD_FILE).write_text(f"# {name}")
@@ -168,7 +177,7 @@ def test_the_winners_card_lies_beside_its_copy_and_says_nothing_in_the_choice(
             inputs[input_key(kind, name)] = [artifact]
     model, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
     model.uri, blessing.uri = str(tmp_path / "model"), str(tmp_path / "blessing")
-    Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, {"code_digest": ""})
+    Executor().Do(inputs, {"model": [model], "blessing": [blessing]}, PROPERTIES)
     assert model.get_string_custom_property("backbone") == "b"
     beside = tmp_path / "model" / "Format-Serving" / contract.EXTRA_ASSETS
     assert _tree(beside) == _tree(tmp_path / "candidates" / "card" / "b")
@@ -183,12 +192,6 @@ def test_none_blessed_none_chosen(decide: Decide) -> None:
     assert decision.blessing.get_int_custom_property("blessed") == 0
     assert decision.blessing.has_custom_property("blessed")
     assert [path.name for path in Path(decision.blessing.uri).iterdir()] == ["NOT_BLESSED"]
-
-
-def test_the_first_of_equals() -> None:
-    equal = Score(0.9, -0.5)
-    assert choose({"a": equal, "b": equal}) == "a"
-    assert choose({}) is None
 
 
 def _importer(kind: str, name: str, folder: Path) -> Any:
@@ -207,7 +210,7 @@ def _candidates(root: Path, results: Mapping[str, Result]) -> tuple[list[Any], A
         channels = {kind: node.outputs["result"] for kind, node in nodes.items()}
         candidates[name] = Candidate(channels["model"], channels["run"], channels["blessing"])
         importers += nodes.values()
-    return importers, Champion(candidates, code_digest="")
+    return importers, Champion(candidates, prefer="accurate", code_digest="")
 
 
 def test_no_result_on_the_test_split_reaches_the_choice(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def featurize(
                 "boundaries": json.dumps([boundary]),
                 "taps": '["block1", "last"]',
                 "views": '["identity", "mirror"]',
+                "fitted_splits": '["train"]',
                 "engine": OPENVINO_F32,
                 **properties,
             },
@@ -256,6 +257,7 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
         taps=["block1", "last"],
         scaling=None,
         views=("identity", "mirror"),
+        fitted_splits=("train", "eval"),
         engine=OPENVINO_F32,
         engine_version="2026.4",
         code_digest="",
@@ -266,9 +268,9 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
     assert json.loads(features.properties["split_names"].string_value) == list(SPLITS)
     assert features.custom_properties["engine"].string_value == OPENVINO_F32
     root = Path(features.uri)
-    assert _by_key(root, "train").keys() == _keys(SPLITS["train"], "identity", "mirror")
-    for split in ("eval", "test"):
-        assert _by_key(root, split).keys() == _keys(SPLITS[split], "identity")
+    for split in ("train", "eval"):
+        assert _by_key(root, split).keys() == _keys(SPLITS[split], "identity", "mirror")
+    assert _by_key(root, "test").keys() == _keys(SPLITS["test"], "identity")
     assert _leftovers(root) == []
 
 

@@ -312,5 +312,5 @@ def test_the_champion_is_one_that_can_be_served() -> None:
         channel(standard_artifacts.ModelBlessing),
         channel(standard_artifacts.InfraBlessing),
     )
-    node = Champion({"a": candidate}, code_digest="x")
+    node = Champion({"a": candidate}, prefer="accurate", code_digest="x")
     assert set(node.inputs) == {"model_a", "run_a", "blessing_a", "infra_a"}

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from common.errors import InputError
-from pipeline.config.pipeline_config import InfraValidationConfig
+from pipeline.config.nodes import InfraValidationConfig
 from pipeline.resolve.docker import require_images
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.errors import InputError
-from pipeline.config.pipeline_config import FeaturizerConfig
+from pipeline.config.nodes import FeaturizerConfig
 from pipeline.resolve import engine as engine_resolution
 from pipeline.resolve.engine import ResolvedEngine, resolve_engine
 

@@ -1,0 +1,56 @@
+"""The configuration of single nodes. Imports neither TFX nor TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from common.strict import Strict
+
+
+class ChampionConfig(Strict):
+    """Which of the models that pass the gate is pushed as `champion`.
+
+    Attributes:
+        prefer: `accurate`: the one with the lowest log loss on the images that the models are
+            judged by. `cheap`: of those within one standard error of it, the one with the
+            fewest multiply-adds.
+    """
+
+    prefer: Literal["accurate", "cheap"] = "accurate"
+
+
+class FeaturizerConfig(Strict):
+    """What runs the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
+
+    Attributes:
+        engine: whose forward pass.
+        precision: of OpenVINO's; TensorFlow's is f32.
+    """
+
+    engine: Literal["auto", "openvino", "tensorflow"] = "auto"
+    precision: Literal["auto", "bf16", "f32"] = "auto"
+
+    @field_validator("precision")
+    @classmethod
+    def _check_precision(cls, precision: str, info: ValidationInfo) -> str:
+        if precision == "bf16" and info.data.get("engine") == "tensorflow":
+            raise ValueError("only OpenVINO has bf16; TensorFlow's features are f32")
+        return precision
+
+
+class InfraValidationConfig(Strict):
+    """Whether a model is served for a moment before it is pushed.
+
+    Attributes:
+        mode: `off`; `embedded`: by `cxr serve`, in a fresh process; `docker`: by TensorFlow
+            Serving in a container, which is TFX's InfraValidator and needs a Docker daemon
+            that has the image.
+        images: how many are sent, `embedded` of each class and of either split, `docker` in all.
+        docker_tags: of TensorFlow Serving's image, each tried.
+    """
+
+    mode: Literal["off", "embedded", "docker"] = "off"
+    images: int = Field(2, ge=1, le=100)
+    docker_tags: tuple[str, ...] = Field(("2.16.1",), min_length=1)
