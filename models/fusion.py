@@ -18,25 +18,22 @@ over all networks in log-odds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import keras
-import numpy as np
 
 from models import convex
 from models.backbones import BOUNDARY_HEAD, Pool, Scaling, get_backbone
 from models.boundary import CutNetwork, load_network
-from models.calibration import apply_temperature, fit_temperature, validation_report
-from models.classifier import CalibratedHead, Classifier
-from models.convex import History, Taps
+from models.convex import History
 from models.cost import multiply_adds
-from models.cross_validation import assign_folds, out_of_fold
-from models.fused_data import FusedImages, fused_name
-from models.heads import apply_head, build_head
-from models.hyperparameters import HeadParams
-from models.predictions import Predictions
-from models.training import Task, Trained
+from models.fused_data import fused_name, joined
+from models.heads import build_head
+from models.hyperparameters import CROSS, HeadParams
+from models.refit import Fitted, answers_of, refit
+from models.training import Task, Trained, judge
+from models.training_data import ImageTaps, TapData
 from models.view_names import VIEW_IDENTITY
 from schema import contract
 
@@ -129,8 +126,8 @@ def load_fused(
 def fit_fusion(
     network: FusedNetwork,
     task: Task,
-    training: FusedImages,
-    evaluation: FusedImages,
+    training: ImageTaps,
+    evaluation: ImageTaps,
     *,
     validation: Validation,
     seed: int,
@@ -140,48 +137,31 @@ def fit_fusion(
     Args:
         network: what computed the taps.
         task: what is to be learnt.
-        training: the images to fit on.
-        evaluation: those by which training is judged.
-        validation: `cross`: temperature, threshold and predictions come from answers to all images,
-            each by a head that was fitted without its patient (`models.cross_validation`), and the
-            head that is kept is fitted to all of them. `holdout`: fitted on `training` alone, they
-            come from `evaluation`.
+        training: the train split, a row an image (`models.fused_data`).
+        evaluation: the validation split.
+        validation: which of them the head is fitted to and judged by, as
+            `TrainingParams.validation` says.
         seed: of the folds.
 
     Raises:
-        InputError: a class has too few patients for folds.
+        InputError: a class has images of one patient alone, and the folds need two.
+        FloatingPointError: a feature is no number.
     """
-    together = FusedImages.joined(training, evaluation)
-    if validation == "cross":
-        folds = assign_folds(together.labels, together.groups, seed)
 
-        def answer(fitted: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
-            others, unseen = together.rows(fitted), together.rows(asked)
-            return {contract.FLAT: _answers(_fitted(network, task, others, unseen)[0], unseen.taps)}
+    def fit_heads(taps: TapData, _: bool = True) -> tuple[dict[str, keras.Model], History]:
+        head, history = _fitted(network, task, taps)
+        return {contract.FLAT: head}, history
 
-        raw = out_of_fold(folds, answer)[contract.FLAT]
-        judged, (head, history) = together, _fitted(network, task, together, together)
+    if validation == CROSS:
+        fitted = refit(joined(training, evaluation), seed, fit_heads)
     else:
-        judged = evaluation
-        head, history = _fitted(network, task, training, evaluation)
-        raw = _answers(head, evaluation.taps)
-    temperature = fit_temperature(raw, judged.labels)
-    calibrated = apply_temperature(raw, temperature)
-    report = validation_report(
-        calibrated,
-        judged.labels,
-        n_classes=task.n_classes,
-        temperature=temperature,
-        uncalibrated=raw,
-        abstain_accuracy=task.abstain_accuracy,
-    )
+        unseen = (evaluation.taps, evaluation.labels)
+        heads, history = fit_heads(TapData((training.taps, training.labels), unseen))
+        answers = {name: answers_of(head, evaluation.taps) for name, head in heads.items()}
+        fitted = Fitted(heads, history, answers, evaluation.labels, evaluation.sha256)
     cost = multiply_adds(*(part.prefix for part in network.parts.values()))
-    return Trained(
-        Classifier(network, {contract.FLAT: CalibratedHead(head, temperature)}),
-        history,
-        report | {"members": sorted(network.parts), "multiply_adds": cost},
-        Predictions(judged.sha256, judged.labels, {contract.FLAT: calibrated}, cost),
-    )
+    trained = judge(network, fitted, task, cost)
+    return replace(trained, validation=trained.validation | {"members": sorted(network.parts)})
 
 
 def recipe_of(backbones: Sequence[str], validation: Validation) -> dict[str, Any]:
@@ -198,28 +178,9 @@ def recipe_of(backbones: Sequence[str], validation: Validation) -> dict[str, Any
     }
 
 
-def _fitted(
-    network: FusedNetwork, task: Task, images: FusedImages, beside: FusedImages
-) -> tuple[keras.Model, History]:
-    """A head, and its history, with the loss on further images."""
+def _fitted(network: FusedNetwork, task: Task, taps: TapData) -> tuple[keras.Model, History]:
     head = build_head(
-        HeadParams(l2=L2),
-        images.channels(),
-        task.n_classes,
-        images.moments(),
-        0,
-        scales=network.scales(),
+        HeadParams(l2=L2), taps.channels(), task.n_classes, taps.moments(), 0, network.scales()
     )
-    history = convex.fit(
-        head,
-        (images.taps, images.labels),
-        (beside.taps, beside.labels),
-        l2=L2,
-        iterations=ITERATIONS,
-    )
+    history = convex.fit(head, taps.training, taps.validation, l2=L2, iterations=ITERATIONS)
     return head, history
-
-
-def _answers(head: keras.Model, taps: Taps) -> np.ndarray:
-    answers: np.ndarray = apply_head(head, taps, training=False).numpy()
-    return answers.astype(np.float64)

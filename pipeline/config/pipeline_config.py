@@ -25,7 +25,7 @@ from common.errors import InputError
 from common.strict import Strict
 from components.evaluator.configuration import GateConfig
 from models.backbones import BACKBONES, get_backbone
-from models.hyperparameters import TrainingParams
+from models.hyperparameters import CROSS, TrainingParams
 from pipeline.config.audit import AuditConfig
 from pipeline.config.beam import YAML_SUFFIXES, check_beam
 from pipeline.config.data import SPAN, DataConfig
@@ -141,7 +141,7 @@ class PipelineConfig(Strict):
     @property
     def fused_validation(self) -> Literal["cross", "holdout"]:
         """As `training.validation` says; the fused head is fitted by L-BFGS in any case."""
-        return "cross"
+        return self.training.validation or CROSS
 
     @property
     def continues(self) -> bool:

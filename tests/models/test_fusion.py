@@ -22,12 +22,13 @@ from models.cross_validation import assign_folds
 from models.evaluation_model import HeadsOfClassifier
 from models.explanation import class_score
 from models.feature_records import serialize
-from models.fused_data import FusedImages, fused_name, read_fused
+from models.fused_data import fused_name, joined, read_fused
 from models.fusion import FusedNetwork, fit_fusion, load_fused, recipe_of
 from models.heads import apply_head, tap_means
 from models.pretrained import save_pretrained
 from models.signatures import export
 from models.training import Task, Trained
+from models.training_data import ImageTaps
 from schema import contract
 from tests.miniatures import miniature_backbones
 
@@ -65,7 +66,7 @@ def _channels(network: FusedNetwork) -> dict[str, int]:
     }
 
 
-def _images(network: FusedNetwork, count: int, seed: int, first: int = 0) -> FusedImages:
+def _images(network: FusedNetwork, count: int, seed: int, first: int = 0) -> ImageTaps:
     """Taps of images of three classes that overlap; two images a patient."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
@@ -76,20 +77,32 @@ def _images(network: FusedNetwork, count: int, seed: int, first: int = 0) -> Fus
         rows = (centres[labels] + 4 * rng.normal(size=(count, size))) * spread + 5
         taps[name] = rows.astype(np.float32)
     sha256 = tuple(f"{first + row:064x}" for row in range(count))
-    return FusedImages(taps, labels, sha256, tuple(f"p{(first + r) // 6}" for r in range(count)))
+    groups = tuple(f"p{(first + row) // 6}" for row in range(count))
+    return ImageTaps(taps, np.arange(count), np.arange(count), labels, sha256, groups)
+
+
+def _rows(images: ImageTaps, chosen: np.ndarray) -> ImageTaps:
+    """Those of the images that are chosen, bool [images]."""
+    numbers = np.arange(chosen.sum())
+    return ImageTaps(
+        {name: values[chosen] for name, values in images.taps.items()},
+        *(numbers, numbers, images.labels[chosen]),
+        tuple(np.array(images.sha256)[chosen].tolist()),
+        tuple(np.array(images.groups)[chosen].tolist()),
+    )
 
 
 @pytest.fixture(scope="module")
-def splits(network: FusedNetwork) -> tuple[FusedImages, FusedImages]:
+def splits(network: FusedNetwork) -> tuple[ImageTaps, ImageTaps]:
     return _images(network, 48, 1), _images(network, 24, 2, first=48)
 
 
 @pytest.fixture(scope="module")
-def crossed(network: FusedNetwork, splits: tuple[FusedImages, FusedImages]) -> Trained:
+def crossed(network: FusedNetwork, splits: tuple[ImageTaps, ImageTaps]) -> Trained:
     return fit_fusion(network, TASK, *splits, validation="cross", seed=4)
 
 
-def _scaled_rows(network: FusedNetwork, images: FusedImages) -> np.ndarray:
+def _scaled_rows(network: FusedNetwork, images: ImageTaps) -> np.ndarray:
     """As the docstring of models/fusion.py says."""
     weights = {fused_name(n, t): w for n in NAMES for t, w in get_backbone(n).fused_taps.items()}
     columns = []
@@ -110,20 +123,20 @@ def test_every_row_of_the_table_says_what_it_gives_to_the_fused_head() -> None:
 
 
 def test_the_head_reads_rows_whose_mean_square_is_one(
-    network: FusedNetwork, splits: tuple[FusedImages, FusedImages], crossed: Trained
+    network: FusedNetwork, splits: tuple[ImageTaps, ImageTaps], crossed: Trained
 ) -> None:
     head = crossed.classifier.heads[contract.FLAT].model
     read = keras.Model(head.input, head.get_layer("taps").output)
-    together = FusedImages.joined(*splits)
+    together = joined(*splits)
     rows = read(dict(together.taps)).numpy()
     np.testing.assert_allclose(rows, _scaled_rows(network, together), atol=1e-5)
     assert (rows**2).sum(axis=1).mean() == pytest.approx(1, abs=1e-5)
 
 
 def test_it_is_the_logistic_regression_of_scikit_learn_on_both_splits(
-    network: FusedNetwork, splits: tuple[FusedImages, FusedImages], crossed: Trained
+    network: FusedNetwork, splits: tuple[ImageTaps, ImageTaps], crossed: Trained
 ) -> None:
-    together = FusedImages.joined(*splits)
+    together = joined(*splits)
     rows = _scaled_rows(network, together)
     theirs = LogisticRegression(C=1 / (2 * L2 * len(rows)), tol=1e-9, max_iter=20_000)
     expected = theirs.fit(rows, together.labels).predict_proba(rows)
@@ -134,16 +147,16 @@ def test_it_is_the_logistic_regression_of_scikit_learn_on_both_splits(
 
 
 def test_out_of_fold_answers_are_of_heads_that_saw_neither_image_nor_patient(
-    network: FusedNetwork, splits: tuple[FusedImages, FusedImages], crossed: Trained
+    network: FusedNetwork, splits: tuple[ImageTaps, ImageTaps], crossed: Trained
 ) -> None:
-    together = FusedImages.joined(*splits)
+    together = joined(*splits)
     predictions = crossed.predictions
     assert predictions.sha256 == together.sha256
     np.testing.assert_array_equal(predictions.labels, together.labels)
     folds = assign_folds(together.labels, together.groups, 4)
     raw = np.empty((len(folds), 3))
     for fold in np.unique(folds):
-        others, asked = (together.rows(np.flatnonzero(which)) for which in _parts(folds, fold))
+        others, asked = _rows(together, folds != fold), _rows(together, folds == fold)
         assert not set(others.groups) & set(asked.groups)
         # `holdout`, for one fold.
         alone = fit_fusion(network, TASK, others, asked, validation="holdout", seed=0)
@@ -155,15 +168,12 @@ def test_out_of_fold_answers_are_of_heads_that_saw_neither_image_nor_patient(
     expected = apply_temperature(raw, temperature)
     np.testing.assert_allclose(predictions.probabilities[contract.FLAT], expected, atol=1e-6)
     assert crossed.validation["total"] == 72
+    assert crossed.validation["folds"] == predictions.folds == len(np.unique(folds))
     assert crossed.validation["accuracy"] < 1
 
 
-def _parts(folds: np.ndarray, fold: int) -> tuple[np.ndarray, np.ndarray]:
-    return folds != fold, folds == fold
-
-
 def test_held_out_images_judge_a_head_that_was_fitted_to_the_others(
-    network: FusedNetwork, splits: tuple[FusedImages, FusedImages]
+    network: FusedNetwork, splits: tuple[ImageTaps, ImageTaps]
 ) -> None:
     trained = fit_fusion(network, TASK, *splits, validation="holdout", seed=0)
     training, evaluation = splits
@@ -202,7 +212,8 @@ def classifier(network: FusedNetwork, pixels: tf.Tensor) -> Classifier:
             for n, t in taps.items()}  # fmt: skip
     labels = np.arange(24) % 3
     names = tuple(f"{row:064x}" for row in range(24))
-    images = FusedImages({n: t.astype(np.float32) for n, t in many.items()}, labels, names, names)
+    taps = {n: t.astype(np.float32) for n, t in many.items()}
+    images = ImageTaps(taps, np.arange(24), np.arange(24), labels, names, names)
     return fit_fusion(network, TASK, images, images, validation="holdout", seed=0).classifier
 
 
