@@ -119,9 +119,13 @@ class Backbone:
             network's output), which every backbone has. In network order.
         head_taps: the taps that the regularised head stands on, unless told otherwise.
         head_l2: its penalty, unless told otherwise (`HeadParams.l2`).
+        fused_taps: the taps that the fused head stands on, in network order -> weight of each: what
+            it is to count for beside the others', of all backbones (`models.fusion`).
         paper: the paper's recipe, for the preset `paper`.
         head_views: of the training images, where a head alone is trained, unless told
             otherwise (`TrainingParams.views`).
+        weights_sizes: file name of weights -> height and width at which they were pre-trained,
+            where that is not the image's own size (see `size_for`).
         paper_result: what the paper reached with it; None where it knows no such backbone.
     """
 
@@ -134,8 +138,10 @@ class Backbone:
     taps: Mapping[str, Tap] = field(hash=False)
     head_taps: tuple[str, ...]
     head_l2: float
+    fused_taps: Mapping[str, float] = field(hash=False)
     paper: PaperRecipe
     head_views: tuple[View, ...] = IMAGE_AND_MIRROR
+    weights_sizes: Mapping[str, int] = field(default=MappingProxyType({}), hash=False)
     paper_result: PaperResult | None = None
 
     @property
@@ -147,6 +153,17 @@ class Backbone:
     def all_taps(self) -> tuple[str, ...]:
         """Names of all taps, in network order."""
         return (*self.taps, TAP_LAST)
+
+    def size_for(self, weights: str) -> int:
+        """Height and width at which the network sees the image.
+
+        Convolutions look for patterns of the size at which they were learnt, so it is the
+        weights' matter, and not the architecture's.
+
+        Args:
+            weights: their label (`models.weights.WeightsSource`).
+        """
+        return self.weights_sizes.get(weights, contract.IMAGE_SIZE)
 
 
 _ROWS = (
@@ -166,6 +183,7 @@ _ROWS = (
         ),
         head_taps=("block4", TAP_LAST),
         head_l2=0.007,
+        fused_taps=MappingProxyType({"block4": 0.5, TAP_LAST: 0.5}),
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=80),
         paper_result=PaperResult(((43, 0, 0), (0, 41, 2), (0, 5, 38))),
     ),
@@ -189,6 +207,9 @@ _ROWS = (
         ),
         head_taps=("block4", "block4_max", "block11", "block11_max"),
         head_l2=0.07,
+        fused_taps=MappingProxyType(
+            {"block4": 0.25, "block4_max": 0.25, "block11": 0.25, "block11_max": 0.25}
+        ),
         paper=PaperRecipe(
             learning_rate=5e-4,
             batch_size=40,
@@ -217,8 +238,11 @@ _ROWS = (
         ),
         head_taps=("conv3", "conv4_16", "conv4_16_max"),
         head_l2=0.007,
+        fused_taps=MappingProxyType({TAP_LAST: 0.15}),
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
         head_views=WITH_CROPS,
+        # On 3,959 paediatric radiographs (Kermany et al.) of 128 x 128 pixels.
+        weights_sizes=MappingProxyType({"densenet121_kermany_pediatric_notop.h5": 128}),
         paper_result=PaperResult(((42, 0, 1), (0, 42, 1), (0, 0, 43))),
     ),
 )
@@ -238,12 +262,16 @@ def get_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def build_network(backbone: Backbone, scaling: Scaling | None = None) -> keras.Model:
-    """Builds the convolutional part with random weights, scaling included.
+def build_network(
+    backbone: Backbone, scaling: Scaling | None = None, image_size: int = contract.IMAGE_SIZE
+) -> keras.Model:
+    """Builds the convolutional part with random weights, resizing and scaling included.
 
     Args:
         backbone: the table entry.
         scaling: overrides the entry's own scaling.
+        image_size: height and width at which the network sees the image (`Backbone.size_for`):
+            256 divided by a whole number.
 
     Returns:
         A functional model: uint8 or float image [batch, 256, 256, 1] of grey levels
@@ -253,9 +281,16 @@ def build_network(backbone: Backbone, scaling: Scaling | None = None) -> keras.M
     import keras
 
     size = contract.IMAGE_SIZE
+    factor, rest = divmod(size, image_size)
+    if rest:
+        raise ValueError(f"image_size: {size} is no multiple of {image_size}")
     application = getattr(keras.applications, backbone.application)
-    grey = keras.Input((size, size, 1), name="grey")
-    rgb = keras.layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
+    grey = seen = keras.Input((size, size, 1), name="grey")
+    if factor > 1:
+        # The mean of whole squares of pixels: the same in every engine, to the last bit or so,
+        # and on real images as good as resizing (docs/benchmarks.md).
+        seen = keras.layers.AveragePooling2D(factor, name="resized")(grey)
+    rgb = keras.layers.Concatenate(name="grey_to_rgb")([seen, seen, seen])
     scale, offset = _SCALINGS[scaling or backbone.scaling]
     scaled = keras.layers.Rescaling(scale, offset, name="scaling")(rgb)
     network = application(include_top=False, weights=None, input_tensor=scaled)

@@ -32,6 +32,7 @@ from models.backbones import (
     get_backbone,
     load_weights,
 )
+from models.stored_backbone import read_image_size
 from schema import contract
 
 if TYPE_CHECKING:
@@ -89,6 +90,27 @@ class CutNetwork(FrozenPart):
     suffix: keras.Model
     maps: keras.Model
     pools: Mapping[str, Pool]
+
+    @property
+    def parts(self) -> Mapping[str, CutNetwork]:
+        """Backbone -> its network: here the one (`models.fusion` has several)."""
+        return {self.backbone: self}
+
+    def taps(self, features: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """{backbone: {feature: float32 [batch, ...]}} -> {tap: float32 [batch, channels]}."""
+        taps: dict[str, Any] = self.suffix(dict(features[self.backbone]), training=False)
+        return taps
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Of both parts."""
+        variables: list[keras.Variable] = self.maps.variables
+        return variables
+
+    def feature_maps(self, pixels: Any) -> dict[str, Any]:
+        """Grey levels float32 [batch, 256, 256, 1] -> {tap: map [batch, h, w, channels]}."""
+        maps: dict[str, Any] = self.maps(pixels, training=False)
+        return maps
 
     def pooled(self, maps: Mapping[str, Any]) -> dict[str, Any]:
         """Say what `maps` returned -> {tap name: float32 [batch, channels]}."""
@@ -179,7 +201,7 @@ def load_network(
         backbone: name in the table.
         scaling: overrides the backbone's input scaling; None for its own.
         boundary: one of its boundaries.
-        backbone_dir: holds `backbone.weights.h5`.
+        backbone_dir: what `models.pretrained.save_pretrained` wrote.
         taps: as in `cut`.
 
     Raises:
@@ -202,7 +224,7 @@ def load_frozen(
 
 
 def _load(row: Backbone, scaling: Scaling | None, backbone_dir: str) -> keras.Model:
-    network = build_network(row, scaling)
+    network = build_network(row, scaling, read_image_size(backbone_dir))
     load_weights(network, os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE))
     return network
 

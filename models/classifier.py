@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import keras
 import tensorflow as tf
 
+from models.backbones import Pool
 from models.boundary import CutNetwork
 from models.calibration import TINY
 from models.chunks import in_chunks
@@ -16,6 +18,31 @@ from models.heads import apply_head, tap_means
 from models.preprocessing import decode_transformed
 from models.signatures import PIXELS, ServedModel, Transform, traced
 from schema import contract
+
+
+class Network(Protocol):
+    """Pixels -> feature maps -> taps: a `CutNetwork`, or several (`models.fusion`)."""
+
+    @property
+    def parts(self) -> Mapping[str, CutNetwork]:
+        """Backbone -> its network."""
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """Tap -> how its map is pooled."""
+
+    @property
+    def variables(self) -> Sequence[keras.Variable]:
+        """All of them."""
+
+    def feature_maps(self, pixels: tf.Tensor, /) -> dict[str, tf.Tensor]:
+        """Turn grey levels float32 [batch, 256, 256, 1] into {tap: map [batch, h, w, channels]}."""
+
+    def pooled(self, maps: Mapping[str, tf.Tensor], /) -> dict[str, tf.Tensor]:
+        """Say what `feature_maps` returned -> {tap: [batch, channels]}."""
+
+    def taps(self, features: Mapping[str, Mapping[str, tf.Tensor]], /) -> dict[str, tf.Tensor]:
+        """{backbone: {feature: float32 [batch, ...]}} -> {tap: [batch, channels]}."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +73,16 @@ class Classifier:
     takes longer to save and to load than the weights.
 
     Attributes:
-        network: prefix and suffix.
+        network: a backbone's, or several side by side.
         heads: by name; `contract.FLAT` is always there.
     """
 
-    network: CutNetwork
+    network: Network
     heads: Mapping[str, CalibratedHead]
 
     def feature_maps(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Turn grey levels float32 [batch, 256, 256, 1] into {tap: map [batch, h, w, channels]}."""
-        maps: dict[str, tf.Tensor] = self.network.maps(pixels, training=False)
-        return maps
+        return self.network.feature_maps(pixels)
 
     def answers(self, maps: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Turn what `feature_maps` returned into {head: probabilities float32 [batch, n]}."""
@@ -81,12 +107,12 @@ class Classifier:
     @property
     def variables(self) -> list[tf.Variable]:
         """All of them."""
-        parts = (self.network.maps, *(head.model for head in self.heads.values()))
+        parts = (self.network, *(head.model for head in self.heads.values()))
         return [variable.value for part in parts for variable in part.variables]
 
 
 class BackboneModel(ServedModel):
-    """A backbone's classifier, ready to be exported."""
+    """A classifier, ready to be exported: a backbone's, or one on several networks."""
 
     def __init__(
         self,

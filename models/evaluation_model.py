@@ -45,31 +45,33 @@ class Member:
     features: Mapping[str, FeatureSpec]
 
 
-class HeadsOfBackbone(tf.Module):
-    """What a backbone's model makes of the features."""
+class HeadsOfClassifier(tf.Module):
+    """What a classifier makes of the features: of one network, or of several."""
 
-    def __init__(self, classifier: Classifier, digest: str) -> None:
+    def __init__(self, classifier: Classifier, digests: Mapping[str, str]) -> None:
         """Takes the trained parts behind the cut.
 
         Args:
             classifier: network and heads.
-            digest: see `Member`.
+            digests: backbone -> see `Member`.
         """
         super().__init__(name="heads")
-        network = classifier.network
-        self.members = {network.backbone: Member(digest, network.features)}
+        networks = classifier.network.parts
+        self.members = {n: Member(digests[n], part.features) for n, part in networks.items()}
         self._classifier = classifier
-        parts = (network.suffix, *(head.model for head in classifier.heads.values()))
+        suffixes = [part.suffix for part in networks.values()]
+        parts = (*suffixes, *(head.model for head in classifier.heads.values()))
         self.weights = [variable.value for part in parts for variable in part.variables]
         self.answers = traced(self._answers, _signature(self.members))
 
     def _answers(self, features: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
         """{backbone: {feature: [batch, ...]}} -> {head: probabilities float32 [batch, n]}."""
-        network, heads = self._classifier.network, self._classifier.heads
-        own = features[network.backbone]
-        given = {name: tf.cast(value, tf.float32) for name, value in own.items()}
-        taps = network.suffix(given, training=False)
-        return {name: head(taps) for name, head in heads.items()}
+        given = {
+            backbone: {name: tf.cast(value, tf.float32) for name, value in values.items()}
+            for backbone, values in features.items()
+        }
+        taps = self._classifier.network.taps(given)
+        return {name: head(taps) for name, head in self._classifier.heads.items()}
 
 
 class HeadsOfCombination(tf.Module):

@@ -31,6 +31,7 @@ def build_head(
     n_classes: int,
     moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
     seed: int,
+    scales: Mapping[str, float] | None = None,
 ) -> keras.Model:
     """Build the head.
 
@@ -41,6 +42,7 @@ def build_head(
         moments: tap name -> (mean, variance), each float [channels], of the training
             views; the `paper` head doesn't use them.
         seed: of the initial weights and dropout.
+        scales: tap name -> the deviation that its standardised channels get; 1 where None.
 
     Returns:
         {tap name: float32 [batch, channels]} -> float32 probabilities [batch, n_classes],
@@ -57,7 +59,7 @@ def build_head(
         )(inputs[TAP_LAST])
         penalty = 0.0
     else:
-        hidden = _standardise(inputs, moments)
+        hidden = _standardise(inputs, moments, scales or {})
         penalty = _penalty(params)
     if params.dropout:
         hidden = keras.layers.Dropout(params.dropout, seed=seed)(hidden)
@@ -92,7 +94,7 @@ def build_hierarchical_head(
         As `build_head`.
     """
     inputs = _inputs(taps)
-    hidden = _standardise(inputs, moments)
+    hidden = _standardise(inputs, moments, {})
     if params.dropout:
         hidden = keras.layers.Dropout(params.dropout, seed=seed)(hidden)
     penalty = _penalty(params)
@@ -174,12 +176,14 @@ def tap_means(head: keras.Model) -> dict[str, tf.Tensor | float]:
 def _standardise(
     inputs: Mapping[str, keras.KerasTensor],
     moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    scales: Mapping[str, float],
 ) -> keras.KerasTensor:
     standardised = []
     for name, tensor in inputs.items():
         mean, variance = moments[name]
         # A constant channel carries nothing; its rounding noise must not be blown up.
         spread = np.where(variance <= _CONSTANT * (mean**2 + 1), 1.0, variance)
+        spread = spread / scales.get(name, 1.0) ** 2
         layer = keras.layers.Normalization(mean=mean, variance=spread, name=f"{_STANDARDISE}{name}")
         standardised.append(layer(tensor))
     return keras.layers.Concatenate(name="taps")(standardised)

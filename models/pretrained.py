@@ -13,13 +13,21 @@ import tensorflow as tf
 
 from common.errors import InputError
 from models.backbones import build_network, get_backbone, load_weights
+from models.stored_backbone import write_facts
+from models.weights import RANDOM
 from schema import contract
 
 
 def save_pretrained(
-    backbone: str, directory: str, *, seed: int, path: str | None = None, sha256: str = ""
+    backbone: str,
+    directory: str,
+    *,
+    seed: int,
+    path: str | None = None,
+    sha256: str = "",
+    label: str = RANDOM,
 ) -> None:
-    """Write `backbone.weights.h5`, for `models.boundary.load_network`.
+    """Write `backbone.weights.h5` and `backbone.json`, for `models.boundary.load_network`.
 
     The network is built, so that weights that don't fit fail here and not later.
 
@@ -29,12 +37,16 @@ def save_pretrained(
         seed: of the random weights.
         path: HDF5 file, local or remote; None for random weights.
         sha256: hex digest that the file must have.
+        label: of the weights (`models.weights.WeightsSource`): it says at which size the network
+            sees the image.
 
     Raises:
         InputError: the file is gone, is another one by now, or doesn't fit.
     """
     keras.utils.set_random_seed(seed)
-    network = build_network(get_backbone(backbone))
+    row = get_backbone(backbone)
+    size = row.size_for(label)
+    network = build_network(row, image_size=size)
     tf.io.gfile.makedirs(directory)
     if path:
         with tempfile.TemporaryDirectory() as folder:
@@ -42,6 +54,7 @@ def save_pretrained(
     content = weights_file(network)
     with tf.io.gfile.GFile(os.path.join(directory, contract.BACKBONE_WEIGHTS_FILE), "wb") as file:
         file.write(content)
+    write_facts(directory, image_size=size)
 
 
 def weights_file(network: keras.Model) -> bytes:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import tensorflow as tf
 from absl import logging
 
 from models import evaluation_model
@@ -22,16 +16,16 @@ from models.continuation import (
     read_earlier,
     start_from,
 )
-from models.evaluation_model import HeadsOfBackbone
+from models.evaluation_model import HeadsOfClassifier
 from models.hyperparameters import TrainingParams, apply_hyperparameters
-from models.predictions import write_predictions
+from models.model_run import write_json, write_model_run
 from models.signatures import export, load_transform
+from models.stored_backbone import features_digest
 from models.training import Task, blank_heads, train
 from schema import contract
 
 # Of `custom_config`: where the earlier model lies.
 PREVIOUS: Final = "previous"
-_BLOCK: Final = 1 << 20
 
 if TYPE_CHECKING:
     from tfx.components import FnArgs
@@ -74,28 +68,14 @@ def run_fn(fn_args: FnArgs) -> None:
         log_dir=fn_args.model_run_dir,
         start=_start(fn_args, network, params, task),
     )
-    history = {name: [_or_null(v) for v in values] for name, values in trained.history.items()}
-    _write_json(fn_args.model_run_dir, contract.HISTORY_FILE, history)
-    _write_json(fn_args.model_run_dir, contract.TRAINING_FILE, params.model_dump(mode="json"))
-    _write_json(fn_args.model_run_dir, contract.VALIDATION_FILE, trained.validation)
-    write_predictions(fn_args.model_run_dir, trained.predictions)
+    write_model_run(fn_args.model_run_dir, trained, params.model_dump(mode="json"))
     transform = load_transform(fn_args.transform_output)
     abstain_below = trained.validation["abstain"]["threshold"]
     served = BackboneModel(transform, trained.classifier, classes, abstain_below)
     export(served, fn_args.serving_model_dir)
-    digest = _features_digest(config["features"], fn_args.base_model)
-    heads = HeadsOfBackbone(trained.classifier, digest)
+    digest = features_digest(config["features"], fn_args.base_model)
+    heads = HeadsOfClassifier(trained.classifier, {config["backbone"]: digest})
     evaluation_model.write(heads, fn_args.eval_model_dir)
-
-
-def _features_digest(computed_by: str, backbone_dir: str) -> str:
-    """Digest the network's weights, and what computes the features with them."""
-    path = os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE)
-    digest = hashlib.sha256(computed_by.encode())
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _start(
@@ -120,16 +100,5 @@ def _start(
             "Training starts anew and not from %s, because %s.", previous["model"], reason
         )
     note = {"model": previous["model"], "continued": start is not None, "why_not": why_not}
-    _write_json(fn_args.model_run_dir, contract.CONTINUED_FILE, note)
+    write_json(fn_args.model_run_dir, contract.CONTINUED_FILE, note)
     return start
-
-
-def _or_null(value: float) -> float | None:
-    """JSON has no NaN."""
-    return float(value) if math.isfinite(value) else None
-
-
-def _write_json(directory: str, name: str, value: Mapping[str, Any]) -> None:
-    tf.io.gfile.makedirs(directory)
-    with tf.io.gfile.GFile(os.path.join(directory, name), "w") as file:
-        json.dump(value, file, indent=1, allow_nan=False)

@@ -19,7 +19,7 @@ from models.calibration import (
     negative_log_likelihood,
     validation_report,
 )
-from models.classifier import CalibratedHead, Classifier
+from models.classifier import CalibratedHead, Classifier, Network
 from models.continuation import Start
 from models.cost import multiply_adds
 from models.cross_validation import assign_folds, out_of_fold
@@ -114,13 +114,24 @@ def train(
     else:
         data = read_data(network, params, train_files, eval_files, seed)
         fitted = _held_out(network, params, task, data, seed, log_dir, start)
+    return judge(network, fitted, task, multiply_adds(network.prefix, network.suffix))
+
+
+def judge(network: Network, fitted: Fitted, task: Task, cost: int) -> Trained:
+    """Calibrate heads by the answers that they are judged by, and say how good these are.
+
+    Args:
+        network: what computed their taps.
+        fitted: the heads and the answers.
+        task: what was to be learnt.
+        cost: multiply-adds of the networks for one image.
+    """
     temperatures = {name: fit_temperature(p, fitted.labels) for name, p in fitted.answers.items()}
 
     def calibrated(answers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: apply_temperature(p, temperatures[name]) for name, p in answers.items()}
 
     judged = calibrated(fitted.answers)
-    cost = multiply_adds(network.prefix, network.suffix)
     report = validation_report(
         judged[contract.FLAT],
         fitted.labels,

@@ -52,12 +52,17 @@ class TapData:
 
     def moments(self) -> Moments:
         """Mean and population variance per channel over the training views."""
-        doubled = {name: values.astype(np.float64) for name, values in self.training[0].items()}
-        return {name: (v.mean(axis=0), v.var(axis=0)) for name, v in doubled.items()}
+        return moments_of(self.training[0])
 
     def channels(self) -> dict[str, int]:
         """Tap -> channels."""
         return {name: values.shape[-1] for name, values in self.training[0].items()}
+
+
+def moments_of(taps: Taps) -> Moments:
+    """Mean and population variance per channel, each float64 [channels]."""
+    doubled = {name: values.astype(np.float64) for name, values in taps.items()}
+    return {name: (v.mean(axis=0), v.var(axis=0)) for name, v in doubled.items()}
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor byte
 
 # Files in the artifacts of PretrainedBackbone and Trainer.
 BACKBONE_WEIGHTS_FILE: Final = "backbone.weights.h5"
+# Beside it: at which size the network sees the image.
+BACKBONE_FACTS_FILE: Final = "backbone.json"
 HISTORY_FILE: Final = "history.json"  # metric name -> value per epoch, or iteration
 # In the history of a head that a solver fitted, and only there: 0, the start, and so on.
 HISTORY_ITERATION: Final = "iteration"
@@ -145,4 +147,5 @@ CHAMPION: Final = "champion"
 # Candidates that are put together from the backbones' models.
 ENSEMBLE: Final = "ensemble"
 CASCADE: Final = "cascade"
+FUSION: Final = "fusion"
 SUMMARY_FILE: Final = "summary.json"

@@ -88,6 +88,7 @@ def tiny_backbone() -> Iterator[str]:
         taps={"block1": backbones.Tap("block2_conv")},
         head_taps=("block1", backbones.TAP_LAST),
         head_l2=0.007,
+        fused_taps={"block1": 0.25, backbones.TAP_LAST: 0.5},
         paper=backbones.PaperRecipe(learning_rate=1e-3, batch_size=8, epochs=2),
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -11,6 +11,8 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from components.model_combiner.executor import MODEL, RUN, TRANSFORM_GRAPH, Executor, input_key
 
+Kind = Literal["ensemble", "cascade"]
+
 
 class ModelCombinerSpec(component_spec.ComponentSpec):
     """Parameters and outputs; `_spec_for` adds the members' inputs."""
@@ -59,7 +61,7 @@ class ModelCombiner(base_component.BaseComponent):
     def __init__(
         self,
         *,
-        kind: Literal["ensemble", "cascade"],
+        kind: Kind,
         models: Mapping[str, channel.BaseChannel],
         runs: Mapping[str, channel.BaseChannel],
         transform_graph: channel.BaseChannel,

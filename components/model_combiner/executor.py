@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any, Final
 
-import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
@@ -43,6 +41,7 @@ class Executor(base_executor.BaseExecutor):
         from models import evaluation_model
         from models.combination import CombinedModel, fit_combination
         from models.evaluation_model import HeadsOfCombination
+        from models.model_run import write_json
         from models.predictions import read_predictions, write_predictions
         from models.signatures import export, load_transform
 
@@ -61,7 +60,7 @@ class Executor(base_executor.BaseExecutor):
         )
         logging.info("Combination: %s", combination.rule)
         run_dir = artifact_utils.get_single_uri(output_dict["model_run"])
-        _write_json(run_dir, contract.VALIDATION_FILE, combination.validation)
+        write_json(run_dir, contract.VALIDATION_FILE, combination.validation)
         write_predictions(run_dir, combination.predictions)
         write_seen(run_dir, union(read_seen(uri(RUN, name)) for name in names))
         graph = artifact_utils.get_single_uri(input_dict[TRANSFORM_GRAPH])
@@ -79,9 +78,3 @@ class Executor(base_executor.BaseExecutor):
             {name: path_utils.eval_model_dir(uri(MODEL, name)) for name in names},
         )
         evaluation_model.write(heads, path_utils.eval_model_dir(artifact.uri))
-
-
-def _write_json(directory: str, name: str, value: dict[str, Any]) -> None:
-    tf.io.gfile.makedirs(directory)
-    with tf.io.gfile.GFile(os.path.join(directory, name), "w") as file:
-        json.dump(value, file, indent=1, allow_nan=False)

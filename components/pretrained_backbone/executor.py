@@ -11,7 +11,7 @@ from tfx.utils import path_utils
 
 
 class Executor(base_executor.BaseExecutor):
-    """The writer of `backbone.weights.h5` where Trainer's `base_model` expects a model."""
+    """The writer of weights and `backbone.json` where Trainer's `base_model` expects a model."""
 
     def Do(
         self,
@@ -33,6 +33,7 @@ class Executor(base_executor.BaseExecutor):
             seed=exec_properties["seed"],
             path=exec_properties.get("weights_path"),
             sha256=exec_properties["weights_sha256"],
+            label=exec_properties["weights_label"],
         )
         model.set_string_custom_property("weights", exec_properties["weights_label"])
         if exec_properties["weights_sha256"]:

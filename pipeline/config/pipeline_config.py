@@ -25,7 +25,7 @@ from common.errors import InputError
 from common.strict import Strict
 from components.evaluator.configuration import GateConfig
 from models.backbones import BACKBONES, get_backbone
-from models.hyperparameters import TrainingParams
+from models.hyperparameters import CROSS, TrainingParams
 from pipeline.config.audit import AuditConfig
 from pipeline.config.beam import YAML_SUFFIXES, check_beam
 from pipeline.config.data import SPAN, DataConfig
@@ -36,7 +36,7 @@ from schema import SCHEMA_FILE
 
 Preset = Literal["fast", "paper", "demo"]
 PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
-Combining = Literal["ensemble", "cascade"]
+Combining = Literal["ensemble", "cascade", "fusion"]
 COMMAND_LINE: Final = "command line"
 _PRESET_DIR = Path(__file__).parent / "presets"
 
@@ -51,7 +51,8 @@ class PipelineConfig(Strict):
         weights_dir: folder with pre-trained weights; Keras' cache or download where null.
         allow_random_weights: go on without pre-trained weights.
         backbones: which to train, by name in the table of backbones.
-        combinations: what to put together from the backbones, where there are two or more.
+        combinations: what to put together from the backbones, where there are two or more:
+            `ensemble` and `cascade` of their models, `fusion` of their networks behind one head.
         seed: of every random choice.
         paper_recipe: take learning rate, batch size, epochs and callbacks from the table of
             backbones, where `training` doesn't give them.
@@ -81,7 +82,7 @@ class PipelineConfig(Strict):
     weights_dir: Path | None = None
     allow_random_weights: bool = False
     backbones: tuple[str, ...] = tuple(BACKBONES)
-    combinations: tuple[Combining, ...] = ("ensemble", "cascade")
+    combinations: tuple[Combining, ...] = ("ensemble", "cascade", "fusion")
     seed: int = Field(0, ge=0, lt=2**31)
     paper_recipe: bool = False
     training: TrainingParams = TrainingParams()
@@ -136,6 +137,11 @@ class PipelineConfig(Strict):
     def combined(self) -> tuple[Combining, ...]:
         """`combinations`, where there are backbones to combine."""
         return self.combinations if len(self.backbones) > 1 else ()
+
+    @property
+    def fused_validation(self) -> Literal["cross", "holdout"]:
+        """As `training.validation` says; the fused head is fitted by L-BFGS in any case."""
+        return self.training.validation or CROSS
 
     @property
     def continues(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tfx import v1 as tfx
@@ -12,10 +13,11 @@ from tfx import v1 as tfx
 from common.code_digest import code_digest
 from components.continued_trainer import ContinuedTrainer
 from components.featurizer import Featurizer
+from components.fused_trainer.component import Featurized
 from components.pretrained_backbone import PretrainedBackbone
 from components.previous_model import PreviousModel
 from components.radiograph_example_gen import RadiographExampleGen
-from models.backbones import get_backbone
+from models.backbones import BOUNDARY_HEAD, get_backbone
 from models.hyperparameters import TrainingParams, taps_of_either_head
 from models.weights import WeightsSource
 from pipeline.config.pipeline_config import PipelineConfig
@@ -92,7 +94,14 @@ def backbone_branch(
         audit,
         backbone.outputs["model"],
     )
-    return [backbone, featurizer, *tuning, *previous, trainer, *behind], judged
+    network = Featurized(
+        backbone=backbone.outputs["model"],
+        features=featurizer.outputs["features"],
+        scaling=params.scaling,
+        computed_by=_computed_by(params, engine),
+    )
+    nodes = [backbone, featurizer, *tuning, *previous, trainer, *behind]
+    return nodes, replace(judged, networks={name: network})
 
 
 def _computed_by(params: TrainingParams, engine: ResolvedEngine) -> str:
@@ -135,13 +144,19 @@ def _cached(
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the boundaries and taps for which features are computed.
 
-    Another kind of head costs no features, since the taps of both are there.
+    Another kind of head costs no features, since the taps of both are there; nor does the fused
+    head, whose taps come from the same pass through the network.
     """
     row = get_backbone(name)
     taps = taps_of_either_head(params, row)
-    if config.tuning.mode == "off":
-        return [params.boundary], taps
-    return config.tuning.boundaries_of(row), taps
+    tuned = config.tuning.mode != "off"
+    boundaries = config.tuning.boundaries_of(row) if tuned else [params.boundary]
+    if contract.FUSION not in config.combined:
+        return boundaries, taps
+    return (
+        list(dict.fromkeys((*boundaries, BOUNDARY_HEAD))),
+        tuple(tap for tap in row.all_taps if tap in {*taps, *row.fused_taps}),
+    )
 
 
 def _tuning(

@@ -1,4 +1,4 @@
-"""The nodes of an ensemble or a cascade of the backbones' models."""
+"""The nodes of what is made of all backbones: of their models, or of their networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from tfx import v1 as tfx
 
 from common.code_digest import code_digest
+from components.fused_trainer import FusedTrainer
 from components.model_combiner import ModelCombiner
+from components.model_combiner.component import Kind
 from components.radiograph_example_gen import RadiographExampleGen
 from pipeline.config.pipeline_config import Combining, PipelineConfig
 from pipeline.dag.platforms import Platform
@@ -25,8 +27,26 @@ def combination_branch(
     platform: Platform,
     audit: tfx.types.BaseChannel | None,
 ) -> tuple[list[tfx.dsl.components.BaseNode], Judged]:
-    """Build the nodes of an ensemble or a cascade of the backbones' models."""
-    combiner = ModelCombiner(
+    """Build the nodes of an ensemble, a cascade or a fusion, from its maker to its pusher."""
+    made_by: tfx.dsl.components.BaseNode
+    if kind == "fusion":
+        made_by = _fused_trainer(config, backbones, transform).with_id(f"Trainer.{kind}")
+    else:
+        made_by = _combiner(kind, config, backbones, transform).with_id(f"Combiner.{kind}")
+    features = {name: backbone.features[name] for name, backbone in backbones.items()}
+    behind, judged = verdict_branch(
+        kind, config, example_gen, made_by, features, engine, platform, audit
+    )
+    return [made_by, *behind], judged
+
+
+def _combiner(
+    kind: Kind,
+    config: PipelineConfig,
+    backbones: Mapping[str, Judged],
+    transform: tfx.components.Transform,
+) -> ModelCombiner:
+    return ModelCombiner(
         kind=kind,
         models={name: backbone.candidate.model for name, backbone in backbones.items()},
         runs={name: backbone.candidate.model_run for name, backbone in backbones.items()},
@@ -34,9 +54,18 @@ def combination_branch(
         classes=[c.name for c in config.data.classes],
         abstain_accuracy=config.abstain_accuracy,
         code_digest=code_digest("components.model_combiner.executor"),
-    ).with_id(f"Combiner.{kind}")
-    features = {name: backbone.features[name] for name, backbone in backbones.items()}
-    behind, judged = verdict_branch(
-        kind, config, example_gen, combiner, features, engine, platform, audit
     )
-    return [combiner, *behind], judged
+
+
+def _fused_trainer(
+    config: PipelineConfig, backbones: Mapping[str, Judged], transform: tfx.components.Transform
+) -> FusedTrainer:
+    return FusedTrainer(
+        backbones={name: backbone.networks[name] for name, backbone in backbones.items()},
+        transform_graph=transform.outputs["transform_graph"],
+        classes=[c.name for c in config.data.classes],
+        validation=config.fused_validation,
+        abstain_accuracy=config.abstain_accuracy,
+        seed=config.seed,
+        code_digest=code_digest("components.fused_trainer.executor"),
+    )

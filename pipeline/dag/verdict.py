@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tfx import v1 as tfx
@@ -13,6 +13,7 @@ from components.baseline import Baseline
 from components.champion.component import Candidate
 from components.evaluator.component import Evaluator
 from components.evaluator.eval_config import eval_config
+from components.fused_trainer.component import Featurized
 from components.inferrer import Inferrer
 from components.model_card import ModelCard
 from components.radiograph_example_gen import RadiographExampleGen
@@ -37,11 +38,13 @@ class Judged:
         candidate: what Champion chooses from.
         evaluation: Evaluator's `evaluation`.
         features: backbone -> Featurizer's `features`, of all that the model stands on.
+        networks: backbone -> its network, where the model is a backbone's own.
     """
 
     candidate: Candidate
     evaluation: tfx.types.BaseChannel
     features: Mapping[str, tfx.types.BaseChannel]
+    networks: Mapping[str, Featurized] = field(default_factory=dict)
 
 
 def verdict_branch(
@@ -61,12 +64,12 @@ def verdict_branch(
         name: of the model.
         config: of the run.
         example_gen: whose test split judges.
-        model_from: Trainer or ModelCombiner.
+        model_from: Trainer, FusedTrainer or ModelCombiner.
         features: backbone -> Featurizer's `features`, of all that the model stands on.
         engine: what computed them.
         platform: where it will run.
         audit: ShortcutAudit's `audit`, where it may say no.
-        pretrained: PretrainedBackbone's `model`; a combination has none.
+        pretrained: PretrainedBackbone's `model`; what stands on several has none.
     """
     baseline = Baseline(
         manifest=example_gen.outputs["manifest"],

@@ -158,9 +158,10 @@ class Experiment:
                 yield recipe, seed, result
 
     def _identity(self, backbone: str, seed: int) -> str:
-        """Identify the weights. A run's random weights are those of its seed."""
+        """Identify weights and the size they see. A run's random weights are those of its seed."""
         source = self._weights[backbone]
-        return f"{RANDOM}-{seed}" if source.label == RANDOM else source.sha256
+        drawn_or_given = f"{RANDOM}-{seed}" if source.label == RANDOM else source.sha256
+        return f"{drawn_or_given} at {get_backbone(backbone).size_for(source.label)}"
 
     def _compute(
         self, shared: _Shared, identity: str, jobs: Sequence[tuple[Recipe, int]]
@@ -174,6 +175,7 @@ class Experiment:
                 seed=jobs[0][1],
                 path=str(source.path) if source.path else None,
                 sha256=source.sha256,
+                label=source.label,
             )
             store = self._features(shared, identity, backbone_dir, jobs)
             networks = _Networks(backbone_dir)

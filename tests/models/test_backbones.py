@@ -63,6 +63,40 @@ def test_scaling_can_be_overridden_with_the_papers(tiny_backbone: str) -> None:
     assert np.abs(_scaled(build_network(row), image) - expected).max() > 0.9
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "size"),
+    [
+        ("vgg16", "imagenet", 256),
+        ("xception", "imagenet", 256),
+        ("densenet121", "imagenet", 256),
+        ("densenet121", "random", 256),
+        ("densenet121", "densenet121_other_notop.h5", 256),
+        ("densenet121", "densenet121_kermany_pediatric_notop.h5", 128),
+    ],
+)
+def test_the_size_that_a_network_sees_is_that_of_its_weights(
+    name: str, weights: str, size: int
+) -> None:
+    assert get_backbone(name).size_for(weights) == size
+
+
+@pytest.mark.parametrize("size", [256, 128, 64])
+def test_a_network_of_another_size_sees_the_means_of_squares(size: int, tiny_backbone: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 1)).astype(np.float32)
+    network = build_network(get_backbone(tiny_backbone), image_size=size)
+    assert network.input.shape == (None, 256, 256, 1)
+    factor = 256 // size
+    means = image.reshape(1, size, factor, size, factor, 1).mean(axis=(2, 4))
+    expected = np.repeat(means / 127.5 - 1, 3, axis=-1)
+    np.testing.assert_allclose(_scaled(network, image), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [100, 512])
+def test_a_size_that_does_not_divide_the_images_is_refused(size: int, tiny_backbone: str) -> None:
+    with pytest.raises(ValueError, match="image_size"):
+        build_network(get_backbone(tiny_backbone), image_size=size)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_network_takes_grey_and_its_cuts_lie_in_network_order(
     name: str, real_network: RealNetwork

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from models import engines
-from models.backbones import get_backbone
+from models.backbones import build_network, get_backbone
 from models.engines import (
     OPENVINO_BF16,
     OPENVINO_F32,
@@ -120,6 +120,17 @@ def test_features_of_the_tiny_network(
     for name, values in found(images).items():
         assert values.shape == (len(images), *cut.features[name].shape)
         assert _cosines(values, wanted[name]).min() > 0.999
+
+
+@both
+def test_features_of_a_network_that_sees_the_image_smaller(
+    tiny_backbone: str, images: np.ndarray, engine: EngineName
+) -> None:
+    from models.boundary import cut
+
+    row = get_backbone(tiny_backbone)
+    frozen = cut(build_network(row, image_size=128), row, "head")
+    _assert_same_features(frozen.prefix, images, engine)
 
 
 @both

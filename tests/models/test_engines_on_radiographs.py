@@ -81,9 +81,9 @@ def test_no_prediction_for_a_real_test_image_changes(
 ) -> None:
     """The head is fitted on cached features and served behind TensorFlow's."""
     row = get_backbone(backbone)
-    network = build_network(row)
     source = find_weights(row, WEIGHTS)
     assert source is not None
+    network = build_network(row, image_size=row.size_for(source.label))
     load_weights(network, str(source.path))
     taps = row.head_taps
     prefix = cut(network, row, "head", taps).prefix

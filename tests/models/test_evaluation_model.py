@@ -14,7 +14,7 @@ from models import evaluation_model
 from models.boundary import CutNetwork
 from models.classifier import CalibratedHead, Classifier
 from models.combination import Rule, combine
-from models.evaluation_model import HeadsOfBackbone, HeadsOfCombination
+from models.evaluation_model import HeadsOfClassifier, HeadsOfCombination
 from models.heads import build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
 from schema import contract
@@ -64,7 +64,7 @@ def test_a_backbones_answers_are_those_of_the_image(
     expected = classifier.answers(classifier.feature_maps(pixels))
     folder = str(tmp_path / "heads")
     assert not evaluation_model.is_there(folder)
-    evaluation_model.write(HeadsOfBackbone(classifier, "digest"), folder)
+    evaluation_model.write(HeadsOfClassifier(classifier, {network.backbone: "digest"}), folder)
     assert evaluation_model.is_there(folder)
 
     (name,) = members = evaluation_model.read_members(folder)
@@ -92,7 +92,9 @@ def member(
 ) -> tuple[str, CutNetwork]:
     network = tiny_cut("head")
     folder = tmp_path_factory.mktemp("member") / "heads"
-    evaluation_model.write(HeadsOfBackbone(_classifier(network, pixels), "digest"), str(folder))
+    evaluation_model.write(
+        HeadsOfClassifier(_classifier(network, pixels), {network.backbone: "digest"}), str(folder)
+    )
     return str(folder), network
 
 

@@ -1,4 +1,4 @@
-"""Ensemble and cascade in the golden run: judged, pushed and described like backbones."""
+"""Ensemble, cascade and fusion in the golden run: judged, pushed and described like backbones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tests.golden_run import GoldenRun
 
 BACKBONES = {"vgg16", "xception", "densenet121"}
-COMBINED = ("ensemble", "cascade")
+COMBINED = ("ensemble", "cascade", "fusion")
 MODELS = BACKBONES | set(COMBINED)
 
 
 def _producer(name: str) -> str:
-    return f"{'Combiner' if name in COMBINED else 'Trainer'}.{name}"
+    return f"{'Combiner' if name in ('ensemble', 'cascade') else 'Trainer'}.{name}"
 
 
 def _validation(golden: GoldenRun, name: str) -> dict[str, Any]:
@@ -53,6 +53,8 @@ def test_the_champion_is_the_best_of_all_by_validation(golden: GoldenRun) -> Non
     costs = {name: results[name]["multiply_adds"] for name in BACKBONES}
     assert results["cascade"]["cascade"]["first"] == min(costs, key=costs.__getitem__)
     assert results["ensemble"]["multiply_adds"] == sum(costs.values())
+    # It stands on no tap that is behind all of a backbone's own.
+    assert 0 < results["fusion"]["multiply_adds"] <= sum(costs.values())
 
 
 def _kept(golden: GoldenRun) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -95,13 +97,13 @@ def test_of_a_combination_is_kept_what_a_baseline_needs(golden: GoldenRun) -> No
     from components.saved_models import digest_of_model
 
     kept = {}
-    for name in ("vgg16", "ensemble", "cascade"):
+    for name in ("vgg16", *COMBINED):
         pushed = Path(golden.summary["models"][name]["pushed_to"])
         kept[name] = read_kept(str(golden.layout.history / name / pushed.name))
         assert kept[name].model == digest_of_model(str(pushed))
-    of_member, of_ensemble, of_cascade = map(training_data_of, kept.values())
+    of_member, *of_combined = map(training_data_of, kept.values())
     assert len(of_member.held_out.hashes) == 18
-    assert of_member == of_ensemble == of_cascade
+    assert all(of_member == other for other in of_combined)
 
 
 def _cards(golden: GoldenRun) -> dict[str, dict[str, Any]]:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 BACKBONES = ["vgg16", "xception", "densenet121"]
-MODELS = [*BACKBONES, "ensemble", "cascade"]
+MODELS = [*BACKBONES, "ensemble", "cascade", "fusion"]
 
 
 @pytest.fixture(scope="module")

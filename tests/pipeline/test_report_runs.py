@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 BACKBONES = ["vgg16", "xception", "densenet121"]
-MODELS = [*BACKBONES, "ensemble", "cascade"]
+MODELS = [*BACKBONES, "ensemble", "cascade", "fusion"]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from serving.servables import openvino_servable
 
 README = Path(__file__).parents[2] / "serving" / "deploy" / "README.md"
 VERSION = "1700000000"
-MODELS = ("a", "cascade", "ensemble")
+MODELS = ("a", "cascade", "ensemble", "fusion")
 
 
 pytestmark = pytest.mark.usefixtures("loaded_once")

@@ -221,7 +221,9 @@ def test_an_image_without_features_is_named(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("node", ["vgg16", "xception", "densenet121", "ensemble", "cascade"])
+@pytest.mark.parametrize(
+    "node", ["vgg16", "xception", "densenet121", "ensemble", "cascade", "fusion"]
+)
 def test_the_saved_model_answers_every_image_as_it_was_judged(node: str, golden: GoldenRun) -> None:
     """A run asks it about eight."""
     artifacts = golden.layout.artifacts

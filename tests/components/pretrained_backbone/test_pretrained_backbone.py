@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,9 @@ from tfx.utils import path_utils
 from common.errors import InputError
 from components.pretrained_backbone import PretrainedBackbone
 from components.pretrained_backbone.executor import Executor
+from models import backbones
 from models.backbones import build_network, get_backbone, load_weights
+from models.boundary import load_network
 from schema import contract
 
 Execute = Callable[..., Any]
@@ -94,6 +97,23 @@ def test_weights_of_a_file_land_unchanged(
     _assert_equal(_stored(model, tiny_backbone), _weights_of(given))
     assert model.get_string_custom_property("weights") == "imagenet"
     assert model.get_string_custom_property("backbone") == tiny_backbone
+
+
+def test_a_network_is_loaded_at_the_size_of_its_weights(
+    tmp_path: Path, execute: Execute, tiny_backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _save_as_keras_applications_do(_application(seed=7), tmp_path / "tiny_small_notop.h5")
+    row = dataclasses.replace(get_backbone(tiny_backbone), weights_sizes={path.name: 64})
+    monkeypatch.setitem(backbones._TABLE, tiny_backbone, row)
+    given = {"weights_path": str(path), "weights_sha256": _digest(path)}
+
+    def last_map(label: str) -> keras.KerasTensor:
+        model = execute(f"model-{label}", weights_label=label, **given)
+        folder = path_utils.serving_model_path(model.uri)
+        return load_network(tiny_backbone, None, "head", folder).maps.output["last"]
+
+    assert last_map(path.name).shape == (None, 3, 3, 24)
+    assert last_map("imagenet").shape == (None, 15, 15, 24)
 
 
 def test_random_weights_follow_the_seed(execute: Execute, tiny_backbone: str) -> None:

@@ -63,6 +63,7 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
         "Report",
         *(f"{n}.{name}" for n in (*per_backbone, *judging) for name in BACKBONES),
         *(f"{node}.{kind}" for node in PER_COMBINATION for kind in ("ensemble", "cascade")),
+        *(f"{node}.fusion" for node in ("Trainer", *PER_COMBINATION[1:])),
     }
     assert set(_nodes(_config(tmp_path))) == expected
 
@@ -73,7 +74,7 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
 def test_infra_validation_stands_before_every_pusher(mode: str, node: str, tmp_path: Path) -> None:
     before = _nodes(_config(tmp_path))
     nodes = _nodes(_config(tmp_path, infra_validation={"mode": mode}))
-    models = {*BACKBONES, "ensemble", "cascade"}
+    models = {*BACKBONES, "ensemble", "cascade", "fusion"}
     assert set(nodes) - set(before) == {f"{node}.{name}" for name in models}
     for name in models:
         assert f"{node}.{name}" in nodes[f"Pusher.{name}"].upstream_nodes
@@ -99,7 +100,8 @@ def test_the_pushers_ask_the_audit_where_a_limit_is_set(
     # No model waits for it.
     assert before["ShortcutAudit"].downstream_nodes == ["Report"]
     assert set(before["ShortcutAudit"].inputs.inputs) == {"examples", "manifest"}
-    pushers = {f"Pusher.{name}" for name in (*BACKBONES, "ensemble", "cascade", "champion")}
+    models = (*BACKBONES, "ensemble", "cascade", "fusion", "champion")
+    pushers = {f"Pusher.{name}" for name in models}
     assert set(nodes["ShortcutAudit"].downstream_nodes) == pushers | {"Report"}
     for name in pushers:
         (channel,) = nodes[name].inputs.inputs["audit"].channels
@@ -135,16 +137,20 @@ def test_infra_validator_asks_the_daemon_that_the_environment_names(
         ({"backbones": ["vgg16"]}, []),
         ({"combinations": []}, []),
         ({"combinations": ["cascade"]}, ["cascade"]),
-        ({"backbones": ["vgg16", "xception"]}, ["cascade", "ensemble"]),
+        ({"combinations": ["fusion"]}, ["fusion"]),
+        ({"backbones": ["vgg16", "xception"]}, ["cascade", "ensemble", "fusion"]),
     ],
 )
 def test_two_backbones_or_more_are_combined_as_configured(
     tmp_path: Path, fields: dict[str, Any], kinds: list[str]
 ) -> None:
     nodes = _nodes(_config(tmp_path, **fields))
-    for node in PER_COMBINATION:
+    combined = {"ensemble", "cascade", "fusion"}
+    for node in PER_COMBINATION[1:]:
         found = {n.split(".")[1] for n in nodes if n.startswith(f"{node}.")}
-        assert found & {"ensemble", "cascade"} == set(kinds)
+        assert found & combined == set(kinds)
+    makers = {n for n in nodes if n.split(".")[-1] in combined and n.startswith(("Tr", "Com"))}
+    assert makers == {f"{'Trainer' if kind == 'fusion' else 'Combiner'}.{kind}" for kind in kinds}
     candidates = [*fields.get("backbones", BACKBONES), *kinds]
     inputs = set(nodes["Champion"].inputs.inputs)
     per_candidate = ("model", "run", "blessing", "card")
@@ -173,13 +179,53 @@ def test_a_combination_is_made_of_all_backbones_and_is_judged_like_one(tmp_path:
         assert {folder.name for folder in folders.values()} == {kind}
 
 
+def test_the_fused_head_reads_what_the_backbones_featurizers_write(tmp_path: Path) -> None:
+    nodes = _nodes(_config(tmp_path))
+    fused = nodes["Trainer.fusion"]
+    producers = {
+        key: channel.producer_node_query.id
+        for key, given in fused.inputs.inputs.items()
+        for channel in given.channels
+    }
+    assert producers == {
+        "transform_graph": "Transform",
+        **{f"features_{name}": f"Featurizer.{name}" for name in BACKBONES},
+        **{f"backbone_{name}": f"PretrainedBackbone.{name}" for name in BACKBONES},
+    }
+    # What is behind it is what is behind a backbone's own training.
+    inferrer = nodes["Inferrer.fusion"]
+    assert set(inferrer.inputs.inputs) == {
+        *("model", "baseline_model", "examples"),
+        *(f"features_{name}" for name in BACKBONES),
+    }
+    assert nodes["Evaluator.fusion"].parameters == nodes["Evaluator.vgg16"].parameters
+    described = _parameter(fused, "backbones")
+    for name in BACKBONES:
+        trainer = _parameter(nodes[f"Trainer.{name}"], "custom_config")
+        assert described[name] == {"scaling": None, "computed_by": trainer["features"]}
+
+
+@pytest.mark.parametrize("boundary", ["input", "head"])
+def test_one_pass_computes_a_backbones_taps_and_the_fused_heads(
+    boundary: str, tmp_path: Path
+) -> None:
+    given = {"training": {"boundary": boundary}}
+    without = _nodes(_config(tmp_path, combinations=["ensemble"], **given))
+    nodes = _nodes(_config(tmp_path, **given))
+    for name, row in BACKBONES.items():
+        (before, after) = (each[f"Featurizer.{name}"] for each in (without, nodes))
+        taps = set(_parameter(after, "taps"))
+        assert taps == {*_parameter(before, "taps"), *row.fused_taps}
+        assert _parameter(before, "boundaries") == [boundary]
+        assert set(_parameter(after, "boundaries")) == {boundary, "head"}
+
+
 def test_a_card_stands_before_its_pusher_and_the_champion(tmp_path: Path) -> None:
     nodes = _nodes(_config(tmp_path))
-    for name in (*BACKBONES, "ensemble", "cascade"):
+    made = {name: {f"Trainer.{name}", f"PretrainedBackbone.{name}"} for name in BACKBONES}
+    made |= {kind: {f"Combiner.{kind}"} for kind in ("ensemble", "cascade")}
+    for name, made_by in (made | {"fusion": {"Trainer.fusion"}}).items():
         card = nodes[f"ModelCard.{name}"]
-        trained = name in BACKBONES
-        made_by = {f"Trainer.{name}", f"PretrainedBackbone.{name}"} if trained else set()
-        made_by = made_by or {f"Combiner.{name}"}
         assert set(card.upstream_nodes) == made_by | {f"Evaluator.{name}", "RadiographExampleGen"}
         assert f"ModelCard.{name}" in nodes[f"Pusher.{name}"].upstream_nodes
         assert f"ModelCard.{name}" in nodes["Champion"].upstream_nodes

@@ -103,6 +103,7 @@ def test_the_nodes_are_the_local_dags(compiled: list[dict[str, Any]]) -> None:
         *(f"{node}-{name}" for node in per_backbone for name in BACKBONES),
         *(f"{node}-ensemble" for node in ("combiner", *per_model)),
         *(f"{node}-cascade" for node in ("combiner", *per_model)),
+        *(f"{node}-fusion" for node in ("trainer", *per_model)),
     }  # fmt: skip
     assert compiled[0]["root"]["dag"]["tasks"].keys() == expected
 

@@ -49,6 +49,7 @@ def test_what_nodes_write(tmp_path: Path) -> None:
     assert expected("Trainer.vgg16") // MEGABYTE == 59
     assert expected("Trainer.xception") // MEGABYTE == 84
     assert expected("Pusher.densenet121") // MEGABYTE == 29
+    assert expected("Trainer.fusion") == expected("Combiner.ensemble")
     assert expected("Combiner.ensemble") // MEGABYTE == 59 + 83 + 28 + 1
     assert expected("Pusher.champion") == expected("Trainer.densenet121")
     assert expected("Evaluator.vgg16") == MEGABYTE

@@ -171,7 +171,10 @@ def test_random_weights_are_those_of_the_seed(configure: Configure, tmp_path: Pa
     assert "RANDOM weights" in screen.warnings[0]
     assert report["models"]["tiny"]["weights"] == "random"
     stores = [path.read_text() for path in (tmp_path / "output/features").rglob("key.json")]
-    assert sorted(json.loads(text)["weights"] for text in stores) == ["random-3", "random-4"]
+    assert sorted(json.loads(text)["weights"] for text in stores) == [
+        "random-3 at 256",
+        "random-4 at 256",
+    ]
 
 
 def test_no_patient_is_in_two_splits_of_a_seed(configure: Configure, tmp_path: Path) -> None:
