@@ -127,6 +127,10 @@ class TrainingParams(_Strict):
         both = (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)
         return both if self.validation == CROSS else both[:1]
 
+    def views_of(self, split: str) -> tuple[View, ...]:
+        """The views of a split's images: all where they are fitted, else the image as it is."""
+        return self.training_views if split in self.fitted_splits else (VIEW_IDENTITY,)
+
     @property
     def training_views(self) -> tuple[View, ...]:
         """`views`, or the image and its mirror where the table has not been asked yet."""

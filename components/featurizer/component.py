@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -20,7 +20,6 @@ class FeaturizerSpec(component_spec.ComponentSpec):
         "taps": component_spec.ExecutionParameter(type=str),
         "scaling": component_spec.ExecutionParameter(type=str, optional=True),
         "views": component_spec.ExecutionParameter(type=str),
-        "fitted_splits": component_spec.ExecutionParameter(type=str),
         "engine": component_spec.ExecutionParameter(type=str),
         "engine_version": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),
@@ -47,8 +46,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         boundaries: Sequence[str],
         taps: Sequence[str],
         scaling: str | None,
-        views: Sequence[str],
-        fitted_splits: Sequence[str],
+        views: Mapping[str, Sequence[str]],
         engine: str,
         engine_version: str,
         code_digest: str,
@@ -62,8 +60,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
             boundaries: where prefixes end; the records hold what each of them needs.
             taps: the pooled taps that heads use.
             scaling: overrides the backbone's input scaling; None for its own.
-            views: of the images that heads are fitted to; the others stay as they are.
-            fitted_splits: where those images are.
+            views: split -> the views of its images.
             engine: name of what runs the prefix (`models.engines`).
             engine_version: of its package; another may compute other features.
             code_digest: of the code that the features depend on.
@@ -76,8 +73,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
                 boundaries=json.dumps(list(boundaries)),
                 taps=json.dumps(list(taps)),
                 scaling=scaling,
-                views=json.dumps(list(views)),
-                fitted_splits=json.dumps(list(fitted_splits)),
+                views=json.dumps({split: list(of_split) for split, of_split in views.items()}),
                 engine=engine,
                 engine_version=engine_version,
                 code_digest=code_digest,

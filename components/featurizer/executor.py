@@ -23,7 +23,6 @@ from components.featurizer.spilling import Segment, Spill, read_segments
 from models import feature_records
 from models.prefix import Job, Prefix
 from models.preprocessing import decode_transformed
-from models.view_names import VIEW_IDENTITY
 from models.views import view_of
 from schema import contract
 
@@ -72,7 +71,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             exec_properties["engine"],
         )
         views = json.loads(exec_properties["views"])
-        fitted_splits = json.loads(exec_properties["fitted_splits"])
         shared = Shared()
         spilled = os.path.join(features.uri, "_spilled")
         tf.io.gfile.makedirs(spilled)
@@ -83,12 +81,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     target = artifact_utils.get_split_uri([features], split)
                     tf.io.gfile.makedirs(target)
                     _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
-                        source,
-                        target,
-                        spilled,
-                        views if split in fitted_splits else [VIEW_IDENTITY],
-                        job,
-                        shared,
+                        source, target, spilled, views[split], job, shared
                     )
         finally:
             tf.io.gfile.rmtree(spilled)

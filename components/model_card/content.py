@@ -17,6 +17,7 @@ from components.evaluator.results import (
     slice_counts,
     slice_name,
 )
+from components.judged_on import fitted_to, judged_on
 from schema import contract
 
 NOTICE: Final = "Not for diagnosis."
@@ -147,7 +148,7 @@ class Abstaining:
     """What the model does when it may decline to answer.
 
     Attributes:
-        threshold: it abstains below this probability; chosen on the validation split.
+        threshold: it abstains below this probability; chosen on `Results.judged_on`.
         target: the share of its answers there that was to be right.
         judged_at: the next threshold that TFMA counted at; None where nothing is answered.
         answered: of the test images, at `judged_at`.
@@ -172,7 +173,13 @@ class Slice:
 
 @dataclass(frozen=True)
 class Results:
-    """On the test split, but for `validation`; `confusion` has a row a true class."""
+    """On the test split, but for `validation`; `confusion` has a row a true class.
+
+    Attributes:
+        fitted_to: the images that training saw, in words.
+        judged_on: of which images `validation` is, by which temperature, thresholds and
+            the champion were chosen, in words.
+    """
 
     accuracy: Share
     classes: list[ClassResult]
@@ -180,6 +187,8 @@ class Results:
     abstaining: Abstaining
     slices: list[Slice]
     validation: Share
+    fitted_to: str
+    judged_on: str
 
 
 @dataclass(frozen=True)
@@ -341,6 +350,8 @@ def _results(classes: Sequence[str], evidence: Evidence) -> Results:
         abstaining=_abstaining(validation["abstain"], confidence_curve(uri)),
         slices=[_slice(item) for item in slice_counts(uri)],
         validation=_accuracy(validation["confusion"]),
+        fitted_to=fitted_to(validation),
+        judged_on=judged_on(validation),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.evaluator.results import candidate_result, refusal
+from components.judged_on import fitted_to, judged_on
 from components.report.answers import TestAnswers, overall_metrics, read_answers
 from components.report.comparison import against_baseline, against_paper, pairs
 from components.report.data import data_figures
@@ -108,6 +109,11 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
         "largest_gap": largest_gap(rows),
         "validation": {
             key: validation[key] for key in ("accuracy", "loss", "total", "temperature", "ece")
+        }
+        | {
+            "folds": validation.get("folds", 0),
+            "judged_on": judged_on(validation),
+            "fitted_to": fitted_to(validation),
         },
         "abstain_threshold": validation["abstain"]["threshold"],
         "members": validation.get("members"),

@@ -106,32 +106,42 @@ def _spoken(counts: np.ndarray, classes: Sequence[str]) -> str:
     )
 
 
-def history(name: str, values: Mapping[str, Sequence[float]]) -> Picture:
-    """Loss and accuracy on train and validation split, by epoch or by the solver's iteration."""
+def history(name: str, values: Mapping[str, Sequence[float]], folds: int = 0) -> Picture:
+    """Loss and accuracy where the head is fitted and where it is judged.
+
+    Args:
+        name: of the model.
+        values: metric -> value by epoch, or by the solver's iteration.
+        folds: as in validation.json.
+    """
+    fitted, judged = ("fitted", "out of fold") if folds else ("train", "validation")
     steps, step = values.get(contract.HISTORY_ITERATION), "iteration"
     if steps is None:
         steps, step = range(1, len(next(iter(values.values()))) + 1), "epoch"
     figure, both = plt.subplots(1, 2, figsize=(7.6, 3.4))
     for axes, metric in zip(both, ("loss", "accuracy"), strict=True):
         for key, label, colour in (
-            (metric, "train", COLOURS[0]),
-            (f"val_{metric}", "validation", COLOURS[1]),
+            (metric, fitted, COLOURS[0]),
+            (f"val_{metric}", judged, COLOURS[1]),
         ):
             if key in values:
                 axes.plot(steps, values[key], label=label, color=colour)
         axes.set_xlabel(step)
         axes.set_ylabel(metric)
         axes.legend()
+    where = "on train and validation split"
+    if folds:
+        where = f"on the images that are fitted, and out of fold (the mean of {folds} folds)"
     kept = ""
     if step == "iteration":
-        kept = " The last iteration of L-BFGS, where the loss on train is lowest, is kept."
+        kept = " The last iteration of L-BFGS, where the loss on what is fitted is lowest, is kept."
     elif values.get("val_loss"):
         lowest = int(np.argmin(values["val_loss"]))
         kept = f" Lowest validation loss in epoch {lowest + 1}, which is kept."
     return picture(
         figure,
         f"{name}-history",
-        caption=f"Training: loss and accuracy on train and validation split.{kept}",
+        caption=f"Training: loss and accuracy {where}.{kept}",
         alt=f"Training curves of {name} over {int(steps[-1])} {step}s.{kept}",
     )
 

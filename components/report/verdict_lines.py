@@ -57,8 +57,9 @@ def _model(figures: Mapping[str, Any], numbers: Mapping[str, Any]) -> tuple[Weig
     passed = sum(model["blessed"] for model in models.values())
     refused = figures["not_pushed_because"]
     if figures["champion"]:
+        judged = models[name]["validation"]["judged_on"]
         among = (
-            f", the best on the validation split of {passed} models that passed the gate"
+            f", the best of {passed} models that passed the gate, by {judged}"
             if passed > 1
             else f", the only one of {counted(len(models), 'model')} that passed the gate"
         )

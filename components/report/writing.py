@@ -61,7 +61,7 @@ def _pictures(sources: ReportSources, content: Content) -> Iterator[Picture]:
         yield figures.curves(name, model["classes"])
         yield figures.calibration(name, model["calibration"], model["coverage"])
         if model["history"]:
-            yield figures.history(name, model["history"])
+            yield figures.history(name, model["history"], model["validation"]["folds"])
     yield figures.slice_accuracies(numbers["models"][content.main]["slices"], content.main)
     yield data_figures.image_statistics(content.facts, classes)
     yield data_figures.columns(numbers["data"]["columns"], classes)

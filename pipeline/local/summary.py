@@ -253,7 +253,7 @@ def _continued(run_uri: str) -> dict[str, Any] | None:
 
 
 def _validation(name: str, outputs: RunOutputs) -> dict[str, Any]:
-    """Say what Trainer or ModelCombiner found on the validation split."""
+    """Say what Trainer or ModelCombiner found where the model is judged."""
     run = outputs.get(f"Trainer.{name}", "model_run") or outputs.get(
         f"Combiner.{name}", "model_run"
     )

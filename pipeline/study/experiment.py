@@ -16,7 +16,6 @@ from models.backbones import get_backbone
 from models.prefix import Job
 from models.pretrained import save_pretrained
 from models.training import Task, train
-from models.view_names import VIEW_IDENTITY, View
 from models.weights import RANDOM, WeightsSource
 from pipeline.check.images import ImagePool
 from pipeline.config.pipeline_config import PipelineConfig
@@ -270,7 +269,7 @@ class Experiment:
         needed: dict[str, set[Labelled]] = {}
         for recipe, seed in jobs:
             for split in contract.SPLITS:
-                for view in _views(recipe, split):
+                for view in recipe.params.views_of(split):
                     needed.setdefault(view, set()).update(self.images(seed, split))
         return needed
 
@@ -296,7 +295,8 @@ class Experiment:
         files = {}
         for split in contract.SPLITS:
             files[split] = scratch / f"{split}.tfrecord"
-            store.write_split(files[split], self.images(seed, split), _views(recipe, split))
+            views = recipe.params.views_of(split)
+            store.write_split(files[split], self.images(seed, split), views)
         trained = train(
             networks.of(recipe),
             recipe.params,
@@ -355,11 +355,6 @@ class Experiment:
             }
         )
         return ResultFile(self._config.output / "results" / name / f"seed-{seed}.json", key)
-
-
-def _views(recipe: Recipe, split: str) -> tuple[View, ...]:
-    fitted = split in recipe.params.fitted_splits
-    return recipe.params.training_views if fitted else (VIEW_IDENTITY,)
 
 
 def _groups(recipes: Sequence[Recipe], beside: Sequence[Recipe], every_tap: bool) -> list[_Shared]:

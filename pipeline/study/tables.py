@@ -158,8 +158,8 @@ def _seed_by_seed(report: Mapping[str, Any]) -> str:
         rows.append(cells)
     table = github_table(["seed", *by_model], rows)
     return (
-        f"{table}\n\nThe champion of a seed has the best validation result of those that pass "
-        "the gate's `min_accuracy`, as in a run."
+        f"{table}\n\nThe champion of a seed has the lowest validation loss of those that pass "
+        "the gate's `min_accuracy`, as in a run (out of fold, unless the recipe says `holdout`)."
     )
 
 
@@ -253,9 +253,10 @@ def _abstaining(report: Mapping[str, Any]) -> str:
         )
     header = ["model", "answered", "of those right", "95 % Wilson, pooled", "without abstaining"]
     return (
-        f"{github_table(header, rows)}\n\nThresholds are chosen on each seed's validation split, "
-        f"where the answers given are to be right in {percent(target)}; what they come to is "
-        "counted on the test splits, all seeds together."
+        f"{github_table(header, rows)}\n\nThresholds are chosen by each seed's validation (out of "
+        "fold, unless the recipe says `holdout`), where the answers given are to be right in "
+        f"{percent(target)}; what they "
+        "come to is counted on the test splits, all seeds together."
     )
 
 

@@ -19,6 +19,7 @@ from models.hyperparameters import (
 )
 from models.view_names import IMAGE_AND_MIRROR, WITH_CROPS
 
+VGG16 = get_backbone("vgg16")
 INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"learning_rate": 0.0}, ("learning_rate",)),
     ({"learning_rate": 1.1}, ("learning_rate",)),
@@ -48,6 +49,7 @@ INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"augmentation": {"horizontal_flip": "perhaps"}}, ("augmentation", "horizontal_flip")),
     ({"augmentation": {"rotation": 5}}, ("augmentation", "rotation")),
     ({"learning_rat": 0.1}, ("learning_rat",)),
+    ({"validation": "folds"}, ("validation",)),
 ]
 
 
@@ -83,6 +85,49 @@ def test_augmentation_needs_boundary_input(boundary: str) -> None:
     )
 
 
+CONVEX: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"head": {"l2": 0.1}}, True),
+    ({"head": {"dropout": 0.1}}, False),
+    ({"head": {"kind": "paper"}}, False),
+    ({"boundary": "block5"}, False),
+    ({"boundary": "input"}, False),
+]
+
+
+@pytest.mark.parametrize(("fields", "convex"), CONVEX, ids=[str(f) for f, _ in CONVEX])
+def test_folds_judge_what_a_solver_fits_and_nothing_else(
+    fields: dict[str, Any], convex: bool
+) -> None:
+    params = TrainingParams.model_validate(fields)
+    assert params.convex is convex
+    assert params.validation is None
+    assert params.resolved(VGG16).validation == ("cross" if convex else "holdout")
+    held_out = TrainingParams.model_validate(fields | {"validation": "holdout"}).resolved(VGG16)
+    assert held_out.validation == "holdout"
+    assert held_out.fitted_splits == ("train",)
+    assert held_out.views_of("train") == held_out.training_views
+    assert held_out.views_of("eval") == ("identity",)
+    crossed = fields | {"validation": "cross"}
+    if convex:
+        params = TrainingParams.model_validate(crossed)
+        assert params.fitted_splits == ("train", "eval")
+        assert params.views_of("eval") == params.views_of("train") == params.training_views
+        assert params.views_of("test") == ("identity",)
+    else:
+        with pytest.raises(ValidationError, match="set validation to 'holdout', or leave it out"):
+            TrainingParams.model_validate(crossed)
+
+
+def test_folds_go_with_what_can_be_fitted_fold_by_fold() -> None:
+    crossed = TrainingParams().resolved(VGG16)
+    held_out = TrainingParams(validation="holdout").resolved(VGG16)
+    for found in ({"boundary": "block5"}, {"head.kind": "paper"}, {"head.dropout": 0.2}):
+        assert apply_hyperparameters(crossed, found, VGG16).validation == "holdout"
+    assert apply_hyperparameters(crossed, {"head.l2": 0.2}, VGG16).validation == "cross"
+    assert apply_hyperparameters(held_out, {"head.l2": 0.2}, VGG16).validation == "holdout"
+
+
 def test_null_switches_off_early_stopping_and_plateau() -> None:
     params = TrainingParams(early_stopping_patience=None, plateau_patience=None)
     assert (params.early_stopping_patience, params.plateau_patience) == (None, None)
@@ -100,9 +145,6 @@ def test_params_survive_json_and_cannot_be_changed() -> None:
     assert TrainingParams.model_validate(stored) == params
     with pytest.raises(ValidationError, match="frozen"):
         params.epochs = 1  # type: ignore[misc]
-
-
-VGG16 = get_backbone("vgg16")
 
 
 def test_views_are_the_tables_where_a_head_alone_is_trained() -> None:

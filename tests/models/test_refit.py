@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def images(tiny_cut: TinyCut, files: tuple[list[str], list[str]]) -> ImageTaps:
     return read_image_taps(tiny_cut("head"), _params(), [*files[0], *files[1]])
 
 
-def _answers(head: keras.Model, taps: Taps) -> np.ndarray:
+def _answers(head: keras.Model, taps: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.asarray(apply_head(head, taps, training=False), np.float64)
 
 

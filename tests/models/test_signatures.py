@@ -435,6 +435,7 @@ def test_run_fn_trains_exports_and_reports(
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history)
     assert set(validation) == {
         "accuracy", "loss", "total", "confusion", "temperature", "ece", "abstain", "multiply_adds",
+        "folds",
     }  # fmt: skip
     answers = read_predictions(str(run_dir))
     assert list(run_dir.glob("train/events.out.tfevents.*"))

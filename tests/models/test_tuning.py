@@ -20,7 +20,14 @@ from models.backbones import BOUNDARY_HEAD, build_network, get_backbone
 from models.boundary import CutNetwork, cut
 from models.hyperparameters import TrainingParams, apply_hyperparameters
 from models.training import Task, train
-from models.tuning import RecipeOracle, RecipeTuner, Trials, search_space, tuner_fn
+from models.tuning import (
+    RecipeOracle,
+    RecipeTuner,
+    Trials,
+    first_recipe,
+    search_space,
+    tuner_fn,
+)
 from schema import contract
 
 Values = Mapping[str, Any]
@@ -30,7 +37,14 @@ CHANNELS = {"block1": 12, "last": 24}
 # Six epochs at this rate get nowhere; the data want about a hundred times more. (Without dropout,
 # no rate would be asked for.)
 BAD: dict[str, Any] = {"learning_rate": 1e-4, "head": {"dropout": 0.1}}
-TRAINING: dict[str, Any] = {"learning_rate": 0.01, "batch_size": 16, "epochs": 6}
+TRAINING: dict[str, Any] = {
+    "learning_rate": 0.01,
+    "batch_size": 16,
+    "epochs": 6,
+    "validation": "holdout",
+}
+# What L-BFGS fits, and folds judge.
+CROSSED: dict[str, Any] = {"validation": "cross", "epochs": 60, "head": {"l2": 0.9}}
 
 
 def _params(**fields: Any) -> TrainingParams:
@@ -187,6 +201,42 @@ def test_a_trials_loss_is_the_one_that_training_finds(
         seed=0,
     )
     assert trained.validation["loss"] == loss
+
+
+def test_where_folds_judge_the_penalty_alone_is_searched(
+    search: Callable[..., RecipeTuner], store: Store, tiny_backbone: str
+) -> None:
+    params = _params(**CROSSED)
+    tuner = search(training=params.model_dump(mode="json"), trials=4)
+    tried = _tried(tuner)
+    assert [set(values) for values, _ in tried] == [{"head.l2"}] * 4
+    assert tried[0][0]["head.l2"] == 0.9
+    values, loss = min(tried, key=lambda one: one[1])
+    assert loss < tried[0][1], "else the search has found nothing"
+    row = get_backbone("tiny")
+    found = apply_hyperparameters(params, values, row)
+    assert found.validation == "cross"
+    trained = train(
+        cut(build_network(row), row, BOUNDARY_HEAD, found.head.taps),
+        found,
+        Task(3),
+        # The digests of the images, and so the folds, come of these names.
+        train_files=store("train", *_features(48, 1)),
+        eval_files=store("eval", *_features(24, 2)),
+        seed=0,
+    )
+    assert trained.validation["loss"] == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("boundaries", [["block2"], ["block2", BOUNDARY_HEAD]])
+def test_where_a_block_is_searched_all_are_judged_by_what_is_held_out(
+    boundaries: list[str], tiny_backbone: str
+) -> None:
+    params = _params(**CROSSED)
+    assert first_recipe(params, [BOUNDARY_HEAD]) == params
+    first = first_recipe(params, boundaries)
+    assert first == params.model_copy(update={"validation": "holdout"})
+    assert "head.kind" in search_space(first, boundaries).values
 
 
 def test_the_same_seed_tries_the_same(

@@ -125,8 +125,9 @@ def featurize(
                 "backbone": tiny_backbone,
                 "boundaries": json.dumps([boundary]),
                 "taps": '["block1", "last"]',
-                "views": '["identity", "mirror"]',
-                "fitted_splits": '["train"]',
+                "views": json.dumps(
+                    {"train": ["identity", "mirror"], "eval": ["identity"], "test": ["identity"]}
+                ),
                 "engine": OPENVINO_F32,
                 **properties,
             },
@@ -256,8 +257,11 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
         boundaries=["head"],
         taps=["block1", "last"],
         scaling=None,
-        views=("identity", "mirror"),
-        fitted_splits=("train", "eval"),
+        views={
+            "train": ["identity", "mirror"],
+            "eval": ["identity", "mirror"],
+            "test": ["identity"],
+        },
         engine=OPENVINO_F32,
         engine_version="2026.4",
         code_digest="",
@@ -321,7 +325,7 @@ def test_the_mirror_view_is_the_features_of_the_mirrored_image(featurize: Run) -
 
 
 def test_only_the_views_asked_for(featurize: Run) -> None:
-    root = featurize({"train": [1, 2]}, views='["identity"]')
+    root = featurize({"train": [1, 2]}, views='{"train": ["identity"]}')
     assert _by_key(root, "train").keys() == _keys([1, 2], "identity")
 
 

@@ -133,6 +133,21 @@ def test_the_numbers_are_the_ones_counted_by_hand(write_card: WriteCard) -> None
     assert (abstain["answered"]["count"], abstain["answered"]["total"]) == (11, 12)
     assert (abstain["right"]["count"], abstain["right"]["total"]) == (7, 11)
     assert (results["validation"]["count"], results["validation"]["total"]) == (3, 4)
+    assert (results["fitted_to"], results["judged_on"]) == (
+        "the train split",
+        "the validation split",
+    )
+
+
+def test_what_was_judged_out_of_fold_and_fitted_to_both_splits_is_said(
+    write_card: WriteCard,
+) -> None:
+    card = write_card(training=TRAINING, weights=WEIGHTS, validation=VALIDATION | {"folds": 5})
+    said = "train and validation split out of fold (5 folds)"
+    assert card.data["results"]["judged_on"] == said
+    assert card.data["results"]["fitted_to"] == "train and validation split"
+    assert "Fitted to train and validation split. Temperature, thresholds" in card.page
+    assert f"of its answers on {said} are right." in card.page
 
 
 def test_gate_data_and_origin(write_card: WriteCard) -> None:

@@ -23,6 +23,15 @@ def test_epochs_are_counted_from_one_and_the_lowest_validation_loss_is_kept() ->
     assert drawn.alt.startswith("Training curves of vgg16 over 3 epochs.")
 
 
+def test_where_folds_judge_the_curves_say_so() -> None:
+    with style():
+        drawn = figures.history("vgg16", {"iteration": [0.0, 1.0, 2.0], **CURVES}, folds=5)
+    assert re.findall(r">(fitted|out of fold|train|validation)<", drawn.svg) == [
+        "fitted", "out of fold", "fitted", "out of fold",
+    ]  # fmt: skip
+    assert "out of fold (the mean of 5 folds)" in drawn.caption
+
+
 def test_iterations_are_counted_from_the_start_and_the_last_is_kept() -> None:
     with style():
         drawn = figures.history("vgg16", {"iteration": [0.0, 1.0, 2.0], **CURVES})

@@ -110,8 +110,8 @@ def test_no_better_than_guessing_is_said() -> None:
 def test_a_champion_of_several() -> None:
     models = {"vgg16": model(), "xception": model(), "cascade": model(blessed=False)}
     assert _lines(numbers(models))["Model"] == (
-        "vgg16 is the champion, the best on the validation split of 2 models that passed the "
-        "gate. It is pushed."
+        "vgg16 is the champion, the best of 2 models that passed the gate, by the validation "
+        "split. It is pushed."
     )
     models["xception"]["blessed"] = False
     assert ", the only one of 3 models that passed the gate." in _lines(numbers(models))["Model"]

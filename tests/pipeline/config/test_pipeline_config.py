@@ -189,6 +189,24 @@ def test_only_demo_goes_on_with_random_weights() -> None:
             {"backbones": ["vgg16"], "tuning": {"boundaries": ["head", "conv5"]}},
             "tuning.boundaries",
         ),
+        (
+            {
+                "backbones": ["vgg16"],
+                "training": {"validation": "cross"},
+                "tuning": {"mode": "search", "boundaries": ["head", "block5"]},
+            },
+            "tuning.boundaries",
+        ),
+        ({"training": {"validation": "cross", "head": {"dropout": 0.1}}}, "training"),
+        (
+            {
+                "training": {"validation": "cross"},
+                "training_overrides": {"vgg16": {"boundary": "block5"}},
+            },
+            "training_overrides.vgg16",
+        ),
+        ({"preset": "paper", "training": {"validation": "cross"}}, "training"),
+        ({"champion": {"prefer": "best"}}, "champion.prefer"),
         ({"beam_args": ["nonsense"]}, "beam_args"),
         (
             {"data": {"classes": [{"name": n, "folders": [f"../{n}"]} for n in "AB"]}},
@@ -200,6 +218,27 @@ def test_only_demo_goes_on_with_random_weights() -> None:
 def test_a_wrong_value_is_named(values: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError, match=rf"(?m)^\s+{field}|{field}:"):
         load_config(overrides=merge(DATA, values))
+
+
+@pytest.mark.parametrize(
+    ("values", "validation"),
+    [
+        ({}, "cross"),
+        ({"preset": "paper"}, "holdout"),
+        ({"training": {"validation": "holdout"}}, "holdout"),
+        ({"training_overrides": {"vgg16": {"boundary": "block5"}}}, "holdout"),
+        (
+            {
+                "training": {"validation": "cross"},
+                "training_overrides": {"vgg16": {"boundary": "block5", "validation": "holdout"}},
+            },
+            "holdout",
+        ),
+    ],
+)
+def test_folds_judge_unless_the_network_trains(values: dict[str, Any], validation: str) -> None:
+    config = load_config(overrides=merge(DATA, values))
+    assert config.training_for("vgg16").validation == validation
 
 
 def test_every_wrong_field_is_listed_at_once() -> None:
