@@ -166,7 +166,8 @@ def study(
     )
     settings = load_config(config, preset=preset, overrides=overrides)
     chosen = seeds_from(first_seed, seeds)
-    screen = StudyScreen(len(chosen) * len(settings.backbones))
+    trained = len(settings.backbones) + ("fusion" in settings.combined)
+    screen = StudyScreen(len(chosen) * trained)
     log = output / "logs" / "study.log"
     with (
         alone_in(OutputLayout(output)),

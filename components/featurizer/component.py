@@ -20,7 +20,6 @@ class FeaturizerSpec(component_spec.ComponentSpec):
         "taps": component_spec.ExecutionParameter(type=str),
         "scaling": component_spec.ExecutionParameter(type=str, optional=True),
         "views": component_spec.ExecutionParameter(type=str),
-        "fitted_splits": component_spec.ExecutionParameter(type=str),
         "engine": component_spec.ExecutionParameter(type=str),
         "engine_version": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),

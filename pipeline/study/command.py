@@ -130,6 +130,7 @@ def run_study(config: PipelineConfig, seeds: Sequence[int], screen: Screen) -> d
     with open_experiment(config, seeds, screen) as opened:
         from components.radiograph_example_gen.selection import summarize
         from pipeline.study.files import write_json, write_text
+        from pipeline.study.fusion import fused_parts, run_fusion
         from pipeline.study.machine import describe_code, describe_machine
         from pipeline.study.outcomes import outcomes_of
         from pipeline.study.report import study_report
@@ -140,7 +141,8 @@ def run_study(config: PipelineConfig, seeds: Sequence[int], screen: Screen) -> d
         counting = _Counting(screen)
         experiment.listener = counting
         recipes = [Recipe(name, name, config.training_for(name)) for name in config.backbones]
-        results = experiment.run(recipes, seeds)
+        results = experiment.run(recipes, seeds, beside=fused_parts(config))
+        results += run_fusion(config, experiment, recipes, seeds)
         outcomes = {
             seed: outcomes_of({r.backbone: r for r in results if r.seed == seed}, config)
             for seed in seeds

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
-
-import keras
-import numpy as np
-import tensorflow as tf
+from typing import Any, Final, Protocol
 
 from common.code_digest import code_digest
 from components.radiograph_example_gen.manifest import digest
 from components.radiograph_example_gen.selection import Decision
-from models import feature_records
-from models.backbones import BOUNDARY_INPUT, get_backbone
-from models.boundary import CutNetwork, load_network
-from models.classifier import Classifier
-from models.predictions import Predictions
-from models.prefix import Job, Prefix
+from models.backbones import get_backbone
+from models.prefix import Job
 from models.pretrained import save_pretrained
 from models.training import Task, train
-from models.view_names import VIEW_IDENTITY
 from models.weights import RANDOM, WeightsSource
 from pipeline.check.images import ImagePool
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.resolve.engine import ResolvedEngine
-from pipeline.study.features import FeatureStore, Labelled
+from pipeline.study.features import FeatureStore, Featurizing, Labelled
 from pipeline.study.files import digest_of
+from pipeline.study.networks import Networks, answer, load_prefix
 from pipeline.study.results import Recipe, ResultFile, SeedResult
 from schema import contract
 
 _FEATURES: Final = ("models.pretrained", "models.prefix", "pipeline.study.features")
-# Test images through the suffix at once.
-_TEST_BATCH = 16
 
 
 class Listener(Protocol):
@@ -52,9 +41,16 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class _Shared:
-    """Recipes whose features lie in one store, since they are cut at one place."""
+    """Recipes whose features lie in one store, since they are cut at one place.
+
+    Attributes:
+        recipes: that are run.
+        beside: others, which are run elsewhere.
+        every_tap: see `Experiment`.
+    """
 
     recipes: tuple[Recipe, ...]
+    beside: tuple[Recipe, ...]
     every_tap: bool
 
     @property
@@ -63,8 +59,9 @@ class _Shared:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The taps of any recipe, in network order."""
-        used = {tap for recipe in self.recipes for tap in recipe.params.head.taps or ()}
+        """Of any recipe, in network order."""
+        every = (*self.recipes, *self.beside)
+        used = {tap for recipe in every for tap in recipe.params.head.taps or ()}
         known = get_backbone(self.backbone).all_taps
         return tuple(tap for tap in known if self.every_tap or tap in used)
 
@@ -75,6 +72,7 @@ class Experiment:
     Attributes:
         engine: what runs the frozen networks.
         listener: is told of progress.
+        task: what is learnt.
     """
 
     def __init__(
@@ -102,7 +100,7 @@ class Experiment:
         classes = [entry.name for entry in config.data.classes]
         healthy = config.data.healthy_class
         self._classes = classes
-        self._task = Task(
+        self.task = Task(
             len(classes),
             None if healthy is None else classes.index(healthy),
             config.abstain_accuracy,
@@ -121,12 +119,16 @@ class Experiment:
             self._decisions[seed] = self._pool.decision(seed)
         return self._decisions[seed]
 
-    def run(self, recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[SeedResult]:
-        """Compute all results, recipe by recipe.
+    def run(
+        self, recipes: Sequence[Recipe], seeds: Sequence[int], beside: Sequence[Recipe] = ()
+    ) -> list[SeedResult]:
+        """All results, recipe by recipe.
 
         Args:
             recipes: with distinct names.
             seeds: distinct.
+            beside: whose features are to lie in the same stores, where they are cut at the same
+                place: one pass through a network computes all (see `stores`).
 
         Raises:
             InputError: images or weights are at fault.
@@ -134,10 +136,43 @@ class Experiment:
         """
         found = {
             (recipe.name, seed): result
-            for shared in _groups(recipes, self._every_tap)
+            for shared in _groups(recipes, beside, self._every_tap)
             for recipe, seed, result in self._run_shared(shared, seeds)
         }
         return [found[recipe.name, seed] for recipe in recipes for seed in seeds]
+
+    def stores(
+        self, recipes: Sequence[Recipe], beside: Sequence[Recipe], seeds: Sequence[int]
+    ) -> dict[tuple[str, int], FeatureStore]:
+        """Features alone, of all images of some seeds, computed where they aren't there.
+
+        Args:
+            recipes: one a backbone.
+            beside: as for `run`.
+            seeds: distinct.
+
+        Returns:
+            Backbone and seed -> where its features are.
+
+        Raises:
+            InputError: images or weights are at fault.
+            FloatingPointError: a feature overflowed.
+        """
+        found: dict[tuple[str, int], FeatureStore] = {}
+        for shared in _groups(recipes, beside, self._every_tap):
+            jobs: dict[str, list[tuple[Recipe, int]]] = {}
+            for seed in seeds:
+                identity = self._identity(shared.backbone, seed)
+                jobs.setdefault(identity, []).append((shared.recipes[0], seed))
+            for identity, of_identity in jobs.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    store = self._features(shared, identity, folder, of_identity)
+                found |= {(shared.backbone, seed): store for _, seed in of_identity}
+        return found
+
+    def label(self, backbone: str) -> str:
+        """Where a backbone's weights come from."""
+        return self._weights[backbone].label
 
     def _run_shared(
         self, shared: _Shared, seeds: Sequence[int]
@@ -167,34 +202,45 @@ class Experiment:
         self, shared: _Shared, identity: str, jobs: Sequence[tuple[Recipe, int]]
     ) -> Iterator[tuple[Recipe, int, SeedResult]]:
         with tempfile.TemporaryDirectory() as folder:
-            backbone_dir = f"{folder}/backbone"
-            source = self._weights[shared.backbone]
-            save_pretrained(
-                shared.backbone,
-                backbone_dir,
-                seed=jobs[0][1],
-                path=str(source.path) if source.path else None,
-                sha256=source.sha256,
-                label=source.label,
-            )
-            store = self._features(shared, identity, backbone_dir, jobs)
-            networks = _Networks(backbone_dir)
+            backbone_dir = self._pretrained(shared.backbone, jobs[0][1], folder)
+            store = self._features(shared, identity, folder, jobs)
+            networks = Networks(backbone_dir)
             for recipe, seed in jobs:
                 result = self._result(recipe, seed, store, networks, Path(folder))
                 yield recipe, seed, result
 
+    def _pretrained(self, backbone: str, seed: int, folder: str) -> str:
+        """Where the weights lie, below a folder; they are put there once."""
+        backbone_dir = Path(folder, "backbone")
+        source = self._weights[backbone]
+        if not backbone_dir.exists():
+            save_pretrained(
+                backbone,
+                str(backbone_dir),
+                seed=seed,
+                path=str(source.path) if source.path else None,
+                sha256=source.sha256,
+                label=source.label,
+            )
+        return str(backbone_dir)
+
     def _features(
-        self, shared: _Shared, identity: str, backbone_dir: str, jobs: Sequence[tuple[Recipe, int]]
+        self, shared: _Shared, identity: str, folder: str, jobs: Sequence[tuple[Recipe, int]]
     ) -> FeatureStore:
         params = shared.recipes[0].params
-        job = Job(
-            shared.backbone,
-            params.scaling,
-            (params.boundary,),
-            backbone_dir,
-            shared.taps,
-            self.engine.name,
-        )
+
+        def prefix() -> Featurizing:
+            return load_prefix(
+                Job(
+                    shared.backbone,
+                    params.scaling,
+                    (params.boundary,),
+                    self._pretrained(shared.backbone, jobs[0][1], folder),
+                    shared.taps,
+                    self.engine.name,
+                )
+            )
+
         key = {
             "weights": identity,
             "scaling": params.scaling,
@@ -215,7 +261,7 @@ class Experiment:
             self.listener.featurized(shared.backbone, done, total)
 
         data_dir = Path(self._pool.settings.data_dir)
-        store.add(needed, data_dir, lambda: _load_prefix(job), progress)
+        store.add(needed, data_dir, prefix, progress)
         return store
 
     def _needed(self, jobs: Sequence[tuple[Recipe, int]]) -> dict[str, set[Labelled]]:
@@ -224,10 +270,11 @@ class Experiment:
         for recipe, seed in jobs:
             for split in contract.SPLITS:
                 for view in recipe.params.views_of(split):
-                    needed.setdefault(view, set()).update(self._images(seed, split))
+                    needed.setdefault(view, set()).update(self.images(seed, split))
         return needed
 
-    def _images(self, seed: int, split: str) -> list[Labelled]:
+    def images(self, seed: int, split: str) -> list[Labelled]:
+        """The images of one split of a seed."""
         groups = self.decision(seed).groups
         return [
             Labelled(
@@ -242,26 +289,25 @@ class Experiment:
         ]
 
     def _result(
-        self, recipe: Recipe, seed: int, store: FeatureStore, networks: _Networks, scratch: Path
+        self, recipe: Recipe, seed: int, store: FeatureStore, networks: Networks, scratch: Path
     ) -> SeedResult:
         started = time.monotonic()
         files = {}
         for split in contract.SPLITS:
             files[split] = scratch / f"{split}.tfrecord"
-            store.write_split(
-                files[split], self._images(seed, split), recipe.params.views_of(split)
-            )
+            views = recipe.params.views_of(split)
+            store.write_split(files[split], self.images(seed, split), views)
         trained = train(
             networks.of(recipe),
             recipe.params,
-            self._task,
+            self.task,
             train_files=[str(files[contract.SPLIT_TRAIN])],
             eval_files=[str(files[contract.SPLIT_EVAL])],
             seed=seed,
         )
         test = answer(
             trained.classifier,
-            [str(files[contract.SPLIT_TEST])],
+            {recipe.backbone: [str(files[contract.SPLIT_TEST])]},
             multiply_adds=trained.predictions.multiply_adds,
         )
         result = SeedResult(
@@ -274,99 +320,55 @@ class Experiment:
             test=test,
             seconds=time.monotonic() - started,
         )
-        images = self._pool.by_hash
-        paths = [images[sha256].inspection.path for sha256 in result.test.sha256]
-        self._file(recipe, seed).write(result, paths)
+        self.keep(self._file(recipe, seed), result)
         return result
 
+    def keep(self, file: ResultFile, result: SeedResult) -> None:
+        """Writes a result, with the paths of its images."""
+        images = self._pool.by_hash
+        file.write(result, [images[sha256].inspection.path for sha256 in result.test.sha256])
+
     def _file(self, recipe: Recipe, seed: int) -> ResultFile:
-        """Return the result's file; its key changes with all that the result depends on."""
+        return self.file_of(recipe.name, (recipe,), {"code": code_digest(__name__)}, seed)
+
+    def file_of(
+        self, name: str, parts: Sequence[Recipe], depends_on: Mapping[str, Any], seed: int
+    ) -> ResultFile:
+        """Where a result is; its key changes with all that the result depends on.
+
+        Args:
+            name: of the result's folder.
+            parts: what it stands on: its own recipe, or several.
+            depends_on: what else it depends on, in what JSON can hold.
+            seed: of the result.
+        """
         key = digest_of(
             {
-                "backbone": recipe.backbone,
-                "params": recipe.params.model_dump(mode="json"),
-                "task": [self._classes, self._task.healthy, self._task.abstain_accuracy],
+                "backbones": [part.backbone for part in parts],
+                "params": [part.params.model_dump(mode="json") for part in parts],
+                "task": [self._classes, self.task.healthy, self.task.abstain_accuracy],
                 "seed": seed,
                 "split": digest(self.decision(seed).entries()),
-                "weights": self._identity(recipe.backbone, seed),
+                "weights": [self._identity(part.backbone, seed) for part in parts],
                 "engine": [self.engine.name, self.engine.version],
-                "code": code_digest(__name__),
+                **depends_on,
             }
         )
-        folder = self._config.output / "results" / recipe.name
-        return ResultFile(folder / f"seed-{seed}.json", key)
+        return ResultFile(self._config.output / "results" / name / f"seed-{seed}.json", key)
 
 
-class _Networks:
-    """Cut networks; one that doesn't train is good for all seeds of its recipe."""
-
-    def __init__(self, backbone_dir: str) -> None:
-        self._backbone_dir = backbone_dir
-        self._kept: tuple[str, CutNetwork] | None = None
-
-    def of(self, recipe: Recipe) -> CutNetwork:
-        if self._kept is not None and self._kept[0] == recipe.name:
-            return self._kept[1]
-        self._kept = None
-        # Keras keeps what it knows of networks that are used no more.
-        keras.utils.clear_session()
-        gc.collect()
-        params = recipe.params
-        network = load_network(
-            recipe.backbone, params.scaling, params.boundary, self._backbone_dir, params.head.taps
+def _groups(recipes: Sequence[Recipe], beside: Sequence[Recipe], every_tap: bool) -> list[_Shared]:
+    places = dict.fromkeys(map(_place, recipes))
+    return [
+        _Shared(
+            tuple(recipe for recipe in recipes if _place(recipe) == place),
+            tuple(recipe for recipe in beside if _place(recipe) == place),
+            every_tap,
         )
-        if not network.suffix.trainable_variables:
-            self._kept = recipe.name, network
-        return network
+        for place in places
+    ]
 
 
-def _load_prefix(job: Job) -> Prefix:
-    """Load the prefix, run by the engine that the store's key names, and by no other.
-
-    Featurizer goes on with another engine and says so in the lineage. Here, some images'
-    features would come from one and others' from another.
-    """
-    prefix = Prefix(job)
-    # At the input there is nothing to run.
-    if prefix.engine != job.engine and job.boundaries != (BOUNDARY_INPUT,):
-        raise RuntimeError(
-            f"{job.engine} can't run {job.backbone}'s frozen network; start again, or give "
-            "featurizer.engine: tensorflow in the configuration"
-        )
-    return prefix
-
-
-def answer(classifier: Classifier, files: Sequence[str], *, multiply_adds: int) -> Predictions:
-    """Answer images of which the features are known.
-
-    Args:
-        classifier: trained.
-        files: patterns of the features.
-        multiply_adds: what an answer costs.
-    """
-    identity = (VIEW_IDENTITY,)
-    network = classifier.network
-    labels: list[np.ndarray] = []
-    answers: dict[str, list[np.ndarray]] = {name: [] for name in classifier.heads}
-    for features, label in feature_records.read(
-        files, network.features, batch_size=_TEST_BATCH, views=identity
-    ):
-        floats = {name: tf.cast(values, tf.float32) for name, values in features.items()}
-        taps = network.suffix(floats, training=False)
-        labels.append(label.numpy())
-        for name, head in classifier.heads.items():
-            answers[name].append(head(taps).numpy().astype(np.float64))
-    return Predictions(
-        feature_records.read_hashes(files, views=identity),
-        np.concatenate(labels),
-        {name: np.concatenate(parts) for name, parts in answers.items()},
-        multiply_adds,
-    )
-
-
-def _groups(recipes: Sequence[Recipe], every_tap: bool) -> list[_Shared]:
-    groups: dict[tuple[str, str | None, str], list[Recipe]] = {}
-    for recipe in recipes:
-        place = (recipe.backbone, recipe.params.scaling, recipe.params.boundary)
-        groups.setdefault(place, []).append(recipe)
-    return [_Shared(tuple(members), every_tap) for members in groups.values()]
+def _place(recipe: Recipe) -> tuple[str, str | None, str]:
+    """Where its network is cut, and what goes into it."""
+    return recipe.backbone, recipe.params.scaling, recipe.params.boundary

@@ -11,9 +11,9 @@ import numpy as np
 from common.intervals import wilson95
 from components.evaluator.configuration import GateConfig
 from models.choice import choose
-from models.combination import combine, fit_combination, is_passed_on
+from models.combination import Kind, combine, fit_combination, is_passed_on
 from models.predictions import Predictions, aligned
-from pipeline.config.pipeline_config import Combining, PipelineConfig
+from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.study.results import SeedResult
 from schema import contract
 
@@ -59,16 +59,20 @@ def outcomes_of(results: Mapping[str, SeedResult], config: PipelineConfig) -> di
     """Compute all models' outcomes with one seed.
 
     Args:
-        results: backbone -> its result with that seed.
+        results: backbone, or what else is trained, -> its result with that seed.
         config: says what to combine, and what a champion has to reach.
 
     Returns:
         Model -> outcome; `champion` only where a model passed the gate.
     """
-    outcomes = {name: _of_backbone(result) for name, result in results.items()}
-    judged = {name: result.eval for name, result in results.items()}
+    members = {name: results[name] for name in config.backbones}
+    outcomes = {name: _of_trained(result) for name, result in members.items()}
+    judged = {name: result.eval for name, result in members.items()}
     for kind in config.combined:
-        outcomes[kind], judged[kind] = _of_combination(kind, results, config)
+        if kind == "fusion":
+            outcomes[kind], judged[kind] = _of_trained(results[kind]), results[kind].eval
+        else:
+            outcomes[kind], judged[kind] = _of_combination(kind, members, config)
     passed = {
         name: judged[name]
         for name, outcome in outcomes.items()
@@ -95,7 +99,7 @@ def passes(correct: int, total: int, gate: GateConfig) -> bool:
     return bool(accuracy >= floor) and (wilson is None or wilson95(correct, total)[0] >= wilson)
 
 
-def _of_backbone(result: SeedResult) -> Outcome:
+def _of_trained(result: SeedResult) -> Outcome:
     return Outcome(
         seed=result.seed,
         validation=result.validation,
@@ -107,7 +111,7 @@ def _of_backbone(result: SeedResult) -> Outcome:
 
 
 def _of_combination(
-    kind: Combining, results: Mapping[str, SeedResult], config: PipelineConfig
+    kind: Kind, results: Mapping[str, SeedResult], config: PipelineConfig
 ) -> tuple[Outcome, Predictions]:
     """What it came to, and the answers that it is judged by."""
     fitted = fit_combination(

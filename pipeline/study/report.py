@@ -40,7 +40,7 @@ def model_report(
     """Compute all that is said of one model.
 
     Args:
-        name: a backbone, `ensemble`, `cascade` or `champion`.
+        name: a backbone, `ensemble`, `cascade`, `fusion` or `champion`.
         outcomes: one a seed, at least one.
         pool: the images.
         weights: a backbone's, by their label.

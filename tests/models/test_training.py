@@ -118,7 +118,9 @@ def _params(**fields: Any) -> TrainingParams:
 def _probabilities(trained: Trained, taps: Taps) -> np.ndarray:
     """What the flat head says, before its calibration."""
     head = trained.classifier.heads["flat"].model
-    return apply_head(head, trained.classifier.network.suffix(taps), training=False).numpy()
+    return apply_head(
+        head, trained.classifier.network.parts["tiny"].suffix(taps), training=False
+    ).numpy()
 
 
 def _loss(trained: Trained, taps: Taps, labels: np.ndarray) -> float:
@@ -271,7 +273,7 @@ def test_answers_are_calibrated_and_recorded_image_by_image(mistaken: Trained) -
     head = trained.classifier.heads["flat"]
     expected = apply_temperature(raw, head.temperature)
     assert abs(head.temperature - 1) > 1e-3, "else nothing is shown"
-    served = head(trained.classifier.network.suffix(taps))
+    served = head(trained.classifier.network.parts["tiny"].suffix(taps))
     np.testing.assert_allclose(served, expected, atol=1e-6)
     answers = trained.predictions
     assert set(answers.probabilities) == {"flat"}, "no class is healthy"

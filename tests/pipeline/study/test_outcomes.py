@@ -101,7 +101,7 @@ def test_the_gate_is_that_of_a_first_run(
 def test_an_ensemble_of_equals_answers_as_each_of_them() -> None:
     """Members list their images in different orders."""
     results = {"vgg16": _result("vgg16", 3, 4), "xception": _result("xception", 3, 4)}
-    outcomes = outcomes_of(results, _config())
+    outcomes = outcomes_of(results, _config(combinations=["ensemble", "cascade"]))
     for name in ("ensemble", "cascade"):
         assert outcomes[name].correct == 26
         assert sorted(outcomes[name].sha256) == list(outcomes[name].sha256)
@@ -110,6 +110,16 @@ def test_an_ensemble_of_equals_answers_as_each_of_them() -> None:
     # The first member is as good as both: none is passed on.
     assert outcomes["cascade"].passed_on == 0
     assert outcomes["cascade"].multiply_adds == 100
+
+
+def test_a_fused_head_is_a_candidate_and_no_member() -> None:
+    results = {"vgg16": _result("vgg16", 3, 4), "xception": _result("xception", 3, 4)}
+    without = outcomes_of(results, _config(combinations=["ensemble"]))
+    results["fusion"] = _result("fusion", 0, 1)
+    outcomes = outcomes_of(results, _config(combinations=["ensemble", "fusion"]))
+    assert outcomes["ensemble"].correct == without["ensemble"].correct == 26
+    assert outcomes["fusion"].correct == 29
+    assert outcomes["champion"].model == "fusion"
 
 
 def test_a_result_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:

@@ -96,8 +96,9 @@ def test_a_second_run_computes_nothing(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("seed-*.json")}
     report = _report(finished)
-    for forbidden in ("Prefix", "train", "load_network", "save_pretrained"):
-        monkeypatch.delattr(f"pipeline.study.experiment.{forbidden}")
+    for forbidden in ("networks.Prefix", "networks.load_network", "experiment.save_pretrained"):
+        monkeypatch.delattr(f"pipeline.study.{forbidden}")
+    monkeypatch.delattr("pipeline.study.experiment.train")
     screen = Remembering()
     again = run_study(configure(finished), SEEDS, screen)
     assert screen.reused == [("tiny", seed) for seed in SEEDS]
