@@ -113,7 +113,7 @@ def test_each_run_wrote_down_what_it_was_and_came_to(golden: GoldenRun) -> None:
     others = {name for name in first.nodes if name.startswith(("Baseline.", "Pusher."))}
     assert own == first.nodes.keys() - {*stock, *others}
     compared = diff(first, second)
-    assert compared.configuration == compared.code == ()
+    assert (compared.configuration, compared.code) == ((), ())
     assert compared.to_json(golden.layout)["same_data"] is True
 
 
