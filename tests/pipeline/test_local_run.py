@@ -14,6 +14,8 @@ import pytest
 
 from components.radiograph_example_gen.manifest import Entry, read_manifest
 from pipeline import cli
+from pipeline.runs.diff import diff
+from pipeline.runs.record import read_records
 from schema import contract
 from tests.miniatures import miniature_backbones
 
@@ -89,9 +91,30 @@ def test_the_output_folder_holds_what_is_documented_and_nothing_temporary(
         "logs",
         "metadata.sqlite",
         "report",
+        "runs",
         "serving",
         contract.SUMMARY_FILE,
     }
+
+
+def test_each_run_wrote_down_what_it_was_and_came_to(golden: GoldenRun) -> None:
+    found = read_records(golden.layout)
+    assert found.unreadable == {}
+    first, second = found.readable
+    # Up to what JSON makes of it.
+    assert json.loads(first.result.model_dump_json()) == golden.first_summary
+    assert json.loads(second.result.model_dump_json()) == golden.summary
+    for record, printed in ((first, golden.first), (second, golden.second)):
+        assert (record.state, record.exit) == ("complete", printed.exit_code)
+        assert {name: node.how for name, node in record.nodes.items()} == printed.how
+        assert record.gone(golden.layout) == 0
+    own = {name for name, node in first.nodes.items() if node.code}
+    stock = ("StatisticsGen", "ExampleValidator", "CuratedSchemaGen", "PreviousStatistics")
+    others = {name for name in first.nodes if name.startswith(("Baseline.", "Pusher."))}
+    assert own == first.nodes.keys() - {*stock, *others}
+    compared = diff(first, second)
+    assert (compared.configuration, compared.code) == ((), ())
+    assert compared.to_json(golden.layout)["same_data"] is True
 
 
 def test_the_summary_has_the_keys_of_its_specification(golden: GoldenRun) -> None:
