@@ -70,7 +70,7 @@ class Line:
 
     @property
     def score(self) -> tuple[float, float]:
-        """What is compared first: mean accuracy, then minus the loss."""
+        """Return what is compared first: mean accuracy, then minus the loss."""
         return statistics.fmean(self.validation), -self.loss
 
     def cells(self, best: str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a model was fitted to, and which images judge it, in words that card and report share."""
+"""The images that a model was fitted to and is judged by, in words that card and report share."""
 
 from __future__ import annotations
 

@@ -49,13 +49,13 @@ PAPER_CLASSES: Final = ("COVID-19", "Normal", "Viral Pneumonia")
 
 
 def are_the_papers(classes: Sequence[str]) -> bool:
-    """Whether these are the paper's three classes, by name, in any order."""
+    """Return whether these are the paper's three classes, by name, in any order."""
     return sorted(classes) == sorted(PAPER_CLASSES)
 
 
 @dataclass(frozen=True)
 class PaperRecipe:
-    """What the reference study trained with (Liang and Hayes, 2020, and notebooks)."""
+    """The recipe of the reference study (Liang and Hayes, 2020, and notebooks)."""
 
     learning_rate: float
     batch_size: int
@@ -66,7 +66,7 @@ class PaperRecipe:
 
 @dataclass(frozen=True)
 class PaperResult:
-    """What the reference study reports of its test split (129 images).
+    """The result that the reference study reports of its test split (129 images).
 
     Attributes:
         confusion: rows true, columns predicted, in the order of PAPER_CLASSES.
@@ -252,7 +252,7 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(_TABLE)
 
 
 def get_backbone(name: str) -> Backbone:
-    """Returns the table entry.
+    """Return the table entry.
 
     Raises:
         InputError: there is no backbone of that name.
@@ -265,7 +265,7 @@ def get_backbone(name: str) -> Backbone:
 def build_network(
     backbone: Backbone, scaling: Scaling | None = None, image_size: int = contract.IMAGE_SIZE
 ) -> keras.Model:
-    """Builds the convolutional part with random weights, resizing and scaling included.
+    """Build the convolutional part with random weights, resizing and scaling included.
 
     Args:
         backbone: the table entry.
@@ -300,7 +300,7 @@ def build_network(
 
 
 def load_weights(network: keras.Model, path: str, shown_as: str | None = None) -> None:
-    """Loads a "notop" weights file into a network of `build_network`.
+    """Load a "notop" weights file into a network of `build_network`.
 
     Args:
         network: what `build_network` returned.

@@ -62,7 +62,7 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class FrozenPart:
-    """What runs once an image.
+    """The part that runs once an image.
 
     Attributes:
         prefix: image [batch, 256, 256, 1] -> {feature name: tensor}.
@@ -103,7 +103,7 @@ class CutNetwork(FrozenPart):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """Of both parts."""
+        """The variables of both parts."""
         variables: list[keras.Variable] = self.maps.variables
         return variables
 
@@ -123,7 +123,7 @@ def map_name(boundary: str) -> str:
 
 
 def check_boundary(backbone: Backbone, boundary: str) -> None:
-    """Raises InputError where the backbone has no such boundary."""
+    """Raise InputError where the backbone has no such boundary."""
     if boundary not in backbone.boundaries:
         raise InputError(
             f"boundary: {boundary!r} is none of {backbone.name}'s; "
@@ -132,7 +132,7 @@ def check_boundary(backbone: Backbone, boundary: str) -> None:
 
 
 def check_taps(backbone: Backbone, taps: Iterable[str]) -> None:
-    """Raises InputError where the backbone lacks one of the taps."""
+    """Raise InputError where the backbone lacks one of the taps."""
     for tap in taps:
         if tap not in backbone.all_taps:
             raise InputError(
@@ -144,7 +144,7 @@ def check_taps(backbone: Backbone, taps: Iterable[str]) -> None:
 def freeze(
     network: keras.Model, backbone: Backbone, boundaries: Iterable[str], taps: Sequence[str]
 ) -> FrozenPart:
-    """The part before all of several boundaries, with everything that any of them needs.
+    """Build the part before all of several boundaries, with everything that any of them needs.
 
     Args:
         network: what `build_network` returned; its layers are shared, not copied.

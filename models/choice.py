@@ -1,4 +1,4 @@
-"""Which of several models is the best, by their answers to images they were not fitted to."""
+"""The choice of the best of several models, by their answers to images they were not fitted to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Prefer = Literal["accurate", "cheap"]
 
 
 def choose(candidates: Mapping[str, Predictions], prefer: Prefer = "accurate") -> str | None:
-    """The model to take.
+    """Choose the model to take.
 
     The log loss decides, and not the accuracy: on some hundred images the best accuracy of
     several models is luck, and it knows no difference between hardly right and surely right.

@@ -51,7 +51,7 @@ class ExplainingMember(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """How the members' answers become one.
+    """The rule by which the members' answers become one.
 
     Attributes:
         kind: `ensemble`: the mean of the members' flat probabilities. `cascade`: the first
@@ -150,7 +150,7 @@ def fit_combination(
 
 
 def combine(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-    """Applies a rule to answers that are all there.
+    """Apply a rule to answers that are all there.
 
     Args:
         rule: what to do.
@@ -188,7 +188,7 @@ def is_passed_on(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.
 
 
 def _cascade_threshold(answers: Sequence[Mapping[str, np.ndarray]], labels: np.ndarray) -> float:
-    """The smallest confidence of the first member that is as good as asking all.
+    """Find the smallest confidence of the first member that is as good as asking all.
 
     That is: the validation accuracy is not below that of the mean of all members for every
     image. 0, where the first member is as good by itself; above 1, where it is of no use.
@@ -279,7 +279,7 @@ def _asked(rule: Rule, members: Sequence[Member], images: tf.Tensor) -> tuple[tf
 def _with_others(
     alone: tf.Tensor, unsure: tf.Tensor, others: Callable[[tf.Tensor], Sequence[tf.Tensor]]
 ) -> tf.Tensor:
-    """The first member's values [batch, ...]; the mean of all members' where it is unsure."""
+    """Return the first member's values [batch, ...]; the mean of all members' where it is unsure."""
     rows = tf.squeeze(unsure, axis=-1)
     values = [tf.gather(alone, rows), *others(rows)]
     together = tf.add_n(values) / len(values)
@@ -317,7 +317,7 @@ def _calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
 
 
 class _SavedMember(tf.Module):
-    """What of a saved model takes part: not its own transform graph and signatures."""
+    """The part of a saved model that takes part: not its own transform graph and signatures."""
 
     def __init__(self, directory: str) -> None:
         super().__init__()
@@ -355,7 +355,7 @@ class CombinedModel(ServedModel):
         classes: Sequence[str],
         abstain_below: float,
     ) -> None:
-        """Loads the members.
+        """Load the members.
 
         Args:
             transform: what `load_transform` returned.

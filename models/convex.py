@@ -178,7 +178,7 @@ def _minimise(
 
 
 def log(history: History, log_dir: str) -> None:
-    """Writes what Keras' TensorBoard callback would, under its names.
+    """Write what Keras' TensorBoard callback would, under its names.
 
     Args:
         history: what `fit` returned.

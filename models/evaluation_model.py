@@ -46,10 +46,10 @@ class Member:
 
 
 class HeadsOfClassifier(tf.Module):
-    """What a classifier makes of the features: of one network, or of several."""
+    """The answers of a classifier to features: of one network, or of several."""
 
     def __init__(self, classifier: Classifier, digests: Mapping[str, str]) -> None:
-        """Takes the trained parts behind the cut.
+        """Take the trained parts behind the cut.
 
         Args:
             classifier: network and heads.
@@ -75,10 +75,10 @@ class HeadsOfClassifier(tf.Module):
 
 
 class HeadsOfCombination(tf.Module):
-    """What a combination makes of its members' features."""
+    """The answers of a combination to its members' features."""
 
     def __init__(self, rule: Rule, directories: Mapping[str, str]) -> None:
-        """Loads what the members wrote.
+        """Load what the members wrote.
 
         Args:
             rule: how their answers become one.
@@ -101,14 +101,14 @@ class HeadsOfCombination(tf.Module):
 
 
 class Heads(Protocol):
-    """What `write` writes: a tf.Module."""
+    """The tf.Module that `write` writes."""
 
     members: Mapping[str, Member]
     answers: Any
 
 
 def write(heads: Heads, directory: str) -> None:
-    """Writes the SavedModel, and beside it what it stands on.
+    """Write the SavedModel, and beside it what it stands on.
 
     Args:
         heads: of a backbone or a combination.
@@ -127,7 +127,7 @@ def write(heads: Heads, directory: str) -> None:
 
 
 def is_there(directory: str) -> bool:
-    """Whether `write` wrote into a folder, local or remote; it need not exist."""
+    """Return whether `write` wrote into a folder, local or remote; it need not exist."""
     return bool(tf.io.gfile.exists(os.path.join(directory, _MEMBERS_FILE)))
 
 
@@ -149,7 +149,7 @@ def read_members(directory: str) -> dict[str, Member]:
 
 
 def holds(patterns: Sequence[str], wanted: Mapping[str, FeatureSpec]) -> bool:
-    """Whether feature records hold all that a model reads.
+    """Return whether feature records hold all that a model reads.
 
     Args:
         patterns: of the records.

@@ -114,7 +114,7 @@ def read(
     views: Sequence[str] | None = None,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Reads cached features in the order of the files.
+    """Read cached features in the order of the files.
 
     Args:
         patterns: file patterns of TFRecords without compression.
@@ -168,7 +168,7 @@ def names(patterns: Sequence[str]) -> set[str]:
 def read_images(
     patterns: Sequence[str], specs: Mapping[str, FeatureSpec], *, batch_size: int
 ) -> tf.data.Dataset:
-    """Reads the images as they are, in the order of the files, each with its digest.
+    """Read the images as they are, in the order of the files, each with its digest.
 
     Args:
         patterns: file patterns of TFRecords without compression.
@@ -196,7 +196,7 @@ def read_images(
 
 
 class ImageKey(NamedTuple):
-    """What a record says besides its features.
+    """The key of a record: all that it says besides its features.
 
     Attributes:
         sha256: hex digest of the image file.
@@ -234,5 +234,5 @@ def read_keys(patterns: Sequence[str], views: Sequence[str]) -> list[ImageKey]:
 
 
 def read_hashes(patterns: Sequence[str], views: Sequence[str]) -> tuple[str, ...]:
-    """The images' hashes; arguments and order are those of `read_keys`."""
+    """Read the images' hashes; arguments and order are those of `read_keys`."""
     return tuple(key.sha256 for key in read_keys(patterns, views))

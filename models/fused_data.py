@@ -24,7 +24,7 @@ def fused_name(backbone: str, tap: str) -> str:
 def read_fused(
     sources: Mapping[str, Sequence[str]], specs: Mapping[str, Mapping[str, FeatureSpec]]
 ) -> ImageTaps:
-    """Reads what Featurizers wrote of some images; further views of them are left out.
+    """Read what Featurizers wrote of some images; further views of them are left out.
 
     Args:
         sources: backbone -> patterns of its feature records.
@@ -52,7 +52,7 @@ def read_fused(
 
 
 def joined(one: ImageTaps, other: ImageTaps) -> ImageTaps:
-    """The images of two splits together; each of what `read_fused` returned."""
+    """Join the images of two splits; each of what `read_fused` returned."""
     sha256, groups = one.sha256 + other.sha256, one.groups + other.groups
     order = np.argsort(np.asarray(sha256), kind="stable")
     return _one_row_an_image(

@@ -65,11 +65,11 @@ class FusedNetwork:
         return [variable for part in self.parts.values() for variable in part.variables]
 
     def feature_maps(self, pixels: Any) -> dict[str, Any]:
-        """Grey levels float32 [batch, 256, 256, 1] -> {tap: map [batch, h, w, channels]}."""
+        """Turn grey levels float32 [batch, 256, 256, 1] into {tap: map [batch, h, w, channels]}."""
         return self._named({n: part.feature_maps(pixels) for n, part in self.parts.items()})
 
     def pooled(self, maps: Mapping[str, Any]) -> dict[str, Any]:
-        """Say what `feature_maps` returned -> {tap: float32 [batch, channels]}."""
+        """Pool what `feature_maps` returned into {tap: float32 [batch, channels]}."""
         return self._named(
             {
                 name: part.pooled({tap: maps[fused_name(name, tap)] for tap in part.pools})
@@ -78,11 +78,11 @@ class FusedNetwork:
         )
 
     def taps(self, features: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """{backbone: {feature: float32 [batch, ...]}} -> {tap: float32 [batch, channels]}."""
+        """Turn {backbone: {feature: [batch, ...]}} into {tap: float32 [batch, channels]}."""
         return self._named({n: part.taps(features) for n, part in self.parts.items()})
 
     def scales(self) -> dict[str, float]:
-        """Tap -> what its standardised channels are multiplied by (see above)."""
+        """Return for each tap what its standardised channels are multiplied by (see above)."""
         weights = self._named({name: get_backbone(name).fused_taps for name in self.parts})
         sizes = {name: map_.shape[-1] for name, map_ in self._outputs().items()}
         whole = sum(weights.values())
@@ -103,7 +103,7 @@ class FusedNetwork:
 def load_fused(
     directories: Mapping[str, str], scalings: Mapping[str, Scaling | None]
 ) -> FusedNetwork:
-    """Loads the networks.
+    """Load the networks.
 
     Args:
         directories: backbone -> folder that `models.pretrained.save_pretrained` wrote.
@@ -132,7 +132,7 @@ def fit_fusion(
     validation: Validation,
     seed: int,
 ) -> Trained:
-    """Fits the head, and calibrates it.
+    """Fit the head, and calibrate it.
 
     Args:
         network: what computed the taps.
@@ -165,7 +165,7 @@ def fit_fusion(
 
 
 def recipe_of(backbones: Sequence[str], validation: Validation) -> dict[str, Any]:
-    """Say how a head on these networks is fitted, in what JSON can hold."""
+    """Return how a head on these networks is fitted, in what JSON can hold."""
     return {
         "head": {
             "kind": "fused",

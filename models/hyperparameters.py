@@ -117,7 +117,7 @@ class TrainingParams(_Strict):
 
     @property
     def convex(self) -> bool:
-        """Whether L-BFGS fits all that trains, so that nothing needs images to stop by."""
+        """True where L-BFGS fits all that trains, so that nothing needs images to stop by."""
         head = self.head
         return self.boundary == BOUNDARY_HEAD and head.kind == "regularised" and not head.dropout
 
@@ -128,7 +128,7 @@ class TrainingParams(_Strict):
         return both if self.validation == CROSS else both[:1]
 
     def views_of(self, split: str) -> tuple[View, ...]:
-        """The views of a split's images: all where they are fitted, else the image as it is."""
+        """Return the views of a split's images: all of those fitted, else the image itself."""
         return self.training_views if split in self.fitted_splits else (VIEW_IDENTITY,)
 
     @property

@@ -1,4 +1,4 @@
-"""What a training leaves beside its model: the files of a `model_run`."""
+"""The files that a training leaves beside its model: those of a `model_run`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schema import contract
 
 
 def write_model_run(directory: str, trained: Trained, recipe: Mapping[str, Any]) -> None:
-    """Writes history, recipe, validation and predictions.
+    """Write history, recipe, validation and predictions.
 
     Args:
         directory: local or remote; made where it isn't there.
@@ -31,7 +31,7 @@ def write_model_run(directory: str, trained: Trained, recipe: Mapping[str, Any])
 
 
 def write_json(directory: str, name: str, value: Mapping[str, Any]) -> None:
-    """Writes one file into a folder, which is made where it isn't there."""
+    """Write one file into a folder, which is made where it isn't there."""
     tf.io.gfile.makedirs(directory)
     with tf.io.gfile.GFile(os.path.join(directory, name), "w") as file:
         json.dump(value, file, indent=1, allow_nan=False)

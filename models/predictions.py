@@ -51,7 +51,7 @@ class Predictions:
         return self.own if self.folds else self.probabilities
 
     def only(self, rows: np.ndarray) -> Predictions:
-        """Some of the images, in the order of their numbers in `rows`, int [images]."""
+        """Take some of the images, in the order of their numbers in `rows`, int [images]."""
         return Predictions(
             tuple(self.sha256[row] for row in rows),
             self.labels[rows],
@@ -62,7 +62,7 @@ class Predictions:
         )
 
     def losses(self) -> FloatArray:
-        """The cross-entropy of each image's flat answer, in nats, float64 [images]."""
+        """Compute the cross-entropy of each image's flat answer, in nats, float64 [images]."""
         of_label = self.probabilities[contract.FLAT][np.arange(len(self.labels)), self.labels]
         losses: FloatArray = -np.log(np.maximum(of_label, TINY))
         return losses
@@ -92,7 +92,7 @@ class Predictions:
 
 
 def write_predictions(directory: str, predictions: Predictions) -> None:
-    """Writes the file into a folder that is there.
+    """Write the file into a folder that is there.
 
     Args:
         directory: of the `model_run` artifact.
@@ -103,7 +103,7 @@ def write_predictions(directory: str, predictions: Predictions) -> None:
 
 
 def read_predictions(directory: str) -> Predictions:
-    """Reads what `write_predictions` wrote.
+    """Read what `write_predictions` wrote.
 
     Raises:
         tf.errors.NotFoundError: there is no such file.
@@ -113,7 +113,7 @@ def read_predictions(directory: str) -> Predictions:
 
 
 def aligned(members: Sequence[Predictions]) -> list[Predictions]:
-    """The same images in the same order, for models whose records came in different orders.
+    """Put the same images into the same order, for models whose records came in different orders.
 
     A model that was judged by cross-validation has answers to more images than one that was
     judged by a held-out split: what all of them answered is left.

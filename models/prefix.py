@@ -19,7 +19,7 @@ BATCH: Final = 8
 
 
 class Job(NamedTuple):
-    """What a worker needs to rebuild the prefix.
+    """All that a worker needs to rebuild the prefix.
 
     Attributes:
         backbone, scaling, boundaries, backbone_dir, taps: arguments of `load_frozen`.
@@ -43,7 +43,7 @@ class Prefix:
     """
 
     def __init__(self, job: Job) -> None:
-        """Builds the network, loads its weights and hands it to the engine."""
+        """Build the network, load its weights and hand it to the engine."""
         frozen = load_frozen(*job[:-1])
         self._specs = frozen.features
         self._engine = load_engine(job.engine, frozen.prefix, list(frozen.features))

@@ -45,7 +45,7 @@ class Fitted:
 
 
 def refit(images: ImageTaps, seed: int, fit_heads: FitHeads) -> Fitted:
-    """Fits heads fold by fold, to judge them, and then to all images.
+    """Fit heads fold by fold, to judge them, and then to all images.
 
     Args:
         images: of all splits that are fitted.
@@ -84,7 +84,7 @@ def refit(images: ImageTaps, seed: int, fit_heads: FitHeads) -> Fitted:
 
 
 def with_folds(history: History, curves: Sequence[tuple[int, History]]) -> History:
-    """A history of the last fit whose validation curves are those of the folds.
+    """Build a history of the last fit whose validation curves are those of the folds.
 
     Args:
         history: of the last fit, by a solver.
@@ -111,7 +111,7 @@ def with_folds(history: History, curves: Sequence[tuple[int, History]]) -> Histo
 
 
 def answers_of(head: keras.Model, taps: Taps) -> np.ndarray:
-    """The probabilities of a head that is not calibrated, float64 [images, n].
+    """Return the probabilities of a head that is not calibrated, float64 [images, n].
 
     Args:
         head: of `models.heads`.

@@ -1,4 +1,4 @@
-"""What lies beside a backbone's stored weights, and the digest of both."""
+"""The facts beside a backbone's stored weights, and the digest of both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCK: Final = 1 << 20
 
 
 def write_facts(backbone_dir: str, *, image_size: int) -> None:
-    """Writes what has to be known of a network besides its weights, into a folder that is there.
+    """Write what has to be known of a network besides its weights, into a folder that is there.
 
     Args:
         backbone_dir: of the weights.

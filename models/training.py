@@ -43,7 +43,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be learnt.
+    """The task that is to be learnt.
 
     Attributes:
         n_classes: number of classes.
@@ -58,7 +58,7 @@ class Task:
 
     @property
     def hierarchical(self) -> bool:
-        """Whether "which illness?" is a question."""
+        """True where "which illness?" is a question."""
         return self.healthy is not None and self.n_classes > 2
 
 
@@ -196,7 +196,7 @@ def _refitted(
 
 
 def blank_heads(network: CutNetwork, params: TrainingParams, task: Task) -> dict[str, keras.Model]:
-    """The heads that `train` fits, in its order, with meaningless weights."""
+    """Build the heads that `train` fits, in its order, with meaningless weights."""
     channels = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
     moments = {name: (np.zeros(size), np.ones(size)) for name, size in channels.items()}
     heads = {contract.FLAT: build_head(params.head, channels, task.n_classes, moments, 0)}
@@ -245,14 +245,14 @@ def fit_head(
 
 
 def validation_loss(head: keras.Model, taps: TapData) -> float:
-    """The cross-entropy of the head's calibrated answers on the validation split, in nats."""
+    """Compute the cross-entropy of the head's calibrated answers on the validation split, in nats."""
     features, labels = taps.validation
     raw = answers_of(head, features)
     return negative_log_likelihood(apply_temperature(raw, fit_temperature(raw, labels)), labels)
 
 
 def out_of_fold_loss(params: TrainingParams, n_classes: int, images: ImageTaps, seed: int) -> float:
-    """The cross-entropy of the flat head's calibrated answers out of fold, in nats.
+    """Compute the cross-entropy of the flat head's calibrated answers out of fold, in nats.
 
     Args:
         params: recipe, resolved.
@@ -284,7 +284,7 @@ def _fit_flat(
     log_dir: str | None,
     start: Start | None,
 ) -> tuple[keras.Model, History, TapData]:
-    """The head, its history, and the taps of the network as it is now."""
+    """Fit the head; return it, its history, and the taps of the network as it is now."""
     if not network.suffix.trainable_variables:
         taps = taps_of(network, data)
         return *fit_head(params, task.n_classes, taps, seed, log_dir, start), taps
@@ -301,7 +301,7 @@ def _head_to_train(
     seed: int,
     start: Start | None,
 ) -> keras.Model:
-    """The flat head with which a suffix starts to train."""
+    """Build the flat head with which a suffix starts to train."""
     if params.head.kind == "paper":
         # It knows no moments, so the network needn't run before its training.
         channels = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}

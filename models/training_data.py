@@ -1,4 +1,4 @@
-"""What training reads: cached features as datasets, or pooled into vectors in memory."""
+"""The data that training reads: cached features as datasets, or pooled into vectors in memory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TapData:
     validation: tuple[Taps, np.ndarray]
 
     def select(self, taps: Sequence[str]) -> TapData:
-        """Some of the taps, in this order."""
+        """Take some of the taps, in this order."""
         parts = (self.training, self.validation)
         return TapData(*(({tap: of[tap] for tap in taps}, labels) for of, labels in parts))
 
@@ -101,7 +101,7 @@ class ImageTaps:
         )
 
     def select(self, taps: Sequence[str]) -> ImageTaps:
-        """Some of the taps, in this order."""
+        """Take some of the taps, in this order."""
         return replace(self, taps={tap: self.taps[tap] for tap in taps})
 
     def _of(self, rows: np.ndarray) -> Taps:
@@ -109,7 +109,7 @@ class ImageTaps:
 
 
 def read_image_taps(network: CutNetwork, params: TrainingParams, files: Sequence[str]) -> ImageTaps:
-    """Reads cached features of several splits as a network's pooled taps.
+    """Read cached features of several splits as a network's pooled taps.
 
     Args:
         network: the cut backbone.
@@ -144,7 +144,7 @@ def read_taps(
     eval_files: Sequence[str],
     seed: int,
 ) -> TapData:
-    """Reads cached features as a network's pooled taps, in the order in which `train` does.
+    """Read cached features as a network's pooled taps, in the order in which `train` does.
 
     Args:
         network: the cut backbone.
@@ -164,7 +164,7 @@ def read_data(
     eval_files: Sequence[str],
     seed: int,
 ) -> TrainingData:
-    """Opens cached features.
+    """Open cached features.
 
     Args:
         network: the cut backbone.
@@ -189,7 +189,7 @@ def read_data(
 
 
 def taps_of(network: CutNetwork, data: TrainingData) -> TapData:
-    """Runs the network behind the cut over both splits, in the datasets' order."""
+    """Run the network behind the cut over both splits, in the datasets' order."""
     return TapData(_collect(network, data.training), _collect(network, data.validation))
 
 

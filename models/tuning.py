@@ -158,7 +158,7 @@ class Trials:
     seed: int
 
     def loss(self, values: Mapping[str, Any]) -> float:
-        """The calibrated cross-entropy where the recipe is judged, in nats.
+        """Return the calibrated cross-entropy where the recipe is judged, in nats.
 
         As in validation.json, so without the penalty on weights, which is in Keras'
         `val_loss` and would have every search end without one.
@@ -196,13 +196,13 @@ class Trials:
 
     @cached_property
     def _images(self) -> ImageTaps:
-        """What the recipe's head stands on; read once for all trials."""
+        """The taps that the recipe's head stands on; read once for all trials."""
         files = [*self.train_files, *self.eval_files]
         return read_image_taps(self._frozen(self.params.head.taps), self.params, files)
 
     @cached_property
     def _pooled(self) -> TapData:
-        """What heads of either kind stand on; read once for all trials."""
+        """The taps that heads of either kind stand on; read once for all trials."""
         return read_taps(
             self._frozen(taps_of_either_head(self.params, self.backbone)),
             self.params,
@@ -218,7 +218,7 @@ class Trials:
 
 
 def first_recipe(params: TrainingParams, boundaries: Sequence[str]) -> TrainingParams:
-    """The recipe from which a search starts.
+    """Return the recipe from which a search starts.
 
     Losses are compared, so all recipes are judged by the same images: by the validation split,
     where a boundary is searched of which only Keras can train what lies behind.

@@ -72,7 +72,7 @@ def _inputs(candidates: Mapping[str, Candidate]) -> dict[str, channel.BaseChanne
 
 
 def _spec_for(inputs: Mapping[str, channel.BaseChannel]) -> type[ChampionSpec]:
-    """A spec with those inputs: TFX wants the keys on the class."""
+    """Build a spec with those inputs: TFX wants the keys on the class."""
     parameters = {
         key: component_spec.ChannelParameter(type=given.type) for key, given in inputs.items()
     }
@@ -97,7 +97,7 @@ class Champion(base_component.BaseComponent):
     def __init__(
         self, candidates: Mapping[str, Candidate], *, prefer: Prefer, code_digest: str
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             candidates: name -> its channels.

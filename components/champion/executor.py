@@ -30,7 +30,7 @@ BACKBONE_PROPERTY: Final = "backbone"
 
 
 def input_key(kind: str, candidate: str) -> str:
-    """The input key of one artifact of one candidate."""
+    """Return the input key of one artifact of one candidate."""
     return f"{kind}_{candidate}"
 
 

@@ -57,7 +57,7 @@ class FusedTrainerSpec(component_spec.ComponentSpec):
 
 
 def _spec_for(names: Iterable[str]) -> type[FusedTrainerSpec]:
-    """A spec with two inputs a backbone: TFX wants the keys on the class."""
+    """Build a spec with two inputs a backbone: TFX wants the keys on the class."""
     kinds = {BACKBONE: standard_artifacts.Model, FEATURES: standard_artifacts.Examples}
     inputs = {
         input_key(kind, name): component_spec.ChannelParameter(type=artifact)
@@ -72,7 +72,7 @@ def _spec_for(names: Iterable[str]) -> type[FusedTrainerSpec]:
 
 
 class FusedTrainer(base_component.BaseComponent):
-    """What Trainer is for one backbone, for the networks of several, which stay as they are.
+    """Trainer for a head on the networks of several backbones, which stay as they are.
 
     To all behind it the result is a model like a backbone's: same signatures, same files
     beside it.
@@ -92,7 +92,7 @@ class FusedTrainer(base_component.BaseComponent):
         seed: int,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             backbones: name -> its weights and features; at least two.

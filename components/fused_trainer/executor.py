@@ -1,4 +1,4 @@
-"""Reads all backbones' features, fits the head, writes one SavedModel."""
+"""The fitting of one head on all backbones' features, and its export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRANSFORM_GRAPH: Final = "transform_graph"
 
 
 def input_key(kind: str, backbone: str) -> str:
-    """The input key of one artifact of one backbone."""
+    """Return the input key of one artifact of one backbone."""
     return f"{kind}_{backbone}"
 
 
@@ -32,7 +32,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Fits and exports the model.
+        """Fit and export the model.
 
         Raises:
             InputError: a class has too few patients for cross-validation.

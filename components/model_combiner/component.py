@@ -33,7 +33,7 @@ class ModelCombinerSpec(component_spec.ComponentSpec):
 
 
 def _spec_for(names: Iterable[str]) -> type[ModelCombinerSpec]:
-    """A spec with two inputs a member: TFX wants the keys on the class."""
+    """Build a spec with two inputs a member: TFX wants the keys on the class."""
     kinds = {MODEL: standard_artifacts.Model, RUN: standard_artifacts.ModelRun}
     inputs = {
         input_key(kind, name): component_spec.ChannelParameter(type=artifact)
@@ -69,7 +69,7 @@ class ModelCombiner(base_component.BaseComponent):
         abstain_accuracy: float,
         code_digest: str,
     ) -> None:
-        """Constructs the node.
+        """Construct the node.
 
         Args:
             kind: of combination (see `models.combination.Rule`).

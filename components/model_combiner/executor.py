@@ -20,7 +20,7 @@ TRANSFORM_GRAPH: Final = "transform_graph"
 
 
 def input_key(kind: str, member: str) -> str:
-    """The input key of one artifact of one member."""
+    """Return the input key of one artifact of one member."""
     return f"{kind}_{member}"
 
 

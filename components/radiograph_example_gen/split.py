@@ -185,7 +185,7 @@ def shared_between_splits(
 
 
 def first_of_group(groups: Mapping[str, str]) -> dict[str, str]:
-    """The smallest digest of each image's group: its name, without what people are called.
+    """Find the smallest digest of each image's group: its name, without what people are called.
 
     Args:
         groups: sha256 → group, or "" for an image that stands alone, whose name is its own.

@@ -10,7 +10,7 @@ from common.strict import Strict
 
 
 class ChampionConfig(Strict):
-    """Which of the models that pass the gate is pushed as `champion`.
+    """The choice of the model that is pushed as `champion`, among those that pass the gate.
 
     Attributes:
         prefer: `accurate`: the one with the lowest log loss on the images that the models are
@@ -22,7 +22,7 @@ class ChampionConfig(Strict):
 
 
 class FeaturizerConfig(Strict):
-    """What runs the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
+    """The engine of the frozen networks (`pipeline.resolve.engine` says what `auto` takes).
 
     Attributes:
         engine: whose forward pass.
@@ -41,7 +41,7 @@ class FeaturizerConfig(Strict):
 
 
 class InfraValidationConfig(Strict):
-    """Whether a model is served for a moment before it is pushed.
+    """The check that serves a model for a moment before it is pushed.
 
     Attributes:
         mode: `off`; `embedded`: by `cxr serve`, in a fresh process; `docker`: by TensorFlow

@@ -59,7 +59,7 @@ class _Shared:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Of any recipe, in network order."""
+        """The taps of any recipe, in network order."""
         every = (*self.recipes, *self.beside)
         used = {tap for recipe in every for tap in recipe.params.head.taps or ()}
         known = get_backbone(self.backbone).all_taps
@@ -122,7 +122,7 @@ class Experiment:
     def run(
         self, recipes: Sequence[Recipe], seeds: Sequence[int], beside: Sequence[Recipe] = ()
     ) -> list[SeedResult]:
-        """All results, recipe by recipe.
+        """Compute all results, recipe by recipe.
 
         Args:
             recipes: with distinct names.
@@ -171,7 +171,7 @@ class Experiment:
         return found
 
     def label(self, backbone: str) -> str:
-        """Where a backbone's weights come from."""
+        """Return where a backbone's weights come from."""
         return self._weights[backbone].label
 
     def _run_shared(
@@ -210,7 +210,7 @@ class Experiment:
                 yield recipe, seed, result
 
     def _pretrained(self, backbone: str, seed: int, folder: str) -> str:
-        """Where the weights lie, below a folder; they are put there once."""
+        """Return where the weights lie, below a folder; they are put there once."""
         backbone_dir = Path(folder, "backbone")
         source = self._weights[backbone]
         if not backbone_dir.exists():
@@ -274,7 +274,7 @@ class Experiment:
         return needed
 
     def images(self, seed: int, split: str) -> list[Labelled]:
-        """The images of one split of a seed."""
+        """List the images of one split of a seed."""
         groups = self.decision(seed).groups
         return [
             Labelled(
@@ -324,7 +324,7 @@ class Experiment:
         return result
 
     def keep(self, file: ResultFile, result: SeedResult) -> None:
-        """Writes a result, with the paths of its images."""
+        """Write a result, with the paths of its images."""
         images = self._pool.by_hash
         file.write(result, [images[sha256].inspection.path for sha256 in result.test.sha256])
 
@@ -334,7 +334,7 @@ class Experiment:
     def file_of(
         self, name: str, parts: Sequence[Recipe], depends_on: Mapping[str, Any], seed: int
     ) -> ResultFile:
-        """Where a result is; its key changes with all that the result depends on.
+        """Return where a result is; its key changes with all that the result depends on.
 
         Args:
             name: of the result's folder.
@@ -370,5 +370,5 @@ def _groups(recipes: Sequence[Recipe], beside: Sequence[Recipe], every_tap: bool
 
 
 def _place(recipe: Recipe) -> tuple[str, str | None, str]:
-    """Where its network is cut, and what goes into it."""
+    """Return where its network is cut, and what goes into it."""
     return recipe.backbone, recipe.params.scaling, recipe.params.boundary

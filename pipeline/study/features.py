@@ -66,7 +66,7 @@ class Labelled:
 
     @property
     def identity(self) -> Identity:
-        """What a record is found by."""
+        """The key by which a record is found."""
         return self.sha256, self.label, self.group
 
 
@@ -149,7 +149,7 @@ class FeatureStore:
         return self._parts[view]
 
     def _stream(self, view: str, wanted: set[Identity]) -> Iterator[bytes]:
-        """The records of one view, by hash."""
+        """Yield the records of one view, by hash."""
         if absent := wanted - self._there(view):
             raise KeyError(f"{view} of {len(absent)} images is not in {self.folder}")
         parts = [part for part in self._of(view) if wanted.intersection(part.images)]
@@ -200,7 +200,7 @@ class _Part:
         return self.stem.with_suffix(".json")
 
     def read(self, wanted: set[Identity]) -> Iterator[tuple[str, bytes]]:
-        """(hash, record) of the images that are wanted."""
+        """Yield (hash, record) of the images that are wanted."""
         records = tf.data.TFRecordDataset(str(self.records)).as_numpy_iterator()
         for identity, record in zip(self.images, records, strict=True):
             if identity in wanted:

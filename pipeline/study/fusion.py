@@ -54,7 +54,7 @@ def run_fusion(
     recipes: Sequence[Recipe],
     seeds: Sequence[int],
 ) -> list[SeedResult]:
-    """The fused head's results, computed or found; none where the configuration has no such head.
+    """Compute or find the fused head's results; none where the configuration has no such head.
 
     Args:
         config: of the study.
@@ -90,7 +90,7 @@ def run_fusion(
 
 
 def _shapes(experiment: Experiment, parts: Sequence[Recipe]) -> FusedNetwork:
-    """The networks with random weights: of what is cached, shapes and costs alone are asked for."""
+    """Build the networks with random weights: shapes and costs alone are asked for."""
 
     def network(part: Recipe) -> CutNetwork:
         row = get_backbone(part.backbone)

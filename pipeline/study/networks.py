@@ -1,4 +1,4 @@
-"""What a study does with networks: loads them, and has heads behind them answer."""
+"""The networks of a study: they are loaded, and heads behind them answer."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Networks:
     """Cut networks; one that doesn't train is good for all seeds of its recipe."""
 
     def __init__(self, backbone_dir: str) -> None:
-        """Keeps where the weights lie (`models.pretrained.save_pretrained`)."""
+        """Keep where the weights lie (`models.pretrained.save_pretrained`)."""
         self._backbone_dir = backbone_dir
         self._kept: tuple[str, CutNetwork] | None = None
 
     def of(self, recipe: Recipe) -> CutNetwork:
-        """The network that a recipe trains, or stands on, with its pre-trained weights."""
+        """Return the network that a recipe trains, or stands on, with its pre-trained weights."""
         if self._kept is not None and self._kept[0] == recipe.name:
             return self._kept[1]
         self._kept = None
@@ -49,7 +49,7 @@ class Networks:
 
 
 def load_prefix(job: Job) -> Prefix:
-    """The prefix, run by the engine that the store's key names, and by no other.
+    """Load the prefix, run by the engine that the store's key names, and by no other.
 
     Featurizer goes on with another engine and says so in the lineage. Here, some images'
     features would come from one and others' from another.

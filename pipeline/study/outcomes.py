@@ -113,7 +113,7 @@ def _of_trained(result: SeedResult) -> Outcome:
 def _of_combination(
     kind: Kind, results: Mapping[str, SeedResult], config: PipelineConfig
 ) -> tuple[Outcome, Predictions]:
-    """What it came to, and the answers that it is judged by."""
+    """Return what it came to, and the answers that it is judged by."""
     fitted = fit_combination(
         kind,
         {name: result.eval for name, result in results.items()},
