@@ -279,7 +279,7 @@ def _asked(rule: Rule, members: Sequence[Member], images: tf.Tensor) -> tuple[tf
 def _with_others(
     alone: tf.Tensor, unsure: tf.Tensor, others: Callable[[tf.Tensor], Sequence[tf.Tensor]]
 ) -> tf.Tensor:
-    """Return the first member's values [batch, ...]; the mean of all members' where it is unsure."""
+    """Return the first member's values [batch, ...], or all members' mean where it is unsure."""
     rows = tf.squeeze(unsure, axis=-1)
     values = [tf.gather(alone, rows), *others(rows)]
     together = tf.add_n(values) / len(values)

@@ -81,7 +81,7 @@ def run_fn(fn_args: FnArgs) -> None:
 def _start(
     fn_args: FnArgs, network: CutNetwork, params: TrainingParams, task: Task
 ) -> Start | None:
-    """Take the weights of the earlier model, where there is one and it fits; note which, and why."""
+    """Take the earlier model's weights, where there is one and it fits; note which, and why."""
     previous = fn_args.custom_config.get(PREVIOUS)
     if not previous:
         return None

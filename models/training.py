@@ -245,7 +245,7 @@ def fit_head(
 
 
 def validation_loss(head: keras.Model, taps: TapData) -> float:
-    """Compute the cross-entropy of the head's calibrated answers on the validation split, in nats."""
+    """Compute the cross-entropy of the calibrated answers on the validation split, in nats."""
     features, labels = taps.validation
     raw = answers_of(head, features)
     return negative_log_likelihood(apply_temperature(raw, fit_temperature(raw, labels)), labels)
