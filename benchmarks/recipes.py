@@ -1,10 +1,11 @@
-"""Which recipe is the best for each backbone, by the validation split, over several seeds.
+"""Which recipe is the best for each backbone, by validation, over several seeds.
 
     python -m benchmarks.recipes --data DIR --weights-dir DIR [--only head] [--seeds 5]
 
-The variants are in recipes.yaml. What decides is the mean validation accuracy, then the mean
-validation loss; but a costlier recipe must be better than the best cheaper one by more than one
-standard error of their difference, paired by seed (the one-standard-error rule of Breiman et
+The variants are in recipes.yaml. A frozen network's heads are judged out of fold, a trained block
+by the validation split, so by other images (`training.validation`). What decides is the mean
+validation accuracy, then the mean validation loss; but a costlier recipe must be better than the
+best cheaper one by more than one standard error of their difference, paired by seed (the one-standard-error rule of Breiman et
 al. 1984). More views than the image and its mirror multiply the features to compute, and a
 trained block takes minutes where a head takes seconds. Test accuracy stands beside it for
 information, and must not decide: the test splits are there to say, without bias, how good the

@@ -205,7 +205,7 @@ def test_only_demo_goes_on_with_random_weights() -> None:
             },
             "training_overrides.vgg16",
         ),
-        ({"preset": "paper", "training": {"validation": "cross"}}, "training"),
+        ({"training": {"validation": "cross", "head": {"kind": "paper"}}}, "training"),
         ({"champion": {"prefer": "best"}}, "champion.prefer"),
         ({"beam_args": ["nonsense"]}, "beam_args"),
         (
@@ -224,7 +224,7 @@ def test_a_wrong_value_is_named(values: dict[str, Any], field: str) -> None:
     ("values", "validation"),
     [
         ({}, "cross"),
-        ({"preset": "paper"}, "holdout"),
+        ({"training": {"head": {"kind": "paper"}}}, "holdout"),
         ({"training": {"validation": "holdout"}}, "holdout"),
         ({"training_overrides": {"vgg16": {"boundary": "block5"}}}, "holdout"),
         (
