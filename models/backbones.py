@@ -288,7 +288,7 @@ def build_network(
     grey = seen = keras.Input((size, size, 1), name="grey")
     if factor > 1:
         # The mean of whole squares of pixels: the same in every engine, to the last bit or so,
-        # and on real images as good as resizing (docs/benchmarks.md).
+        # and on real images as good as resizing.
         seen = keras.layers.AveragePooling2D(factor, name="resized")(grey)
     rgb = keras.layers.Concatenate(name="grey_to_rgb")([seen, seen, seen])
     scale, offset = _SCALINGS[scaling or backbone.scaling]

@@ -37,7 +37,7 @@ from models.training_data import ImageTaps, TapData
 from models.view_names import VIEW_IDENTITY
 from schema import contract
 
-# Lambda of the penalty; from 3e-7 to 3e-6 radiographs are answered alike, out of fold.
+# Lambda of the penalty; 3e-7 answers radiographs alike, out of fold.
 L2: Final = 1e-6
 # More than the head needs: on three networks' taps of 500 images L-BFGS takes some 100.
 ITERATIONS: Final = 5_000

@@ -53,8 +53,8 @@ def test_the_champion_is_the_best_of_all_by_validation(golden: GoldenRun) -> Non
     costs = {name: results[name]["multiply_adds"] for name in BACKBONES}
     assert results["cascade"]["cascade"]["first"] == min(costs, key=costs.__getitem__)
     assert results["ensemble"]["multiply_adds"] == sum(costs.values())
-    # It stands on no tap that is behind all of a backbone's own.
-    assert 0 < results["fusion"]["multiply_adds"] <= sum(costs.values())
+    # All networks run for it, some of them further than for a head of their own, and some less.
+    assert results["fusion"]["multiply_adds"] > max(costs.values())
 
 
 def _kept(golden: GoldenRun) -> dict[str, tuple[np.ndarray, np.ndarray]]:
