@@ -27,6 +27,7 @@ NODES = (
     ("models.tuning",),
     ("models.trainer", "components.continued_trainer.executor"),
     ("components.model_combiner.executor",),
+    ("components.fused_trainer.executor",),
     ("components.inferrer.executor",),
     ("components.evaluator.answers", "components.evaluator.metrics"),
     ("components.infra_check.executor", "serving.cli"),
