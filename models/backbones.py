@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from common.errors import InputError
-from models.view_names import IMAGE_AND_MIRROR, WITH_CROPS, View
+from models.view_names import VIEW_IDENTITY, View
 from schema import contract
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Backbone:
     head_taps: tuple[str, ...]
     head_l2: float
     paper: PaperRecipe
-    head_views: tuple[View, ...] = IMAGE_AND_MIRROR
+    head_views: tuple[View, ...] = (VIEW_IDENTITY,)
     paper_result: PaperResult | None = None
 
     @property
@@ -188,7 +188,7 @@ _ROWS = (
             }
         ),
         head_taps=("block4", "block4_max", "block11", "block11_max"),
-        head_l2=0.07,
+        head_l2=0.007,
         paper=PaperRecipe(
             learning_rate=5e-4,
             batch_size=40,
@@ -196,7 +196,6 @@ _ROWS = (
             early_stopping_patience=30,
             plateau_patience=4,
         ),
-        head_views=WITH_CROPS,
         paper_result=PaperResult(((43, 0, 0), (0, 41, 2), (0, 4, 39))),
     ),
     Backbone(
@@ -218,7 +217,6 @@ _ROWS = (
         head_taps=("conv3", "conv4_16", "conv4_16_max"),
         head_l2=0.007,
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
-        head_views=WITH_CROPS,
         paper_result=PaperResult(((42, 0, 1), (0, 42, 1), (0, 0, 43))),
     ),
 )
