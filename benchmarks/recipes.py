@@ -6,10 +6,10 @@ The variants are in recipes.yaml. A frozen network's heads are judged out of fol
 by the validation split, so by other images (`training.validation`). What decides is the mean
 validation accuracy, then the mean validation loss; but a costlier recipe must be better than the
 best cheaper one by more than one standard error of their difference, paired by seed (the
-one-standard-error rule of Breiman et al. 1984). More views than the image and its mirror multiply the features to compute, and a
-trained block takes minutes where a head takes seconds. Test accuracy stands beside it for
-information, and must not decide: the test splits are there to say, without bias, how good the
-chosen recipe is. Goes on where it stopped.
+one-standard-error rule of Breiman et al. 1984). More views than the image and its mirror multiply
+the features to compute, and a trained block takes minutes where a head takes seconds. Test accuracy
+stands beside it for information, and must not decide: the test splits are there to say, without
+bias, how good the chosen recipe is. Goes on where it stopped.
 """
 
 from __future__ import annotations
