@@ -2,10 +2,10 @@
 
     python -m tests.golden_run      make it where it is not there yet; print its folder
 
-All three backbones, in miniature (tests/miniatures.py), ensemble, cascade, report and cards. It
-lies in `output/golden/DIGEST`, and DIGEST is that of the product's code and of what is installed: a
-change of either makes a new one, and removes the old one. A second `cxr run` follows at once into
-the same folder, and has to take everything from the product's own cache.
+All three backbones, in miniature (tests/miniatures.py), ensemble, cascade, fusion, report and
+cards. It lies in `output/golden/DIGEST`, and DIGEST is that of the product's code and of what is
+installed: a change of either makes a new one, and removes the old one. A second `cxr run` follows
+at once into the same folder, and has to take everything from the product's own cache.
 
 Its models are fitted so briefly that they make mistakes, which a report has to show.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import evaluation_model
+from models import evaluation_model, feature_records
 from models.boundary import CutNetwork
 from models.classifier import CalibratedHead, Classifier
 from models.combination import Rule, combine
@@ -72,8 +72,9 @@ def test_a_backbones_answers_are_those_of_the_image(
     files = store("test", _cached(network, pixels), [0] * 5)
     assert evaluation_model.holds(files, network.features)
     found = evaluation_model.answer(folder, {name: files, "another": []})
-    assert sorted(found) == [f"{row:064x}" for row in range(5)]
-    rows = np.stack([found[f"{row:064x}"] for row in range(5)])
+    hashes = feature_records.read_hashes(files, views=("identity",))
+    assert sorted(found) == sorted(hashes)
+    rows = np.stack([found[sha256] for sha256 in hashes])
     # Maps are kept as float16.
     rounding = 2e-3 if boundary == "block2" else 1e-5
     np.testing.assert_allclose(rows, expected[contract.FLAT], rtol=0, atol=rounding)
@@ -140,9 +141,10 @@ def test_a_combinations_answers_follow_its_rule(
     evaluation_model.write(
         HeadsOfCombination(rule, {network.backbone: folder, "second": second}), together
     )
-    files = {name: store(f"of {name}", cached, [0] * 5) for name in rule.members}
+    files = dict.fromkeys(rule.members, store("test", cached, [0] * 5))
     found = evaluation_model.answer(together, files)
-    rows = np.stack([found[f"{row:064x}"] for row in range(5)])
+    hashes = feature_records.read_hashes(files["second"], views=("identity",))
+    rows = np.stack([found[sha256] for sha256 in hashes])
     np.testing.assert_allclose(rows, combine(rule, answers), rtol=0, atol=1e-6)
 
     with pytest.raises(ValueError, match=r"features of .*second are of different images"):
