@@ -80,10 +80,21 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
     if settings.root:
         spec["defaultPipelineRoot"] = settings.root
     add_parameters(spec, config)
+    _without_blanks(spec)
     _configure_steps(spec, config)
     spec = _with_kubernetes_names(spec)
     _check_for_server(spec)
     return [spec, *_kubernetes(spec, config)]
+
+
+def _without_blanks(spec: Mapping[str, Any]) -> None:
+    """Write JSON in properties without the blanks that TFX puts in: all count in one argument."""
+    for task in spec["root"]["dag"]["tasks"].values():
+        for given in task["inputs"].get("parameters", {}).values():
+            value = given.get("runtimeValue", {})
+            text = value.get("constant")
+            if isinstance(text, str) and text.startswith(("{\n", "[\n")):
+                value["constant"] = json.dumps(json.loads(text), separators=(",", ":"))
 
 
 def _check_for_server(spec: Mapping[str, Any]) -> None:
