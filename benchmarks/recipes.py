@@ -7,9 +7,9 @@ by the validation split, so by other images (`training.validation`). What decide
 validation accuracy, then the mean validation loss; but a costlier recipe must be better than the
 best cheaper one by more than one standard error of their difference, paired by seed (the
 one-standard-error rule of Breiman et al. 1984). More views than the image and its mirror multiply
-the features to compute, and a trained block takes minutes where a head takes seconds. Test accuracy
-stands beside it for information, and must not decide: the test splits are there to say, without
-bias, how good the chosen recipe is. Goes on where it stopped.
+the features to compute, and a trained block takes minutes where a head takes seconds. Test
+accuracy stands beside it for information, and must not decide: the test splits are there to say,
+without bias, how good the chosen recipe is. Goes on where it stopped.
 """
 
 from __future__ import annotations

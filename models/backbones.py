@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from common.errors import InputError
-from models.view_names import IMAGE_AND_MIRROR, WITH_CROPS, View
+from models.view_names import VIEW_IDENTITY, View
 from schema import contract
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Backbone:
     head_l2: float
     fused_taps: Mapping[str, float] = field(hash=False)
     paper: PaperRecipe
-    head_views: tuple[View, ...] = IMAGE_AND_MIRROR
+    head_views: tuple[View, ...] = (VIEW_IDENTITY,)
     weights_sizes: Mapping[str, int] = field(default=MappingProxyType({}), hash=False)
     paper_result: PaperResult | None = None
 
@@ -206,7 +206,7 @@ _ROWS = (
             }
         ),
         head_taps=("block4", "block4_max", "block11", "block11_max"),
-        head_l2=0.07,
+        head_l2=0.007,
         fused_taps=MappingProxyType(
             {"block4": 0.25, "block4_max": 0.25, "block11": 0.25, "block11_max": 0.25}
         ),
@@ -217,7 +217,6 @@ _ROWS = (
             early_stopping_patience=30,
             plateau_patience=4,
         ),
-        head_views=WITH_CROPS,
         paper_result=PaperResult(((43, 0, 0), (0, 41, 2), (0, 4, 39))),
     ),
     Backbone(
@@ -240,7 +239,6 @@ _ROWS = (
         head_l2=0.007,
         fused_taps=MappingProxyType({TAP_LAST: 0.15}),
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
-        head_views=WITH_CROPS,
         # On 3,959 paediatric radiographs (Kermany et al.) of 128 x 128 pixels.
         weights_sizes=MappingProxyType({"densenet121_kermany_pediatric_notop.h5": 128}),
         paper_result=PaperResult(((42, 0, 1), (0, 42, 1), (0, 0, 43))),

@@ -8,10 +8,3 @@ View = Literal["identity", "mirror", "crop_nw", "crop_ne", "crop_sw", "crop_se"]
 VIEW_IDENTITY: Final[View] = "identity"
 VIEW_MIRROR: Final[View] = "mirror"
 IMAGE_AND_MIRROR: Final[tuple[View, ...]] = (VIEW_IDENTITY, VIEW_MIRROR)
-WITH_CROPS: Final[tuple[View, ...]] = (
-    *IMAGE_AND_MIRROR,
-    "crop_nw",
-    "crop_ne",
-    "crop_sw",
-    "crop_se",
-)

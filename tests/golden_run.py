@@ -51,8 +51,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "preset": "demo",
     "seed": 3,
     "gate": {"min_accuracy": 0.0},
-    # With the views of the preset `fast`, which the demonstration does without.
-    "training": {"learning_rate": 0.01, "epochs": 3, "views": None},
+    # With a second view, which no preset has.
+    "training": {"learning_rate": 0.01, "epochs": 3, "views": ["identity", "mirror"]},
 }
 _NODE: Final = re.compile(r"^ *\d+  (executed|cached|resolved) +(\S+) +[\d.]+ s$", re.MULTILINE)
 

@@ -15,6 +15,8 @@ from pipeline.config.pipeline_config import PipelineConfig, layers, load_config
 
 DEFAULT: Final = "default"
 TABLE: Final = "models/backbones.py"
+# Whether folds judge, where nobody says so: what trains decides.
+FOLLOWS: Final = "boundary and head"
 PAPER: Final = "the paper's recipe, models/backbones.py"
 # Below it stands what each backbone is trained by.
 RESOLVED: Final = "training_of"
@@ -110,7 +112,7 @@ def _of_recipe(config: PipelineConfig, backbone: str, field: str, value: Any, so
         return PAPER
     common = dict(_flat(config.training.model_dump(mode="json")))
     if common.get(field) != value:
-        return TABLE
+        return FOLLOWS if field == "validation" else TABLE
     return str(source(f"training.{field}"))
 
 

@@ -17,7 +17,7 @@ from models.hyperparameters import (
     apply_hyperparameters,
     taps_of_either_head,
 )
-from models.view_names import IMAGE_AND_MIRROR, WITH_CROPS
+from models.view_names import IMAGE_AND_MIRROR
 
 VGG16 = get_backbone("vgg16")
 INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
@@ -148,8 +148,8 @@ def test_params_survive_json_and_cannot_be_changed() -> None:
 
 
 def test_views_are_the_tables_where_a_head_alone_is_trained() -> None:
-    row = dataclasses.replace(VGG16, head_views=WITH_CROPS)
-    assert TrainingParams().resolved(row).views == WITH_CROPS
+    row = dataclasses.replace(VGG16, head_views=("identity", "crop_nw"))
+    assert TrainingParams().resolved(row).views == ("identity", "crop_nw")
     assert TrainingParams(boundary="block5").resolved(row).views == IMAGE_AND_MIRROR
     own = TrainingParams(views=("identity",))
     assert own.resolved(row).views == own.training_views == ("identity",)

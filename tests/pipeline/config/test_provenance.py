@@ -49,12 +49,14 @@ def test_each_value_says_where_it_comes_from(file: Path) -> None:
         "gate.against_baseline": "default",
         "seed": "command line",
         "allow_random_weights": "preset demo",
-        "training.views": "preset demo",
+        "audit.min_correlation": "preset demo",
+        "training.views": "default",
         "training.head.l2": "default",
         "training_of.vgg16.head.l2": f"{file}:8",
         "training_of.vgg16.head.taps": "models/backbones.py",
         "training_of.xception.head.l2": "models/backbones.py",
-        "training_of.xception.views": "preset demo",
+        "training_of.xception.views": "models/backbones.py",
+        "training_of.xception.validation": "boundary and head",
         "training_of.xception.epochs": "default",
     }
     assert {field: found[field].source for field in sources} == sources

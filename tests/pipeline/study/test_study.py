@@ -54,7 +54,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> list[TrainingParams]:
 
     def fit_on_taps(head: Any, training: Any, validation: Any, params: Any, **_: Any) -> Any:
         given.append(params)
-        return {}
+        return {contract.HISTORY_ITERATION: [0.0]}
 
     def fit(model: Any, training: Any, validation: Any, params: Any, log_dir: Any) -> Any:
         given.append(params)
@@ -142,8 +142,8 @@ def test_a_changed_recipe_trains_again_on_the_features_that_are_there(
     changed = {"learning_rate": 0.002, "epochs": 12}
     run_study(configure(output, training=changed), (3,), screen)
     assert (screen.computed, screen.views) == ([("tiny", 3)], 0)
-    # Both heads.
-    assert [(params.learning_rate, params.epochs) for params in brief] == [(0.002, 12)] * 2
+    # Both heads, in five folds and once for all.
+    assert [(params.learning_rate, params.epochs) for params in brief] == [(0.002, 12)] * 2 * 6
     before = _result(finished, 3)["test"]
     after = _result(output, 3)["test"]
     assert after["sha256"] == before["sha256"]
@@ -202,20 +202,21 @@ def test_recipes_share_features_where_they_are_cut_at_one_place(
     from pipeline.study.command import open_experiment
     from pipeline.study.results import Recipe
 
-    def run(training: dict[str, Any], screen: Remembering) -> None:
+    def run(name: str, training: dict[str, Any], screen: Remembering) -> None:
         data = {"dir": phantom_folder, "healthy": None}
         config = configure(tmp_path, data=data, training=training | {"epochs": 1})
-        recipe = Recipe(f"a/{len(training)}", "tiny", config.training_for("tiny"))
+        recipe = Recipe(name, "tiny", config.training_for("tiny"))
         with open_experiment(config, (3,), screen, every_tap=True) as opened:
             opened.experiment.run([recipe], (3,))
 
     first, second, third = Remembering(), Remembering(), Remembering()
-    run({"views": ["identity"], "head": {"taps": ["last"]}}, first)
+    run("a/1", {"views": ["identity"], "head": {"taps": ["last"]}}, first)
     # 17 training, 7 validation and 6 test images of each of three classes, as they are.
     assert first.views == (17 + 7 + 6) * 3
-    run({"head": {"taps": ["block1"]}}, second)
-    assert second.views == 17 * 3
-    run({"boundary": "block2", "warm_start": False, "views": ["identity"]}, third)
+    run("a/2", {"views": ["identity", "mirror"], "head": {"taps": ["block1"]}}, second)
+    # What is fitted, in the end, has mirrors: training and validation.
+    assert second.views == (17 + 7) * 3
+    run("a/3", {"boundary": "block2", "warm_start": False, "views": ["identity"]}, third)
     assert third.views == first.views
     assert len(first.computed) == len(second.computed) == len(third.computed) == 1
 
