@@ -74,8 +74,8 @@ class TrainingParams(_Strict):
         boundary: what lies before it is frozen and cached (see `Backbone.boundaries`).
         scaling: overrides the backbone's input scaling; the paper uses `unit` (1/255).
         views: exact views cached of every image that is fitted; what judges, validation and
-            test, sees the image as it is. Where null and the boundary is `head`, the table's `head_views`;
-            where more is trained, the image and its mirror.
+            test, sees the image as it is. Where null and the boundary is `head`, the table's
+            `head_views`; where more is trained, the image and its mirror.
         head: the classifier.
         warm_start: where a block trains, fit the regularised head alone first (by L-BFGS; with
             dropout, at HEAD_LEARNING_RATE): a random head's gradients would spoil pre-trained
