@@ -388,6 +388,54 @@ def _save_weights(tiny_cut: Callable[..., CutNetwork], folder: Path) -> None:
     network.save_weights(folder / contract.BACKBONE_WEIGHTS_FILE)
 
 
+def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
+    tiny_backbone: str,
+    tiny_cut: Callable[..., CutNetwork],
+    transformed: Transformed,
+    images: Sequence[bytes],
+    store: Callable[..., list[str]],
+    tmp_path: Path,
+) -> None:
+    """Of each class one image in either split: two folds."""
+    taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
+    backbone_dir, run_dir, serving_dir = (tmp_path / name for name in ("base", "run", "serving"))
+    backbone_dir.mkdir()
+    _save_weights(tiny_cut, backbone_dir)
+    run_fn(
+        SimpleNamespace(
+            custom_config={
+                "backbone": tiny_backbone,
+                "classes": CLASSES,
+                "healthy": CLASSES[1],
+                "abstain_accuracy": 0.9,
+                "seed": 3,
+                "features": "computed by",
+                "training": {"head": {"l2": 0.01}, "views": ["identity"]},
+            },
+            hyperparameters=None,
+            base_model=str(backbone_dir),
+            train_files=store("train", taps, labels),
+            eval_files=store("eval", taps, labels),
+            transform_output=transformed.graph,
+            model_run_dir=str(run_dir),
+            serving_model_dir=str(serving_dir),
+            eval_model_dir=str(tmp_path / "eval model"),
+        )
+    )
+    recipe = json.loads((run_dir / contract.TRAINING_FILE).read_text())
+    validation = json.loads((run_dir / contract.VALIDATION_FILE).read_text())
+    assert (recipe["validation"], validation["folds"], validation["total"]) == ("cross", 2, 6)
+    answers = read_predictions(str(run_dir))
+    assert (answers.folds, len(answers.sha256)) == (2, 6)
+    assert set(answers.own) == set(answers.probabilities) == {contract.FLAT, contract.HIERARCHICAL}
+    loaded = tf.saved_model.load(str(serving_dir))
+    known = loaded.classify(
+        tf.constant([row[contract.TRANSFORMED_IMAGE] for row in transformed.rows])
+    )
+    for name, own in answers.of_finished_model.items():
+        np.testing.assert_allclose(own, known[name].numpy()[answers.labels], rtol=0, atol=ROUNDING)
+
+
 def test_run_fn_trains_exports_and_reports(
     tiny_backbone: str,
     tiny_cut: Callable[..., CutNetwork],
