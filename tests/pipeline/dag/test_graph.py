@@ -274,11 +274,10 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     ("fields", "nodes"),
     [
         ({"training": {"learning_rate": 0.5}}, {"Trainer"}),
-        # What is held out is seen as it is, and what is fitted in all views.
-        ({"training": {"head": {"kind": "paper"}}}, {"Trainer", "Featurizer"}),
+        ({"training": {"head": {"kind": "paper"}}}, {"Trainer"}),
         ({"training": {"boundary": "input"}}, {"Trainer", "Featurizer"}),
         ({"training": {"views": ["identity", "mirror"]}}, {"Trainer", "Featurizer"}),
-        ({"training": {"validation": "holdout"}}, {"Trainer", "Featurizer"}),
+        ({"training": {"validation": "holdout"}}, {"Trainer"}),
         ({"champion": {"prefer": "cheap"}}, {"Champion"}),
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
         ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
