@@ -174,9 +174,14 @@ def test_a_solved_head_starts_at_the_earlier_models_weights(
     earlier = EarlierModel(tuple(CLASSES), params.model_dump(mode="json"), weights)
     again = fit(_start(earlier, network, params))
     assert again.history["loss"][0] == pytest.approx(anew.history["loss"][-1], abs=1e-6)
-    assert len(again.history["loss"]) < len(anew.history["loss"]) / 2
+    # No fold starts from weights that have seen its images.
+    assert again.history["val_loss"][0] == anew.history["val_loss"][0]
     for name, answers in anew.predictions.probabilities.items():
-        np.testing.assert_allclose(again.predictions.probabilities[name], answers, atol=1e-3)
+        np.testing.assert_array_equal(
+            again.predictions.probabilities[name].argmax(1), answers.argmax(1)
+        )
+    for name, answers in anew.predictions.own.items():
+        np.testing.assert_allclose(again.predictions.own[name], answers, atol=1e-3)
 
 
 def _save(folder: Path, weights: list[np.ndarray]) -> None:
