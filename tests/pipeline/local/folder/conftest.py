@@ -39,7 +39,11 @@ def ran() -> Ran:
         written |= store.node(
             run,
             "Pusher.tiny",
-            properties={"push_destination": destination, "data_dir": f"{root}/data"},
+            properties={
+                "push_destination": destination,
+                "history": str(store.layout.history / "tiny"),
+                "data_dir": f"{root}/data",
+            },
             outputs={"pushed_model": {"pushed": 1, "pushed_destination": f"{serving}/tiny/17"}},
         )
         uris = [str(store.folder(written[key])) for key in written]
