@@ -288,7 +288,7 @@ def test_cxr_runs_lists_both_runs_as_their_summaries_did_and_finds_no_difference
         # The record goes on until the report lies where people look for it.
         assert run["seconds"] >= summary["seconds"]["total"] > 0
     same = printed("diff", listed[0]["run"], listed[1]["run"])
-    assert (same["properties"], same["code"], same["same_data"]) == ([], [], True)
+    assert (same["configuration"], same["code"], same["same_data"]) == ([], [], True)
     hows = {(node["a"], node["b"]) for node in same["nodes"].values()}
     assert hows == {("executed", "cached")}
 
