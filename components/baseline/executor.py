@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from absl import logging
 from tfx import types
-from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.pushed_versions.choice import copy_version, latest_comparable
 from components.pushed_versions.driver import ChoosingDriver
+from components.pushed_versions.executor import ChoosingExecutor
 from components.pushed_versions.record import Kept
 from components.saved_models import digest_of_model
 
@@ -48,23 +47,18 @@ class Driver(ChoosingDriver):
         )
 
 
-class Executor(base_executor.BaseExecutor):
+class Executor(ChoosingExecutor):
     """Writes a model, or nothing where no version can be compared."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Copy the version.
+    DRIVER = Driver
+    NOTHING = "No version in %(serving)s can be the baseline."
 
-        Raises:
-            NotComparableError: this run's own manifest can't be read.
-        """
-        serving = exec_properties[SERVING]
-        found = Driver.chosen(input_dict, exec_properties)
-        if found is None:
-            logging.info("No version in %s can be the baseline.", serving)
-            return
-        copy_version(found, serving, artifact_utils.get_single_instance(output_dict[MODEL]))
+    @staticmethod
+    def hand_on(
+        found: Kept,
+        output_dict: Mapping[str, list[types.Artifact]],
+        exec_properties: Mapping[str, Any],
+    ) -> None:
+        """Copy the version."""
+        model = artifact_utils.get_single_instance(output_dict[MODEL])
+        copy_version(found, exec_properties[SERVING], model)

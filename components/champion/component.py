@@ -17,8 +17,8 @@ from components.champion.executor import (
     PREFER,
     RUN,
     Executor,
-    input_key,
 )
+from components.many_inputs import input_key, with_inputs
 
 if TYPE_CHECKING:
     from models.choice import Prefer
@@ -44,7 +44,7 @@ class Candidate:
 
 
 class ChampionSpec(component_spec.ComponentSpec):
-    """Parameters and outputs; `_spec_for` adds the inputs."""
+    """Parameters and outputs; `with_inputs` adds the inputs."""
 
     PARAMETERS = {
         PREFER: component_spec.ExecutionParameter(type=str),
@@ -69,14 +69,6 @@ def _inputs(candidates: Mapping[str, Candidate]) -> dict[str, channel.BaseChanne
         if candidate.card is not None:
             inputs[input_key(CARD, name)] = candidate.card
     return inputs
-
-
-def _spec_for(inputs: Mapping[str, channel.BaseChannel]) -> type[ChampionSpec]:
-    """Build a spec with those inputs: TFX wants the keys on the class."""
-    parameters = {
-        key: component_spec.ChannelParameter(type=given.type) for key, given in inputs.items()
-    }
-    return type("ChampionSpecForCandidates", (ChampionSpec,), {"INPUTS": parameters})
 
 
 class Champion(base_component.BaseComponent):
@@ -106,7 +98,7 @@ class Champion(base_component.BaseComponent):
         """
         inputs = _inputs(candidates)
         super().__init__(
-            spec=_spec_for(inputs)(
+            spec=with_inputs(ChampionSpec, inputs)(
                 **inputs,
                 prefer=prefer,
                 code_digest=code_digest,

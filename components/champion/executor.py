@@ -15,6 +15,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.infra_check.note import precision_of, write_note
+from components.many_inputs import input_key
 from components.model_card.beside import put_beside
 from models.choice import choose
 from models.predictions import read_predictions
@@ -27,11 +28,6 @@ CARD: Final = "card"
 PREFER: Final = "prefer"
 # The champion's name among the candidates (also an ensemble's), on the model artifact.
 BACKBONE_PROPERTY: Final = "backbone"
-
-
-def input_key(kind: str, candidate: str) -> str:
-    """Return the input key of one artifact of one candidate."""
-    return f"{kind}_{candidate}"
 
 
 class Executor(base_executor.BaseExecutor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +15,8 @@ from components.fused_trainer.executor import (
     FEATURES,
     TRANSFORM_GRAPH,
     Executor,
-    input_key,
 )
+from components.many_inputs import input_key, with_inputs
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Featurized:
 
 
 class FusedTrainerSpec(component_spec.ComponentSpec):
-    """Parameters and outputs; `_spec_for` adds the backbones' inputs."""
+    """Parameters and outputs; `with_inputs` adds the backbones' inputs."""
 
     PARAMETERS = {
         "classes": component_spec.ExecutionParameter(type=str),
@@ -54,21 +54,6 @@ class FusedTrainerSpec(component_spec.ComponentSpec):
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
     }
-
-
-def _spec_for(names: Iterable[str]) -> type[FusedTrainerSpec]:
-    """Build a spec with two inputs a backbone: TFX wants the keys on the class."""
-    kinds = {BACKBONE: standard_artifacts.Model, FEATURES: standard_artifacts.Examples}
-    inputs = {
-        input_key(kind, name): component_spec.ChannelParameter(type=artifact)
-        for name in names
-        for kind, artifact in kinds.items()
-    }
-    return type(
-        "FusedTrainerSpecForBackbones",
-        (FusedTrainerSpec,),
-        {"INPUTS": FusedTrainerSpec.INPUTS | inputs},
-    )
 
 
 class FusedTrainer(base_component.BaseComponent):
@@ -112,7 +97,7 @@ class FusedTrainer(base_component.BaseComponent):
             for name, each in backbones.items()
         }
         super().__init__(
-            spec=_spec_for(backbones)(
+            spec=with_inputs(FusedTrainerSpec, inputs)(
                 **inputs,
                 classes=json.dumps(list(classes)),
                 backbones=json.dumps(described),

@@ -11,16 +11,12 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.many_inputs import input_key
 from schema import contract
 
 BACKBONE: Final = "backbone"
 FEATURES: Final = "features"
 TRANSFORM_GRAPH: Final = "transform_graph"
-
-
-def input_key(kind: str, backbone: str) -> str:
-    """Return the input key of one artifact of one backbone."""
-    return f"{kind}_{backbone}"
 
 
 class Executor(base_executor.BaseExecutor):

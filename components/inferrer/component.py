@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -15,10 +15,11 @@ from components.inferrer.executor import (
     Executor,
     features_key,
 )
+from components.many_inputs import with_inputs
 
 
 class InferrerSpec(component_spec.ComponentSpec):
-    """Parameters and artifacts; `_spec_for` adds the features' inputs."""
+    """Parameters and artifacts; `with_inputs` adds the features' inputs."""
 
     PARAMETERS = {
         "sampled_images": component_spec.ExecutionParameter(type=int),
@@ -30,17 +31,6 @@ class InferrerSpec(component_spec.ComponentSpec):
         EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = {ANSWERS: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
-
-
-def _spec_for(backbones: Iterable[str]) -> type[InferrerSpec]:
-    """Build a spec with an input a backbone: TFX wants the keys on the class."""
-    features = {
-        features_key(name): component_spec.ChannelParameter(type=standard_artifacts.Examples)
-        for name in backbones
-    }
-    return type(
-        "InferrerSpecForBackbones", (InferrerSpec,), {"INPUTS": InferrerSpec.INPUTS | features}
-    )
 
 
 class Inferrer(base_component.BaseComponent):
@@ -75,7 +65,7 @@ class Inferrer(base_component.BaseComponent):
         """
         inputs = {features_key(name): each for name, each in features.items()}
         super().__init__(
-            spec=_spec_for(features)(
+            spec=with_inputs(InferrerSpec, inputs)(
                 **{MODEL: model, BASELINE: baseline_model, EXAMPLES: examples},
                 **inputs,
                 sampled_images=sampled_images,

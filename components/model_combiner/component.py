@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
-from components.model_combiner.executor import MODEL, RUN, TRANSFORM_GRAPH, Executor, input_key
+from components.many_inputs import input_key, with_inputs
+from components.model_combiner.executor import MODEL, RUN, TRANSFORM_GRAPH, Executor
 
 Kind = Literal["ensemble", "cascade"]
 
 
 class ModelCombinerSpec(component_spec.ComponentSpec):
-    """Parameters and outputs; `_spec_for` adds the members' inputs."""
+    """Parameters and outputs; `with_inputs` adds the members' inputs."""
 
     PARAMETERS = {
         "kind": component_spec.ExecutionParameter(type=str),
@@ -30,21 +31,6 @@ class ModelCombinerSpec(component_spec.ComponentSpec):
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
     }
-
-
-def _spec_for(names: Iterable[str]) -> type[ModelCombinerSpec]:
-    """Build a spec with two inputs a member: TFX wants the keys on the class."""
-    kinds = {MODEL: standard_artifacts.Model, RUN: standard_artifacts.ModelRun}
-    inputs = {
-        input_key(kind, name): component_spec.ChannelParameter(type=artifact)
-        for name in names
-        for kind, artifact in kinds.items()
-    }
-    return type(
-        "ModelCombinerSpecForMembers",
-        (ModelCombinerSpec,),
-        {"INPUTS": ModelCombinerSpec.INPUTS | inputs},
-    )
 
 
 class ModelCombiner(base_component.BaseComponent):
@@ -86,7 +72,7 @@ class ModelCombiner(base_component.BaseComponent):
             inputs[input_key(MODEL, name)] = models[name]
             inputs[input_key(RUN, name)] = runs[name]
         super().__init__(
-            spec=_spec_for(models)(
+            spec=with_inputs(ModelCombinerSpec, inputs)(
                 **inputs,
                 kind=kind,
                 classes=json.dumps(list(classes)),

@@ -11,17 +11,13 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.many_inputs import input_key
 from components.pushed_versions.seen_images import read_seen, union, write_seen
 from schema import contract
 
 MODEL: Final = "model"
 RUN: Final = "run"
 TRANSFORM_GRAPH: Final = "transform_graph"
-
-
-def input_key(kind: str, member: str) -> str:
-    """Return the input key of one artifact of one member."""
-    return f"{kind}_{member}"
 
 
 class Executor(base_executor.BaseExecutor):

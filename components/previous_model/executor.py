@@ -6,15 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from absl import logging
 from tfx import types
-from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from components.pushed_versions.choice import copy_version, latest_comparable
 from components.pushed_versions.comparison import NotComparableError, digest_of
 from components.pushed_versions.driver import ChoosingDriver
+from components.pushed_versions.executor import ChoosingExecutor
 from components.pushed_versions.record import Kept, training_data_of
 from components.pushed_versions.seen_images import write_seen
 from schema import contract
@@ -54,26 +53,21 @@ class Driver(ChoosingDriver):
         return latest_comparable(serving, history, manifest, passed_over, fits)
 
 
-class Executor(base_executor.BaseExecutor):
+class Executor(ChoosingExecutor):
     """Writes a model and what was beside its training, or nothing where none will do."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Copy the version, its recipe, and what it has seen.
+    DRIVER = Driver
+    NOTHING = "Training can start from no version in %(serving)s."
 
-        Raises:
-            NotComparableError: this run's own manifest can't be read.
-        """
-        serving = exec_properties[SERVING]
-        found = Driver.chosen(input_dict, exec_properties)
-        if found is None:
-            logging.info("Training can start from no version in %s.", serving)
-            return
-        copy_version(found, serving, artifact_utils.get_single_instance(output_dict[MODEL]))
+    @staticmethod
+    def hand_on(
+        found: Kept,
+        output_dict: Mapping[str, list[types.Artifact]],
+        exec_properties: Mapping[str, Any],
+    ) -> None:
+        """Copy the version, its recipe, and what it has seen."""
+        model = artifact_utils.get_single_instance(output_dict[MODEL])
+        copy_version(found, exec_properties[SERVING], model)
         run = artifact_utils.get_single_uri(output_dict[RUN])
         fileio.makedirs(run)
         fileio.copy(found.recipe, os.path.join(run, contract.TRAINING_FILE), overwrite=True)

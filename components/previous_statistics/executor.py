@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from absl import logging
 from tfx import types
-from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
@@ -16,6 +15,7 @@ from tfx.utils import io_utils
 from components.pushed_versions.choice import VERSION
 from components.pushed_versions.comparison import NotComparableError, digest_of
 from components.pushed_versions.driver import ChoosingDriver
+from components.pushed_versions.executor import ChoosingExecutor
 from components.pushed_versions.record import Kept, read_kept
 from components.saved_models import versions_in
 from schema import contract
@@ -50,24 +50,19 @@ class Driver(ChoosingDriver):
         return None
 
 
-class Executor(base_executor.BaseExecutor):
+class Executor(ChoosingExecutor):
     """Writes statistics, or nothing where nothing was pushed that was trained on other images."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Copy the statistics.
+    DRIVER = Driver
+    NOTHING = "Nothing in %(history)s is of other images."
 
-        Raises:
-            NotComparableError: this run's own manifest can't be read.
-        """
-        found = Driver.chosen(input_dict, exec_properties)
-        if found is None:
-            logging.info("Nothing in %s is of other images.", exec_properties[HISTORY])
-            return
+    @staticmethod
+    def hand_on(
+        found: Kept,
+        output_dict: Mapping[str, list[types.Artifact]],
+        exec_properties: Mapping[str, Any],
+    ) -> None:
+        """Copy the statistics."""
         statistics = artifact_utils.get_single_instance(output_dict[STATISTICS])
         statistics.split_names = artifact_utils.encode_split_names(list(contract.SPLITS))
         statistics.set_string_custom_property(VERSION, found.version)

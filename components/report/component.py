@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact, channel, component_spec
 
+from components.many_inputs import input_key, with_inputs
 from components.report.executor import (
     AUDIT,
     BLESSING,
@@ -26,7 +27,6 @@ from components.report.executor import (
     SPAN_DRIFT,
     STATISTICS,
     Executor,
-    input_key,
 )
 from components.report.sources import in_order
 
@@ -58,7 +58,7 @@ class Reported:
 
 
 class ReportSpec(component_spec.ComponentSpec):
-    """Parameters and outputs; `_spec_for` adds the inputs."""
+    """Parameters and outputs; `with_inputs` adds the inputs."""
 
     PARAMETERS = {
         NAMES: component_spec.ExecutionParameter(type=str),
@@ -67,17 +67,6 @@ class ReportSpec(component_spec.ComponentSpec):
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {REPORT: component_spec.ChannelParameter(type=ReportArtifact)}
-
-
-def _spec_for(
-    inputs: Mapping[str, channel.BaseChannel], optional: frozenset[str]
-) -> type[ReportSpec]:
-    """Make a spec with those inputs: TFX wants the keys on the class."""
-    parameters = {
-        key: component_spec.ChannelParameter(type=given.type, optional=key in optional)
-        for key, given in inputs.items()
-    }
-    return type("ReportSpecForModels", (ReportSpec,), {"INPUTS": parameters})
 
 
 def _inputs(models: Mapping[str, Reported]) -> dict[str, channel.BaseChannel]:
@@ -147,7 +136,7 @@ class Report(base_component.BaseComponent):
         if span_drift is not None:
             inputs[SPAN_DRIFT] = span_drift
         super().__init__(
-            spec=_spec_for(inputs, frozenset({PREVIOUS_STATISTICS}))(
+            spec=with_inputs(ReportSpec, inputs, {PREVIOUS_STATISTICS})(
                 **inputs,
                 **{NAMES: json.dumps(in_order(models))},
                 versions=versions,

@@ -11,6 +11,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.champion.executor import BACKBONE_PROPERTY
+from components.many_inputs import input_key
 from components.report.sources import ModelSources, ReportSources
 
 MODEL: Final = "model"
@@ -28,11 +29,6 @@ AUDIT: Final = "audit"
 SPAN_DRIFT: Final = "span_drift"
 REPORT: Final = "report"
 NAMES: Final = "names"
-
-
-def input_key(kind: str, model: str) -> str:
-    """Return the input key of one artifact of one model."""
-    return f"{kind}_{model}"
 
 
 class Executor(base_executor.BaseExecutor):
