@@ -10,7 +10,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
 from components.pushed_versions.seen_images import read_seen, write_seen
-from components.saved_models import has_saved_model
+from components.saved_models import given_model
 from models.trainer import PREVIOUS
 
 PREVIOUS_MODEL: Final = "previous_model"
@@ -42,10 +42,8 @@ class Executor(executor.GenericExecutor):
         exec_properties: dict[str, Any],
     ) -> fn_args_utils.FnArgs:
         arguments = super()._GetFnArgs(input_dict, output_dict, exec_properties)
-        if input_dict.get(PREVIOUS_MODEL) and input_dict.get(PREVIOUS_RUN):
-            model = artifact_utils.get_single_instance(input_dict[PREVIOUS_MODEL])
-            if not has_saved_model(model):
-                return arguments
+        model = given_model(input_dict.get(PREVIOUS_MODEL))
+        if model and input_dict.get(PREVIOUS_RUN):
             folder = path_utils.serving_model_path(
                 model.uri, path_utils.is_old_model_artifact(model)
             )

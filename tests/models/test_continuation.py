@@ -158,7 +158,7 @@ def test_a_solved_head_starts_at_the_earlier_models_weights(
         name: random.normal(size=(24, channels)).astype(np.float32)
         for name, channels in {"block1": 12, "last": 24}.items()
     }
-    network, params = tiny_cut("head"), _params(validation="holdout")
+    network, params = tiny_cut("head"), _params()
     files = store("features", taps, [n % 3 for n in range(24)])
 
     def fit(start: Start | None) -> Trained:

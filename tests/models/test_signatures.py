@@ -388,47 +388,70 @@ def _save_weights(tiny_cut: Callable[..., CutNetwork], folder: Path) -> None:
     network.save_weights(folder / contract.BACKBONE_WEIGHTS_FILE)
 
 
-def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
+@dataclass(frozen=True)
+class Fitted:
+    """Folders that `run_fn` wrote."""
+
+    run: Path
+    model: Path
+
+
+@pytest.fixture
+def fitted(
     tiny_backbone: str,
     tiny_cut: Callable[..., CutNetwork],
     transformed: Transformed,
     images: Sequence[bytes],
     store: Callable[..., list[str]],
     tmp_path: Path,
+) -> Callable[[dict[str, Any]], Fitted]:
+    """(recipe) has `run_fn` fit it to one image of each class, the same in either split."""
+
+    def call(training: dict[str, Any]) -> Fitted:
+        taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
+        backbone_dir, run_dir, serving_dir, eval_dir = (
+            tmp_path / name for name in ("base", "run", "serving", "eval model")
+        )
+        backbone_dir.mkdir()
+        _save_weights(tiny_cut, backbone_dir)
+        run_fn(
+            SimpleNamespace(
+                custom_config={
+                    "backbone": tiny_backbone,
+                    "classes": CLASSES,
+                    "healthy": CLASSES[1],
+                    "abstain_accuracy": 0.9,
+                    "seed": 3,
+                    "features": "computed by",
+                    "training": training,
+                },
+                hyperparameters=None,
+                base_model=str(backbone_dir),
+                train_files=store("train", taps, labels),
+                eval_files=store("eval", taps, labels),
+                transform_output=transformed.graph,
+                model_run_dir=str(run_dir),
+                serving_model_dir=str(serving_dir),
+                eval_model_dir=str(eval_dir),
+            )
+        )
+        return Fitted(run_dir, serving_dir)
+
+    return call
+
+
+def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
+    fitted: Callable[[dict[str, Any]], Fitted], transformed: Transformed
 ) -> None:
     """Of each class one image in either split: two folds."""
-    taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
-    backbone_dir, run_dir, serving_dir = (tmp_path / name for name in ("base", "run", "serving"))
-    backbone_dir.mkdir()
-    _save_weights(tiny_cut, backbone_dir)
-    run_fn(
-        SimpleNamespace(
-            custom_config={
-                "backbone": tiny_backbone,
-                "classes": CLASSES,
-                "healthy": CLASSES[1],
-                "abstain_accuracy": 0.9,
-                "seed": 3,
-                "features": "computed by",
-                "training": {"head": {"l2": 0.01}, "views": ["identity"]},
-            },
-            hyperparameters=None,
-            base_model=str(backbone_dir),
-            train_files=store("train", taps, labels),
-            eval_files=store("eval", taps, labels),
-            transform_output=transformed.graph,
-            model_run_dir=str(run_dir),
-            serving_model_dir=str(serving_dir),
-            eval_model_dir=str(tmp_path / "eval model"),
-        )
-    )
-    recipe = json.loads((run_dir / contract.TRAINING_FILE).read_text())
-    validation = json.loads((run_dir / contract.VALIDATION_FILE).read_text())
+    done = fitted({"head": {"l2": 0.01}, "views": ["identity"]})
+    recipe = json.loads((done.run / contract.TRAINING_FILE).read_text())
+    validation = json.loads((done.run / contract.VALIDATION_FILE).read_text())
     assert (recipe["validation"], validation["folds"], validation["total"]) == ("cross", 2, 6)
-    answers = read_predictions(str(run_dir))
+    answers = read_predictions(str(done.run))
     assert (answers.folds, len(answers.sha256)) == (2, 6)
     assert set(answers.own) == set(answers.probabilities) == {contract.FLAT, contract.HIERARCHICAL}
-    loaded = tf.saved_model.load(str(serving_dir))
+    loaded = tf.saved_model.load(str(done.model))
     known = loaded.classify(
         tf.constant([row[contract.TRANSFORMED_IMAGE] for row in transformed.rows])
     )
@@ -437,58 +460,29 @@ def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
 
 
 def test_run_fn_trains_exports_and_reports(
-    tiny_backbone: str,
-    tiny_cut: Callable[..., CutNetwork],
-    transformed: Transformed,
-    images: Sequence[bytes],
-    store: Callable[..., list[str]],
-    tmp_path: Path,
+    fitted: Callable[[dict[str, Any]], Fitted], transformed: Transformed, images: Sequence[bytes]
 ) -> None:
-    taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
-    backbone_dir, run_dir, serving_dir, eval_dir = (
-        tmp_path / name for name in ("base", "run", "serving", "eval")
+    done = fitted(
+        {
+            "head": {"kind": "paper", "width": 8},
+            "epochs": 12,
+            "learning_rate": 0.05,
+            "views": ["identity"],
+            "early_stopping_patience": None,
+        }
     )
-    backbone_dir.mkdir()
-    _save_weights(tiny_cut, backbone_dir)
-    run_fn(
-        SimpleNamespace(
-            custom_config={
-                "backbone": tiny_backbone,
-                "classes": CLASSES,
-                "healthy": CLASSES[1],
-                "abstain_accuracy": 0.9,
-                "seed": 3,
-                "features": "computed by",
-                "training": {
-                    "head": {"kind": "paper", "width": 8},
-                    "epochs": 12,
-                    "learning_rate": 0.05,
-                    "views": ["identity"],
-                    "early_stopping_patience": None,
-                },
-            },
-            hyperparameters=None,
-            base_model=str(backbone_dir),
-            train_files=store("train", taps, labels),
-            eval_files=store("eval", taps, labels),
-            transform_output=transformed.graph,
-            model_run_dir=str(run_dir),
-            serving_model_dir=str(serving_dir),
-            eval_model_dir=str(eval_dir),
-        )
-    )
-    history = json.loads((run_dir / contract.HISTORY_FILE).read_text())
-    validation = json.loads((run_dir / contract.VALIDATION_FILE).read_text())
+    history = json.loads((done.run / contract.HISTORY_FILE).read_text())
+    validation = json.loads((done.run / contract.VALIDATION_FILE).read_text())
     assert {len(values) for values in history.values()} == {12}
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(history)
     assert set(validation) == {
         "accuracy", "loss", "total", "confusion", "temperature", "ece", "abstain", "multiply_adds",
         "folds",
     }  # fmt: skip
-    answers = read_predictions(str(run_dir))
-    assert list(run_dir.glob("train/events.out.tfevents.*"))
+    answers = read_predictions(str(done.run))
+    assert list(done.run.glob("train/events.out.tfevents.*"))
 
-    loaded = tf.saved_model.load(str(serving_dir))
+    loaded = tf.saved_model.load(str(done.model))
     pngs = tf.constant([row[contract.TRANSFORMED_IMAGE] for row in transformed.rows])
     known = loaded.classify(pngs)
     assert set(known) == {contract.FLAT, contract.HIERARCHICAL} == set(answers.probabilities)
@@ -496,7 +490,7 @@ def test_run_fn_trains_exports_and_reports(
         np.testing.assert_allclose(known[name], expected, rtol=0, atol=ROUNDING)
     signature = loaded.signatures[contract.SIGNATURE_DEFAULT]
     probabilities = signature(image_bytes=tf.constant(images[:3]))["probabilities"].numpy()
-    loss = -np.log(probabilities[[0, 1, 2], labels]).mean()
+    loss = -np.log(probabilities[[0, 1, 2], [0, 1, 2]]).mean()
     assert validation["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-6)
-    assert validation["accuracy"] == (probabilities.argmax(axis=-1) == labels).mean()
+    assert validation["accuracy"] == (probabilities.argmax(axis=-1) == [0, 1, 2]).mean()
     assert loss < 0.9 * np.log(3)
