@@ -17,17 +17,6 @@ from pipeline.check.images import ImagePool
 from pipeline.study.outcomes import Outcome
 from schema import contract
 
-# The paper's best single figure, 127 of 129.
-_BEST_OF_PAPER: Final = 127 / 129
-# Mean test accuracies that this project has set itself for the paper's task. DenseNet121's
-# takes account of weights without ImageNet.
-GOALS: Final = {
-    "vgg16": 0.975,
-    "xception": 0.97,
-    "densenet121": 0.96,
-    contract.ENSEMBLE: _BEST_OF_PAPER,
-    contract.CHAMPION: _BEST_OF_PAPER,
-}
 # Columns of metadata.csv that tell where errors sit. (A patient is no group.)
 _SLICE_COLUMNS: Final = tuple(
     name for name in contract.METADATA_TEXT_COLUMNS if name != "patient_id"
@@ -70,9 +59,8 @@ def model_report(
         "pairs": _pairs(confusion, classes),
         "slices": _slices(hashes, labels == predicted, pool),
         "errors": _errors(hashes, labels, predicted, pool),
-        # Of other classes, the paper and the goals that come from it say nothing.
+        # Of other classes, the paper says nothing.
         "paper": _paper(name, classes) if are_the_papers(classes) else None,
-        "goal": _goal(name, statistics.fmean(accuracies)) if are_the_papers(classes) else None,
     }
     if name == contract.CASCADE:
         report["passed_on"] = statistics.fmean(o.passed_on or 0.0 for o in outcomes)
@@ -266,10 +254,3 @@ def _paper(name: str, classes: Sequence[str]) -> dict[str, Any] | None:
         "wilson95": wilson95(result.correct, result.total),
         "confusion": result.confusion_of(classes),
     }
-
-
-def _goal(name: str, mean: float) -> dict[str, Any] | None:
-    if name not in GOALS:
-        return None
-    # A mean of counts over 129 that is exactly the goal mustn't fail by its rounding.
-    return {"mean": GOALS[name], "met": mean >= GOALS[name] - 1e-12}

@@ -23,7 +23,6 @@ MAIN_HEADER: Final = (
     "95 % Wilson, pooled",
     "95 % Wilson, each image once",
     "paper",
-    "goal",
 )
 _CAVEAT: Final = (
     "Mean and standard deviation are over seeds; a seed is another patient-disjoint split and "
@@ -66,7 +65,6 @@ def main_rows(report: Mapping[str, Any]) -> list[list[str]]:
                 interval(model["wilson95"]),
                 interval(model["distinct"]["wilson95"]),
                 _paper_text(model["paper"]),
-                _goal_text(model["goal"]),
             ]
         )
     return rows
@@ -98,12 +96,6 @@ def _paper_text(paper: Mapping[str, Any] | None) -> str:
     return f"{percent(paper['accuracy'], 2)} ({paper['correct']}/{paper['total']})"
 
 
-def _goal_text(goal: Mapping[str, Any] | None) -> str:
-    if goal is None:
-        return "–"
-    return f"≥ {percent(goal['mean'], 2)}: {'met' if goal['met'] else 'NOT met'}"
-
-
 def _introduction(report: Mapping[str, Any]) -> str:
     code, machine = report["code"], report["machine"]
     commit = "no Git commit"
@@ -123,15 +115,7 @@ def _introduction(report: Mapping[str, Any]) -> str:
 def _accuracy(report: Mapping[str, Any]) -> str:
     widest = max(report["models"].values(), key=lambda model: model["total"])
     caveat = _CAVEAT.format(total=widest["total"], images=widest["distinct"]["images"])
-    lines = [github_table(MAIN_HEADER, main_rows(report)), caveat]
-    goals = [
-        f"{name} {percent(model['mean'], 2)} instead of {percent(model['goal']['mean'], 2)}"
-        for name, model in report["models"].items()
-        if model["goal"] and not model["goal"]["met"]
-    ]
-    if any(model["goal"] for model in report["models"].values()):
-        lines.append(f"Goals not met: {'; '.join(goals) if goals else 'none'}.")
-    return "\n\n".join(lines)
+    return f"{github_table(MAIN_HEADER, main_rows(report))}\n\n{caveat}"
 
 
 def _seed_by_seed(report: Mapping[str, Any]) -> str:

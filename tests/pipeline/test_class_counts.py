@@ -180,7 +180,7 @@ def test_a_study_of_it(run: Run) -> None:
     )
     report = json.loads((output / "study.json").read_text())
     assert report["data"]["classes"] == run.classes
-    assert all(m["paper"] is None and m["goal"] is None for m in report["models"].values())
+    assert all(m["paper"] is None for m in report["models"].values())
     assert len((output / "study.md").read_text(encoding="utf-8")) < 60_000
 
 
