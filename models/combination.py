@@ -1,10 +1,15 @@
-"""Models put together from the backbones': the mean of all, and a cascade.
+"""Models put together from the backbones': all of them together, and a cascade.
 
 A member's answer has two forms: `contract.FLAT`, one softmax over all classes, and, where
 a class is healthy, `contract.HIERARCHICAL`: P(healthy), and P(sick) P(illness | sick) for
 each illness. Both are probabilities of all classes, so "sick or healthy first, then which
 illness" needs no second kind of output: the class with the highest product is the answer,
 and what TFMA computes from the probabilities is what is served.
+
+Members' answers become one by the mean of their log-probabilities, the logarithmic opinion pool
+(Genest and Zidek, Combining Probability Distributions, Statistical Science 1986, section 3): who is
+sure counts for more than in the mean of probabilities, and of log-odds the mean is just what their
+explanations add up to.
 
 Each rule exists twice: in NumPy, to be fitted to the members' answers on the validation
 split, and in TensorFlow, to be served.
@@ -18,6 +23,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
 from models.calibration import (
     ABSTAIN_ALWAYS,
@@ -54,13 +60,13 @@ class Rule:
     """The rule by which the members' answers become one.
 
     Attributes:
-        kind: `ensemble`: the mean of the members' flat probabilities. `cascade`: the first
+        kind: `ensemble`: the members' flat probabilities, pooled. `cascade`: the first
             member's hierarchical probabilities where the highest is at least `threshold`,
-            elsewhere the mean of all members' hierarchical ones; flat ones where no class
-            is healthy.
+            elsewhere all members' hierarchical ones, pooled; flat ones where no class is
+            healthy.
         members: their names, in the order in which they are asked.
         threshold: of the cascade; not used by the ensemble.
-        temperature: of the result (see `models.calibration`). A mean of calibrated
+        temperature: of the result (see `models.calibration`). What is pooled of calibrated
             probabilities is not calibrated: where members differ, it is less sure than it
             is right.
     """
@@ -160,12 +166,29 @@ def combine(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarr
         Calibrated probabilities, float64 [images, n].
     """
     if rule.kind == contract.ENSEMBLE:
-        mean = np.mean([answer[contract.FLAT] for answer in answers], axis=0)
-        return apply_temperature(mean, rule.temperature)
+        pooled = _pooled([answer[contract.FLAT] for answer in answers])
+        return apply_temperature(pooled, rule.temperature)
     hierarchical = [_stepwise(answer) for answer in answers]
     unsure = is_passed_on(rule, answers)[:, np.newaxis]
-    chosen = np.where(unsure, np.mean(hierarchical, axis=0), hierarchical[0])
+    chosen = np.where(unsure, _pooled(hierarchical), hierarchical[0])
     return apply_temperature(chosen, rule.temperature)
+
+
+def _pooled(answers: Sequence[np.ndarray]) -> np.ndarray:
+    """Exp of the mean of the logs, made to add up to 1: float64 [images, n]."""
+    logs = [np.log(np.maximum(np.asarray(answer, np.float64), TINY)) for answer in answers]
+    pooled: np.ndarray = softmax(np.mean(logs, axis=0), axis=-1)
+    return pooled
+
+
+def _pooled_tensors(answers: Sequence[tf.Tensor]) -> tf.Tensor:
+    """`_pooled` in TensorFlow, float32 [batch, n]."""
+    logs = [tf.math.log(tf.maximum(answer, TINY)) for answer in answers]
+    return tf.nn.softmax(tf.add_n(logs) / len(logs))
+
+
+def _mean(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n(values) / len(values)
 
 
 def _stepwise(answer: Mapping[str, Any]) -> Any:
@@ -190,7 +213,7 @@ def is_passed_on(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.
 def _cascade_threshold(answers: Sequence[Mapping[str, np.ndarray]], labels: np.ndarray) -> float:
     """Find the smallest confidence of the first member that is as good as asking all.
 
-    That is: the validation accuracy is not below that of the mean of all members for every
+    That is: the validation accuracy is not below that of asking all members about every
     image. 0, where the first member is as good by itself; above 1, where it is of no use.
     Between two images' confidences lie many numbers that do the same: of those the roundest
     is taken, as in `models.calibration.abstain_threshold`.
@@ -198,7 +221,7 @@ def _cascade_threshold(answers: Sequence[Mapping[str, np.ndarray]], labels: np.n
     hierarchical = [_stepwise(answer) for answer in answers]
     confidence = hierarchical[0].max(axis=-1)
     alone = hierarchical[0].argmax(axis=-1) == labels
-    together = np.mean(hierarchical, axis=0).argmax(axis=-1) == labels
+    together = _pooled(hierarchical).argmax(axis=-1) == labels
     thresholds = np.unique(confidence)
     below = 0.0
     for index, threshold in enumerate(thresholds.tolist()):
@@ -229,8 +252,7 @@ def explain_tensors(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`combine_tensors`, and what the members that were asked say for the answer.
 
-    Members' evidence is in one unit, calibrated log-odds, so its mean is taken as it is: who
-    is surer has more to say, as in the mean of their probabilities.
+    Members' evidence is in calibrated log-odds, of which the answer is the mean.
 
     Args:
         rule: what to do.
@@ -245,7 +267,7 @@ def explain_tensors(
     classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
     if rule.kind == contract.ENSEMBLE:
         parts = [member.evidence(images, classes)[contract.FLAT] for member in members]
-        return probabilities, tf.add_n(parts) / len(members)
+        return probabilities, _mean(parts)
     first, *others = members
     alone = _stepwise(first.evidence(images, classes))
     chosen = _with_others(
@@ -255,6 +277,7 @@ def explain_tensors(
             _stepwise(member.evidence(tf.gather(images, rows), tf.gather(classes, rows)))
             for member in others
         ],
+        _mean,
     )
     return probabilities, chosen
 
@@ -264,7 +287,7 @@ def _asked(rule: Rule, members: Sequence[Member], images: tf.Tensor) -> tuple[tf
     if rule.kind == contract.ENSEMBLE:
         answers = [member(images)[contract.FLAT] for member in members]
         unsure = tf.range(tf.shape(images, tf.int64)[0])[:, tf.newaxis]
-        return _calibrated(tf.add_n(answers) / len(members), rule.temperature), unsure
+        return _calibrated(_pooled_tensors(answers), rule.temperature), unsure
     first, *others = members
     alone = _stepwise(first(images))
     unsure = tf.where(tf.reduce_max(alone, axis=-1) < rule.threshold)
@@ -272,18 +295,21 @@ def _asked(rule: Rule, members: Sequence[Member], images: tf.Tensor) -> tuple[tf
         alone,
         unsure,
         lambda rows: [_stepwise(member(tf.gather(images, rows))) for member in others],
+        _pooled_tensors,
     )
     return _calibrated(chosen, rule.temperature), unsure
 
 
 def _with_others(
-    alone: tf.Tensor, unsure: tf.Tensor, others: Callable[[tf.Tensor], Sequence[tf.Tensor]]
+    alone: tf.Tensor,
+    unsure: tf.Tensor,
+    others: Callable[[tf.Tensor], Sequence[tf.Tensor]],
+    together: Callable[[Sequence[tf.Tensor]], tf.Tensor],
 ) -> tf.Tensor:
-    """Return the first member's values [batch, ...], or all members' mean where it is unsure."""
+    """Return the first member's values [batch, ...], or all members' where it is unsure."""
     rows = tf.squeeze(unsure, axis=-1)
-    values = [tf.gather(alone, rows), *others(rows)]
-    together = tf.add_n(values) / len(values)
-    return tf.tensor_scatter_nd_update(alone, unsure, together)
+    values = together([tf.gather(alone, rows), *others(rows)])
+    return tf.tensor_scatter_nd_update(alone, unsure, values)
 
 
 def combine_whole_batches(rule: Rule, members: Sequence[Member], pixels: tf.Tensor) -> tf.Tensor:
@@ -307,7 +333,7 @@ def combine_whole_batches(rule: Rule, members: Sequence[Member], pixels: tf.Tens
 
     def together() -> tf.Tensor:
         answers = [alone, *(_stepwise(member(pixels)) for member in others)]
-        return tf.where(sure, alone, tf.add_n(answers) / len(members))
+        return tf.where(sure, alone, _pooled_tensors(answers))
 
     return _calibrated(tf.cond(tf.reduce_all(sure), lambda: alone, together), rule.temperature)
 

@@ -71,6 +71,14 @@ def _stepwise(answer: Mapping[str, np.ndarray]) -> np.ndarray:
     return answer.get(contract.HIERARCHICAL, answer[contract.FLAT])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_are_pooled_by_the_mean_of_their_logs(kind: Kind) -> None:
+    """9 : 1 and 1 : 1 are 3 : 1 together, where the mean of probabilities is 7 : 3."""
+    members = [{contract.FLAT: np.array([p])} for p in ([0.9, 0.1], [0.5, 0.5])]
+    rule = Rule(kind, ("a", "b"), threshold=1.0, temperature=1.0)
+    np.testing.assert_allclose(combine(rule, members), [[0.75, 0.25]], atol=1e-12)
+
+
 @given(
     member_answers(),
     st.sampled_from(KINDS),
@@ -110,16 +118,18 @@ def test_what_is_served_is_what_was_fitted(
 
 @given(member_answers())
 @settings(max_examples=60)
-def test_an_ensemble_is_the_calibrated_mean(given_answers: tuple[Answers, np.ndarray]) -> None:
+def test_an_ensemble_is_all_members_pooled_and_calibrated(
+    given_answers: tuple[Answers, np.ndarray],
+) -> None:
     answers, labels = given_answers
     runs = _runs(answers, labels, range(1, len(answers) + 1))
     combination = fit_combination(
         "ensemble", runs, n_classes=answers[0][contract.FLAT].shape[1], abstain_accuracy=0.9
     )
-    mean = np.stack([answer[contract.FLAT] for answer in answers]).mean(axis=0)
+    pooled = combine(Rule("ensemble", tuple(runs), 0.0, 1.0), answers)
     p = combination.predictions.probabilities[contract.FLAT]
-    np.testing.assert_allclose(p, apply_temperature(mean, combination.rule.temperature))
-    assert negative_log_likelihood(p, labels) <= negative_log_likelihood(mean, labels) + 1e-9
+    np.testing.assert_allclose(p, apply_temperature(pooled, combination.rule.temperature))
+    assert negative_log_likelihood(p, labels) <= negative_log_likelihood(pooled, labels) + 1e-9
     assert combination.rule.members == tuple(runs)
     assert combination.predictions.multiply_adds == math.comb(len(answers) + 1, 2)
     assert combination.validation["members"] == list(runs)
@@ -142,7 +152,9 @@ def test_a_cascade_asks_no_more_than_it_must(
     rule, report = combination.rule, combination.validation
     first = int(np.argmin(costs))
     assert report["cascade"]["first"] == rule.members[0] == f"m{first}"
-    cheap, together = _stepwise(answers[first]), np.mean([_stepwise(a) for a in answers], axis=0)
+    cheap = _stepwise(answers[first])
+    logs = [np.log(np.maximum(_stepwise(a), 1.2e-38)) for a in answers]
+    together = np.exp(np.mean(logs, axis=0))
     confidence = cheap.max(axis=-1)
 
     def right(threshold: float) -> int:
