@@ -11,6 +11,7 @@ import tensorflow as tf
 from models.boundary import FeatureSpec
 from models.view_names import VIEW_IDENTITY
 from schema import contract
+from schema.inputs import Input
 
 # Up to this, the records stay in memory, serialized, and are read once for all epochs;
 # beyond it each epoch reads the files, and shuffling draws from a window of this size.
@@ -78,6 +79,12 @@ def serialize_batch(
             sha256=sha256,
             group=group,
         )
+
+
+def specs_of(inputs: Iterable[Input]) -> dict[str, FeatureSpec]:
+    """Say as what records hold the inputs that go straight to a head."""
+    straight = (each.transformed for each in inputs)
+    return {one.name: FeatureSpec(one.shape, one.dtype) for one in straight}
 
 
 def _files(patterns: Sequence[str]) -> list[str]:

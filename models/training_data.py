@@ -14,6 +14,7 @@ from models.boundary import CutNetwork
 from models.fitting import Taps
 from models.hyperparameters import TrainingParams
 from models.view_names import VIEW_IDENTITY
+from schema.inputs import Input
 
 Moments = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -108,19 +109,25 @@ class ImageTaps:
         return {tap: values[rows] for tap, values in self.taps.items()}
 
 
-def read_image_taps(network: CutNetwork, params: TrainingParams, files: Sequence[str]) -> ImageTaps:
+def read_image_taps(
+    network: CutNetwork,
+    params: TrainingParams,
+    files: Sequence[str],
+    beside: Sequence[Input] = (),
+) -> ImageTaps:
     """Read cached features of several splits as a network's pooled taps.
 
     Args:
         network: the cut backbone.
         params: views and batch size.
         files: patterns of the features, of all splits that are fitted.
+        beside: inputs that go straight to the head; each is a further tap.
     """
     views = params.training_views
     keys = feature_records.read_keys(files, views)
+    specs = {**network.features, **feature_records.specs_of(beside)}
     taps, _ = _collect(
-        network,
-        feature_records.read(files, network.features, batch_size=params.batch_size, views=views),
+        network, feature_records.read(files, specs, batch_size=params.batch_size, views=views)
     )
     plain = {key.sha256: row for row, key in enumerate(keys) if key.view == VIEW_IDENTITY}
     sha256 = sorted(plain)
@@ -203,7 +210,8 @@ def _collect(network: CutNetwork, dataset: tf.data.Dataset) -> tuple[Taps, np.nd
     labels = []
     for features, label in dataset:
         labels.append(label.numpy())
-        for name, values in forward(features).items():
+        cached = {name: features.pop(name) for name in network.features}
+        for name, values in (forward(cached) | features).items():
             pooled.setdefault(name, []).append(values.numpy())
     return {name: np.concatenate(v) for name, v in pooled.items()}, np.concatenate(labels)
 

@@ -24,7 +24,7 @@ from models import feature_records
 from models.prefix import Job, Prefix
 from models.preprocessing import decode_transformed
 from models.views import view_of
-from schema import contract
+from schema import contract, inputs
 
 # Of transformed records as they are stored, gzipped: 30 KB each (measured), so a shard has about
 # 1,100 images, and at most half as many more, whose 65 KB of pixels each a worker holds.
@@ -42,6 +42,7 @@ class _Image(NamedTuple):
     label: int
     group: bytes
     png: bytes
+    for_heads: dict[str, np.ndarray]
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -198,6 +199,8 @@ class _WriteShard(beam.DoFn):
             stream = self._prefix.stream(self._pixels(batches))
             for (batch, view), features in zip(keys, stream, strict=True):
                 images_of = ((i.sha256, i.class_name, i.label, i.group) for i in batch)
+                for name in batch[0].for_heads:
+                    features[name] = np.stack([image.for_heads[name] for image in batch])
                 for record in feature_records.serialize_batch(
                     features, view=view, images=images_of
                 ):
@@ -232,5 +235,9 @@ def _parse(record: bytes) -> _Image:
         class_name=fields[contract.LABEL_TEXT].bytes_list.value[0],
         label=fields[contract.LABEL].int64_list.value[0],
         group=fields[contract.GROUP].bytes_list.value[0],
-        png=fields[contract.TRANSFORMED_IMAGE].bytes_list.value[0],
+        png=fields[inputs.for_backbones().transformed.name].bytes_list.value[0],
+        for_heads={
+            one.name: np.array(fields[one.name].float_list.value, one.dtype).reshape(one.shape)
+            for one in (each.transformed for each in inputs.for_heads())
+        },
     )

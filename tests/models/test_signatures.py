@@ -28,7 +28,7 @@ from models.heads import build_head, tap_means
 from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
-from models.signatures import ServedModel, export, load_transform
+from models.signatures import ImageModel, export, load_transform
 from models.trainer import run_fn
 from schema import contract
 
@@ -162,7 +162,7 @@ def one_by_one(served: Served, images: Sequence[bytes]) -> np.ndarray:
     return probabilities
 
 
-class _WithVocabulary(ServedModel):
+class _WithVocabulary(ImageModel):
     """Answers with the entry of a vocabulary that the transform graph looked up."""
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
