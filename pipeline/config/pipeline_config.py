@@ -39,6 +39,8 @@ PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
 Combining = Literal["ensemble", "cascade", "fusion"]
 COMMAND_LINE: Final = "command line"
 _PRESET_DIR = Path(__file__).parent / "presets"
+# Block -> a field of it as it was called once -> as it is called.
+_RENAMED: Final[Mapping[str, Mapping[str, str]]] = {"kubeflow": {"history": "pushed"}}
 
 
 class PipelineConfig(Strict):
@@ -350,6 +352,10 @@ def _problems(error: ValidationError, below: str = "") -> list[str]:
     for problem in error.errors():
         field = ".".join(filter(None, (below, *(str(part) for part in problem["loc"]))))
         said = problem["msg"].removeprefix("Value error, ")
+        block, _, name = field.partition(".")
+        renamed = _RENAMED.get(block, {}).get(name.rpartition(".")[-1])
+        if renamed and problem["type"] == "extra_forbidden":
+            said = f"is called {renamed!r} now"
         lines.append(f"{field}: {said}" if field else said)
     return lines
 

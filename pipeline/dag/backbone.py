@@ -120,7 +120,7 @@ def _previous(
     previous = PreviousModel(
         manifest=example_gen.outputs["manifest"],
         serving=platform.serving_of(name),
-        history=platform.history_of(name),
+        pushed=platform.pushed_of(name),
     )
     return [previous.with_id(f"Previous.{name}")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,17 @@ def test_only_demo_goes_on_with_random_weights() -> None:
 )
 def test_a_wrong_value_is_named(values: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError, match=rf"(?m)^\s+{field}|{field}:"):
+        load_config(overrides=merge(DATA, values))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"kubeflow": {"history": "/h"}}, "kubeflow.history: is called 'pushed' now")],
+)
+def test_a_field_that_has_another_name_now_is_refused_with_it(
+    values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
         load_config(overrides=merge(DATA, values))
 
 
