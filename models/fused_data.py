@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from models import feature_records
+from models.augmentation_names import IDENTITY
 from models.boundary import FeatureSpec
 from models.convex import Taps
 from models.training_data import ImageTaps
-from models.view_names import VIEW_IDENTITY
 from schema.inputs import Input
 
 # Images a step of reading.
@@ -27,7 +27,7 @@ def read_fused(
     specs: Mapping[str, Mapping[str, FeatureSpec]],
     beside: Sequence[Input] = (),
 ) -> ImageTaps:
-    """Read what Featurizers wrote of some images; further views of them are left out.
+    """Read what Featurizers wrote of some images; further augmentations of them are left out.
 
     Args:
         sources: backbone -> patterns of its feature records.
@@ -45,7 +45,7 @@ def read_fused(
     taps: dict[str, np.ndarray] = {}
     found: list[list[tuple[str, str, int]]] = []
     for name, patterns in sources.items():
-        keys = feature_records.read_keys(patterns, (VIEW_IDENTITY,))
+        keys = feature_records.read_keys(patterns, (IDENTITY,))
         order = np.argsort(np.asarray([key.sha256 for key in keys]), kind="stable")
         found.append([(keys[row].sha256, keys[row].group, keys[row].label) for row in order])
         if found[-1] != found[0]:
@@ -69,7 +69,7 @@ def joined(one: ImageTaps, other: ImageTaps) -> ImageTaps:
 
 
 def _read(patterns: Sequence[str], specs: Mapping[str, FeatureSpec]) -> Taps:
-    dataset = feature_records.read(patterns, specs, batch_size=_BATCH, views=(VIEW_IDENTITY,))
+    dataset = feature_records.read(patterns, specs, batch_size=_BATCH, augmentations=(IDENTITY,))
     parts = [features for features, _ in dataset.as_numpy_iterator()]
     return {tap: np.concatenate([part[tap] for part in parts]) for tap in specs}
 

@@ -100,7 +100,8 @@ TRANSFORMED_IMAGE: Final = "image/uint8_png"  # bytes, lossless PNG, IMAGE_SIZEÂ
 IMAGE_SIZE: Final = 256
 
 # What Featurizer writes.
-VIEW_NAME: Final = "view/name"  # bytes, "identity" or "mirror"
+# bytes, of `models/augmentation_names.py`
+AUGMENTATION_NAME: Final = "augmentation/name"
 FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor bytes
 
 # Files in the artifacts of PretrainedBackbone and Trainer.

@@ -40,7 +40,12 @@ Combining = Literal["ensemble", "cascade", "fusion"]
 COMMAND_LINE: Final = "command line"
 _PRESET_DIR = Path(__file__).parent / "presets"
 # Block -> a field of it as it was called once -> as it is called.
-_RENAMED: Final[Mapping[str, Mapping[str, str]]] = {"kubeflow": {"history": "pushed"}}
+_OF_TRAINING: Final = {"views": "augmentations", "augmentation": "random_augmentation"}
+_RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
+    "training": _OF_TRAINING,
+    "training_overrides": _OF_TRAINING,
+    "kubeflow": {"history": "pushed"},
+}
 
 
 class PipelineConfig(Strict):

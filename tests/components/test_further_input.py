@@ -150,7 +150,7 @@ def made(
             "backbone": tiny_backbone,
             "boundaries": '["head"]',
             "taps": '["block1", "last"]',
-            "views": '{"train": ["identity", "mirror"], "eval": ["identity"], "test": []}',
+            "augmentations": '{"train": ["identity", "mirror"], "eval": ["identity"], "test": []}',
             "engine": "tensorflow",
         },
     )
@@ -172,7 +172,7 @@ def test_training_reads_it_beside_the_taps(
     made: Made, tiny_cut: Callable[..., CutNetwork], tiny_backbone: str
 ) -> None:
     network = tiny_cut()
-    params = TrainingParams(views=("identity", "mirror"), batch_size=4)
+    params = TrainingParams(augmentations=("identity", "mirror"), batch_size=4)
     taps = read_image_taps(network, params, made.features["train"], inputs.for_heads())
     assert set(taps.taps) == {"block1", "last", "brightness"}
     assert len(taps.images) == 2 * PER_SPLIT, "an image and its mirror"
@@ -190,7 +190,7 @@ def test_training_reads_it_beside_the_taps(
 def test_who_does_not_ask_for_it_reads_what_there_was_before(
     made: Made, tiny_cut: Callable[..., CutNetwork]
 ) -> None:
-    params = TrainingParams(views=("identity",))
+    params = TrainingParams(augmentations=("identity",))
     taps = read_image_taps(tiny_cut(), params, made.features["eval"])
     assert set(taps.taps) == {"block1", "last"}
 

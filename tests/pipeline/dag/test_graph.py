@@ -276,7 +276,7 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"training": {"learning_rate": 0.5}}, {"Trainer"}),
         ({"training": {"head": {"kind": "paper"}}}, {"Trainer"}),
         ({"training": {"boundary": "input"}}, {"Trainer", "Featurizer"}),
-        ({"training": {"views": ["identity", "mirror"]}}, {"Trainer", "Featurizer"}),
+        ({"training": {"augmentations": ["identity", "mirror"]}}, {"Trainer", "Featurizer"}),
         ({"training": {"validation": "holdout"}}, {"Trainer"}),
         ({"champion": {"prefer": "cheap"}}, {"Champion"}),
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
