@@ -85,7 +85,7 @@ def test_augmentation_needs_boundary_input(boundary: str) -> None:
     fields = {"boundary": boundary, "random_augmentation": {"zoom": 0.2}}
     with pytest.raises(ValidationError, match="random_augmentation: needs boundary 'input'"):
         TrainingParams.model_validate(fields)
-    assert TrainingParams.model_validate(fields | {"boundary": "input"}).augmentation == (
+    assert TrainingParams.model_validate(fields | {"boundary": "input"}).random_augmentation == (
         RandomAugmentation(zoom=0.2)
     )
 
