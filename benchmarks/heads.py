@@ -33,12 +33,12 @@ Fit = Callable[..., History]
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the CPU seconds and the losses of either."""
     parser = argparse.ArgumentParser(description=__doc__)
-    # 369 images in six views; conv3, conv4_16 and conv4_16_max.
-    parser.add_argument("--views", type=int, default=2214)
+    # 369 images in six augmentations; conv3, conv4_16 and conv4_16_max.
+    parser.add_argument("--rows", type=int, default=2214)
     parser.add_argument("--channels", type=int, default=1792)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args(argv)
-    data = TapData(draw(args.views, args.channels, 0), draw(_VALIDATION, args.channels, 1))
+    data = TapData(draw(args.rows, args.channels, 0), draw(_VALIDATION, args.channels, 1))
     medians = {}
     for name, fit in (("Keras", fit_in_batches), ("L-BFGS", fit_on_taps)):
         runs = [measure(fit, data) for _ in range(args.repeats)]
@@ -54,23 +54,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"ratio of the medians: {medians['Keras'] / medians['L-BFGS']:.1f}")
 
 
-def draw(views: int, channels: int, seed: int) -> tuple[Taps, np.ndarray]:
+def draw(rows: int, channels: int, seed: int) -> tuple[Taps, np.ndarray]:
     """Draw features of three classes that overlap.
 
     Args:
-        views: how many.
+        rows: how many.
         channels: of the one tap.
-        seed: of the views; the directions are always the same.
+        seed: of the rows; the directions are always the same.
 
     Returns:
-        {tap: float32 [views, channels]}, labels int64 [views].
+        {tap: float32 [rows, channels]}, labels int64 [rows].
     """
     mixing = np.random.default_rng(7).normal(size=(_DIRECTIONS, channels))
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, _CLASSES, views)
-    hidden = rng.normal(size=(views, _DIRECTIONS)) * (1 + np.arange(_DIRECTIONS)) ** -0.75
-    hidden[np.arange(views), 10 + labels] += 0.5
-    noise = 0.3 * rng.normal(size=(views, channels))
+    labels = rng.integers(0, _CLASSES, rows)
+    hidden = rng.normal(size=(rows, _DIRECTIONS)) * (1 + np.arange(_DIRECTIONS)) ** -0.75
+    hidden[np.arange(rows), 10 + labels] += 0.5
+    noise = 0.3 * rng.normal(size=(rows, channels))
     return {"last": (hidden @ mixing + noise).astype(np.float32)}, labels
 
 

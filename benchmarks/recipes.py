@@ -6,7 +6,7 @@ The variants are in recipes.yaml. A frozen network's heads are judged out of fol
 by the validation split, so by other images (`training.validation`). What decides is the mean
 validation accuracy, then the mean validation loss. But a costlier recipe must be better than the
 best cheaper one by more than one standard error of their difference, paired by seed: the
-one-standard-error rule of Breiman et al. (1984). More views than the image and its mirror multiply
+one-standard-error rule of Breiman et al. (1984). More augmentations than the mirror multiply
 the features to compute, and a trained block takes minutes where a head takes seconds. Test
 accuracy stands beside it for information, and must not decide: the test splits are there to say,
 without bias, how good the chosen recipe is. Goes on where it stopped.
@@ -26,8 +26,8 @@ import yaml
 
 from common.errors import InputError
 from common.runtime import logs_to
+from models.augmentation_names import IMAGE_AND_MIRROR
 from models.backbones import BOUNDARY_HEAD
-from models.view_names import IMAGE_AND_MIRROR
 from pipeline.config.pipeline_config import load_config, merge
 from pipeline.study.command import open_experiment, seeds_from
 from pipeline.study.files import write_text
@@ -58,7 +58,7 @@ class Line:
         loss: of validation, nats, the mean over the seeds.
         test: accuracy a seed.
         seconds: of training and answering, the mean over the seeds.
-        tier: of cost: 0 is a head on the image and its mirror, 1 one on more views, and 2
+        tier: of cost: 0 is a head on the image and its mirror, 1 one on more augmentations, and 2
             trains more than a head.
     """
 
@@ -187,7 +187,7 @@ def decide(lines: Sequence[Line]) -> str | None:
 def _tier(params: TrainingParams) -> int:
     if params.boundary != BOUNDARY_HEAD:
         return 2
-    return int(len(params.training_views) > len(IMAGE_AND_MIRROR))
+    return int(len(params.training_augmentations) > len(IMAGE_AND_MIRROR))
 
 
 def _is_clearly_better(line: Line, cheaper: Line) -> bool:

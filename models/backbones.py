@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from common.errors import InputError
-from models.view_names import VIEW_IDENTITY, View
+from models.augmentation_names import IDENTITY, Augmentation
 from schema import contract
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class Backbone:
         fused_taps: the taps that the fused head stands on, in network order -> weight of each: what
             it is to count for beside the others', of all backbones (`models.fusion`).
         paper: the paper's recipe, for the preset `paper`.
-        head_views: of the training images, where a head alone is trained, unless told
-            otherwise (`TrainingParams.views`).
+        head_augmentations: of the training images, where a head alone is trained, unless told
+            otherwise (`TrainingParams.augmentations`).
         weights_sizes: file name of weights -> height and width at which they were pre-trained,
             where that is not the image's own size (see `size_for`).
         paper_result: what the paper reached with it; None where it knows no such backbone.
@@ -140,7 +140,7 @@ class Backbone:
     head_l2: float
     fused_taps: Mapping[str, float] = field(hash=False)
     paper: PaperRecipe
-    head_views: tuple[View, ...] = (VIEW_IDENTITY,)
+    head_augmentations: tuple[Augmentation, ...] = (IDENTITY,)
     weights_sizes: Mapping[str, int] = field(default=MappingProxyType({}), hash=False)
     paper_result: PaperResult | None = None
 

@@ -52,7 +52,7 @@ class FeatureSpec:
     Attributes:
         shape: without the batch dimension.
         dtype: NumPy name; pooled vectors are float32, maps float16 (half the disk, and
-            their relative error of 5e-4 is far below what a view change makes), images
+            their relative error of 5e-4 is far below what an augmentation changes), images
             uint8.
     """
 

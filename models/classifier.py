@@ -16,7 +16,7 @@ from models.chunks import in_chunks
 from models.explanation import MAP_SHAPE, evidence
 from models.heads import apply_head, tap_means
 from models.preprocessing import decode_transformed
-from models.signatures import PIXELS, ServedModel, Transform, traced
+from models.signatures import PIXELS, ImageModel, Transform, traced
 from schema import contract
 
 
@@ -111,7 +111,7 @@ class Classifier:
         return [variable.value for part in parts for variable in part.variables]
 
 
-class BackboneModel(ServedModel):
+class BackboneModel(ImageModel):
     """A classifier, ready to be exported: a backbone's, or one on several networks."""
 
     def __init__(

@@ -37,7 +37,7 @@ from models.chunks import in_chunks
 from models.explanation import MAP_SHAPE
 from models.predictions import Predictions, aligned
 from models.preprocessing import decode_transformed
-from models.signatures import ServedModel, Transform
+from models.signatures import ImageModel, Transform
 from schema import contract
 
 Kind = Literal["ensemble", "cascade"]
@@ -370,7 +370,7 @@ class _SavedMember(tf.Module):
         return dict(zip(names, chunks, strict=True))
 
 
-class CombinedModel(ServedModel):
+class CombinedModel(ImageModel):
     """Saved models behind one transform graph, ready to be exported as one SavedModel."""
 
     def __init__(

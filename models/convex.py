@@ -1,8 +1,8 @@
 """Softmax layers fitted by L-BFGS: where nothing in a head is random, its loss is convex.
 
 What Keras' steps on batches come near is computed: the minimum of the mean cross-entropy with
-the penalty, over all training views at once. Neither a rate, nor batches, nor the validation
-split have a say in it.
+the penalty, over all training rows (an augmentation of an image each) at once. Neither a rate, nor
+batches, nor the validation split have a say in it.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ def fit(
 
     Args:
         head: of `models.heads`.
-        training: {tap: float32 [views, channels]}, labels int64 [views].
+        training: {tap: float32 [rows, channels]}, labels int64 [rows].
         validation: the same, of the validation images; the history alone asks for them.
         l2: as in `HeadParams`.
         iterations: at most.
         healthy: index of the healthy class, where the head is a hierarchical one.
         continued: begin with the head's weights. Else it begins with none at all, so that
-            what no training view shows has no weight in the end.
+            what no training row shows has no weight in the end.
         log_dir: where TensorBoard logs go; none where None.
 
     Returns:
@@ -138,7 +138,7 @@ def _rows(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
     rows = read({name: taps[name] for name in read.input}, training=False).numpy()
     if not np.isfinite(rows).all():
         raise FloatingPointError(
-            f"training diverged: a feature of the {split} views is no number, which neither "
+            f"training diverged: a feature of the {split} rows is no number, which neither "
             "learning_rate nor another recipe of the head can mend; look at the weights file."
         )
     return rows

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from models.augmentation_names import IDENTITY
 from models.boundary import FeatureSpec
-from models.view_names import VIEW_IDENTITY
 from schema import contract
+from schema.inputs import Input
 
 # Up to this, the records stay in memory, serialized, and are read once for all epochs;
 # beyond it each epoch reads the files, and shuffling draws from a window of this size.
@@ -20,17 +21,17 @@ _MEMORY_BYTES = 2 << 30
 def serialize(
     features: Mapping[str, np.ndarray],
     *,
-    view: str,
+    augmentation: str,
     label: int,
     class_name: bytes,
     sha256: bytes,
     group: bytes,
 ) -> bytes:
-    """Packs the features of one view of one image.
+    """Packs the features of one augmentation of one image.
 
     Args:
         features: name -> array, stored as little-endian raw bytes.
-        view: name of the view.
+        augmentation: name of the augmentation.
         label: class index.
         class_name: of the label.
         sha256: of the image file.
@@ -44,7 +45,7 @@ def serialize(
         contract.FEATURE_PREFIX + name: raw(np.ascontiguousarray(array).tobytes())
         for name, array in features.items()
     }
-    record[contract.VIEW_NAME] = raw(view.encode())
+    record[contract.AUGMENTATION_NAME] = raw(augmentation.encode())
     record[contract.LABEL_TEXT] = raw(class_name)
     record[contract.SHA256] = raw(sha256)
     record[contract.GROUP] = raw(group)
@@ -56,14 +57,14 @@ def serialize(
 def serialize_batch(
     features: Mapping[str, np.ndarray],
     *,
-    view: str,
+    augmentation: str,
     images: Iterable[tuple[bytes, bytes, int, bytes]],
 ) -> Iterator[bytes]:
-    """Packs the features of one view of several images.
+    """Packs the features of one augmentation of several images.
 
     Args:
         features: name -> array [images, ...].
-        view: name of the view.
+        augmentation: name of the augmentation.
         images: sha256, class name, label and group of each, in the order of the rows.
 
     Yields:
@@ -72,12 +73,18 @@ def serialize_batch(
     for row, (sha256, class_name, label, group) in enumerate(images):
         yield serialize(
             {name: values[row] for name, values in features.items()},
-            view=view,
+            augmentation=augmentation,
             label=label,
             class_name=class_name,
             sha256=sha256,
             group=group,
         )
+
+
+def specs_of(inputs: Iterable[Input]) -> dict[str, FeatureSpec]:
+    """Say as what records hold the inputs that go straight to a head."""
+    straight = (each.transformed for each in inputs)
+    return {one.name: FeatureSpec(one.shape, one.dtype) for one in straight}
 
 
 def _files(patterns: Sequence[str]) -> list[str]:
@@ -94,7 +101,7 @@ def _parse(
         contract.FEATURE_PREFIX + name: tf.io.FixedLenFeature([], tf.string) for name in specs
     }
     fields[contract.LABEL] = tf.io.FixedLenFeature([], tf.int64)
-    fields[contract.VIEW_NAME] = tf.io.FixedLenFeature([], tf.string)
+    fields[contract.AUGMENTATION_NAME] = tf.io.FixedLenFeature([], tf.string)
     parsed = tf.io.parse_single_example(record, fields)
     features = {
         name: tf.reshape(
@@ -103,7 +110,7 @@ def _parse(
         )
         for name, spec in specs.items()
     }
-    return features, parsed[contract.LABEL], parsed[contract.VIEW_NAME]
+    return features, parsed[contract.LABEL], parsed[contract.AUGMENTATION_NAME]
 
 
 def read(
@@ -111,7 +118,7 @@ def read(
     specs: Mapping[str, FeatureSpec],
     *,
     batch_size: int,
-    views: Sequence[str] | None = None,
+    augmentations: Sequence[str] | None = None,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
     """Read cached features in the order of the files.
@@ -119,8 +126,8 @@ def read(
     Args:
         patterns: file patterns of TFRecords without compression.
         specs: what to read.
-        batch_size: views a batch.
-        views: only these; all where None.
+        batch_size: records a batch.
+        augmentations: only these; all where None.
         shuffle_seed: shuffles anew at each epoch, the same at each run; None leaves the
             files' order.
 
@@ -133,8 +140,8 @@ def read(
     """
     files = _files(patterns)
     records = tf.data.TFRecordDataset(files)
-    if views is not None:
-        wanted = tf.constant(list(views))
+    if augmentations is not None:
+        wanted = tf.constant(list(augmentations))
         records = records.filter(lambda record: tf.reduce_any(_parse(record, {})[2] == wanted))
     stored = sum(tf.io.gfile.stat(file).length for file in files)
     if stored <= _MEMORY_BYTES:
@@ -186,12 +193,12 @@ def read_images(
         digest = tf.io.parse_single_example(
             record, {contract.SHA256: tf.io.FixedLenFeature([], tf.string)}
         )[contract.SHA256]
-        features, _, view = _parse(record, specs)
-        return digest, features, view
+        features, _, augmentation = _parse(record, specs)
+        return digest, features, augmentation
 
     images = tf.data.TFRecordDataset(_files(patterns)).map(parse)
-    as_they_are = images.filter(lambda digest, features, view: view == VIEW_IDENTITY)
-    pairs = as_they_are.map(lambda digest, features, view: (digest, features))
+    as_they_are = images.filter(lambda digest, features, augmentation: augmentation == IDENTITY)
+    pairs = as_they_are.map(lambda digest, features, augmentation: (digest, features))
     return pairs.batch(batch_size).prefetch(1)
 
 
@@ -201,22 +208,22 @@ class ImageKey(NamedTuple):
     Attributes:
         sha256: hex digest of the image file.
         group: see `contract.GROUP`.
-        view: name of the view.
+        augmentation: name of the augmentation.
         label: class index.
     """
 
     sha256: str
     group: str
-    view: str
+    augmentation: str
     label: int
 
 
-def read_keys(patterns: Sequence[str], views: Sequence[str]) -> list[ImageKey]:
+def read_keys(patterns: Sequence[str], augmentations: Sequence[str]) -> list[ImageKey]:
     """Say whose features there are, in the order in which `read` gives them without shuffling.
 
     Args:
         patterns: file patterns of TFRecords without compression.
-        views: only these.
+        augmentations: only these.
 
     Raises:
         FileNotFoundError: a pattern list matches nothing.
@@ -224,15 +231,17 @@ def read_keys(patterns: Sequence[str], views: Sequence[str]) -> list[ImageKey]:
     keys = []
     for record in tf.data.TFRecordDataset(_files(patterns)).as_numpy_iterator():
         fields = tf.train.Example.FromString(record).features.feature
-        sha256, group, view = (
+        sha256, group, augmentation = (
             fields[name].bytes_list.value[0].decode()
-            for name in (contract.SHA256, contract.GROUP, contract.VIEW_NAME)
+            for name in (contract.SHA256, contract.GROUP, contract.AUGMENTATION_NAME)
         )
-        if view in views:
-            keys.append(ImageKey(sha256, group, view, fields[contract.LABEL].int64_list.value[0]))
+        if augmentation in augmentations:
+            keys.append(
+                ImageKey(sha256, group, augmentation, fields[contract.LABEL].int64_list.value[0])
+            )
     return keys
 
 
-def read_hashes(patterns: Sequence[str], views: Sequence[str]) -> tuple[str, ...]:
+def read_hashes(patterns: Sequence[str], augmentations: Sequence[str]) -> tuple[str, ...]:
     """Read the images' hashes; arguments and order are those of `read_keys`."""
-    return tuple(key.sha256 for key in read_keys(patterns, views))
+    return tuple(key.sha256 for key in read_keys(patterns, augmentations))

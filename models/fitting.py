@@ -78,11 +78,11 @@ def fit_on_taps(
 
     Args:
         head: of `models.heads`.
-        training: {tap: float32 [views, channels]}, labels int64 [views].
+        training: {tap: float32 [rows, channels]}, labels int64 [rows].
         validation: the same, of the validation images.
         params: the recipe; where the network trains too (the boundary is not `head`), the
             head alone is fitted at HEAD_LEARNING_RATE.
-        seed: of the order in which Keras sees the views.
+        seed: of the order in which Keras sees the rows.
         healthy: index of the healthy class, where the head is a hierarchical one.
         continued: the head's weights are an earlier model's, and not drawn.
         log_dir: where TensorBoard logs go; none where None.

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from models import feature_records
+from models.augmentation_names import IDENTITY
 from models.boundary import FeatureSpec
 from models.convex import Taps
 from models.training_data import ImageTaps
-from models.view_names import VIEW_IDENTITY
+from schema.inputs import Input
 
 # Images a step of reading.
 _BATCH = 256
@@ -22,13 +23,16 @@ def fused_name(backbone: str, tap: str) -> str:
 
 
 def read_fused(
-    sources: Mapping[str, Sequence[str]], specs: Mapping[str, Mapping[str, FeatureSpec]]
+    sources: Mapping[str, Sequence[str]],
+    specs: Mapping[str, Mapping[str, FeatureSpec]],
+    beside: Sequence[Input] = (),
 ) -> ImageTaps:
-    """Read what Featurizers wrote of some images; further views of them are left out.
+    """Read what Featurizers wrote of some images; further augmentations of them are left out.
 
     Args:
         sources: backbone -> patterns of its feature records.
         specs: backbone -> which features to read, each a tap.
+        beside: inputs that go straight to the head; each is a further tap, by its own name.
 
     Returns:
         Taps by their names among all backbones' (`fused_name`); a row an image.
@@ -37,16 +41,17 @@ def read_fused(
         FileNotFoundError: patterns match nothing.
         ValueError: the records aren't of the same images.
     """
+    straight = feature_records.specs_of(beside)
     taps: dict[str, np.ndarray] = {}
     found: list[list[tuple[str, str, int]]] = []
     for name, patterns in sources.items():
-        keys = feature_records.read_keys(patterns, (VIEW_IDENTITY,))
+        keys = feature_records.read_keys(patterns, (IDENTITY,))
         order = np.argsort(np.asarray([key.sha256 for key in keys]), kind="stable")
         found.append([(keys[row].sha256, keys[row].group, keys[row].label) for row in order])
         if found[-1] != found[0]:
             raise ValueError(f"the features of {', '.join(sources)} are of different images")
-        for tap, values in _read(patterns, specs[name]).items():
-            taps[fused_name(name, tap)] = values[order]
+        for tap, values in _read(patterns, {**specs[name], **straight}).items():
+            taps[tap if tap in straight else fused_name(name, tap)] = values[order]
     sha256, groups, labels = zip(*found[0], strict=True)
     return _one_row_an_image(taps, np.asarray(labels, np.int64), sha256, groups)
 
@@ -64,7 +69,7 @@ def joined(one: ImageTaps, other: ImageTaps) -> ImageTaps:
 
 
 def _read(patterns: Sequence[str], specs: Mapping[str, FeatureSpec]) -> Taps:
-    dataset = feature_records.read(patterns, specs, batch_size=_BATCH, views=(VIEW_IDENTITY,))
+    dataset = feature_records.read(patterns, specs, batch_size=_BATCH, augmentations=(IDENTITY,))
     parts = [features for features, _ in dataset.as_numpy_iterator()]
     return {tap: np.concatenate([part[tap] for part in parts]) for tap in specs}
 

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 import keras
 
 from models import convex
+from models.augmentation_names import IDENTITY
 from models.backbones import BOUNDARY_HEAD, Pool, Scaling, get_backbone
 from models.boundary import CutNetwork, load_network
 from models.convex import History
@@ -34,7 +35,6 @@ from models.hyperparameters import CROSS, HeadParams
 from models.refit import Fitted, answers_of, refit
 from models.training import Task, Trained, judge
 from models.training_data import ImageTaps, TapData
-from models.view_names import VIEW_IDENTITY
 from schema import contract
 
 # Lambda of the penalty; 3e-7 answers radiographs alike, out of fold.
@@ -172,7 +172,7 @@ def recipe_of(backbones: Sequence[str], validation: Validation) -> dict[str, Any
             "l2": L2,
             "taps": {name: dict(get_backbone(name).fused_taps) for name in backbones},
         },
-        "views": [VIEW_IDENTITY],
+        "augmentations": [IDENTITY],
         "epochs": ITERATIONS,
         "validation": validation,
     }

@@ -40,7 +40,7 @@ def build_head(
         taps: tap name -> channels.
         n_classes: size of the output.
         moments: tap name -> (mean, variance), each float [channels], of the training
-            views; the `paper` head doesn't use them.
+            rows; the `paper` head doesn't use them.
         seed: of the initial weights and dropout.
         scales: tap name -> the deviation that its standardised channels get; 1 where None.
 
@@ -160,7 +160,7 @@ def apply_head(head: keras.Model, taps: Mapping[str, Any], *, training: bool | N
 
 
 def tap_means(head: keras.Model) -> dict[str, tf.Tensor | float]:
-    """Read what each tap is compared with: the mean of the training views.
+    """Read what each tap is compared with: the mean of the training rows.
 
     Args:
         head: what `build_head` or `build_hierarchical_head` returned.

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from models.augmentation_names import IDENTITY, IMAGE_AND_MIRROR, Augmentation
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT, TAP_LAST, Backbone, Scaling
-from models.view_names import IMAGE_AND_MIRROR, VIEW_IDENTITY, View
 from schema import contract
 
 # Of `validation`.
@@ -36,7 +36,8 @@ class HeadParams(_Strict):
         dropout: rate in front of the softmax layer. A regularised head without it has a convex
             loss: in front of a network that doesn't train, L-BFGS fits it to the minimum.
         l2: lambda of the penalty `lambda * sum(w^2)` on the softmax layer's kernel. With
-            N training views it equals scikit-learn's C at lambda = 1 / (2 C N). The table's
+            N training images, each augmentation counted, it equals scikit-learn's C at
+            lambda = 1 / (2 C N). The table's
             `head_l2` where null.
     """
 
@@ -47,7 +48,7 @@ class HeadParams(_Strict):
     l2: float | None = Field(None, ge=0.0, le=10.0)
 
 
-class AugmentationParams(_Strict):
+class RandomAugmentation(_Strict):
     """Random changes of the training images; only where nothing is frozen.
 
     Attributes:
@@ -73,9 +74,9 @@ class TrainingParams(_Strict):
     Attributes:
         boundary: what lies before it is frozen and cached (see `Backbone.boundaries`).
         scaling: overrides the backbone's input scaling; the paper uses `unit` (1/255).
-        views: exact views cached of every image that is fitted; what judges, validation and
-            test, sees the image as it is. Where null and the boundary is `head`, the table's
-            `head_views`; where more is trained, the image and its mirror.
+        augmentations: exact changes, cached, of every image that is fitted; what judges,
+            validation and test, sees the image as it is. Where null and the boundary is `head`,
+            the table's `head_augmentations`; where more is trained, the image and its mirror.
         head: the classifier.
         warm_start: where a block trains, fit the regularised head alone first (by L-BFGS; with
             dropout, at HEAD_LEARNING_RATE): a random head's gradients would spoil pre-trained
@@ -86,13 +87,14 @@ class TrainingParams(_Strict):
             restarts).
         precision: of the training steps; `bfloat16` keeps variables and losses in float32.
             `auto` takes bfloat16 where `models.devices` knows it to be faster.
-        batch_size: views a step.
-        epochs: at most; of L-BFGS, iterations, each over all views, as an epoch is.
+        batch_size: images a step, each augmentation counted.
+        epochs: at most; of L-BFGS, iterations, each over all augmentations of all images, as an
+            epoch is.
         early_stopping_patience: epochs without a better validation loss, or null to train
             all epochs. The best epoch's weights are kept in either case; of L-BFGS, the last.
         plateau_patience: epochs after which the rate is multiplied by 0.2 (floor 1e-7, as
             in the paper's notebook), or null.
-        augmentation: random changes, or null.
+        random_augmentation: random changes, new in each epoch, or null.
         validation: what temperature, thresholds and the champion are chosen by. `cross`: five
             folds of train and validation split, no patient in two of them, each answered by
             a head that was fitted to the others; then the head is fitted to both splits.
@@ -102,7 +104,7 @@ class TrainingParams(_Strict):
 
     boundary: str = "head"
     scaling: Scaling | None = None
-    views: tuple[View, ...] | None = None
+    augmentations: tuple[Augmentation, ...] | None = None
     head: HeadParams = HeadParams()
     warm_start: bool = True
     learning_rate: float = Field(1e-3, gt=0.0, le=1.0)
@@ -112,7 +114,7 @@ class TrainingParams(_Strict):
     epochs: int = Field(200, ge=1, le=100_000)
     early_stopping_patience: int | None = Field(20, ge=1)
     plateau_patience: int | None = Field(None, ge=1)
-    augmentation: AugmentationParams | None = None
+    random_augmentation: RandomAugmentation | None = None
     validation: Literal["cross", "holdout"] | None = None
 
     @property
@@ -127,24 +129,25 @@ class TrainingParams(_Strict):
         both = (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)
         return both if self.validation == CROSS else both[:1]
 
-    def views_of(self, split: str) -> tuple[View, ...]:
-        """Return the views of a split's images: all of those fitted, else the image itself."""
-        return self.training_views if split in self.fitted_splits else (VIEW_IDENTITY,)
+    def augmentations_of(self, split: str) -> tuple[Augmentation, ...]:
+        """Return what is made of a split's images: all of those fitted, else the image itself."""
+        return self.training_augmentations if split in self.fitted_splits else (IDENTITY,)
 
     @property
-    def training_views(self) -> tuple[View, ...]:
-        """`views`, or the image and its mirror where the table has not been asked yet."""
-        return IMAGE_AND_MIRROR if self.views is None else self.views
+    def training_augmentations(self) -> tuple[Augmentation, ...]:
+        """`augmentations`, or the image and its mirror where the table has not been asked yet."""
+        return IMAGE_AND_MIRROR if self.augmentations is None else self.augmentations
 
     @model_validator(mode="after")
-    def _check_views(self) -> Self:
-        if self.views is not None and VIEW_IDENTITY not in self.views:
-            raise ValueError("views: must hold 'identity', the image as it is")
-        if self.views is not None and len(set(self.views)) != len(self.views):
-            raise ValueError("views: each at most once")
-        if self.augmentation is not None and self.boundary != BOUNDARY_INPUT:
+    def _check_augmentations(self) -> Self:
+        given = self.augmentations
+        if given is not None and IDENTITY not in given:
+            raise ValueError("augmentations: must hold 'identity', the image as it is")
+        if given is not None and len(set(given)) != len(given):
+            raise ValueError("augmentations: each at most once")
+        if self.random_augmentation is not None and self.boundary != BOUNDARY_INPUT:
             raise ValueError(
-                "augmentation: needs boundary 'input', since cached features can't be augmented"
+                "random_augmentation: needs boundary 'input', since what is cached doesn't change"
             )
         if self.schedule == "cosine" and self.plateau_patience is not None:
             raise ValueError("schedule: with 'cosine', plateau_patience must be null")
@@ -163,7 +166,7 @@ class TrainingParams(_Strict):
             backbone: its table entry.
 
         Returns:
-            Parameters whose `views`, `validation`, `head.taps` and `head.l2` are given.
+            Parameters whose `augmentations`, `validation`, `head.taps` and `head.l2` are given.
         """
         head = self.head
         default = backbone.head_taps
@@ -172,10 +175,13 @@ class TrainingParams(_Strict):
             default = (*default, TAP_LAST)
         taps = (TAP_LAST,) if head.kind == "paper" else head.taps or default
         l2 = backbone.head_l2 if head.l2 is None else head.l2
-        views = backbone.head_views if self.boundary == BOUNDARY_HEAD else IMAGE_AND_MIRROR
+        at_head = self.boundary == BOUNDARY_HEAD
+        augmentations = backbone.head_augmentations if at_head else IMAGE_AND_MIRROR
         return self.model_copy(
             update={
-                "views": views if self.views is None else self.views,
+                "augmentations": augmentations
+                if self.augmentations is None
+                else self.augmentations,
                 "validation": self.validation or (CROSS if self.convex else HOLDOUT),
                 "head": head.model_copy(update={"taps": taps, "l2": l2}),
             }
@@ -208,7 +214,7 @@ def apply_hyperparameters(
     if values.get("head.kind", head["kind"]) != head["kind"]:
         head["taps"] = None
     if values.get("boundary", params.boundary) != BOUNDARY_INPUT:
-        fields["augmentation"] = None
+        fields["random_augmentation"] = None
     if params.validation == CROSS:
         fields["validation"] = None
     for key, value in values.items():

@@ -1,4 +1,4 @@
-"""The one preprocessing graph: PNG bytes -> 256x256 grey.
+"""The one preprocessing graph: of the image PNG bytes -> 256x256 grey.
 
 Transform runs `preprocessing_fn` over the training data and stores the graph; the
 served model loads that same graph. Nothing else in this project decodes an image for
@@ -7,9 +7,12 @@ a network.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 import tensorflow as tf
 
-from schema import contract
+from schema import contract, inputs
 
 
 def decode_and_resize(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -30,32 +33,44 @@ def decode_and_resize(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.saturate_cast(tf.round(resized), tf.uint8)
 
 
-def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Decode and resize all images, as tf.Transform's preprocessing function.
+def grey_png(images: tf.Tensor) -> tf.Tensor:
+    """Decode and resize images.
 
     Args:
-        inputs: the features of `schema.contract`; the image is string [batch] or
-            [batch, 1]. Images may differ in size.
+        images: string [batch], files as `decode_and_resize` takes them; they may differ in size.
 
     Returns:
-        The image as a lossless PNG (tf.Example has no uint8; stored without
-        compression, since Transform's writer compresses anyway), string [batch]; and
-        label, class name, sha256 and group, handed on for what reads the features.
+        Each as a lossless PNG (tf.Example has no uint8; stored without compression, since
+        Transform's writer compresses anyway), string [batch].
     """
 
     def one(image_bytes: tf.Tensor) -> tf.Tensor:
         return tf.io.encode_png(decode_and_resize(image_bytes), compression=0)
 
     # One image at a time: sizes differ, and memory stays that of one decoded image.
-    images = tf.map_fn(
-        one,
-        tf.reshape(inputs[contract.IMAGE], [-1]),
-        fn_output_signature=tf.string,
-        parallel_iterations=1,
-    )
-    outputs = {contract.TRANSFORMED_IMAGE: images}
+    return tf.map_fn(one, images, fn_output_signature=tf.string, parallel_iterations=1)
+
+
+# Name -> raw values [batch] -> what Transform hands on [batch, ...]; `schema.inputs` names them.
+MAKERS: Final[dict[str, Callable[[tf.Tensor], tf.Tensor]]] = {"grey_png": grey_png}
+
+
+def preprocessing_fn(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Make the models' inputs, as tf.Transform's preprocessing function.
+
+    Args:
+        features: those of `schema.contract`, each [batch] or [batch, 1].
+
+    Returns:
+        All inputs as `schema.inputs` says; and label, class name, sha256 and group, handed on
+        for what reads the features.
+    """
+    outputs = {
+        each.transformed.name: MAKERS[each.made_by](tf.reshape(features[each.raw.name], [-1]))
+        for each in inputs.INPUTS
+    }
     for name in contract.TRANSFORM_HANDS_ON:
-        outputs[name] = tf.reshape(inputs[name], [-1])
+        outputs[name] = tf.reshape(features[name], [-1])
     return outputs
 
 

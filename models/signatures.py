@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from models.explanation import heat_map
 from models.preprocessing import decode_transformed
-from schema import contract
+from schema import contract, inputs
+from schema.inputs import Input, Tensor
 
 Outputs = dict[str, tf.Tensor]
 # Raw features -> transformed features.
@@ -44,14 +45,9 @@ def load_transform(directory: str) -> Transform:
 class ServedModel(tf.Module):
     """Any classifier with the training pipeline's own transform graph in front.
 
-    A subclass says how transformed images are classified; what a client sees is the same
-    for all. Besides the signatures, the SavedModel keeps callable:
-
-    * `classify` and a backbone's `evidence`, so that another model can be put together from
-      saved ones;
-    * what `predict` is made of, `preprocess` (bytes -> pixels), `network` (pixels -> heads)
-      and `answer` (probabilities -> outputs), so that a server can run the network, which is
-      nearly all of the work, on something faster.
+    A subclass says how transformed inputs are classified; what a client sees is the same
+    for all. Besides the signatures, the SavedModel keeps `classify` callable, so that another
+    model can be put together from saved ones.
     """
 
     def __init__(
@@ -59,6 +55,7 @@ class ServedModel(tf.Module):
         transform: Transform,
         classes: Sequence[str],
         abstain_below: float,
+        taken: Sequence[Input],
     ) -> None:
         """Join the parts.
 
@@ -67,30 +64,72 @@ class ServedModel(tf.Module):
             classes: names in the order of the probabilities.
             abstain_below: an image whose highest probability is lower is marked as one that
                 a person has to look at.
+            taken: the model's inputs. Its functions take their values in this order.
         """
         super().__init__(name="cxr_classifier")
         self.transform = transform
+        self.taken = tuple(taken)
         self.class_names = tf.Variable(list(classes), trainable=False, name="class_names")
         self.abstain_below = tf.Variable(abstain_below, trainable=False, name="abstain_below")
-        strings = tf.TensorSpec([None], tf.string)
-        self.transformed = traced(self._transformed, strings)
-        self.preprocess = traced(self._preprocess, strings)
-        self.network = traced(self._network, PIXELS)
-        self.classify = traced(self._classify, strings)
+        raw = [_batch_of(each.raw) for each in taken]
+        self.transformed = traced(self._transformed, *raw)
+        self.classify = traced(self._classify, *(_batch_of(each.transformed) for each in taken))
         self.answer = traced(self._answer, tf.TensorSpec([None, len(classes)], tf.float32))
-        self.predict = traced(self._predict, strings)
+        self.predict = traced(self._predict, *raw)
 
-    def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    def _classify(self, *transformed: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Classify what the transform graph put out.
-
-        Args:
-            pngs: string [batch].
 
         Returns:
             `contract.FLAT`, the answer, and whatever else the subclass knows; each
             calibrated probabilities, float32 [batch, n].
         """
         raise NotImplementedError
+
+    def _transformed(self, *raw: tf.Tensor) -> list[tf.Tensor]:
+        """Turn what the examples hold into what Transform hands on."""
+        given = {each.raw.name: value for each, value in zip(self.taken, raw, strict=True)}
+        made = self.transform(given)
+        stages = (each.transformed for each in self.taken)
+        return [tf.reshape(made[one.name], [-1, *one.shape]) for one in stages]
+
+    def _predict(self, *raw: tf.Tensor) -> Outputs:
+        """Classify images.
+
+        Returns:
+            `classes` string [batch, n]: the names in the order of the probabilities;
+            `probabilities` float32 [batch, n]; `predicted_class` string [batch];
+            `abstain` bool [batch].
+        """
+        return self.answer(self.classify(*self.transformed(*raw))[contract.FLAT])
+
+    def _answer(self, probabilities: tf.Tensor) -> Outputs:
+        """Turn probabilities float32 [batch, n] into what `_predict` returns."""
+        names = self.class_names.read_value()
+        return {
+            contract.OUTPUT_CLASSES: tf.tile(names[tf.newaxis], [tf.shape(probabilities)[0], 1]),
+            contract.OUTPUT_PROBABILITIES: probabilities,
+            contract.OUTPUT_PREDICTED: tf.gather(names, tf.argmax(probabilities, axis=-1)),
+            contract.OUTPUT_ABSTAIN: tf.reduce_max(probabilities, axis=-1) < self.abstain_below,
+        }
+
+
+class ImageModel(ServedModel):
+    """A classifier of what the networks see, and of nothing beside it.
+
+    Besides a `ServedModel`'s, the SavedModel keeps callable:
+
+    * a backbone's `evidence`, so that another model can be put together from saved ones;
+    * what `predict` is made of, `preprocess` (bytes -> pixels), `network` (pixels -> heads)
+      and `answer` (probabilities -> outputs), so that a server can run the network, which is
+      nearly all of the work, on something faster.
+    """
+
+    def __init__(self, transform: Transform, classes: Sequence[str], abstain_below: float) -> None:
+        """Join the parts; arguments as those of `ServedModel`."""
+        super().__init__(transform, classes, abstain_below, [inputs.for_backbones()])
+        self.preprocess = traced(self._preprocess, tf.TensorSpec([None], tf.string))
+        self.network = traced(self._network, PIXELS)
 
     def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Classify what the transform graph put out, and return what the answer stands on.
@@ -115,26 +154,10 @@ class ServedModel(tf.Module):
         """
         raise NotImplementedError
 
-    def _transformed(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        transformed = self.transform({contract.IMAGE: image_bytes})
-        return tf.reshape(transformed[contract.TRANSFORMED_IMAGE], [-1])
-
     def _preprocess(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """Turn PNG or JPEG files, string [batch], into grey levels uint8 [batch, 256, 256, 1]."""
-        return decode_transformed(self.transformed(image_bytes))
-
-    def _predict(self, image_bytes: tf.Tensor) -> Outputs:
-        """Classify images.
-
-        Args:
-            image_bytes: string [batch], PNG or JPEG files.
-
-        Returns:
-            `classes` string [batch, n]: the names in the order of the probabilities;
-            `probabilities` float32 [batch, n]; `predicted_class` string [batch];
-            `abstain` bool [batch].
-        """
-        return self.answer(self.classify(self.transformed(image_bytes))[contract.FLAT])
+        (pngs,) = self.transformed(image_bytes)
+        return decode_transformed(pngs)
 
     def explain(self, image_bytes: tf.Tensor) -> Outputs:
         """Classify images, and show what speaks for each answer.
@@ -145,19 +168,10 @@ class ServedModel(tf.Module):
         Returns:
             What `_predict` returns, and `heat_map`, float32 [batch, 256, 256], 0..1.
         """
-        probabilities, evidence = self._explained(self.transformed(image_bytes))
+        (pngs,) = self.transformed(image_bytes)
+        probabilities, evidence = self._explained(pngs)
         outputs: Outputs = self.answer(probabilities)
         return outputs | {contract.OUTPUT_HEAT_MAP: heat_map(evidence)}
-
-    def _answer(self, probabilities: tf.Tensor) -> Outputs:
-        """Turn probabilities float32 [batch, n] into what `_predict` returns."""
-        names = self.class_names.read_value()
-        return {
-            contract.OUTPUT_CLASSES: tf.tile(names[tf.newaxis], [tf.shape(probabilities)[0], 1]),
-            contract.OUTPUT_PROBABILITIES: probabilities,
-            contract.OUTPUT_PREDICTED: tf.gather(names, tf.argmax(probabilities, axis=-1)),
-            contract.OUTPUT_ABSTAIN: tf.reduce_max(probabilities, axis=-1) < self.abstain_below,
-        }
 
 
 def traced(python_function: Callable[..., Any], *specs: tf.TensorSpec) -> Any:
@@ -165,36 +179,47 @@ def traced(python_function: Callable[..., Any], *specs: tf.TensorSpec) -> Any:
     return tf.function(python_function, input_signature=specs, autograph=False)
 
 
-def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
-    strings = tf.TensorSpec([None], tf.string)
+def parse_examples(examples: tf.Tensor, taken: Sequence[Input]) -> list[tf.Tensor]:
+    """Read inputs from serialized tf.Examples, string [batch]; each must be in each.
 
+    Args:
+        examples: what RadiographExampleGen writes, or as much of it as is read.
+        taken: which inputs.
+    """
+    fields = (each.raw for each in taken)
+    spec = {one.name: tf.io.FixedLenFeature(one.shape, one.dtype) for one in fields}
+    parsed = tf.io.parse_example(examples, spec)
+    return [parsed[each.raw.name] for each in taken]
+
+
+def _batch_of(tensor: Tensor, name: str | None = None) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *tensor.shape], tensor.dtype, name)
+
+
+def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
     @tf.function(autograph=False)
-    def serving_default(image_bytes: tf.Tensor) -> Outputs:
-        return model.predict(image_bytes)
+    def serving_default(**served: tf.Tensor) -> Outputs:
+        return model.predict(*(served[each.served] for each in model.taken))
 
     @tf.function(autograph=False)
     def serve_examples(examples: tf.Tensor) -> Outputs:
-        spec = {contract.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-        return model.predict(tf.io.parse_example(examples, spec)[contract.IMAGE])
+        return model.predict(*parse_examples(examples, model.taken))
 
-    @tf.function(autograph=False)
-    def explain(image_bytes: tf.Tensor) -> Outputs:
-        return model.explain(image_bytes)
-
-    def named(name: str) -> tf.TensorSpec:
-        return tf.TensorSpec(strings.shape, strings.dtype, name=name)
-
-    return {
-        contract.SIGNATURE_DEFAULT: serving_default.get_concrete_function(
-            image_bytes=named(contract.INPUT_IMAGES)
-        ),
+    named = {each.served: _batch_of(each.raw, each.served) for each in model.taken}
+    signatures = {
+        contract.SIGNATURE_DEFAULT: serving_default.get_concrete_function(**named),
         contract.SIGNATURE_EXAMPLES: serve_examples.get_concrete_function(
-            examples=named(contract.INPUT_EXAMPLES)
-        ),
-        contract.SIGNATURE_EXPLAIN: explain.get_concrete_function(
-            image_bytes=named(contract.INPUT_IMAGES)
+            examples=tf.TensorSpec([None], tf.string, contract.INPUT_EXAMPLES)
         ),
     }
+    if isinstance(model, ImageModel):
+
+        @tf.function(autograph=False)
+        def explain(**served: tf.Tensor) -> Outputs:
+            return model.explain(*served.values())
+
+        signatures[contract.SIGNATURE_EXPLAIN] = explain.get_concrete_function(**named)
+    return signatures
 
 
 def export(model: ServedModel, directory: str) -> None:

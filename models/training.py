@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from models import convex
-from models.augmentation import augment
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT
 from models.boundary import CutNetwork, map_name
 from models.calibration import (
@@ -29,6 +28,7 @@ from models.heads import apply_head, build_head, build_hierarchical_head
 from models.hyperparameters import CROSS, TrainingParams
 from models.precision import in_precision
 from models.predictions import Predictions
+from models.random_augmentation import augment
 from models.refit import Fitted, answers_of, refit
 from models.training_data import (
     ImageTaps,
@@ -371,7 +371,7 @@ def _trainable_model(
         for name, spec in network.features.items()
     }
     features = {name: keras.ops.cast(tensor, "float32") for name, tensor in inputs.items()}
-    if params.augmentation is not None:
+    if params.random_augmentation is not None:
         image = map_name(BOUNDARY_INPUT)
-        features[image] = augment(features[image], params.augmentation, seed)
+        features[image] = augment(features[image], params.random_augmentation, seed)
     return keras.Model(inputs, apply_head(head, suffix(features)))

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from models import feature_records
+from models.augmentation_names import IDENTITY
 from models.boundary import CutNetwork
 from models.fitting import Taps
 from models.hyperparameters import TrainingParams
-from models.view_names import VIEW_IDENTITY
+from schema.inputs import Input
 
 Moments = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -23,7 +24,7 @@ class TrainingData:
     """Cached features, in batches of (features, labels).
 
     Attributes:
-        training: all views, in an order that the seed gives.
+        training: all augmentations of the images, in an order that the seed gives.
         validation: the images as they are.
         hashes: SHA-256 of the validation images, in their order.
     """
@@ -38,7 +39,7 @@ class TapData:
     """Pooled vectors in memory.
 
     Attributes:
-        training: {tap: float32 [views, channels]}, labels int64 [views].
+        training: {tap: float32 [rows, channels]}, labels int64 [rows].
         validation: the same, of the validation images.
     """
 
@@ -51,7 +52,7 @@ class TapData:
         return TapData(*(({tap: of[tap] for tap in taps}, labels) for of, labels in parts))
 
     def moments(self) -> Moments:
-        """Mean and population variance per channel over the training views."""
+        """Mean and population variance per channel over the training rows."""
         return moments_of(self.training[0])
 
     def channels(self) -> dict[str, int]:
@@ -69,7 +70,7 @@ def moments_of(taps: Taps) -> Moments:
 class ImageTaps:
     """Pooled vectors of all images that a head may be fitted to, in memory.
 
-    Images are numbered in the order of their digests; each has one row or more, a view each.
+    Images are numbered in the order of their digests; each has a row for each augmentation.
 
     Attributes:
         taps: {tap: float32 [rows, channels]}.
@@ -88,7 +89,7 @@ class ImageTaps:
     groups: tuple[str, ...]
 
     def split(self, fitted: np.ndarray, asked: np.ndarray) -> TapData:
-        """All views of some images to train on, and some images as they are to answer.
+        """All augmentations of some images to train on, and some images as they are to answer.
 
         Args:
             fitted: numbers of the images to train on.
@@ -108,21 +109,30 @@ class ImageTaps:
         return {tap: values[rows] for tap, values in self.taps.items()}
 
 
-def read_image_taps(network: CutNetwork, params: TrainingParams, files: Sequence[str]) -> ImageTaps:
+def read_image_taps(
+    network: CutNetwork,
+    params: TrainingParams,
+    files: Sequence[str],
+    beside: Sequence[Input] = (),
+) -> ImageTaps:
     """Read cached features of several splits as a network's pooled taps.
 
     Args:
         network: the cut backbone.
-        params: views and batch size.
+        params: augmentations and batch size.
         files: patterns of the features, of all splits that are fitted.
+        beside: inputs that go straight to the head; each is a further tap.
     """
-    views = params.training_views
-    keys = feature_records.read_keys(files, views)
+    augmentations = params.training_augmentations
+    keys = feature_records.read_keys(files, augmentations)
+    specs = {**network.features, **feature_records.specs_of(beside)}
     taps, _ = _collect(
         network,
-        feature_records.read(files, network.features, batch_size=params.batch_size, views=views),
+        feature_records.read(
+            files, specs, batch_size=params.batch_size, augmentations=augmentations
+        ),
     )
-    plain = {key.sha256: row for row, key in enumerate(keys) if key.view == VIEW_IDENTITY}
+    plain = {key.sha256: row for row, key in enumerate(keys) if key.augmentation == IDENTITY}
     sha256 = sorted(plain)
     number = {digest: image for image, digest in enumerate(sha256)}
     rows = [plain[digest] for digest in sha256]
@@ -148,7 +158,7 @@ def read_taps(
 
     Args:
         network: the cut backbone.
-        params: views and batch size.
+        params: augmentations and batch size.
         train_files: patterns of the training features.
         eval_files: patterns of the validation features.
         seed: of the order.
@@ -168,7 +178,7 @@ def read_data(
 
     Args:
         network: the cut backbone.
-        params: views and batch size.
+        params: augmentations and batch size.
         train_files: patterns of the training features.
         eval_files: patterns of the validation features.
         seed: of the order.
@@ -178,13 +188,13 @@ def read_data(
             train_files,
             network.features,
             batch_size=params.batch_size,
-            views=params.training_views,
+            augmentations=params.training_augmentations,
             shuffle_seed=seed,
         ),
         validation=feature_records.read(
-            eval_files, network.features, batch_size=params.batch_size, views=(VIEW_IDENTITY,)
+            eval_files, network.features, batch_size=params.batch_size, augmentations=(IDENTITY,)
         ),
-        hashes=feature_records.read_hashes(eval_files, views=(VIEW_IDENTITY,)),
+        hashes=feature_records.read_hashes(eval_files, augmentations=(IDENTITY,)),
     )
 
 
@@ -203,7 +213,8 @@ def _collect(network: CutNetwork, dataset: tf.data.Dataset) -> tuple[Taps, np.nd
     labels = []
     for features, label in dataset:
         labels.append(label.numpy())
-        for name, values in forward(features).items():
+        cached = {name: features.pop(name) for name in network.features}
+        for name, values in (forward(cached) | features).items():
             pooled.setdefault(name, []).append(values.numpy())
     return {name: np.concatenate(v) for name, v in pooled.items()}, np.concatenate(labels)
 

@@ -60,9 +60,8 @@ COLUMN_PREFIX: Final = "metadata/"
 # are counted in the manifest. A run may slice by them as by any further column.
 LICENCE_COLUMNS: Final = ("licence", "license")
 
-# What Transform reads: the image, and what it hands on.
+# What Transform reads besides the models' inputs (`schema.inputs`), and hands on as it is.
 TRANSFORM_HANDS_ON: Final = (LABEL, LABEL_TEXT, SHA256, GROUP)
-TRANSFORM_READS: Final = (IMAGE, *TRANSFORM_HANDS_ON)
 # Features that are not fit for statistics: the pixels.
 PIXEL_FEATURES: Final = (IMAGE,)
 # What TFMA slices by, besides the whole test split and further columns.
@@ -101,7 +100,8 @@ TRANSFORMED_IMAGE: Final = "image/uint8_png"  # bytes, lossless PNG, IMAGE_SIZEÂ
 IMAGE_SIZE: Final = 256
 
 # What Featurizer writes.
-VIEW_NAME: Final = "view/name"  # bytes, "identity" or "mirror"
+# bytes, of `models/augmentation_names.py`
+AUGMENTATION_NAME: Final = "augmentation/name"
 FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor bytes
 
 # Files in the artifacts of PretrainedBackbone and Trainer.

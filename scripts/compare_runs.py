@@ -40,7 +40,7 @@ def features_of(output: Path, backbone: str) -> Features:
     """Read what the newest Featurizer of a backbone cached at the boundary `head`.
 
     Returns:
-        (image's sha256, view, tap) -> float32 [channels].
+        (image's sha256, augmentation, tap) -> float32 [channels].
 
     Raises:
         FileNotFoundError: the run has no features of the backbone.
@@ -62,11 +62,12 @@ def _features_in(record: bytes) -> Features:
     import tensorflow as tf
 
     fields = tf.train.Example.FromString(record).features.feature
-    sha256, view = (
-        fields[name].bytes_list.value[0].decode() for name in (contract.SHA256, contract.VIEW_NAME)
+    sha256, augmentation = (
+        fields[name].bytes_list.value[0].decode()
+        for name in (contract.SHA256, contract.AUGMENTATION_NAME)
     )
     return {
-        (sha256, view, name.removeprefix(contract.FEATURE_PREFIX)): np.frombuffer(
+        (sha256, augmentation, name.removeprefix(contract.FEATURE_PREFIX)): np.frombuffer(
             field.bytes_list.value[0], np.float32
         )
         for name, field in fields.items()
@@ -78,7 +79,7 @@ def largest_differences(one: Features, other: Features) -> dict[str, float]:
     """Compute each tap's largest difference, as a share of its largest absolute value.
 
     Raises:
-        ValueError: they are not of the same images, views and taps.
+        ValueError: they are not of the same images, augmentations and taps.
     """
     if one.keys() != other.keys():
         raise ValueError(f"{len(one.keys() ^ other.keys())} features are in one run only")

@@ -51,8 +51,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "preset": "demo",
     "seed": 3,
     "gate": {"min_accuracy": 0.0},
-    # With a second view, which no preset has.
-    "training": {"learning_rate": 0.01, "epochs": 3, "views": ["identity", "mirror"]},
+    # With a second augmentation, which no preset has.
+    "training": {"learning_rate": 0.01, "epochs": 3, "augmentations": ["identity", "mirror"]},
 }
 _NODE: Final = re.compile(r"^ *\d+  (executed|cached|resolved) +(\S+) +[\d.]+ s$", re.MULTILINE)
 

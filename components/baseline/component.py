@@ -7,9 +7,9 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from components.baseline.executor import (
     CANDIDATE,
-    HISTORY,
     MANIFEST,
     MODEL,
+    PUSHED,
     SERVING,
     Driver,
     Executor,
@@ -22,7 +22,7 @@ class BaselineSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         SERVING: component_spec.ExecutionParameter(type=str),
-        HISTORY: component_spec.ExecutionParameter(type=str),
+        PUSHED: component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
         MANIFEST: component_spec.ChannelParameter(type=SplitManifest),
@@ -44,7 +44,7 @@ class Baseline(base_component.BaseComponent):
         manifest: channel.BaseChannel,
         candidate: channel.BaseChannel,
         serving: str,
-        history: str,
+        pushed: str,
     ) -> None:
         """Construct the node.
 
@@ -52,7 +52,7 @@ class Baseline(base_component.BaseComponent):
             manifest: RadiographExampleGen's, of this run.
             candidate: the model that will be measured.
             serving: folder of one model's versions, as a Pusher writes it.
-            history: folder in which ServingPusher keeps what each version was made with.
+            pushed: folder in which ServingPusher keeps what each version was made with.
         """
         super().__init__(
             spec=BaselineSpec(
@@ -60,7 +60,7 @@ class Baseline(base_component.BaseComponent):
                     MANIFEST: manifest,
                     CANDIDATE: candidate,
                     SERVING: serving,
-                    HISTORY: history,
+                    PUSHED: pushed,
                     MODEL: channel.Channel(type=standard_artifacts.Model),
                 }
             )

@@ -18,7 +18,7 @@ from components.saved_models import digest_of_model
 MANIFEST: Final = "manifest"
 CANDIDATE: Final = "candidate"
 SERVING: Final = "serving"
-HISTORY: Final = "history"
+PUSHED: Final = "pushed"
 MODEL: Final = "model"
 
 
@@ -40,7 +40,7 @@ class Driver(ChoosingDriver):
         own = digest_of_model(path_utils.serving_model_path(candidate))
         return latest_comparable(
             exec_properties[SERVING],
-            exec_properties[HISTORY],
+            exec_properties[PUSHED],
             artifact_utils.get_single_uri(input_dict[MANIFEST]),
             "Version %s in %s is no baseline: %s.",
             lambda kept: kept.model != own,

@@ -11,7 +11,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 
 from common.errors import InputError
 from components.curated_schema_gen.executor import SCHEMA, SCHEMA_TEXT, Executor
-from schema import SCHEMA_DIR, SCHEMA_FILE, contract
+from schema import SCHEMA_DIR, SCHEMA_FILE, inputs
 
 
 class CuratedSchemaGenSpec(component_spec.ComponentSpec):
@@ -69,7 +69,7 @@ def _read(schema_file: Path) -> str:
         for group in schema.tensor_representation_group.values()
         for name in group.tensor_representation
     }
-    if lacking := [name for name in contract.TRANSFORM_READS if name not in tensors]:
+    if lacking := [name for name in inputs.transform_reads() if name not in tensors]:
         raise InputError(
             f"schema: {schema_file} has no tensor of {', '.join(lacking)}, which Transform reads; "
             f"copy the lines with these names from {SCHEMA_DIR / SCHEMA_FILE}."

@@ -19,7 +19,7 @@ class FeaturizerSpec(component_spec.ComponentSpec):
         "boundaries": component_spec.ExecutionParameter(type=str),
         "taps": component_spec.ExecutionParameter(type=str),
         "scaling": component_spec.ExecutionParameter(type=str, optional=True),
-        "views": component_spec.ExecutionParameter(type=str),
+        "augmentations": component_spec.ExecutionParameter(type=str),
         "engine": component_spec.ExecutionParameter(type=str),
         "engine_version": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),
@@ -46,7 +46,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         boundaries: Sequence[str],
         taps: Sequence[str],
         scaling: str | None,
-        views: Mapping[str, Sequence[str]],
+        augmentations: Mapping[str, Sequence[str]],
         engine: str,
         engine_version: str,
         code_digest: str,
@@ -60,7 +60,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
             boundaries: where prefixes end; the records hold what each of them needs.
             taps: the pooled taps that heads use.
             scaling: overrides the backbone's input scaling; None for its own.
-            views: split -> the views of its images.
+            augmentations: split -> those of its images.
             engine: name of what runs the prefix (`models.engines`).
             engine_version: of its package; another may compute other features.
             code_digest: of the code that the features depend on.
@@ -73,7 +73,9 @@ class Featurizer(base_beam_component.BaseBeamComponent):
                 boundaries=json.dumps(list(boundaries)),
                 taps=json.dumps(list(taps)),
                 scaling=scaling,
-                views=json.dumps({split: list(of_split) for split, of_split in views.items()}),
+                augmentations=json.dumps(
+                    {split: list(of_split) for split, of_split in augmentations.items()}
+                ),
                 engine=engine,
                 engine_version=engine_version,
                 code_digest=code_digest,

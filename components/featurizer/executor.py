@@ -21,10 +21,10 @@ from tfx.utils import path_utils
 
 from components.featurizer.spilling import Segment, Spill, read_segments
 from models import feature_records
+from models.augmentations import augmented
 from models.prefix import Job, Prefix
 from models.preprocessing import decode_transformed
-from models.views import view_of
-from schema import contract
+from schema import contract, inputs
 
 # Of transformed records as they are stored, gzipped: 30 KB each (measured), so a shard has about
 # 1,100 images, and at most half as many more, whose 65 KB of pixels each a worker holds.
@@ -42,6 +42,7 @@ class _Image(NamedTuple):
     label: int
     group: bytes
     png: bytes
+    for_heads: dict[str, np.ndarray]
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -70,7 +71,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             tuple(json.loads(exec_properties["taps"])),
             exec_properties["engine"],
         )
-        views = json.loads(exec_properties["views"])
+        augmentations = json.loads(exec_properties["augmentations"])
         shared = Shared()
         spilled = os.path.join(features.uri, "_spilled")
         tf.io.gfile.makedirs(spilled)
@@ -81,7 +82,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     target = artifact_utils.get_split_uri([features], split)
                     tf.io.gfile.makedirs(target)
                     _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
-                        source, target, spilled, views[split], job, shared
+                        source, target, spilled, augmentations[split], job, shared
                     )
         finally:
             tf.io.gfile.rmtree(spilled)
@@ -97,7 +98,7 @@ class FeaturizeSplit(beam.PTransform):
         source: str,
         target: str,
         spilled: str,
-        views: Sequence[str],
+        augmentations: Sequence[str],
         job: Job,
         shared: Shared,
     ) -> None:
@@ -107,14 +108,14 @@ class FeaturizeSplit(beam.PTransform):
             source: folder of the split's transformed records.
             target: folder of the split's features.
             spilled: folder for the records while they are dealt to shards.
-            views: names of the views to write of each image.
+            augmentations: names of those to write of each image.
             job: the prefix.
             shared: handle under which a worker keeps one prefix for all splits.
         """
         super().__init__()
         self._source = source
         self._spilled = spilled
-        self._write = _WriteShard(target, tuple(views), job, shared)
+        self._write = _WriteShard(target, tuple(augmentations), job, shared)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Read, deal, and write."""
@@ -134,10 +135,10 @@ class FeaturizeSplit(beam.PTransform):
 class _WriteShard(beam.DoFn):
     """The step that featurizes one shard's images, writes its file and yields the record count."""
 
-    def __init__(self, target: str, views: Sequence[str], job: Job, shared: Shared) -> None:
+    def __init__(self, target: str, augmentations: Sequence[str], job: Job, shared: Shared) -> None:
         super().__init__()
         self._target = target
-        self._views = views
+        self._augmentations = augmentations
         self._job = job
         self._shared = shared
         self.shards = 1
@@ -192,25 +193,27 @@ class _WriteShard(beam.DoFn):
     def _write(self, path: str, images: Sequence[_Image]) -> int:
         size = self._prefix.batch
         batches = [images[start : start + size] for start in range(0, len(images), size)]
-        keys = [(batch, view) for batch in batches for view in self._views]
+        keys = [(batch, augmentation) for batch in batches for augmentation in self._augmentations]
         written = 0
         with tf.io.TFRecordWriter(path) as writer:
             stream = self._prefix.stream(self._pixels(batches))
-            for (batch, view), features in zip(keys, stream, strict=True):
+            for (batch, augmentation), features in zip(keys, stream, strict=True):
                 images_of = ((i.sha256, i.class_name, i.label, i.group) for i in batch)
+                for name in batch[0].for_heads:
+                    features[name] = np.stack([image.for_heads[name] for image in batch])
                 for record in feature_records.serialize_batch(
-                    features, view=view, images=images_of
+                    features, augmentation=augmentation, images=images_of
                 ):
                     writer.write(record)
                     written += 1
         return written
 
     def _pixels(self, batches: Iterable[Sequence[_Image]]) -> Iterator[np.ndarray]:
-        """Yield every view of a batch before the next batch is decoded."""
+        """Yield every augmentation of a batch before the next batch is decoded."""
         for batch in batches:
             pixels = decode_transformed(tf.constant([image.png for image in batch]))
-            for view in self._views:
-                yield view_of(pixels, view).numpy()
+            for augmentation in self._augmentations:
+                yield augmented(pixels, augmentation).numpy()
 
 
 def _engines_used(result: Any) -> str:
@@ -232,5 +235,9 @@ def _parse(record: bytes) -> _Image:
         class_name=fields[contract.LABEL_TEXT].bytes_list.value[0],
         label=fields[contract.LABEL].int64_list.value[0],
         group=fields[contract.GROUP].bytes_list.value[0],
-        png=fields[contract.TRANSFORMED_IMAGE].bytes_list.value[0],
+        png=fields[inputs.for_backbones().transformed.name].bytes_list.value[0],
+        for_heads={
+            one.name: np.array(fields[one.name].float_list.value, one.dtype).reshape(one.shape)
+            for one in (each.transformed for each in inputs.for_heads())
+        },
     )

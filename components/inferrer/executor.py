@@ -16,7 +16,7 @@ from tfx.utils import path_utils
 
 from components.examples import read_examples
 from components.saved_models import given_model
-from schema import contract
+from schema import contract, inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,7 @@ def _answered(
             raise ValueError(f"the image {digest} of the test split has no features")
         if digest in wanted:
             whole[digest] = example.SerializeToString()
-        del example.features.feature[contract.IMAGE]
+        del example.features.feature[inputs.for_backbones().raw.name]
         for name, by_image in found.items():
             _add(example, name, by_image[digest])
         records[digest] = example.SerializeToString(deterministic=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import base_executor
@@ -19,7 +20,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.examples import read_examples
 from components.infra_check.note import PRECISION
-from schema import contract
+from schema import contract, inputs
 
 MODEL: Final = "model"
 RUN: Final = "model_run"
@@ -90,21 +91,25 @@ def choose_samples(
     samples: list[Sample] = []
     for split in (contract.SPLIT_TEST, contract.SPLIT_EVAL):
         taken: dict[int, int] = {}
-        for label, sha256, content in _read(examples, split):
+        for label, sha256, given in _read(examples, split):
             of_class = taken.get(label, 0)
             if of_class < per_class and (split == contract.SPLIT_TEST or sha256 in noted):
                 taken[label] = of_class + 1
                 known = noted[sha256] if split == contract.SPLIT_EVAL else None
-                samples.append(Sample(sha256, content, known))
+                samples.append(Sample(sha256, given, known))
     return samples
 
 
-def _read(examples: types.Artifact, split: str) -> Iterator[tuple[int, str, bytes]]:
+def _read(examples: types.Artifact, split: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
     folder = artifact_utils.get_split_uri([examples], split)
     for example in read_examples(folder):
         features = example.features.feature
         yield (
             features[contract.LABEL].int64_list.value[0],
             features[contract.SHA256].bytes_list.value[0].decode(),
-            features[contract.IMAGE].bytes_list.value[0],
+            {each.served: _value(features[each.raw.name]) for each in inputs.INPUTS},
         )
+
+
+def _value(feature: tf.train.Feature) -> Any:
+    return getattr(feature, feature.WhichOneof("kind")).value[0]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from models.engines import OPENVINO_BF16
-from schema import contract
+from schema import contract, inputs
+from schema.inputs import Input
 from serving.process import Server, ServerFailedError, running_server
 from serving.protocol.tensors import strings
 from serving.servables.careful_engine import ALLOWED
@@ -28,6 +30,8 @@ _F32: Final = "f32"
 _NAME: Final = "candidate"
 _TIMEOUT_S: Final = 120
 _SAID_CHARACTERS: Final = 500
+# Name in the signatures -> value.
+Given = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,12 @@ class Sample:
 
     Attributes:
         sha256: hex digest of the file.
-        content: the file.
+        given: value of each input, by its name in the signatures.
         noted: Trainer's probabilities, float [n]; None on the test split.
     """
 
     sha256: str
-    content: bytes
+    given: Given
     noted: np.ndarray | None = None
 
 
@@ -94,11 +98,13 @@ def check_served(version: Path, samples: Sequence[Sample], precision: str = "") 
     """
     findings = Findings(precision=precision)
     try:
-        own = _own_answers(version, samples)
+        servable = TensorFlowServable(version)
+        taken = [each for each in inputs.INPUTS if each.served in servable.input_specs("")]
+        own = _own_answers(servable, taken, samples)
         with _served(version, precision) as server:
             findings.engine = server.engine_of(_NAME)
             for name, ask in _FORMS.items():
-                _compare(name, ask, server, samples, own, findings)
+                _compare(name, partial(ask, server, taken), samples, own, findings)
     except ServerFailedError as error:
         findings.failures.append(f"the server couldn't serve it: {_shortened(error)}")
     # Whatever a damaged SavedModel raises: the verdict is no, and the run goes on.
@@ -111,11 +117,17 @@ def _shortened(error: Exception) -> str:
     return " ".join(str(error).split())[-_SAID_CHARACTERS:]
 
 
-def _own_answers(version: Path, samples: Sequence[Sample]) -> np.ndarray:
-    servable = TensorFlowServable(version)
-    images = strings([sample.content for sample in samples])
-    outputs = servable.run(contract.SIGNATURE_DEFAULT, {contract.INPUT_IMAGES: images})
-    return outputs[contract.OUTPUT_PROBABILITIES]
+def _own_answers(
+    servable: TensorFlowServable, taken: Sequence[Input], samples: Sequence[Sample]
+) -> np.ndarray:
+    given = {
+        each.served: _column([sample.given[each.served] for sample in samples]) for each in taken
+    }
+    return servable.run(contract.SIGNATURE_DEFAULT, given)[contract.OUTPUT_PROBABILITIES]
+
+
+def _column(values: Sequence[Any]) -> np.ndarray:
+    return strings(values) if isinstance(values[0], bytes) else np.array(values, np.float32)
 
 
 def _served(version: Path, precision: str) -> Any:
@@ -132,15 +144,14 @@ def _served(version: Path, precision: str) -> Any:
 
 def _compare(
     form: str,
-    ask: Callable[[Server, bytes], tuple[str, np.ndarray]],
-    server: Server,
+    ask: Callable[[Given], tuple[str, np.ndarray]],
     samples: Sequence[Sample],
     own: np.ndarray,
     findings: Findings,
 ) -> None:
     for sample, expected in zip(samples, own, strict=True):
         try:
-            predicted, probabilities = ask(server, sample.content)
+            predicted, probabilities = ask(sample.given)
         except (requests.RequestException, grpc.RpcError, KeyError, ValueError) as error:
             findings.failures.append(f"{form}, {sample.sha256[:12]}: {_shortened(error)}")
             continue
@@ -175,22 +186,36 @@ def _rest(server: Server, body: dict[str, Any]) -> tuple[str, np.ndarray]:
     return row[contract.OUTPUT_PREDICTED], np.array(row[contract.OUTPUT_PROBABILITIES])
 
 
-def _as_base64(server: Server, content: bytes) -> tuple[str, np.ndarray]:
-    return _rest(server, {"instances": [{"b64": base64.b64encode(content).decode()}]})
+def _as_base64(server: Server, taken: Sequence[Input], given: Given) -> tuple[str, np.ndarray]:
+    named = {each.served: _in_json(given[each.served]) for each in taken}
+    # A signature's only input needs no name.
+    instance = named if len(named) > 1 else next(iter(named.values()))
+    return _rest(server, {"instances": [instance]})
 
 
-def _as_example(server: Server, content: bytes) -> tuple[str, np.ndarray]:
-    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
-    example = tf.train.Example(features=tf.train.Features(feature={contract.IMAGE: feature}))
-    encoded = base64.b64encode(example.SerializeToString()).decode()
-    body = {"signature_name": contract.SIGNATURE_EXAMPLES, "instances": [{"b64": encoded}]}
-    return _rest(server, body)
+def _as_example(server: Server, taken: Sequence[Input], given: Given) -> tuple[str, np.ndarray]:
+    features = {each.raw.name: _feature(given[each.served]) for each in taken}
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    instance = _in_json(example.SerializeToString())
+    return _rest(server, {"signature_name": contract.SIGNATURE_EXAMPLES, "instances": [instance]})
 
 
-def _as_bytes(server: Server, content: bytes) -> tuple[str, np.ndarray]:
+def _in_json(value: Any) -> Any:
+    return {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def _feature(value: Any) -> tf.train.Feature:
+    if isinstance(value, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+
+
+def _as_bytes(server: Server, taken: Sequence[Input], given: Given) -> tuple[str, np.ndarray]:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = _NAME
-    request.inputs[contract.INPUT_IMAGES].CopyFrom(tf.make_tensor_proto([content], tf.string))
+    for each in taken:
+        tensor = tf.make_tensor_proto([given[each.served]], each.raw.dtype)
+        request.inputs[each.served].CopyFrom(tensor)
     with grpc.insecure_channel(server.grpc) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         outputs = stub.Predict(request, timeout=_TIMEOUT_S).outputs

@@ -6,9 +6,9 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.previous_model.executor import (
-    HISTORY,
     MANIFEST,
     MODEL,
+    PUSHED,
     RUN,
     SERVING,
     Driver,
@@ -22,7 +22,7 @@ class PreviousModelSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         SERVING: component_spec.ExecutionParameter(type=str),
-        HISTORY: component_spec.ExecutionParameter(type=str),
+        PUSHED: component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {MANIFEST: component_spec.ChannelParameter(type=SplitManifest)}
     OUTPUTS = {
@@ -38,20 +38,20 @@ class PreviousModel(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(self, *, manifest: channel.BaseChannel, serving: str, history: str) -> None:
+    def __init__(self, *, manifest: channel.BaseChannel, serving: str, pushed: str) -> None:
         """Construct the node.
 
         Args:
             manifest: RadiographExampleGen's, of this run.
             serving: folder of one model's versions, as a Pusher writes it.
-            history: folder in which ServingPusher keeps what each version was made with.
+            pushed: folder in which ServingPusher keeps what each version was made with.
         """
         super().__init__(
             spec=PreviousModelSpec(
                 **{
                     MANIFEST: manifest,
                     SERVING: serving,
-                    HISTORY: history,
+                    PUSHED: pushed,
                     MODEL: channel.Channel(type=standard_artifacts.Model),
                     RUN: channel.Channel(type=standard_artifacts.ModelRun),
                 }

@@ -20,7 +20,7 @@ from schema import contract
 
 MANIFEST: Final = "manifest"
 SERVING: Final = "serving"
-HISTORY: Final = "history"
+PUSHED: Final = "pushed"
 MODEL: Final = "model"
 RUN: Final = "model_run"
 
@@ -49,8 +49,8 @@ class Driver(ChoosingDriver):
             return True
 
         passed_over = "Training doesn't start from version %s in %s, because %s."
-        serving, history = exec_properties[SERVING], exec_properties[HISTORY]
-        return latest_comparable(serving, history, manifest, passed_over, fits)
+        serving, pushed = exec_properties[SERVING], exec_properties[PUSHED]
+        return latest_comparable(serving, pushed, manifest, passed_over, fits)
 
 
 class Executor(ChoosingExecutor):

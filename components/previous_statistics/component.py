@@ -1,4 +1,4 @@
-"""PreviousStatistics: the history -> the statistics of the images of an earlier version."""
+"""PreviousStatistics: what was pushed -> the statistics of the images of an earlier version."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.previous_statistics.executor import (
-    HISTORY,
     MANIFEST,
+    PUSHED,
     STATISTICS,
     Driver,
     Executor,
@@ -18,7 +18,7 @@ from components.radiograph_example_gen.artifact import SplitManifest
 class PreviousStatisticsSpec(component_spec.ComponentSpec):
     """Parameters and artifacts of PreviousStatistics."""
 
-    PARAMETERS = {HISTORY: component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {PUSHED: component_spec.ExecutionParameter(type=str)}
     INPUTS = {MANIFEST: component_spec.ChannelParameter(type=SplitManifest)}
     OUTPUTS = {
         STATISTICS: component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics)
@@ -32,19 +32,19 @@ class PreviousStatistics(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(self, *, manifest: channel.BaseChannel, history: str) -> None:
+    def __init__(self, *, manifest: channel.BaseChannel, pushed: str) -> None:
         """Construct the node.
 
         Args:
             manifest: RadiographExampleGen's, of this run.
-            history: folder in which ServingPusher keeps what each version of the champion was
+            pushed: folder in which ServingPusher keeps what each version of the champion was
                 made with.
         """
         super().__init__(
             spec=PreviousStatisticsSpec(
                 **{
                     MANIFEST: manifest,
-                    HISTORY: history,
+                    PUSHED: pushed,
                     STATISTICS: channel.Channel(type=standard_artifacts.ExampleStatistics),
                 }
             )

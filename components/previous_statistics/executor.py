@@ -1,4 +1,4 @@
-"""Copies the statistics of the images behind an earlier version out of the history."""
+"""Copies the statistics of the images behind an earlier version out of what is kept of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from components.saved_models import versions_in
 from schema import contract
 
 MANIFEST: Final = "manifest"
-HISTORY: Final = "history"
+PUSHED: Final = "pushed"
 STATISTICS: Final = "statistics"
 
 
@@ -38,12 +38,12 @@ class Driver(ChoosingDriver):
             NotComparableError: this run's own manifest can't be read.
         """
         own = digest_of(artifact_utils.get_single_uri(input_dict[MANIFEST]))
-        history = exec_properties[HISTORY]
-        for version in versions_in(history):
+        pushed = exec_properties[PUSHED]
+        for version in versions_in(pushed):
             try:
-                kept = read_kept(os.path.join(history, version))
+                kept = read_kept(os.path.join(pushed, version))
             except NotComparableError as reason:
-                logging.warning("No statistics of %s in %s: %s.", version, history, reason)
+                logging.warning("No statistics of %s in %s: %s.", version, pushed, reason)
                 continue
             if kept.split != own and fileio.exists(kept.statistics):
                 return kept
@@ -54,7 +54,7 @@ class Executor(ChoosingExecutor):
     """Writes statistics, or nothing where nothing was pushed that was trained on other images."""
 
     DRIVER = Driver
-    NOTHING = "Nothing in %(history)s is of other images."
+    NOTHING = "Nothing in %(pushed)s is of other images."
 
     @staticmethod
     def hand_on(

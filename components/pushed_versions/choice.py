@@ -25,13 +25,13 @@ VERSION: Final = "version"
 
 
 def latest_comparable(
-    serving: str, history: str, manifest: str, passed_over: str, fits: Callable[[Kept], bool]
+    serving: str, pushed: str, manifest: str, passed_over: str, fits: Callable[[Kept], bool]
 ) -> Kept | None:
     """Find the latest version that can be compared on a run's test split.
 
     Args:
         serving: folder of one model's versions.
-        history: folder with what is kept of each of them.
+        pushed: folder with what is kept of each of them.
         manifest: URI of the run's SplitManifest.
         passed_over: a log line with places for version, serving folder and reason.
         fits: what else is asked of a version; it may raise NotComparableError to say why not.
@@ -45,7 +45,7 @@ def latest_comparable(
     wanted = training_data_from(manifest)
     for version in complete_versions(serving):
         try:
-            kept = read_kept(os.path.join(history, version))
+            kept = read_kept(os.path.join(pushed, version))
             if not fits(kept):
                 continue
             check_comparable(wanted, training_data_of(kept))

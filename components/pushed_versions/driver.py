@@ -15,7 +15,7 @@ from tfx.proto.orchestration import driver_output_pb2
 
 from components.pushed_versions.record import Kept, read_kept
 
-# Execution property: the folder of the version in the history, or NOTHING.
+# Execution property: the folder with what is kept of the version, or NOTHING.
 CHOSEN: Final = "chosen"
 NOTHING: Final = "none"
 

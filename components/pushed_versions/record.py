@@ -1,6 +1,6 @@
 """The record of a pushed version, outside of what is served, since it names patients.
 
-`HISTORY/<model>/<version>/`: `record.json` (MODEL and SPLIT, below), the split's manifest with what
+`PUSHED/<model>/<version>/`: `record.json` (MODEL and SPLIT, below), the split's manifest with what
 lies beside it, the recipe, the statistics of the images, and `seen.json`. ServingPusher writes it;
 all that ask what was before read it, locally and on Kubeflow.
 """
@@ -40,7 +40,7 @@ class Kept:
     """The record of a version.
 
     Attributes:
-        folder: of the version in the history, perhaps in an object store.
+        folder: of what is kept of the version, perhaps in an object store.
         model: digest of its SavedModel (see `digest_of_model`).
         split: digest of which images were in which split (see `Summary.digest`).
     """
@@ -73,7 +73,7 @@ def keep(
     model_run: str | None,
     statistics: str | None,
 ) -> None:
-    """Write what a version is into the history.
+    """Write down what a version is.
 
     Args:
         folder: of the version, local or remote.
@@ -98,7 +98,7 @@ def read_kept(folder: str) -> Kept:
     """Read the record of a version.
 
     Args:
-        folder: of the version in the history, perhaps in an object store.
+        folder: of what is kept of the version, perhaps in an object store.
 
     Raises:
         NotComparableError: nobody kept it, or it can't be read.

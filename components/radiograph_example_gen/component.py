@@ -98,7 +98,7 @@ class RadiographExampleGen(BaseBeamComponent):
                 (`contract.COLUMN_PREFIX`); upper and lower case don't matter.
             spans: folders below `data_dir` with the class folders, in the order of their
                 numbers; none where `data_dir` itself has them.
-            splits_dir: ServingPusher's history, local or remote, which keeps the split that each
+            splits_dir: where ServingPusher keeps, locally or remotely, the split that each
                 image of a span was given; without it the spans' folders alone say so.
             follow_links: also symbolic links that lead out of `data_dir`.
             code_digest: anything that changes with the code; it is part of the cache

@@ -35,7 +35,8 @@ def read_kept(settings: Settings) -> dict[str, Kept]:
     The earliest version says where an image is; patients become known in any.
 
     Args:
-        settings: `splits_dir` is the history, local or remote; it need not exist.
+        settings: `splits_dir` is where ServingPusher keeps them, locally or remotely; it need not
+            exist.
 
     Raises:
         InputError: a file can't be read.
@@ -48,10 +49,10 @@ def read_kept(settings: Settings) -> dict[str, Kept]:
     return merged
 
 
-def _versions(history: str) -> list[str]:
+def _versions(pushed: str) -> list[str]:
     """List the folders of all models' versions, the earliest first."""
-    names = [name.rstrip("/") for name in fileio.listdir(history)] if fileio.exists(history) else []
-    models = [os.path.join(history, name) for name in names]
+    names = [name.rstrip("/") for name in fileio.listdir(pushed)] if fileio.exists(pushed) else []
+    models = [os.path.join(pushed, name) for name in names]
     found = [
         (int(version), model)
         for model in models

@@ -85,7 +85,7 @@ class Settings:
 
     Attributes:
         spans: in the order of their numbers; none where `data_dir` itself has the class folders.
-        splits_dir: ServingPusher's history, which keeps the places that earlier runs gave; None
+        splits_dir: where ServingPusher keeps the places that earlier runs gave; None
             where nothing does.
         follow_links: also symbolic links that lead out of the data folder.
     """

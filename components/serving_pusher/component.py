@@ -13,10 +13,10 @@ from components.radiograph_example_gen.artifact import SplitManifest
 from components.serving_pusher.driver import ServingPusherDriver
 from components.serving_pusher.executor import (
     AUDIT,
-    HISTORY,
     MANIFEST,
     MODEL_CARD,
     MODEL_RUN,
+    PUSHED,
     STATISTICS,
     Executor,
 )
@@ -28,7 +28,7 @@ class ServingPusherSpec(standard_component_specs.PusherSpec):
 
     PARAMETERS = {
         **standard_component_specs.PusherSpec.PARAMETERS,
-        HISTORY: component_spec.ExecutionParameter(type=str, optional=True),
+        PUSHED: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
         **standard_component_specs.PusherSpec.INPUTS,
@@ -67,7 +67,7 @@ class ServingPusher(Pusher):
         manifest: channel.BaseChannel | None = None,
         model_run: channel.BaseChannel | None = None,
         statistics: channel.BaseChannel | None = None,
-        history: str | None = None,
+        pushed: str | None = None,
     ) -> None:
         """Construct the node.
 
@@ -78,11 +78,11 @@ class ServingPusher(Pusher):
             infra_blessing: of the node that had the model served.
             model_card: ModelCard's; it goes into the version's `assets.extra`.
             audit: ShortcutAudit's; where it did not pass, nothing is pushed.
-            manifest: of the images; with `history`, kept there under the version's name.
-            model_run: what the training left beside the model; with `history`, its recipe, and
+            manifest: of the images; with `pushed`, kept there under the version's name.
+            model_run: what the training left beside the model; with `pushed`, its recipe, and
                 what earlier models saw that it goes on from, are kept there, too.
-            statistics: StatisticsGen's; with `history`, kept there, too.
-            history: folder, outside what is served, since the manifest names patients; with it
+            statistics: StatisticsGen's; with `pushed`, kept there, too.
+            pushed: folder, outside what is served, since the manifest names patients; with it
                 `manifest` and `model_run` have to be there.
         """
         # Past Pusher's own, which makes a spec that knows no further input.
@@ -96,7 +96,7 @@ class ServingPusher(Pusher):
                 manifest=manifest,
                 model_run=model_run,
                 statistics=statistics,
-                history=history,
+                pushed=pushed,
                 push_destination=push_destination,
                 custom_config=json_utils.dumps(None),
                 pushed_model=channel.Channel(type=standard_artifacts.PushedModel),

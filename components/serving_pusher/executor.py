@@ -20,7 +20,7 @@ AUDIT: Final = "audit"
 MANIFEST: Final = "manifest"
 MODEL_RUN: Final = "model_run"
 STATISTICS: Final = "statistics"
-HISTORY: Final = "history"
+PUSHED: Final = "pushed"
 
 
 class Executor(executor.Executor):
@@ -37,11 +37,11 @@ class Executor(executor.Executor):
         pushed = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.PUSHED_MODEL_KEY]
         )
-        history = exec_properties.get(HISTORY)
-        if history and pushed.get_int_custom_property("pushed") == 1:
+        kept = exec_properties.get(PUSHED)
+        if kept and pushed.get_int_custom_property("pushed") == 1:
             version = pushed.get_string_custom_property("pushed_version")
             keep(
-                os.path.join(history, version),
+                os.path.join(kept, version),
                 saved_model=super().GetModelPath(input_dict),
                 manifest=artifact_utils.get_single_uri(input_dict[MANIFEST]),
                 model_run=_uri_if_any(input_dict.get(MODEL_RUN)),

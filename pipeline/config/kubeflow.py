@@ -82,7 +82,7 @@ class KubeflowConfig(Strict):
         weights: folder with the files of `weights_dir`, path or URI likewise.
         root: URI of the artifacts; the installation's own where null.
         serving: folder or URI that models are pushed to.
-        history: folder or URI that keeps what each pushed version was trained with.
+        pushed: folder or URI that keeps what each pushed version was trained with.
         data_version: names a state of the images. Steps that would compute the same again
             are then taken from the cache; without one, none is.
         retries: how often a step that failed is tried again.
@@ -101,7 +101,7 @@ class KubeflowConfig(Strict):
     weights: str | None = None
     root: str | None = None
     serving: str = Field("/cxr/serving", min_length=1)
-    history: str = Field("/cxr/history", min_length=1)
+    pushed: str = Field("/cxr/pushed", min_length=1)
     data_version: str = ""
     retries: int = Field(1, ge=0, le=10)
     retry_seconds: int = Field(30, ge=1)
@@ -115,9 +115,9 @@ class KubeflowConfig(Strict):
 
     @model_validator(mode="after")
     def _check_places(self) -> Self:
-        serving, history = self.serving.rstrip("/") + "/", self.history.rstrip("/") + "/"
-        if history.startswith(serving) or serving.startswith(history):
-            raise ValueError("history: must lie outside serving, since it names patients")
+        serving, pushed = self.serving.rstrip("/") + "/", self.pushed.rstrip("/") + "/"
+        if pushed.startswith(serving) or serving.startswith(pushed):
+            raise ValueError("pushed: must lie outside serving, since it names patients")
         return self
 
     def resources_of(self, step: str) -> StepResources:

@@ -52,9 +52,9 @@ class OutputLayout:
         return self.root.resolve() / "serving"
 
     @property
-    def history(self) -> Path:
+    def pushed(self) -> Path:
         """One folder a model name, in it, a folder a version, what the version was made with."""
-        return self.root.resolve() / "history"
+        return self.root.resolve() / "pushed"
 
     @property
     def report(self) -> Path:

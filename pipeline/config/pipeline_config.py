@@ -39,6 +39,13 @@ PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
 Combining = Literal["ensemble", "cascade", "fusion"]
 COMMAND_LINE: Final = "command line"
 _PRESET_DIR = Path(__file__).parent / "presets"
+# Block -> a field of it as it was called once -> as it is called.
+_OF_TRAINING: Final = {"views": "augmentations", "augmentation": "random_augmentation"}
+_RENAMED: Final[Mapping[str, Mapping[str, str]]] = {
+    "training": _OF_TRAINING,
+    "training_overrides": _OF_TRAINING,
+    "kubeflow": {"history": "pushed"},
+}
 
 
 class PipelineConfig(Strict):
@@ -350,6 +357,10 @@ def _problems(error: ValidationError, below: str = "") -> list[str]:
     for problem in error.errors():
         field = ".".join(filter(None, (below, *(str(part) for part in problem["loc"]))))
         said = problem["msg"].removeprefix("Value error, ")
+        block, _, name = field.partition(".")
+        renamed = _RENAMED.get(block, {}).get(name.rpartition(".")[-1])
+        if renamed and problem["type"] == "extra_forbidden":
+            said = f"is called {renamed!r} now"
         lines.append(f"{field}: {said}" if field else said)
     return lines
 

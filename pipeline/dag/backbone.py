@@ -56,7 +56,7 @@ def backbone_branch(
         boundaries=boundaries,
         taps=taps,
         scaling=params.scaling,
-        views={split: params.views_of(split) for split in contract.SPLITS},
+        augmentations={split: params.augmentations_of(split) for split in contract.SPLITS},
         engine=engine.name,
         engine_version=engine.version,
         code_digest=code_digest("components.featurizer.executor"),
@@ -105,7 +105,7 @@ def backbone_branch(
 
 
 def _computed_by(params: TrainingParams, engine: ResolvedEngine) -> str:
-    """Hash all that features depend on, but weights, boundary, taps and views."""
+    """Hash all that features depend on, but weights, boundary, taps and augmentations."""
     code = code_digest("models.preprocessing", "components.featurizer.executor")
     parts = (params.scaling, engine.name, engine.version, code)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -120,7 +120,7 @@ def _previous(
     previous = PreviousModel(
         manifest=example_gen.outputs["manifest"],
         serving=platform.serving_of(name),
-        history=platform.history_of(name),
+        pushed=platform.pushed_of(name),
     )
     return [previous.with_id(f"Previous.{name}")]
 

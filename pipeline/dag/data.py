@@ -37,7 +37,7 @@ def build_example_gen(
         eval_fraction=str(data.eval_fraction),
         columns=data.slice_columns or (),
         spans=spans.folders if spans else (),
-        splits_dir=platform.history if spans else None,
+        splits_dir=platform.pushed if spans else None,
         follow_links=data.follow_links,
         code_digest=code_digest(
             "components.radiograph_example_gen.driver", "components.radiograph_example_gen.executor"

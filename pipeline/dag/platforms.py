@@ -19,22 +19,22 @@ class Platform:
     Attributes:
         root: folder or URI below which TFX puts the artifacts.
         serving: folder or URI with a folder a model name, in it one a pushed version.
-        history: folder or URI that says what was pushed, in it a folder a model name.
+        pushed: folder or URI that says what was pushed, in it a folder a model name.
         metadata: TFX's store for lineage and cache; None where the platform has its own.
     """
 
     root: str
     serving: str
-    history: str
+    pushed: str
     metadata: metadata_store_pb2.ConnectionConfig | None = None
 
     def serving_of(self, name: str) -> str:
         """Return the folder of one model's versions."""
         return os.path.join(self.serving, name)
 
-    def history_of(self, name: str) -> str:
+    def pushed_of(self, name: str) -> str:
         """Return the folder that says of one model's versions what they were trained with."""
-        return os.path.join(self.history, name)
+        return os.path.join(self.pushed, name)
 
 
 def local_platform(config: PipelineConfig) -> Platform:
@@ -43,6 +43,6 @@ def local_platform(config: PipelineConfig) -> Platform:
     return Platform(
         root=str(layout.artifacts),
         serving=str(layout.serving),
-        history=str(layout.history),
+        pushed=str(layout.pushed),
         metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(layout.metadata)),
     )

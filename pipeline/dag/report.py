@@ -34,7 +34,7 @@ def build_report(
 ) -> list[tfx.dsl.components.BaseNode]:
     """Build the node of the report of all models, and the node that finds older statistics."""
     previous = PreviousStatistics(
-        manifest=example_gen.outputs["manifest"], history=platform.history_of(contract.CHAMPION)
+        manifest=example_gen.outputs["manifest"], pushed=platform.pushed_of(contract.CHAMPION)
     )
     report = Report(
         {

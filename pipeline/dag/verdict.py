@@ -75,7 +75,7 @@ def verdict_branch(
         manifest=example_gen.outputs["manifest"],
         candidate=model_from.outputs["model"],
         serving=platform.serving_of(name),
-        history=platform.history_of(name),
+        pushed=platform.pushed_of(name),
     ).with_id(f"Baseline.{name}")
     inferrer = Inferrer(
         model=model_from.outputs["model"],
@@ -180,7 +180,7 @@ def build_pusher(
         manifest=manifest,
         model_run=model_run,
         statistics=statistics,
-        history=platform.history_of(name),
+        pushed=platform.pushed_of(name),
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
                 base_directory=platform.serving_of(name)

@@ -49,7 +49,7 @@ def compile_command(
     serving: Annotated[
         str | None, typer.Option(help="Folder or URI that models are pushed to.")
     ] = None,
-    history: Annotated[
+    pushed: Annotated[
         str | None, typer.Option(help="Folder or URI that keeps what was pushed.")
     ] = None,
     data_version: Annotated[
@@ -74,7 +74,7 @@ def compile_command(
         "image": image,
         "root": root,
         "serving": serving,
-        "history": history,
+        "pushed": pushed,
         "data_version": data_version,
     }
     overrides = without_none(

@@ -64,7 +64,7 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
     platform = Platform(
         root=settings.root or _NO_ROOT,
         serving=settings.serving,
-        history=settings.history,
+        pushed=settings.pushed,
     )
     # Which folders they are, RadiographExampleGen's step looks (`pipeline.kubeflow.spans`).
     spans = ResolvedSpans(Path("/"), ()) if config.data.in_spans else None
@@ -172,7 +172,7 @@ def _relative_places(config: PipelineConfig) -> list[str]:
     return [
         f"kubeflow.{field}: {place!r} is relative, and steps have no folder that it is relative "
         "to; write the path from / as the steps see it, or a URI such as gs://… or s3://…"
-        for field in ("data", "metadata", "weights", "root", "serving", "history")
+        for field in ("data", "metadata", "weights", "root", "serving", "pushed")
         if (place := getattr(config.kubeflow, field)) is not None
         and not place.startswith("/")
         and "://" not in place

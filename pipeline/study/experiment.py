@@ -252,7 +252,9 @@ class Experiment:
         }
         store = FeatureStore(self._config.output / "features" / shared.backbone, key)
         needed = self._needed(jobs)
-        total = sum(len(store.missing(images, view)) for view, images in needed.items())
+        total = sum(
+            len(store.missing(images, augmentation)) for augmentation, images in needed.items()
+        )
         done = 0
 
         def progress(count: int) -> None:
@@ -265,12 +267,12 @@ class Experiment:
         return store
 
     def _needed(self, jobs: Sequence[tuple[Recipe, int]]) -> dict[str, set[Labelled]]:
-        """View -> images: every image as it is, those that are fitted in all views."""
+        """Augmentation -> images: every image as it is, those that are fitted in all of them."""
         needed: dict[str, set[Labelled]] = {}
         for recipe, seed in jobs:
             for split in contract.SPLITS:
-                for view in recipe.params.views_of(split):
-                    needed.setdefault(view, set()).update(self.images(seed, split))
+                for augmentation in recipe.params.augmentations_of(split):
+                    needed.setdefault(augmentation, set()).update(self.images(seed, split))
         return needed
 
     def images(self, seed: int, split: str) -> list[Labelled]:
@@ -295,8 +297,8 @@ class Experiment:
         files = {}
         for split in contract.SPLITS:
             files[split] = scratch / f"{split}.tfrecord"
-            views = recipe.params.views_of(split)
-            store.write_split(files[split], self.images(seed, split), views)
+            augmentations = recipe.params.augmentations_of(split)
+            store.write_split(files[split], self.images(seed, split), augmentations)
         trained = train(
             networks.of(recipe),
             recipe.params,

@@ -1,9 +1,9 @@
 """The frozen network's features of every image, computed once and kept.
 
-A store is a folder; in it each view has a folder of parts, `part-00000.tfrecord` and so on,
+A store is a folder; in it each augmentation has a folder of parts, `part-00000.tfrecord` and so on,
 each with a list of its images in `part-00000.json`, which is written last: a part without it
 doesn't count. Within a part the images are sorted by their hash. What a store holds depends
-on its key alone; images and views that are asked for later become further parts.
+on its key alone; images and augmentations that are asked for later become further parts.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from common.errors import InputError
 from components.radiograph_example_gen.inspection import read_regular_file
 from components.radiograph_example_gen.readers import reader_of
 from models import feature_records
+from models.augmentations import augmented
 from models.preprocessing import decode_and_resize
-from models.views import view_of
 from pipeline.study.files import digest_of, read_json, unfinished, write_json
 
-# As in Featurizer: of that many images all views of one kind follow each other.
+# As in Featurizer: of that many images one augmentation of all follows another.
 _BATCH = 8
 # What an interruption costs at most.
 _PART_IMAGES = 256
@@ -71,22 +71,22 @@ class Labelled:
 
 
 class FeatureStore:
-    """Features of one frozen network, of any images and views."""
+    """Features of one frozen network, of any images and augmentations."""
 
     def __init__(self, parent: Path, key: Mapping[str, Any]) -> None:
         """Open what is there.
 
         Args:
             parent: folder of the backbone's stores.
-            key: all that the features depend on, besides image and view.
+            key: all that the features depend on, besides image and augmentation.
         """
         self._key = dict(key)
         self.folder = parent / digest_of(self._key)[:16]
         self._parts: dict[str, list[_Part]] = {}
 
-    def missing(self, images: Iterable[Labelled], view: str) -> list[Labelled]:
-        """List those of which the view is not in here yet, sorted by hash."""
-        there = self._there(view)
+    def missing(self, images: Iterable[Labelled], augmentation: str) -> list[Labelled]:
+        """List those of which the augmentation is not in here yet, sorted by hash."""
+        there = self._there(augmentation)
         return sorted(image for image in images if image.identity not in there)
 
     def add(
@@ -99,26 +99,28 @@ class FeatureStore:
         """Compute and keep what is missing.
 
         Args:
-            needed: view -> images of which it has to be in here afterwards.
+            needed: augmentation -> images of which it has to be in here afterwards.
             data_dir: the images' paths start there.
             prefix: loads the frozen network; not called where nothing is missing.
-            progress: told how many views have been added since it was called last.
+            progress: told how many records have been added since it was called last.
 
         Raises:
             InputError: an image is gone or has changed.
             FloatingPointError: an activation doesn't fit the stored dtype.
         """
         loaded: Featurizing | None = None
-        for view, images in needed.items():
-            missing = self.missing(images, view)
+        for augmentation, images in needed.items():
+            missing = self.missing(images, augmentation)
             for start in range(0, len(missing), _PART_IMAGES):
                 if loaded is None:
                     write_json(self.folder / "key.json", self._key)
                     loaded = prefix()
                 part = missing[start : start + _PART_IMAGES]
-                self._add_part(part, view, data_dir, loaded, progress)
+                self._add_part(part, augmentation, data_dir, loaded, progress)
 
-    def write_split(self, target: Path, images: Iterable[Labelled], views: Sequence[str]) -> None:
+    def write_split(
+        self, target: Path, images: Iterable[Labelled], augmentations: Sequence[str]
+    ) -> None:
         """Write the records of some images, in the order that Featurizer gives them.
 
         That is the order by hash, as long as Featurizer needs one file for the split (up to
@@ -127,57 +129,57 @@ class FeatureStore:
         Args:
             target: TFRecord file.
             images: all in here.
-            views: of each.
+            augmentations: of each.
 
         Raises:
             KeyError: an image isn't in here.
         """
         wanted = {image.identity for image in images}
-        streams = [self._stream(view, wanted) for view in views]
+        streams = [self._stream(augmentation, wanted) for augmentation in augmentations]
         with tf.io.TFRecordWriter(str(target)) as writer:
             for _ in range(0, len(wanted), _BATCH):
                 for stream in streams:
                     for record in islice(stream, _BATCH):
                         writer.write(record)
 
-    def _there(self, view: str) -> set[Identity]:
-        return {identity for part in self._of(view) for identity in part.images}
+    def _there(self, augmentation: str) -> set[Identity]:
+        return {identity for part in self._of(augmentation) for identity in part.images}
 
-    def _of(self, view: str) -> list[_Part]:
-        if view not in self._parts:
-            self._parts[view] = list(_finished_parts(self.folder / view))
-        return self._parts[view]
+    def _of(self, augmentation: str) -> list[_Part]:
+        if augmentation not in self._parts:
+            self._parts[augmentation] = list(_finished_parts(self.folder / augmentation))
+        return self._parts[augmentation]
 
-    def _stream(self, view: str, wanted: set[Identity]) -> Iterator[bytes]:
-        """Yield the records of one view, by hash."""
-        if absent := wanted - self._there(view):
-            raise KeyError(f"{view} of {len(absent)} images is not in {self.folder}")
-        parts = [part for part in self._of(view) if wanted.intersection(part.images)]
+    def _stream(self, augmentation: str, wanted: set[Identity]) -> Iterator[bytes]:
+        """Yield the records of one augmentation, by hash."""
+        if absent := wanted - self._there(augmentation):
+            raise KeyError(f"{augmentation} of {len(absent)} images is not in {self.folder}")
+        parts = [part for part in self._of(augmentation) if wanted.intersection(part.images)]
         merged = heapq.merge(*(part.read(wanted) for part in parts), key=lambda item: item[0])
         return (record for _, record in merged)
 
     def _add_part(
         self,
         images: Sequence[Labelled],
-        view: str,
+        augmentation: str,
         data_dir: Path,
         prefix: Featurizing,
         progress: Callable[[int], None],
     ) -> None:
-        parts = self._of(view)
-        folder = self.folder / view
+        parts = self._of(augmentation)
+        folder = self.folder / augmentation
         folder.mkdir(parents=True, exist_ok=True)
         part = _Part(folder / f"part-{len(parts):05d}", tuple(i.identity for i in images))
         batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
         with tf.io.TFRecordWriter(str(unfinished(part.records))) as writer:
-            stream = prefix.stream(_pixels(batches, data_dir, view))
+            stream = prefix.stream(_pixels(batches, data_dir, augmentation))
             for batch, features in zip(batches, stream, strict=True):
                 images_of = (
                     (i.sha256.encode(), i.class_name.encode(), i.label, i.group.encode())
                     for i in batch
                 )
                 for record in feature_records.serialize_batch(
-                    features, view=view, images=images_of
+                    features, augmentation=augmentation, images=images_of
                 ):
                     writer.write(record)
                 progress(len(batch))
@@ -219,12 +221,12 @@ def _finished_parts(folder: Path) -> Iterator[_Part]:
 
 
 def _pixels(
-    batches: Iterable[Sequence[Labelled]], data_dir: Path, view: str
+    batches: Iterable[Sequence[Labelled]], data_dir: Path, augmentation: str
 ) -> Iterator[np.ndarray]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for batch in batches:
             pixels = tf.stack(list(pool.map(lambda image: _decoded(data_dir, image), batch)))
-            yield view_of(pixels, view).numpy()
+            yield augmented(pixels, augmentation).numpy()
 
 
 def _decoded(data_dir: Path, image: Labelled) -> tf.Tensor:

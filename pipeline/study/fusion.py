@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.code_digest import code_digest
+from models.augmentation_names import IDENTITY
 from models.backbones import BOUNDARY_HEAD, build_network, get_backbone
 from models.boundary import CutNetwork, cut
 from models.fused_data import read_fused
 from models.fusion import FusedNetwork, fit_fusion, recipe_of
 from models.hyperparameters import TrainingParams
-from models.view_names import VIEW_IDENTITY
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.study.experiment import Experiment
 from pipeline.study.features import FeatureStore
@@ -40,7 +40,7 @@ def fused_parts(config: PipelineConfig) -> tuple[Recipe, ...]:
             {
                 "boundary": BOUNDARY_HEAD,
                 "scaling": config.training_for(name).scaling,
-                "views": [VIEW_IDENTITY],
+                "augmentations": [IDENTITY],
                 "head": {"taps": tuple(row.fused_taps)},
             }
         )
@@ -115,7 +115,7 @@ def _result(
         for name, store in stores.items():
             for split in contract.SPLITS:
                 path = Path(folder, f"{name}-{split}.tfrecord")
-                store.write_split(path, experiment.images(seed, split), (VIEW_IDENTITY,))
+                store.write_split(path, experiment.images(seed, split), (IDENTITY,))
                 files[split][name] = [str(path)]
         trained = fit_fusion(
             network,

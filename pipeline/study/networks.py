@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from models import feature_records
+from models.augmentation_names import IDENTITY
 from models.backbones import BOUNDARY_INPUT
 from models.boundary import CutNetwork, load_network
 from models.classifier import Classifier
 from models.predictions import Predictions
 from models.prefix import Job, Prefix
-from models.view_names import VIEW_IDENTITY
 from pipeline.study.results import Recipe
 
 # Test images through the suffix at once.
@@ -77,14 +77,19 @@ def answer(
     Raises:
         ValueError: the features aren't of the same images.
     """
-    identity = (VIEW_IDENTITY,)
+    identity = (IDENTITY,)
     networks = classifier.network.parts
-    hashes = {name: feature_records.read_hashes(sources[name], views=identity) for name in networks}
+    hashes = {
+        name: feature_records.read_hashes(sources[name], augmentations=identity)
+        for name in networks
+    }
     sha256 = next(iter(hashes.values()))
     if any(others != sha256 for others in hashes.values()):
         raise ValueError(f"the features of {', '.join(networks)} are of different images")
     streams = [
-        feature_records.read(sources[n], part.features, batch_size=_TEST_BATCH, views=identity)
+        feature_records.read(
+            sources[n], part.features, batch_size=_TEST_BATCH, augmentations=identity
+        )
         for n, part in networks.items()
     ]
     labels: list[np.ndarray] = []

@@ -67,7 +67,7 @@ class StudyScreen:
         if done == total:
             self._progress.remove_task(self._features)
             self._features = None
-            self._console.print(f"{backbone}: features of {total} views computed")
+            self._console.print(f"{backbone}: features of {total} augmented images computed")
 
     def finished(self, result: SeedResult, *, computed: bool) -> None:
         """Print the result's line."""

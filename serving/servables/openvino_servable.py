@@ -2,7 +2,7 @@
 
 TensorFlow decodes and resizes, with the model's own transform graph, and puts the answer
 together; in between, where nearly all of the work is, OpenVINO runs the network (see
-`models.signatures.ServedModel`).
+`models.signatures.ImageModel`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from PIL import Image
 
 from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName, OpenVinoEngine
 from models.openvino_runtime import convert, has_bf16
+from models.signatures import parse_examples
 from schema import contract
+from schema.inputs import for_backbones
 from serving.protocol.tensors import STRING, Tensors
 from serving.servables.careful_engine import ALLOWED, CarefulEngine, largest_logit_difference
 from serving.servables.servable import Signature, check_shapes
@@ -76,7 +78,7 @@ class OpenVinoServable(TensorFlowServable):
         strings = to_tensor(value, STRING)
         try:
             if signature.name == contract.SIGNATURE_EXAMPLES:
-                strings = _images_of(strings)
+                (strings,) = parse_examples(strings, [for_backbones()])
             pixels = self.loaded.preprocess(strings).numpy()
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from error
@@ -152,11 +154,6 @@ def checked_engine(
 
 def _signature_names() -> set[str]:
     return {contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXAMPLES}
-
-
-def _images_of(examples: tf.Tensor) -> Any:
-    spec = {contract.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-    return tf.io.parse_example(examples, spec)[contract.IMAGE]
 
 
 def _engines(precision: str) -> list[EngineName]:

@@ -9,7 +9,7 @@ from benchmarks import heads
 
 
 def test_both_ways_are_measured_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    heads.main(["--views", "60", "--channels", "8", "--repeats", "1"])
+    heads.main(["--rows", "60", "--channels", "8", "--repeats", "1"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["Keras", "L-BFGS", "ratio"]
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines[:2]]

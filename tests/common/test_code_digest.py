@@ -147,14 +147,14 @@ def test_each_module_that_a_node_imports_is_in_its_digest(
 def test_working_on_heads_costs_no_features() -> None:
     features = closure("components.featurizer.executor")
     assert not features & {"models.heads", "models.training", "models.fitting", "models.trainer"}
-    assert "models.view_names" in features
+    assert "models.augmentation_names" in features
 
 
 @pytest.mark.slow
 def test_the_cache_misses_where_a_module_behind_a_module_changed(
     tiny_backbone: str, copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A real node in TFX's runner; its executor imports the table, and that the views' names."""
+    """A real node in TFX's runner; its executor imports the table, and that the names."""
     monkeypatch.setattr(module, "_ROOT", copied)
     prepare_environment()
     from tfx import v1 as tfx
@@ -186,9 +186,9 @@ def test_the_cache_misses_where_a_module_behind_a_module_changed(
 
     assert executed()
     assert not executed()
-    assert "models.view_names" not in module._imports(
+    assert "models.augmentation_names" not in module._imports(
         copied / "components/pretrained_backbone/executor.py"
     )
-    edited = copied / "models/view_names.py"
+    edited = copied / "models/augmentation_names.py"
     edited.write_bytes(edited.read_bytes() + b"# edited\n")
     assert executed()

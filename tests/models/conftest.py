@@ -94,7 +94,7 @@ def _store_in(root: Path) -> Store:
         name: str,
         features: Mapping[str, np.ndarray],
         labels: Sequence[int],
-        views: Sequence[str] | None = None,
+        augmentations: Sequence[str] | None = None,
         images: Sequence[int] | None = None,
         groups: Sequence[str] | None = None,
     ) -> list[str]:
@@ -110,7 +110,7 @@ def _store_in(root: Path) -> Store:
                 own = hashlib.sha256(image.encode()).hexdigest().encode()
                 record = serialize(
                     {tap: values[row] for tap, values in features.items()},
-                    view=views[row] if views else "identity",
+                    augmentation=augmentations[row] if augmentations else "identity",
                     label=int(label),
                     class_name=b"class %d" % label,
                     sha256=own,

@@ -155,9 +155,9 @@ def test_the_history_ends_with_what_keras_finds_in_the_head() -> None:
             assert history[f"{prefix}{metric}"][-1] == pytest.approx(found[metric], rel=1e-4)
 
 
-def test_the_same_views_give_the_same_bits_in_any_order_and_from_any_seed() -> None:
+def test_the_same_rows_give_the_same_bits_in_any_order_and_from_any_seed() -> None:
     taps, labels = _split()
-    # Two views that differ in their class alone.
+    # Two rows that differ in their class alone.
     for values in taps.values():
         values[1] = values[0]
     labels[:2] = 0, 2
@@ -198,7 +198,7 @@ def test_it_stops_after_the_iterations_that_are_allowed() -> None:
     assert _fit(_head(split), split, iterations=3)["iteration"] == [0, 1, 2, 3]
 
 
-def test_a_channel_that_no_view_moves_has_no_weight() -> None:
+def test_a_channel_that_no_row_moves_has_no_weight() -> None:
     split = _split()
     split[0]["last"][:, 4] = 0.1
     head = _head(split, seed=1)
@@ -214,7 +214,7 @@ def test_a_feature_that_is_no_number_is_said(poisoned: str, value: float) -> Non
     splits = {"training": _split(), "validation": _split(30, 1)}
     head = _head(splits["training"])
     splits[poisoned][0]["last"][3, 3] = value
-    with pytest.raises(FloatingPointError, match=f"diverged: .* of the {poisoned} views"):
+    with pytest.raises(FloatingPointError, match=f"diverged: .* of the {poisoned} rows"):
         convex.fit(head, splits["training"], splits["validation"], l2=L2, iterations=5)
 
 

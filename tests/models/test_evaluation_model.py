@@ -72,7 +72,7 @@ def test_a_backbones_answers_are_those_of_the_image(
     files = store("test", _cached(network, pixels), [0] * 5)
     assert evaluation_model.holds(files, network.features)
     found = evaluation_model.answer(folder, {name: files, "another": []})
-    hashes = feature_records.read_hashes(files, views=("identity",))
+    hashes = feature_records.read_hashes(files, augmentations=("identity",))
     assert sorted(found) == sorted(hashes)
     rows = np.stack([found[sha256] for sha256 in hashes])
     # Maps are kept as float16.
@@ -143,7 +143,7 @@ def test_a_combinations_answers_follow_its_rule(
     )
     files = dict.fromkeys(rule.members, store("test", cached, [0] * 5))
     found = evaluation_model.answer(together, files)
-    hashes = feature_records.read_hashes(files["second"], views=("identity",))
+    hashes = feature_records.read_hashes(files["second"], augmentations=("identity",))
     rows = np.stack([found[sha256] for sha256 in hashes])
     np.testing.assert_allclose(rows, combine(rule, answers), rtol=0, atol=1e-6)
 

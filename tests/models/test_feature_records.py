@@ -21,9 +21,16 @@ Store = Callable[..., list[str]]
 NUMBER = {"number": FeatureSpec((1,), "float32")}
 
 
-def _serialize(features: dict[str, np.ndarray], label: int = 1, view: str = "identity") -> bytes:
+def _serialize(
+    features: dict[str, np.ndarray], label: int = 1, augmentation: str = "identity"
+) -> bytes:
     return serialize(
-        features, view=view, label=label, class_name=b"Normal", sha256=b"ab", group=b"aa"
+        features,
+        augmentation=augmentation,
+        label=label,
+        class_name=b"Normal",
+        sha256=b"ab",
+        group=b"aa",
     )
 
 
@@ -65,7 +72,7 @@ def test_an_array_that_is_not_contiguous_comes_back_as_it_looks() -> None:
 def test_a_record_holds_what_the_contract_names() -> None:
     record = serialize(
         {"last": np.array([1, 2], np.float32)},
-        view="mirror",
+        augmentation="mirror",
         label=2,
         class_name=b"Normal",
         sha256=b"0f",
@@ -74,7 +81,7 @@ def test_a_record_holds_what_the_contract_names() -> None:
     fields = tf.train.Example.FromString(record).features.feature
     assert {name: list(f.bytes_list.value or f.int64_list.value) for name, f in fields.items()} == {
         "features/last": [b"\x00\x00\x80\x3f\x00\x00\x00\x40"],
-        contract.VIEW_NAME: [b"mirror"],
+        contract.AUGMENTATION_NAME: [b"mirror"],
         contract.LABEL: [2],
         contract.LABEL_TEXT: [b"Normal"],
         contract.SHA256: [b"0f"],
@@ -178,12 +185,12 @@ def test_no_records_at_all_is_an_error(tmp_path: Path) -> None:
         read([str(tmp_path / "Split-eval" / "*")], NUMBER, batch_size=1)
 
 
-def test_only_the_wanted_views_are_read(store: Store) -> None:
-    views = ["identity", "mirror", "mirror", "identity", "upside_down"]
-    pattern = store("train", _numbers(5), range(5), views)
+def test_only_the_wanted_augmentations_are_read(store: Store) -> None:
+    augmentations = ["identity", "mirror", "mirror", "identity", "upside_down"]
+    pattern = store("train", _numbers(5), range(5), augmentations)
 
     def wanted(*names: str) -> list[int]:
-        return _order(read(pattern, NUMBER, batch_size=2, views=names))
+        return _order(read(pattern, NUMBER, batch_size=2, augmentations=names))
 
     assert wanted("identity") == [0, 3]
     assert wanted("mirror") == [1, 2]
@@ -192,10 +199,10 @@ def test_only_the_wanted_views_are_read(store: Store) -> None:
     assert _order(read(pattern, NUMBER, batch_size=2)) == [0, 1, 2, 3, 4]
 
 
-def test_views_are_chosen_before_shuffling(store: Store) -> None:
-    views = ["identity", "mirror"] * 10
-    pattern = store("train", _numbers(20), range(20), views)
-    data = read(pattern, NUMBER, batch_size=20, views=["mirror"], shuffle_seed=1)
+def test_augmentations_are_chosen_before_shuffling(store: Store) -> None:
+    augmentations = ["identity", "mirror"] * 10
+    pattern = store("train", _numbers(20), range(20), augmentations)
+    data = read(pattern, NUMBER, batch_size=20, augmentations=["mirror"], shuffle_seed=1)
     assert sorted(_order(data)) == list(range(1, 20, 2))
     (labels,) = (labels for _, labels in data)
     assert labels.shape == (10,)

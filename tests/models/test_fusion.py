@@ -262,7 +262,7 @@ def test_its_answers_to_features_are_those_to_the_image(
     assert np.ptp(rows, axis=0).max() > 0.1
 
 
-def test_records_are_read_by_digest_and_without_further_views(
+def test_records_are_read_by_digest_and_without_further_augmentations(
     network: FusedNetwork, tmp_path: Path
 ) -> None:
     specs = {name: part.features for name, part in network.parts.items()}
@@ -291,7 +291,7 @@ def _stored(path: Path, features: Mapping[str, np.ndarray], labels: Sequence[int
             digest = b"%064x" % row
             record = serialize(
                 {tap: values[row] for tap, values in features.items()},
-                view="identity",
+                augmentation="identity",
                 label=label,
                 class_name=b"class %d" % label,
                 sha256=digest,

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from models.augmentation_names import IMAGE_AND_MIRROR
 from models.backbones import get_backbone
 from models.hyperparameters import (
-    AugmentationParams,
     HeadParams,
+    RandomAugmentation,
     TrainingParams,
     apply_hyperparameters,
     taps_of_either_head,
 )
-from models.view_names import IMAGE_AND_MIRROR
 
 VGG16 = get_backbone("vgg16")
 INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
@@ -32,8 +32,8 @@ INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"early_stopping_patience": 0}, ("early_stopping_patience",)),
     ({"plateau_patience": 0}, ("plateau_patience",)),
     ({"scaling": "imagenet"}, ("scaling",)),
-    ({"views": ["identity", "upside_down"]}, ("views", "1")),
-    ({"views": "identity"}, ("views",)),
+    ({"augmentations": ["identity", "upside_down"]}, ("augmentations", "1")),
+    ({"augmentations": "identity"}, ("augmentations",)),
     ({"head": {"kind": "svm"}}, ("head", "kind")),
     ({"head": {"width": 0}}, ("head", "width")),
     ({"head": {"width": 65537}}, ("head", "width")),
@@ -42,12 +42,15 @@ INVALID: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"head": {"l2": -1e-9}}, ("head", "l2")),
     ({"head": {"l2": float("inf")}}, ("head", "l2")),
     ({"head": {"depth": 2}}, ("head", "depth")),
-    ({"augmentation": {"shear_degrees": 45.1}}, ("augmentation", "shear_degrees")),
-    ({"augmentation": {"shear_degrees": -0.2}}, ("augmentation", "shear_degrees")),
-    ({"augmentation": {"zoom": 1.0}}, ("augmentation", "zoom")),
-    ({"augmentation": {"zoom": float("nan")}}, ("augmentation", "zoom")),
-    ({"augmentation": {"horizontal_flip": "perhaps"}}, ("augmentation", "horizontal_flip")),
-    ({"augmentation": {"rotation": 5}}, ("augmentation", "rotation")),
+    ({"random_augmentation": {"shear_degrees": 45.1}}, ("random_augmentation", "shear_degrees")),
+    ({"random_augmentation": {"shear_degrees": -0.2}}, ("random_augmentation", "shear_degrees")),
+    ({"random_augmentation": {"zoom": 1.0}}, ("random_augmentation", "zoom")),
+    ({"random_augmentation": {"zoom": float("nan")}}, ("random_augmentation", "zoom")),
+    (
+        {"random_augmentation": {"horizontal_flip": "perhaps"}},
+        ("random_augmentation", "horizontal_flip"),
+    ),
+    ({"random_augmentation": {"rotation": 5}}, ("random_augmentation", "rotation")),
     ({"learning_rat": 0.1}, ("learning_rat",)),
     ({"validation": "folds"}, ("validation",)),
 ]
@@ -63,25 +66,27 @@ def test_an_invalid_field_is_the_one_that_the_error_names(
     assert tuple(str(part) for part in error["loc"]) == place
 
 
-@pytest.mark.parametrize("views", [["identity", "identity"], ["identity", "mirror", "mirror"]])
-def test_duplicate_views_are_refused(views: list[str]) -> None:
-    with pytest.raises(ValidationError, match="views: each at most once"):
-        TrainingParams.model_validate({"views": views})
+@pytest.mark.parametrize(
+    "augmentations", [["identity", "identity"], ["identity", "mirror", "mirror"]]
+)
+def test_duplicate_augmentations_are_refused(augmentations: list[str]) -> None:
+    with pytest.raises(ValidationError, match="augmentations: each at most once"):
+        TrainingParams.model_validate({"augmentations": augmentations})
 
 
-@pytest.mark.parametrize("views", [["mirror"], []])
-def test_the_image_as_it_is_must_be_among_the_views(views: list[str]) -> None:
-    with pytest.raises(ValidationError, match="views: must hold 'identity'"):
-        TrainingParams.model_validate({"views": views})
+@pytest.mark.parametrize("augmentations", [["mirror"], []])
+def test_the_image_as_it_is_must_be_among_the_augmentations(augmentations: list[str]) -> None:
+    with pytest.raises(ValidationError, match="augmentations: must hold 'identity'"):
+        TrainingParams.model_validate({"augmentations": augmentations})
 
 
 @pytest.mark.parametrize("boundary", ["head", "block5"])
 def test_augmentation_needs_boundary_input(boundary: str) -> None:
-    fields = {"boundary": boundary, "augmentation": {"zoom": 0.2}}
-    with pytest.raises(ValidationError, match="augmentation: needs boundary 'input'"):
+    fields = {"boundary": boundary, "random_augmentation": {"zoom": 0.2}}
+    with pytest.raises(ValidationError, match="random_augmentation: needs boundary 'input'"):
         TrainingParams.model_validate(fields)
-    assert TrainingParams.model_validate(fields | {"boundary": "input"}).augmentation == (
-        AugmentationParams(zoom=0.2)
+    assert TrainingParams.model_validate(fields | {"boundary": "input"}).random_augmentation == (
+        RandomAugmentation(zoom=0.2)
     )
 
 
@@ -106,14 +111,18 @@ def test_folds_judge_what_a_solver_fits_and_nothing_else(
     held_out = TrainingParams.model_validate(fields | {"validation": "holdout"}).resolved(VGG16)
     assert held_out.validation == "holdout"
     assert held_out.fitted_splits == ("train",)
-    assert held_out.views_of("train") == held_out.training_views
-    assert held_out.views_of("eval") == ("identity",)
+    assert held_out.augmentations_of("train") == held_out.training_augmentations
+    assert held_out.augmentations_of("eval") == ("identity",)
     crossed = fields | {"validation": "cross"}
     if convex:
         params = TrainingParams.model_validate(crossed)
         assert params.fitted_splits == ("train", "eval")
-        assert params.views_of("eval") == params.views_of("train") == params.training_views
-        assert params.views_of("test") == ("identity",)
+        assert (
+            params.augmentations_of("eval")
+            == params.augmentations_of("train")
+            == params.training_augmentations
+        )
+        assert params.augmentations_of("test") == ("identity",)
     else:
         with pytest.raises(ValidationError, match="set validation to 'holdout', or leave it out"):
             TrainingParams.model_validate(crossed)
@@ -137,9 +146,9 @@ def test_params_survive_json_and_cannot_be_changed() -> None:
     params = TrainingParams(
         boundary="input",
         scaling="unit",
-        views=("mirror", "identity"),
+        augmentations=("mirror", "identity"),
         head=HeadParams(kind="paper", width=7, dropout=0.5),
-        augmentation=AugmentationParams(shear_degrees=0.2, vertical_flip=True),
+        random_augmentation=RandomAugmentation(shear_degrees=0.2, vertical_flip=True),
     )
     stored = json.loads(json.dumps(params.model_dump()))
     assert TrainingParams.model_validate(stored) == params
@@ -147,13 +156,13 @@ def test_params_survive_json_and_cannot_be_changed() -> None:
         params.epochs = 1  # type: ignore[misc]
 
 
-def test_views_are_the_tables_where_a_head_alone_is_trained() -> None:
-    row = dataclasses.replace(VGG16, head_views=("identity", "crop_nw"))
-    assert TrainingParams().resolved(row).views == ("identity", "crop_nw")
-    assert TrainingParams(boundary="block5").resolved(row).views == IMAGE_AND_MIRROR
-    own = TrainingParams(views=("identity",))
-    assert own.resolved(row).views == own.training_views == ("identity",)
-    assert TrainingParams().training_views == IMAGE_AND_MIRROR
+def test_augmentations_are_the_tables_where_a_head_alone_is_trained() -> None:
+    row = dataclasses.replace(VGG16, head_augmentations=("identity", "crop_nw"))
+    assert TrainingParams().resolved(row).augmentations == ("identity", "crop_nw")
+    assert TrainingParams(boundary="block5").resolved(row).augmentations == IMAGE_AND_MIRROR
+    own = TrainingParams(augmentations=("identity",))
+    assert own.resolved(row).augmentations == own.training_augmentations == ("identity",)
+    assert TrainingParams().training_augmentations == IMAGE_AND_MIRROR
 
 
 def test_what_a_search_found_replaces_its_fields_and_no_other() -> None:
@@ -182,9 +191,11 @@ def test_another_kind_of_head_stands_on_its_own_taps() -> None:
 
 
 def test_an_augmentation_goes_with_the_images() -> None:
-    params = TrainingParams(boundary="input", augmentation=AugmentationParams(zoom=0.2))
-    assert apply_hyperparameters(params, {"learning_rate": 0.1}, VGG16).augmentation is not None
-    assert apply_hyperparameters(params, {"boundary": "head"}, VGG16).augmentation is None
+    params = TrainingParams(boundary="input", random_augmentation=RandomAugmentation(zoom=0.2))
+    assert (
+        apply_hyperparameters(params, {"learning_rate": 0.1}, VGG16).random_augmentation is not None
+    )
+    assert apply_hyperparameters(params, {"boundary": "head"}, VGG16).random_augmentation is None
 
 
 @pytest.mark.parametrize(

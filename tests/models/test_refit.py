@@ -47,7 +47,7 @@ def _groups(split: str, count: int) -> list[str]:
 
 
 def _params(**fields: Any) -> TrainingParams:
-    recipe = {"epochs": 60, "views": ["identity"], "head": {"l2": 0.01}} | fields
+    recipe = {"epochs": 60, "augmentations": ["identity"], "head": {"l2": 0.01}} | fields
     return TrainingParams.model_validate(recipe).resolved(get_backbone("tiny"))
 
 
@@ -157,18 +157,18 @@ def test_the_same_comes_out_whatever_the_order_of_the_records(
         np.testing.assert_allclose(turned.predictions.probabilities[name], expected, atol=1e-6)
 
 
-def test_other_views_are_fitted_and_never_judged(tiny_cut: TinyCut, store: Store) -> None:
+def test_other_augmentations_are_fitted_and_never_judged(tiny_cut: TinyCut, store: Store) -> None:
     """Mirrors are of one class all: what was fitted to them alone would say so."""
     taps, labels = _taps(24, 1, 2.0)
     doubled = {name: np.repeat(values, 2, axis=0) for name, values in taps.items()}
     for values in doubled.values():
         values[1::2] += 100.0
     names = np.repeat(np.arange(24), 2).tolist()
-    views = ["identity", "mirror"] * 24
-    mixed = store("mixed", doubled, np.repeat(labels, 2).tolist(), views, images=names)
-    # Of the validation split, there may be no other views.
+    augmentations = ["identity", "mirror"] * 24
+    mixed = store("mixed", doubled, np.repeat(labels, 2).tolist(), augmentations, images=names)
+    # Of the validation split, there may be no other augmentations.
     plain = store("plain", *_taps(12, 2, 2.0))
-    params = _params(views=["identity", "mirror"])
+    params = _params(augmentations=["identity", "mirror"])
     images = read_image_taps(tiny_cut("head"), params, [*mixed, *plain])
     assert len(images.images) == 48 + 12
     assert len(images.sha256) == 36

@@ -28,7 +28,7 @@ from models.heads import build_head, tap_means
 from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
-from models.signatures import ServedModel, export, load_transform
+from models.signatures import ImageModel, export, load_transform
 from models.trainer import run_fn
 from schema import contract
 
@@ -162,7 +162,7 @@ def one_by_one(served: Served, images: Sequence[bytes]) -> np.ndarray:
     return probabilities
 
 
-class _WithVocabulary(ServedModel):
+class _WithVocabulary(ImageModel):
     """Answers with the entry of a vocabulary that the transform graph looked up."""
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
@@ -444,7 +444,7 @@ def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
     fitted: Callable[[dict[str, Any]], Fitted], transformed: Transformed
 ) -> None:
     """Of each class one image in either split: two folds."""
-    done = fitted({"head": {"l2": 0.01}, "views": ["identity"]})
+    done = fitted({"head": {"l2": 0.01}, "augmentations": ["identity"]})
     recipe = json.loads((done.run / contract.TRAINING_FILE).read_text())
     validation = json.loads((done.run / contract.VALIDATION_FILE).read_text())
     assert (recipe["validation"], validation["folds"], validation["total"]) == ("cross", 2, 6)
@@ -467,7 +467,7 @@ def test_run_fn_trains_exports_and_reports(
             "head": {"kind": "paper", "width": 8},
             "epochs": 12,
             "learning_rate": 0.05,
-            "views": ["identity"],
+            "augmentations": ["identity"],
             "early_stopping_patience": None,
         }
     )

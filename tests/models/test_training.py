@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from models import feature_records, training
-from models.augmentation import augment
 from models.backbones import get_backbone
 from models.boundary import CutNetwork
 from models.calibration import apply_temperature
 from models.fitting import head_alone
 from models.heads import apply_head, build_head
-from models.hyperparameters import AugmentationParams, HeadParams, TrainingParams
+from models.hyperparameters import HeadParams, RandomAugmentation, TrainingParams
 from models.precision import in_precision
+from models.random_augmentation import augment
 from models.training import Task, Trained, blank_heads, fit_head, train
 from models.training_data import TapData, read_taps
 from schema import contract
@@ -38,7 +38,7 @@ OVERFITTED: dict[str, Any] = {
     "learning_rate": 0.1,
     "head": {"kind": "paper", "width": 16},
 }
-PAPER_AUGMENTATION = AugmentationParams(
+PAPER_AUGMENTATION = RandomAugmentation(
     shear_degrees=0.2, zoom=0.2, horizontal_flip=True, vertical_flip=True
 )
 
@@ -235,15 +235,15 @@ def test_a_feature_that_is_no_number_stops_training_with_an_error(
 
 def test_mirrors_train_where_asked_for_and_never_validate(tiny_cut: TinyCut, store: Store) -> None:
     """Mirrors that are not wanted hold NaN, which no training would survive."""
-    views = ["identity", "mirror"] * 6
+    augmentations = ["identity", "mirror"] * 6
     taps, labels = _taps(12, 1)
     for values in taps.values():
         values[1::2] = math.nan
-    poisoned = store("poisoned", taps, labels, views)
-    clean = store("clean", *_taps(12, 1), views)
+    poisoned = store("poisoned", taps, labels, augmentations)
+    clean = store("clean", *_taps(12, 1), augmentations)
     trained = train(
         tiny_cut("head"),
-        _params(epochs=2, batch_size=4, views=("identity",), validation="holdout"),
+        _params(epochs=2, batch_size=4, augmentations=("identity",), validation="holdout"),
         FLAT,
         train_files=poisoned,
         eval_files=poisoned,
@@ -256,7 +256,7 @@ def test_mirrors_train_where_asked_for_and_never_validate(tiny_cut: TinyCut, sto
     )
     both = read_taps(
         tiny_cut("head"),
-        _params(batch_size=4, views=("identity", "mirror")),
+        _params(batch_size=4, augmentations=("identity", "mirror")),
         train_files=clean,
         eval_files=poisoned,
         seed=0,
@@ -437,7 +437,7 @@ def _lopsided(count: int) -> np.ndarray:
     ids=["plain", "augmented"],
 )
 def test_pixels_train_with_the_papers_augmentation_and_validate_without(
-    augmentation: AugmentationParams | None,
+    augmentation: RandomAugmentation | None,
     head_params: HeadParams,
     rate: float,
     tiny_cut: TinyCut,
@@ -451,13 +451,13 @@ def test_pixels_train_with_the_papers_augmentation_and_validate_without(
     pixels = {"map_input": images["map_input"].astype(np.float32)}
     params = _params(
         boundary="input",
-        views=("identity",),
+        augmentations=("identity",),
         head=head_params,
         warm_start=False,
         learning_rate=rate,
         batch_size=6,
         epochs=1,
-        augmentation=augmentation,
+        random_augmentation=augmentation,
     )
     taps = {name: tensor.numpy() for name, tensor in network.suffix(pixels).items()}
     moments = TapData((taps, labels), (taps, labels)).moments()
@@ -481,7 +481,7 @@ def test_pixels_train_with_the_papers_augmentation_and_validate_without(
 
 def _augmented(
     images: np.ndarray,
-    params: AugmentationParams = PAPER_AUGMENTATION,
+    params: RandomAugmentation = PAPER_AUGMENTATION,
     *,
     training: bool,
     seed: int = 0,
@@ -507,7 +507,7 @@ def test_augmentation_is_the_seeds_and_off_outside_training() -> None:
 )
 def test_flips_of_both_axes_are_drawn_apart(flips: tuple[bool, bool], count: int) -> None:
     image = _lopsided(1).astype(np.float32)
-    params = AugmentationParams(horizontal_flip=flips[0], vertical_flip=flips[1])
+    params = RandomAugmentation(horizontal_flip=flips[0], vertical_flip=flips[1])
     flipped = _augmented(np.repeat(image, 64, axis=0), params, training=True)
     known = {
         image[0, ::down, ::across].tobytes(): 0
@@ -528,7 +528,7 @@ def test_zoom_changes_the_size_by_at_most_its_factor_and_says_nothing_of_the_fli
     # A darker half tells which way is up; bright enough to count as the square.
     square[128:] *= 0.8
     batch = np.repeat(square[None, ..., None], 64, axis=0)
-    params = AugmentationParams(zoom=0.2, vertical_flip=True)
+    params = RandomAugmentation(zoom=0.2, vertical_flip=True)
     zoomed = _augmented(batch, params, training=True)[..., 0]
     inside = zoomed > 100
     heights, widths = (inside.any(axis=axis).sum(axis=1) for axis in (2, 1))
@@ -545,7 +545,7 @@ def test_shear_is_in_degrees_and_goes_both_ways() -> None:
     columns = np.broadcast_to(np.arange(256), (256, 256))
     bar = (columns >= 128).astype(np.float32) * 255
     batch = np.repeat(bar[None, ..., None], 32, axis=0)
-    params = AugmentationParams(shear_degrees=10.0)
+    params = RandomAugmentation(shear_degrees=10.0)
     edges = (_augmented(batch, params, training=True)[..., 0] < 127).sum(axis=2)
     drift = (edges[:, 200] - edges[:, 0]) / 200
     assert np.abs(drift).max() <= math.tan(math.radians(10)) + 0.01

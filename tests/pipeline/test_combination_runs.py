@@ -99,7 +99,7 @@ def test_of_a_combination_is_kept_what_a_baseline_needs(golden: GoldenRun) -> No
     kept = {}
     for name in ("vgg16", *COMBINED):
         pushed = Path(golden.summary["models"][name]["pushed_to"])
-        kept[name] = read_kept(str(golden.layout.history / name / pushed.name))
+        kept[name] = read_kept(str(golden.layout.pushed / name / pushed.name))
         assert kept[name].model == digest_of_model(str(pushed))
     of_member, *of_combined = map(training_data_of, kept.values())
     assert len(of_member.held_out.hashes) == 18

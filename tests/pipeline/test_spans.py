@@ -72,7 +72,7 @@ def runs(run: Run, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs
 
 def _kept(outcome: Outcome) -> str:
     """Which split the images of spans were given, by all pushed versions."""
-    files = OutputLayout(outcome.output).history.glob("tiny/*/splits/*.csv")
+    files = OutputLayout(outcome.output).pushed.glob("tiny/*/splits/*.csv")
     return "".join(file.read_text() for file in sorted(files))
 
 

@@ -55,7 +55,7 @@ def test_create_and_run_with_a_configuration_file(tmp_path: Path, phantom_folder
                 "output": "out",
                 "backbones": ["densenet121"],
                 "audit": {"enabled": False},
-                "training": {"epochs": 2, "views": ["identity"]},
+                "training": {"epochs": 2, "augmentations": ["identity"]},
                 "gate": {"min_accuracy": 0.0},
             }
         )

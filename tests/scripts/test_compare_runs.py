@@ -39,7 +39,7 @@ def written(tmp_path: Path) -> Write:
                 records.write(
                     feature_records.serialize(
                         {"last": values},
-                        view="identity",
+                        augmentation="identity",
                         label=0,
                         class_name=b"Normal",
                         sha256=str(image).encode(),

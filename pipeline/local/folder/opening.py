@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from common.runtime import make_folder
 from pipeline.config.layout import OutputLayout
@@ -16,6 +17,9 @@ from pipeline.local.folder.store_check import (
     make_store,
     number_above,
 )
+
+# The folder that `OutputLayout.pushed` was once.
+_PUSHED_BEFORE: Final = "history"
 
 
 def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
@@ -58,11 +62,14 @@ def open_folder(layout: OutputLayout, warn: Callable[[str], None]) -> None:
             f"output: {layout.root} was copied or moved from {other}. Its metadata store now names "
             "its own files. Most nodes run again, since TFX's cache goes by paths."
         )
-    if layout.serving.is_dir() and not layout.history.exists():
+    if layout.serving.is_dir() and not layout.pushed.exists():
+        before = layout.root.resolve() / _PUSHED_BEFORE
+        unread = f" What it kept in {before} is not read." if before.is_dir() else ""
         warn(
             f"output: what {layout.serving} has was pushed by an earlier version of this program, "
-            f"which kept nothing of it in {layout.history}: no model is compared with it or goes "
+            f"which kept nothing of it in {layout.pushed}: no model is compared with it or goes "
             "on from it, and the split of images of spans follows from their folders alone."
+            + unread
         )
     mend_by_sizes(layout, warn)
 

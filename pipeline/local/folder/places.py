@@ -18,7 +18,7 @@ from pipeline.local.folder.store_check import sqlite_of
 # OUTPUT/artifacts/<node>/<output>/<execution>, with a file below where the artifact is a value.
 _PLACE: Final = re.compile(r"(?P<root>/.*)/artifacts/(?P<below>[^/]+/[^/]+/\d+(?:/value)?)", re.S)
 # Folders of OUTPUT that properties name.
-_FOLDERS: Final = "artifacts|history|report|serving|splits"
+_FOLDERS: Final = "artifacts|pushed|report|serving|splits"
 _COLUMNS: Final = (
     ("Artifact", "uri"),
     ("ArtifactProperty", "string_value"),

@@ -49,7 +49,7 @@ def baseline(places: tuple[str, str], tmp_path: Path) -> Find:
         Baseline().Do(
             {"manifest": [manifest], "candidate": [trained]},
             {"model": [model]},
-            {"serving": places[0], "history": places[1]},
+            {"serving": places[0], "pushed": places[1]},
         )
         file = Path(path_utils.serving_model_dir(model.uri), contract.SAVED_MODEL_FILE)
         found = file.read_text() if file.exists() else None

@@ -106,12 +106,12 @@ def baselines(tmp_path: Path, launch: Callable[..., Any], clock: Clock) -> Basel
         example_gen = Split(written=str(written)).with_id("Split")
         manifest = example_gen.outputs["manifest"]
         trainer = Train(recipe=recipe, manifest=manifest).with_id("Trainer.tiny")
-        serving, history = str(tmp_path / "serving"), str(tmp_path / "history")
+        serving, pushed = str(tmp_path / "serving"), str(tmp_path / "pushed")
         baseline = Baseline(
             manifest=manifest,
             candidate=trainer.outputs["model"],
             serving=serving,
-            history=history,
+            pushed=pushed,
         ).with_id("Baseline.tiny")
         evaluator = Evaluate(trainer.outputs["model"], baseline.outputs["model"])
         pusher = ServingPusher(
@@ -119,7 +119,7 @@ def baselines(tmp_path: Path, launch: Callable[..., Any], clock: Clock) -> Basel
             model_blessing=evaluator.outputs["blessing"],
             manifest=manifest,
             model_run=trainer.outputs["model_run"],
-            history=history,
+            pushed=pushed,
             push_destination=tfx.proto.PushDestination(
                 filesystem=tfx.proto.PushDestination.Filesystem(base_directory=serving)
             ),

@@ -125,7 +125,7 @@ def featurize(
                 "backbone": tiny_backbone,
                 "boundaries": json.dumps([boundary]),
                 "taps": '["block1", "last"]',
-                "views": json.dumps(
+                "augmentations": json.dumps(
                     {"train": ["identity", "mirror"], "eval": ["identity"], "test": ["identity"]}
                 ),
                 "engine": OPENVINO_F32,
@@ -160,11 +160,11 @@ def _read(root: Path, split: str) -> Iterator[Any]:
 
 
 def _by_key(root: Path, split: str) -> dict[tuple[bytes, str], Any]:
-    """(sha256, view) → record; fails where there are two."""
+    """(sha256, augmentation) → record; fails where there are two."""
     found: dict[tuple[bytes, str], Any] = {}
     for fields in _read(root, split):
-        view = fields[contract.VIEW_NAME].bytes_list.value[0].decode()
-        key = (fields[contract.SHA256].bytes_list.value[0], view)
+        augmentation = fields[contract.AUGMENTATION_NAME].bytes_list.value[0].decode()
+        key = (fields[contract.SHA256].bytes_list.value[0], augmentation)
         assert key not in found
         found[key] = fields
     return found
@@ -175,12 +175,12 @@ def _array(fields: Any, name: str, dtype: str) -> np.ndarray:
     return np.frombuffer(raw, dtype)
 
 
-def _keys(numbers: Sequence[int], *views: str) -> set[tuple[bytes, str]]:
-    return {(_sha256(number), view) for number in numbers for view in views}
+def _keys(numbers: Sequence[int], *augmentations: str) -> set[tuple[bytes, str]]:
+    return {(_sha256(number), augmentation) for number in numbers for augmentation in augmentations}
 
 
 def _features(root: Path, split: str) -> dict[tuple[bytes, str], dict[str, bytes]]:
-    """(sha256, view) → what is stored of its features."""
+    """(sha256, augmentation) → what is stored of its features."""
     return {
         key: {
             name: feature.bytes_list.value[0]
@@ -233,7 +233,7 @@ def sharded(featurize: Run) -> Callable[[str], Sharded]:
 
 
 @pytest.mark.slow
-def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
+def test_the_node_writes_every_augmentation_of_train_and_the_image_alone_of_the_rest(
     tmp_path: Path, tiny_backbone: str, launch: Callable[..., Any]
 ) -> None:
     given_examples = _write(tmp_path / "examples", SPLITS, files=2)
@@ -257,7 +257,7 @@ def test_the_node_writes_every_view_of_train_and_the_image_alone_of_the_rest(
         boundaries=["head"],
         taps=["block1", "last"],
         scaling=None,
-        views={
+        augmentations={
             "train": ["identity", "mirror"],
             "eval": ["identity", "mirror"],
             "test": ["identity"],
@@ -292,7 +292,7 @@ def test_records_hold_the_features_and_whose_they_are(
         fields = records[_sha256(number), "identity"]
         label = number % len(CLASSES)
         assert set(fields) == {
-            contract.VIEW_NAME, contract.LABEL, contract.LABEL_TEXT, contract.SHA256,
+            contract.AUGMENTATION_NAME, contract.LABEL, contract.LABEL_TEXT, contract.SHA256,
             contract.GROUP, *(contract.FEATURE_PREFIX + name for name in wanted),
         }  # fmt: skip
         assert fields[contract.LABEL].int64_list.value == [label]
@@ -308,24 +308,26 @@ def test_without_a_frozen_part_the_pixels_are_handed_on(featurize: Run) -> None:
     root = featurize({"train": [1, 2]}, boundary="input", ran=TENSORFLOW)
     records = _by_key(root, "train")
     for number in (1, 2):
-        for view, turned in (("identity", number), ("mirror", -number)):
-            found = _array(records[_sha256(number), view], "map_input", "u1")
+        for augmentation, turned in (("identity", number), ("mirror", -number)):
+            found = _array(records[_sha256(number), augmentation], "map_input", "u1")
             np.testing.assert_array_equal(found.reshape(SIDE, SIDE, 1), _pixels(turned))
 
 
-def test_the_mirror_view_is_the_features_of_the_mirrored_image(featurize: Run) -> None:
+def test_the_mirror_augmentation_is_the_features_of_the_mirrored_image(featurize: Run) -> None:
     records = _by_key(featurize({"train": [3, -3]}), "train")
 
-    def features(number: int, view: str) -> np.ndarray:
-        return _array(records[_sha256(number), view], "map_block2", "<f2").astype(np.float32)
+    def features(number: int, augmentation: str) -> np.ndarray:
+        return _array(records[_sha256(number), augmentation], "map_block2", "<f2").astype(
+            np.float32
+        )
 
     np.testing.assert_allclose(features(3, "mirror"), features(-3, "identity"), atol=2e-3)
     np.testing.assert_allclose(features(3, "identity"), features(-3, "mirror"), atol=2e-3)
     assert np.abs(features(3, "mirror") - features(3, "identity")).max() > 0.1
 
 
-def test_only_the_views_asked_for(featurize: Run) -> None:
-    root = featurize({"train": [1, 2]}, views='{"train": ["identity"]}')
+def test_only_the_augmentations_asked_for(featurize: Run) -> None:
+    root = featurize({"train": [1, 2]}, augmentations='{"train": ["identity"]}')
     assert _by_key(root, "train").keys() == _keys([1, 2], "identity")
 
 
@@ -407,8 +409,8 @@ def test_no_image_is_lost(
     monkeypatch.setattr(executor, "_SHARD_BYTES", shard_bytes)
     root = featurize(splits, boundary="head", ran=OPENVINO_F32 if any(sizes) else "none")
     for split, numbers in splits.items():
-        views = ("identity", "mirror") if split == contract.SPLIT_TRAIN else ("identity",)
-        assert _by_key(root, split).keys() == _keys(numbers, *views)
+        augmentations = ("identity", "mirror") if split == contract.SPLIT_TRAIN else ("identity",)
+        assert _by_key(root, split).keys() == _keys(numbers, *augmentations)
     assert _leftovers(root) == []
 
 

@@ -98,7 +98,7 @@ def model(
     export(served, str(root / "model" / "Format-Serving"))
     samples = choose_samples(_artifact(standard_artifacts.Examples, examples), _Everything(), 9)
     noted = [sample for sample in samples if sample.sha256.startswith("eval")]
-    images = tf.constant([sample.content for sample in noted])
+    images = tf.constant([sample.given[contract.INPUT_IMAGES] for sample in noted])
     answers = served.predict(images)[contract.OUTPUT_PROBABILITIES].numpy()
     (root / "run").mkdir()
     write_predictions(
@@ -220,8 +220,8 @@ def told(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         engine = OPENVINO_F32 if arguments[2:] == ("--precision", "f32") else OPENVINO_BF16
         yield SimpleNamespace(engine_of=lambda _: engine)
 
-    def ask(server: Any, content: bytes) -> tuple[str, np.ndarray]:
-        inputs = {contract.INPUT_IMAGES: strings([content])}
+    def ask(server: Any, _: Any, given: Mapping[str, Any]) -> tuple[str, np.ndarray]:
+        inputs = {contract.INPUT_IMAGES: strings([given[contract.INPUT_IMAGES]])}
         outputs = servable.run(contract.SIGNATURE_DEFAULT, inputs)
         (probabilities,) = outputs[contract.OUTPUT_PROBABILITIES]
         off = 0.1 if server.engine_of("candidate") == OPENVINO_BF16 else 0.0

@@ -48,7 +48,7 @@ def find(places: tuple[str, str], tmp_path: Path) -> Find:
         Executor().Do(
             {"manifest": [manifest]},
             {"model": [model], "model_run": [run]},
-            {"serving": places[0], "history": places[1]},
+            {"serving": places[0], "pushed": places[1]},
         )
         recipe = Path(run.uri, contract.TRAINING_FILE)
         file = Path(path_utils.serving_model_dir(model.uri), contract.SAVED_MODEL_FILE)

@@ -23,7 +23,7 @@ def find(places: tuple[str, str], tmp_path: Path) -> Find:
 
     def call(manifest: SplitManifest) -> str | None:
         found = make_artifact(standard_artifacts.ExampleStatistics, tmp_path / "previous")
-        Executor().Do({"manifest": [manifest]}, {"statistics": [found]}, {"history": places[1]})
+        Executor().Do({"manifest": [manifest]}, {"statistics": [found]}, {"pushed": places[1]})
         files = [Path(found.uri, f"Split-{split}", "FeatureStats.pb") for split in contract.SPLITS]
         texts = {file.read_text() for file in files if file.exists()}
         if not texts:

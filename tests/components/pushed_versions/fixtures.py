@@ -79,16 +79,16 @@ def make_manifest(
 
 @pytest.fixture(params=["folder", "object store"])
 def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
-    """Serving folder and history, empty."""
+    """Folders of what is served, and of what is kept of it, empty."""
     if request.param == "folder":
-        return str(tmp_path / "serving"), str(tmp_path / "history")
+        return str(tmp_path / "serving"), str(tmp_path / "pushed")
     import fsspec
 
     register_object_stores()
     system = fsspec.filesystem("memory")
     if system.exists("/bucket"):
         system.rm("/bucket", recursive=True)
-    return "memory://bucket/serving", "memory://bucket/history"
+    return "memory://bucket/serving", "memory://bucket/pushed"
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def push(places: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             {"pushed_model": [pushed]},
             {
                 "push_destination": json_format.MessageToJson(destination),
-                "history": places[1],
+                "pushed": places[1],
                 "custom_config": json.dumps(None),
             },
         )

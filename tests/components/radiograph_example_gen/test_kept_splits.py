@@ -22,23 +22,23 @@ def test_the_places_that_pushed_versions_were_made_with_are_kept(
         "vgg16/20": ["b,Normal,train,[]", 'a,Normal,train,"[""p""]"'],
         "xception/3": ["a,Normal,test,[]"],
     }
-    history = tmp_path / "history"
+    pushed = tmp_path / "pushed"
     rule = _rule_file(tmp_path)
     for version, rows in lines.items():
-        folder = history / version / "splits"
+        folder = pushed / version / "splits"
         folder.mkdir(parents=True)
         (folder / rule).write_text("\n".join(["sha256,class,split,patients", *rows]) + "\n")
     # Of a run without spans, half copied, or nobody's: passed over.
-    (history / "vgg16" / "7").mkdir()
-    (history / "vgg16" / "notes").mkdir()
-    (history / "notes.txt").write_text("")
-    place = str(history)
+    (pushed / "vgg16" / "7").mkdir()
+    (pushed / "vgg16" / "notes").mkdir()
+    (pushed / "notes.txt").write_text("")
+    place = str(pushed)
     if remote:
         register_object_stores()
         system = fsspec.filesystem("memory")
         if system.exists("/kept"):
             system.rm("/kept", recursive=True)
-        system.put(f"{history}/", "/kept/", recursive=True)
+        system.put(f"{pushed}/", "/kept/", recursive=True)
         place = "memory://kept"
     kept = read_kept(_settings(splits_dir=place))
     # The earliest version says where an image is; whose it is, any.
@@ -50,7 +50,7 @@ def test_the_places_that_pushed_versions_were_made_with_are_kept(
 
 def test_a_history_that_is_not_there_yet_keeps_nothing(tmp_path: Path) -> None:
     register_object_stores()
-    for place in (f"{tmp_path}/none", "memory://nowhere/history"):
+    for place in (f"{tmp_path}/none", "memory://nowhere/pushed"):
         assert read_kept(_settings(splits_dir=place)) == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ def test_paper_takes_the_recipe_of_each_backbone_from_the_table() -> None:
             recipe.epochs,
         )
         assert params.early_stopping_patience == recipe.early_stopping_patience
-        assert params.augmentation is not None
-        assert params.augmentation.zoom == 0.2
+        assert params.random_augmentation is not None
+        assert params.random_augmentation.zoom == 0.2
 
 
 def test_what_the_user_gives_wins_over_the_papers_recipe() -> None:
@@ -166,7 +167,7 @@ def test_only_demo_goes_on_with_random_weights() -> None:
             "data.classes",
         ),
         ({"training": {"learning_rate": 0}}, "training.learning_rate"),
-        ({"training": {"views": ["mirror"]}}, "training"),
+        ({"training": {"augmentations": ["mirror"]}}, "training"),
         ({"training": {"boundary": "block9"}}, "training.boundary"),
         ({"training": {"head": {"kind": "huge"}}}, "training.head.kind"),
         ({"training_overrides": {"vgg61": {}}}, "training_overrides"),
@@ -217,6 +218,28 @@ def test_only_demo_goes_on_with_random_weights() -> None:
 )
 def test_a_wrong_value_is_named(values: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError, match=rf"(?m)^\s+{field}|{field}:"):
+        load_config(overrides=merge(DATA, values))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"kubeflow": {"history": "/h"}}, "kubeflow.history: is called 'pushed' now"),
+        ({"training": {"views": ["identity"]}}, "training.views: is called 'augmentations' now"),
+        (
+            {"training_overrides": {"vgg16": {"views": ["identity"]}}},
+            "training_overrides.vgg16.views: is called 'augmentations' now",
+        ),
+        (
+            {"training": {"augmentation": {"zoom": 0.2}}},
+            "training.augmentation: is called 'random_augmentation' now",
+        ),
+    ],
+)
+def test_a_field_that_has_another_name_now_is_refused_with_it(
+    values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
         load_config(overrides=merge(DATA, values))
 
 

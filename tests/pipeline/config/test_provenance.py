@@ -50,12 +50,12 @@ def test_each_value_says_where_it_comes_from(file: Path) -> None:
         "seed": "command line",
         "allow_random_weights": "preset demo",
         "audit.min_correlation": "preset demo",
-        "training.views": "default",
+        "training.augmentations": "default",
         "training.head.l2": "default",
         "training_of.vgg16.head.l2": f"{file}:8",
         "training_of.vgg16.head.taps": "models/backbones.py",
         "training_of.xception.head.l2": "models/backbones.py",
-        "training_of.xception.views": "models/backbones.py",
+        "training_of.xception.augmentations": "models/backbones.py",
         "training_of.xception.validation": "boundary and head",
         "training_of.xception.epochs": "default",
     }
@@ -83,7 +83,7 @@ def test_the_values_are_those_of_the_run(preset: str, file: Path) -> None:
     assert printed == expected
     for name in whole.backbones:
         recipe = whole.training_for(name).model_dump(mode="json")
-        for field in ("boundary", "epochs", "learning_rate", "views"):
+        for field in ("boundary", "epochs", "learning_rate", "augmentations"):
             (value,) = (v.value for v in values if v.field == f"training_of.{name}.{field}")
             assert value == recipe[field]
 

@@ -175,7 +175,7 @@ def test_a_combination_is_made_of_all_backbones_and_is_judged_like_one(tmp_path:
         assert answers.producer_node_query.id == f"Inferrer.{kind}"
         # The baseline is an earlier model of the same combination, not of a member.
         given = nodes[f"Baseline.{kind}"].parameters.parameters
-        folders = {key: Path(given[key].field_value.string_value) for key in ("serving", "history")}
+        folders = {key: Path(given[key].field_value.string_value) for key in ("serving", "pushed")}
         assert {folder.name for folder in folders.values()} == {kind}
 
 
@@ -276,7 +276,7 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"training": {"learning_rate": 0.5}}, {"Trainer"}),
         ({"training": {"head": {"kind": "paper"}}}, {"Trainer"}),
         ({"training": {"boundary": "input"}}, {"Trainer", "Featurizer"}),
-        ({"training": {"views": ["identity", "mirror"]}}, {"Trainer", "Featurizer"}),
+        ({"training": {"augmentations": ["identity", "mirror"]}}, {"Trainer", "Featurizer"}),
         ({"training": {"validation": "holdout"}}, {"Trainer"}),
         ({"champion": {"prefer": "cheap"}}, {"Champion"}),
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),

@@ -38,7 +38,7 @@ CONFIGURATIONS: Final[dict[str, dict[str, Any]]] = {
             "metadata": "s3://bucket/table.csv",
             "root": "s3://bucket/artifacts",
             "serving": "s3://bucket/serving",
-            "history": "s3://bucket/history",
+            "pushed": "s3://bucket/pushed",
             "data_version": "2026-11",
             "retries": 2,
             "resources": {

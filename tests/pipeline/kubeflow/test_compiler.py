@@ -57,7 +57,7 @@ def compiled(weights: Path) -> list[dict[str, Any]]:
                 "weights": "s3://bucket/weights/",
                 "root": "gs://bucket/artifacts",
                 "serving": "gs://bucket/serving",
-                "history": "/mnt/history",
+                "pushed": "/mnt/pushed",
                 "retries": 2,
                 "resources": {
                     "default": {"cpu": 1, "memory": "4Gi"},
@@ -259,7 +259,7 @@ def test_weights_that_the_steps_would_not_find_are_said(weights: Path) -> None:
     [
         ({"resources": {"default": {"memory": "8 GB"}}}, "no amount of memory"),
         ({"resources": {"default": {"cpu": 0}}}, "greater than 0"),
-        ({"serving": "/a", "history": "/a/b"}, "history: must lie outside serving"),
+        ({"serving": "/a", "pushed": "/a/b"}, "pushed: must lie outside serving"),
         ({"volumes": [{"claim": "c", "mount_path": "relative"}]}, "mount_path"),
         ({"secrets": [{"secret": "s", "key": "k", "variable": "1A"}]}, "variable"),
     ],
@@ -289,7 +289,7 @@ def test_a_step_is_told_of_its_outputs() -> None:
         assert json.loads(told) == component["outputDefinitions"]
 
 
-@pytest.mark.parametrize("field", ["data", "metadata", "weights", "root", "serving", "history"])
+@pytest.mark.parametrize("field", ["data", "metadata", "weights", "root", "serving", "pushed"])
 def test_a_relative_place_is_refused(field: str) -> None:
     given = {"data": "gs://bucket/data", field: "some/where"}
     with pytest.raises(InputError, match=rf"kubeflow\.{field}: 'some/where' is relative"):

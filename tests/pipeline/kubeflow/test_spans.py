@@ -54,7 +54,7 @@ def store() -> Any:
 
 
 def test_the_window_and_the_last_span_are_parameters_of_a_run() -> None:
-    (spec,) = compile_pipeline(_config("/d/{SPAN}", data={"window": 3}, kubeflow={"history": "/h"}))
+    (spec,) = compile_pipeline(_config("/d/{SPAN}", data={"window": 3}, kubeflow={"pushed": "/h"}))
     declared = spec["root"]["inputDefinitions"]["parameters"]
     assert declared["window"] == {
         "parameterType": "NUMBER_INTEGER", "defaultValue": 3, "isOptional": True,

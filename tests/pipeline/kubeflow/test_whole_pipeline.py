@@ -75,7 +75,7 @@ def ir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = cxr(
         "kubeflow", "compile", "--config", folder / "settings.yaml",
         "--data", f"{folder}/images/span-{{SPAN}}", "--output", folder / "ir.yaml",
-        "--serving", folder / "serving", "--history", folder / "history",
+        "--serving", folder / "serving", "--pushed", folder / "pushed",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "ir.yaml"
@@ -148,14 +148,14 @@ def test_it_comes_to_the_same_as_the_local_runner(runs: Runs, golden: GoldenRun)
     assert golden.summary["models"]["vgg16"]["blessed"]
     champion = _outputs(run, "champion", "blessing")
     assert champion["metadata"]["blessed"] == 1.0
-    served, history = runs.ir.parent / "serving", runs.ir.parent / "history"
+    served, pushed = runs.ir.parent / "serving", runs.ir.parent / "pushed"
     versions = sorted((served / "vgg16").iterdir(), key=lambda version: int(version.name))
     # The third run trains nothing.
     assert len(versions) == 2
     assert len(list((served / "champion").iterdir())) == 1
     for version in versions:
         assert (version / "saved_model.pb").is_file()
-        assert (history / "vgg16" / version.name / "manifest.csv").is_file()
+        assert (pushed / "vgg16" / version.name / "manifest.csv").is_file()
     report = json.loads((run / "report" / "report" / "report.json").read_text())
     assert report
 
@@ -186,8 +186,8 @@ def test_training_goes_on_from_what_was_pushed(runs: Runs) -> None:
     first = _places(one / "radiograph-example-gen/manifest")
     seen = {sha256 for sha256, split in first.items() if split in ("train", "eval")}
     assert set(_note(two, SEEN_FILE)["hashes"]) == seen
-    history = runs.ir.parent / "history/vgg16"
-    old, new = sorted(history.iterdir(), key=lambda version: int(version.name))
+    pushed = runs.ir.parent / "pushed/vgg16"
+    old, new = sorted(pushed.iterdir(), key=lambda version: int(version.name))
     assert not (old / SEEN_FILE).exists()
     assert json.loads((new / SEEN_FILE).read_text())["hashes"] == sorted(seen)
     assert (new / contract.TRAINING_FILE).is_file()

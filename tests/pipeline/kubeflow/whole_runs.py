@@ -26,7 +26,7 @@ def compile_to(folder: Path, images: Path, *words: str) -> Path:
     """The IR; models are pushed beside it."""
     done = cxr(
         "kubeflow", "compile", "--data", images, "--output", folder / "ir.yaml", *SETTINGS,
-        "--serving", folder / "serving", "--history", folder / "history", *words,
+        "--serving", folder / "serving", "--pushed", folder / "pushed", *words,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "ir.yaml"

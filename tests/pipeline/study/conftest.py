@@ -23,14 +23,14 @@ class Remembering:
         warnings: sentences.
         computed: (recipe, seed) of results that were computed.
         reused: of those that were there.
-        views: how many went through a frozen network.
+        passes: how many there were through a frozen network.
         stop_after: raise as Ctrl-C does, after so many computed results.
     """
 
     warnings: list[str] = field(default_factory=list)
     computed: list[tuple[str, int]] = field(default_factory=list)
     reused: list[tuple[str, int]] = field(default_factory=list)
-    views: int = 0
+    passes: int = 0
     stop_after: int | None = None
 
     def warn(self, sentence: str) -> None:
@@ -41,7 +41,7 @@ class Remembering:
         """Remembers the whole sum, at the end of it."""
         assert done <= total
         if done == total:
-            self.views += total
+            self.passes += total
 
     def finished(self, result: SeedResult, *, computed: bool) -> None:
         """Remembers, and stops where it has to."""

@@ -19,12 +19,12 @@ prepare_environment()
 import tensorflow as tf  # noqa: E402
 
 from common.errors import InputError  # noqa: E402
-from models.views import view_of  # noqa: E402
+from models.augmentations import augmented  # noqa: E402
 from pipeline.study import features  # noqa: E402
 from pipeline.study.features import FeatureStore, Labelled  # noqa: E402
 from schema import contract  # noqa: E402
 
-VIEWS = ("identity", "mirror")
+AUGMENTATIONS = ("identity", "mirror")
 BATCH = 8  # Featurizer's
 
 
@@ -75,7 +75,7 @@ def images(folder: Path) -> list[Labelled]:
 
 
 def _read(path: Path) -> list[tuple[str, str, int, float]]:
-    """sha256, view, label and feature of each record."""
+    """sha256, augmentation, label and feature of each record."""
     rows = []
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         fields = tf.train.Example.FromString(record).features.feature
@@ -85,7 +85,7 @@ def _read(path: Path) -> list[tuple[str, str, int, float]]:
         rows.append(
             (
                 fields[contract.SHA256].bytes_list.value[0].decode(),
-                fields[contract.VIEW_NAME].bytes_list.value[0].decode(),
+                fields[contract.AUGMENTATION_NAME].bytes_list.value[0].decode(),
                 fields[contract.LABEL].int64_list.value[0],
                 float(corner[0]),
             )
@@ -94,17 +94,17 @@ def _read(path: Path) -> list[tuple[str, str, int, float]]:
 
 
 def _expected(
-    folder: Path, images: Iterable[Labelled], views: Sequence[str]
+    folder: Path, images: Iterable[Labelled], augmentations: Sequence[str]
 ) -> list[tuple[str, str, int, float]]:
-    """By hash; of each eight images first all of one view, then all of the next."""
+    """By hash; of each eight images first all of one augmentation, then all of the next."""
     ordered = sorted(images, key=lambda image: image.sha256)
     rows = []
     for start in range(0, len(ordered), BATCH):
-        for view in views:
+        for augmentation in augmentations:
             for image in ordered[start : start + BATCH]:
                 pixels = np.asarray(Image.open(folder / image.path))[np.newaxis, :, :, np.newaxis]
-                corner = float(view_of(tf.constant(pixels), view).numpy()[0, 0, 0, 0])
-                rows.append((image.sha256, view, image.label, corner))
+                corner = float(augmented(tf.constant(pixels), augmentation).numpy()[0, 0, 0, 0])
+                rows.append((image.sha256, augmentation, image.label, corner))
     return rows
 
 
@@ -123,13 +123,18 @@ def test_a_split_comes_in_featurizers_order_however_the_store_was_filled(
     prefix = CornerPrefix()
     for start, end in zip([0, *cuts], [*cuts, len(images)], strict=True):
         part = shuffled[start:end]
-        store.add({view: part for view in VIEWS}, folder, prefix, lambda count: None)
-    assert prefix.images == len(images) * len(VIEWS)
+        store.add(
+            {augmentation: part for augmentation in AUGMENTATIONS},
+            folder,
+            prefix,
+            lambda count: None,
+        )
+    assert prefix.images == len(images) * len(AUGMENTATIONS)
     chosen = data.draw(st.lists(st.sampled_from(images), min_size=1, unique=True))
-    views = data.draw(st.permutations(VIEWS).map(lambda v: v[: 1 + len(cuts) % 2]))
+    augmentations = data.draw(st.permutations(AUGMENTATIONS).map(lambda v: v[: 1 + len(cuts) % 2]))
     # Another object, as in another process.
-    FeatureStore(root, {"network": 1}).write_split(root / "split", chosen, views)
-    assert _read(root / "split") == _expected(folder, chosen, views)
+    FeatureStore(root, {"network": 1}).write_split(root / "split", chosen, augmentations)
+    assert _read(root / "split") == _expected(folder, chosen, augmentations)
 
 
 def test_what_is_there_is_not_computed_again(

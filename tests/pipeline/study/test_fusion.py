@@ -50,7 +50,7 @@ def test_a_study_has_the_fused_head_from_the_same_pass_and_keeps_it(
     assert sorted(screen.computed) == sorted(both)
     assert report["results"] == len(both)
     # Of every backbone all 90 images that the split takes, once.
-    assert screen.views == len(BACKBONES) * 90
+    assert screen.passes == len(BACKBONES) * 90
     fused, networks = (report["models"][name] for name in ("fusion", BACKBONES[0]))
     assert fused["weights"] is None
     assert fused["multiply_adds"] > networks["multiply_adds"]
@@ -67,14 +67,14 @@ def test_a_study_has_the_fused_head_from_the_same_pass_and_keeps_it(
 
     again = Remembering()
     second = run_study(_config(tmp_path, phantom_folder), SEEDS, again)
-    assert (again.computed, again.views) == ([], 0)
+    assert (again.computed, again.passes) == ([], 0)
     assert second["models"] == report["models"]
     # Another way to judge changes results and no features.
     other = Remembering()
     held_out = {"training": {"epochs": 3, "validation": "holdout"}}
     run_study(_config(tmp_path, phantom_folder, **held_out), SEEDS, other)
     assert sorted(name for name, _ in other.computed) == sorted((*BACKBONES, "fusion"))
-    assert other.views == 0
+    assert other.passes == 0
 
 
 def test_one_backbone_is_not_fused(tmp_path: Path, phantom_folder: Path) -> None:

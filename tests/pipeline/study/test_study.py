@@ -39,7 +39,7 @@ def finished(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> 
     run_study(configure(output), SEEDS, screen)
     assert screen.computed == [("tiny", seed) for seed in SEEDS]
     assert screen.reused == []
-    assert screen.views > 0
+    assert screen.passes > 0
     return output
 
 
@@ -102,7 +102,7 @@ def test_a_second_run_computes_nothing(
     screen = Remembering()
     again = run_study(configure(finished), SEEDS, screen)
     assert screen.reused == [("tiny", seed) for seed in SEEDS]
-    assert (screen.computed, screen.views) == ([], 0)
+    assert (screen.computed, screen.passes) == ([], 0)
     assert again["models"] == report["models"]
     assert (again["reused"], report["reused"]) == (2, 0)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("seed-*.json")} == before
@@ -122,7 +122,7 @@ def test_a_stopped_study_goes_on_and_ends_as_if_it_had_not(
     run_study(config, SEEDS, screen)
     assert screen.reused == [("tiny", 3)]
     assert screen.computed == [("tiny", 4)]
-    assert screen.views == 0
+    assert screen.passes == 0
     assert _report(config.output)["models"] == _report(finished)["models"]
     for seed in SEEDS:
         _assert_equal(config.output, finished, seed)
@@ -141,7 +141,7 @@ def test_a_changed_recipe_trains_again_on_the_features_that_are_there(
     screen = Remembering()
     changed = {"learning_rate": 0.002, "epochs": 12}
     run_study(configure(output, training=changed), (3,), screen)
-    assert (screen.computed, screen.views) == ([("tiny", 3)], 0)
+    assert (screen.computed, screen.passes) == ([("tiny", 3)], 0)
     # Both heads, in five folds and once for all.
     assert [(params.learning_rate, params.epochs) for params in brief] == [(0.002, 12)] * 2 * 6
     before = _result(finished, 3)["test"]
@@ -210,14 +210,14 @@ def test_recipes_share_features_where_they_are_cut_at_one_place(
             opened.experiment.run([recipe], (3,))
 
     first, second, third = Remembering(), Remembering(), Remembering()
-    run("a/1", {"views": ["identity"], "head": {"taps": ["last"]}}, first)
+    run("a/1", {"augmentations": ["identity"], "head": {"taps": ["last"]}}, first)
     # 17 training, 7 validation and 6 test images of each of three classes, as they are.
-    assert first.views == (17 + 7 + 6) * 3
-    run("a/2", {"views": ["identity", "mirror"], "head": {"taps": ["block1"]}}, second)
+    assert first.passes == (17 + 7 + 6) * 3
+    run("a/2", {"augmentations": ["identity", "mirror"], "head": {"taps": ["block1"]}}, second)
     # What is fitted, in the end, has mirrors: training and validation.
-    assert second.views == (17 + 7) * 3
-    run("a/3", {"boundary": "block2", "warm_start": False, "views": ["identity"]}, third)
-    assert third.views == first.views
+    assert second.passes == (17 + 7) * 3
+    run("a/3", {"boundary": "block2", "warm_start": False, "augmentations": ["identity"]}, third)
+    assert third.passes == first.passes
     assert len(first.computed) == len(second.computed) == len(third.computed) == 1
 
 

@@ -41,7 +41,7 @@ def ran() -> Ran:
             "Pusher.tiny",
             properties={
                 "push_destination": destination,
-                "history": str(store.layout.history / "tiny"),
+                "pushed": str(store.layout.pushed / "tiny"),
                 "data_dir": f"{root}/data",
             },
             outputs={"pushed_model": {"pushed": 1, "pushed_destination": f"{serving}/tiny/17"}},

@@ -54,15 +54,20 @@ def test_a_first_run_gets_an_empty_store_and_no_warning(
     assert next_execution(layout) == 1
 
 
-def test_what_was_pushed_before_there_was_a_history_is_said_to_be_nobodys_baseline(
-    layout: OutputLayout, warnings: list[str]
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_was_pushed_by_an_earlier_version_is_said_to_be_nobodys_baseline(
+    layout: OutputLayout, warnings: list[str], kept: bool
 ) -> None:
     (layout.serving / "tiny" / "17").mkdir(parents=True)
+    before = layout.root / "history"
+    if kept:
+        before.mkdir()
     open_folder(layout, warnings.append)
     (warning,) = warnings
+    assert (f"What it kept in {before} is not read." in warning) == kept
     assert f"what {layout.serving} has was pushed by an earlier version" in warning
     assert "no model is compared with it" in warning
-    (layout.history / "tiny" / "18").mkdir(parents=True)
+    (layout.pushed / "tiny" / "18").mkdir(parents=True)
     open_folder(layout, warnings.append)
     assert len(warnings) == 1
 

@@ -51,7 +51,7 @@ def test_a_copy_names_its_own_files_only(
     (pusher,) = [e for e in store.get_executions() if "data_dir" in e.custom_properties]
     # The images aren't the run's, and stay where they were.
     assert pusher.custom_properties["data_dir"].string_value == f"{first.root}/data"
-    assert pusher.custom_properties["history"].string_value == f"{second.history}/tiny"
+    assert pusher.custom_properties["pushed"].string_value == f"{second.pushed}/tiny"
     if '"' not in str(first.root):
         base = pusher.custom_properties["push_destination"].string_value
         assert f'"{first.root!s}/' not in base

@@ -6,10 +6,10 @@ import math
 
 import keras
 
-from models.hyperparameters import AugmentationParams
+from models.hyperparameters import RandomAugmentation
 
 
-def augment(images: keras.KerasTensor, params: AugmentationParams, seed: int) -> keras.KerasTensor:
+def augment(images: keras.KerasTensor, params: RandomAugmentation, seed: int) -> keras.KerasTensor:
     """Add the random layers; they do nothing outside training.
 
     Args:

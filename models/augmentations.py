@@ -1,4 +1,4 @@
-"""Exact views of an image: no pixel of them is interpolated, so they can be cached."""
+"""Exact augmentations of an image: no pixel of them is interpolated, so they can be cached."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import Final
 
 import tensorflow as tf
 
-from models.view_names import VIEW_MIRROR
+from models.augmentation_names import MIRROR
 
 # Pixels that a crop leaves out at each of two sides; the window is 256 - 24 pixels wide.
 _CROPPED: Final = 24
 _CORNERS: Final = {"crop_nw": (0, 0), "crop_ne": (0, 1), "crop_sw": (1, 0), "crop_se": (1, 1)}
 
 
-def view_of(images: tf.Tensor, view: str) -> tf.Tensor:
-    """Make an exact view of images.
+def augmented(images: tf.Tensor, augmentation: str) -> tf.Tensor:
+    """Make an exact augmentation of images.
 
     Args:
         images: [batch, height, width, channels].
-        view: `identity`; `mirror`, left and right exchanged; or a `crop_…`, the window at
+        augmentation: `identity`; `mirror`, left and right exchanged; or a `crop_…`, the window at
             that corner, moved to the middle, its edge reflected into the border.
 
     Returns:
         The same shape and dtype.
     """
-    if view == VIEW_MIRROR:
+    if augmentation == MIRROR:
         return tf.reverse(images, axis=[2])
-    if view in _CORNERS:
-        down, right = (_CROPPED * step for step in _CORNERS[view])
+    if augmentation in _CORNERS:
+        down, right = (_CROPPED * step for step in _CORNERS[augmentation])
         shape = tf.shape(images)
         window = images[
             :, down : shape[1] - _CROPPED + down, right : shape[2] - _CROPPED + right, :
