@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from models.borrowed import Borrowed
 from models.calibration import (
     ABSTAIN_ALWAYS,
     TINY,
@@ -34,6 +35,8 @@ from models.preprocessing import decode_transformed
 from models.signatures import ServedModel, Transform
 from schema import contract
 
+# What of a member's SavedModel takes part.
+_PARTS: Final = ("classify", "network", "evidence", "weights")
 Kind = Literal["ensemble", "cascade"]
 # Images [batch], transformed or as pixels -> head -> probabilities float32 [batch, n].
 Member = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
@@ -319,13 +322,13 @@ def _calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
 class _SavedMember(tf.Module):
     """The part of a saved model that takes part: not its own transform graph and signatures."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, lent: Borrowed) -> None:
         super().__init__()
-        loaded = tf.saved_model.load(directory)
-        self.classify = loaded.classify
-        self.network = loaded.network
-        self.weights = loaded.weights
-        self._evidence = loaded.evidence
+        self.lent = lent
+        self.classify = lent.root.classify
+        self.network = lent.root.network
+        self.weights = lent.root.weights
+        self._evidence = lent.root.evidence
 
     def __call__(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         answers: Mapping[str, tf.Tensor] = self.classify(pngs)
@@ -345,7 +348,10 @@ class _SavedMember(tf.Module):
 
 
 class CombinedModel(ServedModel):
-    """Saved models behind one transform graph, ready to be exported as one SavedModel."""
+    """Saved models behind one transform graph, ready to be exported as one SavedModel.
+
+    Until then it can't be called: the members' functions have no bodies (`models.borrowed`).
+    """
 
     def __init__(
         self,
@@ -367,7 +373,13 @@ class CombinedModel(ServedModel):
         """
         super().__init__(transform, classes, abstain_below)
         self.rule = rule
-        self.members = [_SavedMember(directories[name]) for name in rule.members]
+        lent = [Borrowed(directories[name], _PARTS, name) for name in rule.members]
+        self.members = [_SavedMember(each) for each in lent]
+
+    @property
+    def lenders(self) -> Sequence[Borrowed]:
+        """The members, whose functions take part."""
+        return [member.lent for member in self.members]
 
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {contract.FLAT: combine_tensors(self.rule, self.members, pngs)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.borrowed import Borrowed, give_bodies
 from models.explanation import heat_map
 from models.preprocessing import decode_transformed
 from schema import contract
@@ -79,6 +80,11 @@ class ServedModel(tf.Module):
         self.classify = traced(self._classify, strings)
         self.answer = traced(self._answer, tf.TensorSpec([None, len(classes)], tf.float32))
         self.predict = traced(self._predict, strings)
+
+    @property
+    def lenders(self) -> Sequence[Borrowed]:
+        """Those from whose SavedModels it has functions."""
+        return ()
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Classify what the transform graph put out.
@@ -205,3 +211,5 @@ def export(model: ServedModel, directory: str) -> None:
         directory: of the SavedModel; made where it isn't there.
     """
     tf.saved_model.save(model, directory, signatures=_signatures(model))
+    if model.lenders:
+        give_bodies(directory, model.lenders)

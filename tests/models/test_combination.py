@@ -459,9 +459,10 @@ def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
     threshold = float(confidence[[surest, least_sure]].mean())
     rule = Rule("cascade", ("a", "refusing"), threshold, 1.0)
     directories = {"a": str(members["a"]), "refusing": str(tmp_path / "refusing")}
-    model = CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4)
-    # As the signatures are traced.
-    explain = tf.function(model.explain, autograph=False)
+    combined = CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4)
+    export(combined, str(tmp_path / "model"))
+    model = tf.saved_model.load(str(tmp_path / "model"))
+    explain = model.signatures[contract.SIGNATURE_EXPLAIN]
     sure, unsure = [images[surest]] * 3, [images[surest], images[least_sure]]
     p = model.predict(tf.constant(sure))[contract.OUTPUT_PROBABILITIES]
     np.testing.assert_allclose(p, hierarchical[[surest] * 3], atol=2e-5)
