@@ -16,6 +16,7 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from models import combination
 from models.boundary import CutNetwork
 from models.calibration import apply_temperature, negative_log_likelihood
 from models.classifier import BackboneModel, CalibratedHead, Classifier
@@ -503,6 +504,40 @@ def test_the_members_that_were_asked_explain_the_answer_that_was_given(
         outputs = _served(model.loaded, contract.SIGNATURE_EXPLAIN, [images[row] for row in rows])
         np.testing.assert_allclose(outputs["probabilities"], expected[rows], atol=2e-5)
         np.testing.assert_allclose(outputs[contract.OUTPUT_HEAT_MAP], heat[rows], atol=5e-3)
+
+
+class _Whole:
+    """Lends functions with their bodies, as TensorFlow loads them."""
+
+    def __init__(self, directory: str, _: Sequence[str], lender: str) -> None:
+        self.lender = lender
+        self.root = tf.saved_model.load(directory)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_borrowed_members_answer_as_loaded_ones_to_the_last_bit(
+    kind: Kind,
+    combined: Mapping[Kind, Combined],
+    members: Mapping[str, Path],
+    images: Sequence[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    borrowed = combined[kind]
+    monkeypatch.setattr(combination, "Borrowed", _Whole)
+    paths = {name: str(path) for name, path in members.items()}
+    model = CombinedModel(_transform_layer, borrowed.rule, paths, CLASSES, 0.4)
+    export(model, str(tmp_path / "model"))
+    whole = tf.saved_model.load(str(tmp_path / "model"))
+    for name in (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN):
+        for files in (images, images[:1], []):
+            expected, found = (_served(m, name, files) for m in (whole, borrowed.loaded))
+            assert set(found) == set(expected)
+            for output, values in expected.items():
+                np.testing.assert_array_equal(found[output], values)
+    pixels = tf.cast(whole.preprocess(tf.constant(images[4:5])), tf.float32)
+    expected, found = (_numpy(m.network(pixels)) for m in (whole, borrowed.loaded))
+    np.testing.assert_array_equal(found[contract.FLAT], expected[contract.FLAT])
 
 
 @pytest.mark.parametrize("name", [*KINDS, "a"])
