@@ -172,7 +172,9 @@ class BackboneModel(ServedModel):
     def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         def explain(rows: slice) -> list[tf.Tensor]:
             maps = self.feature_maps(tf.cast(decode_transformed(pngs[rows]), tf.float32))
-            probabilities = self.classifier.answers(maps)[contract.FLAT]
+            # The one head alone: each is traced where it is called.
+            taps = self.classifier.network.pooled(maps)
+            probabilities = self.classifier.heads[contract.FLAT](taps)
             classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
             return [probabilities, self.classifier.evidence(contract.FLAT, maps, classes)]
 
