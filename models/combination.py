@@ -19,7 +19,6 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 import tensorflow as tf
 
-from models.borrowed import Borrowed
 from models.calibration import (
     ABSTAIN_ALWAYS,
     TINY,
@@ -30,13 +29,14 @@ from models.calibration import (
 )
 from models.chunks import in_chunks
 from models.explanation import MAP_SHAPE
+from models.lending import WEIGHTS, Lender
 from models.predictions import Predictions, aligned
 from models.preprocessing import decode_transformed
 from models.signatures import ServedModel, Transform
 from schema import contract
 
 # What of a member's SavedModel takes part.
-_PARTS: Final = ("classify", "network", "evidence", "weights")
+_PARTS: Final = ("classify", "network", "evidence")
 Kind = Literal["ensemble", "cascade"]
 # Images [batch], transformed or as pixels -> head -> probabilities float32 [batch, n].
 Member = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
@@ -322,13 +322,12 @@ def _calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
 class _SavedMember(tf.Module):
     """The part of a saved model that takes part: not its own transform graph and signatures."""
 
-    def __init__(self, lent: Borrowed) -> None:
+    def __init__(self, lender: Lender) -> None:
         super().__init__()
-        self.lent = lent
-        self.classify = lent.root.classify
-        self.network = lent.root.network
-        self.weights = lent.root.weights
-        self._evidence = lent.root.evidence
+        self.lender = lender
+        self.stand_in = lender.stand_in
+        self.weights: list[tf.Variable] = []
+        self.classify, self.network, self._evidence = map(lender.borrow, _PARTS)
 
     def __call__(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         answers: Mapping[str, tf.Tensor] = self.classify(pngs)
@@ -336,7 +335,7 @@ class _SavedMember(tf.Module):
 
     def evidence(self, pngs: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Say what speaks for classes (see `models.classifier.BackboneModel`), in chunks."""
-        names = list(self._evidence.concrete_functions[0].structured_outputs)
+        names = list(self.lender.functions["evidence"].results)
 
         def explain(rows: slice) -> list[tf.Tensor]:
             pixels = tf.cast(decode_transformed(pngs[rows]), tf.float32)
@@ -350,7 +349,7 @@ class _SavedMember(tf.Module):
 class CombinedModel(ServedModel):
     """Saved models behind one transform graph, ready to be exported as one SavedModel.
 
-    Until then it can't be called: the members' functions have no bodies (`models.borrowed`).
+    Until then it can't be called: it has stand-ins for its members (`models.lending`).
     """
 
     def __init__(
@@ -373,13 +372,18 @@ class CombinedModel(ServedModel):
         """
         super().__init__(transform, classes, abstain_below)
         self.rule = rule
-        lent = [Borrowed(directories[name], _PARTS, name) for name in rule.members]
-        self.members = [_SavedMember(each) for each in lent]
+        self.members = [
+            _SavedMember(Lender.of_saved_model(name, directories[name], _PARTS))
+            for name in rule.members
+        ]
 
     @property
-    def lenders(self) -> Sequence[Borrowed]:
-        """The members, whose functions take part."""
-        return [member.lent for member in self.members]
+    def lenders(self) -> dict[str, Lender]:
+        """The members: each one's variables go where it has none."""
+        return {
+            f"members/{number}/{WEIGHTS}": member.lender
+            for number, member in enumerate(self.members)
+        }
 
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {contract.FLAT: combine_tensors(self.rule, self.members, pngs)}

@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.borrowed import Borrowed, give_bodies
 from models.explanation import heat_map
+from models.lending import Lender
+from models.linking import link
 from models.preprocessing import decode_transformed
 from schema import contract
 
@@ -82,9 +83,9 @@ class ServedModel(tf.Module):
         self.predict = traced(self._predict, strings)
 
     @property
-    def lenders(self) -> Sequence[Borrowed]:
-        """Those from whose SavedModels it has functions."""
-        return ()
+    def lenders(self) -> Mapping[str, Lender]:
+        """Whose functions it calls (see `models.linking.link`)."""
+        return {}
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Classify what the transform graph put out.
@@ -212,4 +213,4 @@ def export(model: ServedModel, directory: str) -> None:
     """
     tf.saved_model.save(model, directory, signatures=_signatures(model))
     if model.lenders:
-        give_bodies(directory, model.lenders)
+        link(directory, model.lenders)
