@@ -1,9 +1,10 @@
 """CPU seconds of the nodes that export models, at real size (`make bench-export`).
 
-Each backbone gets random weights, and a dozen images random features. So training is next to nothing,
-and what a node takes is what it exports: a Trainer for each backbone, ModelCombiner for both
-kinds, FusedTrainer. They are measured in CPU seconds, since the machine may do other things
-meanwhile, in one process that has imported all before. PretrainedBackbone is not among them.
+Each backbone gets random weights, and two dozen images get random features. So training is next
+to nothing, and what a node takes is what its export takes: a Trainer for each backbone,
+ModelCombiner for both kinds, FusedTrainer. A Trainer and FusedTrainer load their networks, too.
+They are measured in CPU seconds, since the machine may do other things meanwhile, in one process
+that has run each node once before.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ class Inputs:
             with tf.io.TFRecordWriter(str(folder / "features-00000-of-00001")) as writer:
                 for number in range(_IMAGES):
                     own = hashlib.sha256(f"{split} {number}".encode()).hexdigest().encode()
-                    features = {n: rng.normal(size=s.shape).astype(s.dtype) for n, s in specs.items()}
+                    features = {
+                        n: rng.normal(size=s.shape).astype(s.dtype) for n, s in specs.items()
+                    }
                     label = number % len(_CLASSES)
                     record = serialize(
                         features,

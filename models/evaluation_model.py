@@ -114,7 +114,7 @@ def write(heads: Heads, directory: str) -> None:
         heads: of a backbone or a combination.
         directory: to make.
     """
-    # Its one function is called by its name. TensorFlow would make it a signature, and trace it again.
+    # Its one function is called by its name: TensorFlow would make it a signature, too.
     tf.saved_model.save(heads, directory, signatures={})
     content = {
         name: {

@@ -196,7 +196,10 @@ class Inserter:
                 self._hand_on(node, argument, names)
         insert(function.signature.input_arg, place + 1, new)
         kept = dict(function.arg_attr.items())
-        copies = {index: type(value).FromString(value.SerializeToString()) for index, value in kept.items()}
+        copies = {
+            index: type(value).FromString(value.SerializeToString())
+            for index, value in kept.items()
+        }
         function.arg_attr.clear()
         for index, value in copies.items():
             function.arg_attr[index + count * (index > place)].CopyFrom(value)
@@ -205,7 +208,9 @@ class Inserter:
             insert(function.attr[_INPUT_SHAPES].list.shape, place + 1, shapes)
         if returned:
             # A loop's body returns what it was given.
-            results = [each.argument(f"{name}_out") for each, name in zip(self._given, names, strict=True)]
+            results = [
+                each.argument(f"{name}_out") for each, name in zip(self._given, names, strict=True)
+            ]
             insert(function.signature.output_arg, place + 1, results)
             for name in names:
                 function.ret[f"{name}_out"] = name
@@ -215,9 +220,7 @@ def _is_loop(node: node_def_pb2.NodeDef) -> bool:
     return _LOOP_BODY in node.attr
 
 
-def _shift_outputs(
-    function: function_pb2.FunctionDef, name: str, place: int, count: int
-) -> None:
+def _shift_outputs(function: function_pb2.FunctionDef, name: str, place: int, count: int) -> None:
     """Renumber the outputs of a loop behind one of them."""
     prefix = f"{name}:output:"
 

@@ -27,9 +27,10 @@ from tensorflow.core.protobuf import saved_model_pb2, trackable_object_graph_pb2
 
 from schema import contract
 
-# In a SavedModel, and in its object: what a linked model has where its lenders' variables are missed.
+# Where a SavedModel has its variables, and how a checkpoint calls its list of objects.
 VARIABLES: Final = "variables/variables"
 OBJECT_GRAPH: Final = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# Attributes of an object that has been linked: the variable in place of all, and all of them.
 STAND_IN: Final = "stand_in"
 WEIGHTS: Final = "weights"
 # The node of a stand-in that says whose place it takes: lender and function, joined by this.
@@ -102,47 +103,47 @@ class Lender:
         self.stand_in = tf.Variable(tf.zeros([0]), trainable=False, name=f"{STAND_IN}_{name}")
 
     @classmethod
-    def of_network(cls, name: str, function: Any, variables: Sequence[tf.Variable]) -> Lender:
-        """Lend one function of a network in memory, under its own name.
+    def of_network(
+        cls, name: str, functions: Mapping[str, Any], variables: Sequence[tf.Variable]
+    ) -> Lender:
+        """Lend functions of a network in memory.
 
         Args:
-            name: of the lender, and of the function.
-            function: a tf.function with an input signature, of positional arguments.
-            variables: all that it reads, in the order in which they are to be kept.
+            name: of the lender.
+            functions: name -> tf.function with an input signature, of positional arguments,
+                that returns a dictionary.
+            variables: all that they read, in the order in which they are to be kept.
 
         Raises:
-            ValueError: it reads other variables.
+            ValueError: a function reads another variable.
         """
-        concrete = function.get_concrete_function()
         graph = tf.Graph()
-        concrete.add_to_graph(graph)
-        library = {
-            f.signature.name: f for f in graph.as_graph_def(add_shapes=True).library.function
-        }
-        number_of = {id(variable.handle): number for number, variable in enumerate(variables)}
-        captures: list[int | None] = []
+        numbers = {id(variable.handle): number for number, variable in enumerate(variables)}
         constants: list[tensor_pb2.TensorProto] = []
-        for tensor in concrete.captured_inputs:
-            if tensor.dtype != tf.resource:
-                captures.append(len(variables) + len(constants))
-                constants.append(tf.make_tensor_proto(tensor.numpy()))
-            elif id(tensor) in number_of:
-                captures.append(number_of[id(tensor)])
-            else:
-                raise ValueError(f"{name} reads a variable that isn't given: {tensor}")
-        arguments, _ = concrete.structured_input_signature
-        lent = Lent(
-            concrete.name if isinstance(concrete.name, str) else concrete.name.decode(),
-            captures,
-            arguments,
-            {n: tf.TensorSpec.from_tensor(t) for n, t in concrete.structured_outputs.items()},
-        )
-        weights = [
-            Weight(v.dtype.as_datatype_enum, tuple(v.shape), v.numpy) for v in variables
-        ]
-        operations = {op.type: op for op in concrete.graph.get_operations()}
+        lent, operations = {}, {}
+        for key, function in functions.items():
+            concrete = function.get_concrete_function()
+            concrete.add_to_graph(graph)
+            for tensor in concrete.captured_inputs:
+                if id(tensor) not in numbers:
+                    if tensor.dtype == tf.resource:
+                        raise ValueError(f"{key} reads a variable that isn't given: {tensor}")
+                    numbers[id(tensor)] = len(variables) + len(constants)
+                    constants.append(tf.make_tensor_proto(tensor.numpy()))
+            arguments, _ = concrete.structured_input_signature
+            outputs = concrete.structured_outputs
+            lent[key] = Lent(
+                tf.compat.as_str(concrete.name),
+                [numbers[id(tensor)] for tensor in concrete.captured_inputs],
+                arguments,
+                {name: tf.TensorSpec.from_tensor(value) for name, value in outputs.items()},
+            )
+            operations |= {op.type: op for op in concrete.graph.get_operations()}
+        definition = graph.as_graph_def(add_shapes=True)
+        library = {f.signature.name: f for f in definition.library.function}
+        weights = [Weight(v.dtype.as_datatype_enum, tuple(v.shape), v.numpy) for v in variables]
         known = [operation.op_def for operation in operations.values()]
-        return cls(name, weights, constants, {name: lent}, library, known)
+        return cls(name, weights, constants, lent, library, known)
 
     @classmethod
     def of_saved_model(cls, name: str, directory: str, functions: Sequence[str]) -> Lender:

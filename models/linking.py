@@ -3,8 +3,12 @@
 A lender's stand-in (`models.lending`) reads one variable. Wherever the SavedModel hands that
 variable on, all that the lender's functions read is handed on behind it: in calls, in loops and
 branches, in the signatures' graph, and in the list of objects. Then a stand-in's body is replaced
-by the function whose place it takes. What comes of it is what TensorFlow would have
-saved of a model with the network inside, but for the stand-in's variable, which is left there, empty.
+by the function whose place it takes. What comes of it is what TensorFlow would have saved of a
+model with the network inside, but for the stand-in's variable, which is left there, empty.
+
+A SavedModel is read in two ways. `tf.saved_model.load` takes functions and variables from the list
+of objects, and their values from the checkpoint by that list's names. Servers run the graph:
+an operation that restores, and the signatures. Both find all here.
 """
 
 from __future__ import annotations
@@ -242,7 +246,7 @@ def _note(function: function_pb2.FunctionDef) -> tuple[str, str] | None:
 def _body(
     lender: Lender, function: str, stand_in: function_pb2.FunctionDef
 ) -> list[function_pb2.FunctionDef]:
-    """Return a lender's function with the name and the arguments of its stand-in, and all it calls."""
+    """Return a lender's function in the form of its stand-in, and all that it calls."""
     lent = lender.functions[function]
     names, waiting = {lent.name: stand_in.signature.name}, [lent.name]
     found = []

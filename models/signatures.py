@@ -82,6 +82,10 @@ class ServedModel(tf.Module):
         self.answer = traced(self._answer, tf.TensorSpec([None, len(classes)], tf.float32))
         self.predict = traced(self._predict, strings)
 
+    def to_export(self) -> ServedModel:
+        """Return what is saved in its place."""
+        return self
+
     @property
     def lenders(self) -> Mapping[str, Lender]:
         """Whose functions it calls (see `models.linking.link`)."""
@@ -211,6 +215,7 @@ def export(model: ServedModel, directory: str) -> None:
         model: the trained classifier.
         directory: of the SavedModel; made where it isn't there.
     """
-    tf.saved_model.save(model, directory, signatures=_signatures(model))
-    if model.lenders:
-        link(directory, model.lenders)
+    saved = model.to_export()
+    tf.saved_model.save(saved, directory, signatures=_signatures(saved))
+    if saved.lenders:
+        link(directory, saved.lenders)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -507,15 +508,24 @@ def test_the_members_that_were_asked_explain_the_answer_that_was_given(
 
 
 class _Whole:
-    """Lends functions with their bodies, as TensorFlow loads them."""
+    """Lends functions with all that is in them, as TensorFlow loads them."""
 
-    def __init__(self, directory: str, _: Sequence[str], lender: str) -> None:
-        self.lender = lender
-        self.root = tf.saved_model.load(directory)
+    def __init__(self, _: str, directory: str, functions: Sequence[str]) -> None:
+        self._loaded = tf.saved_model.load(directory)
+        # What a member has of its lender.
+        self.stand_in = self._loaded.weights
+        found = {name: getattr(self._loaded, name).concrete_functions[0] for name in functions}
+        self.functions = {
+            name: SimpleNamespace(results=function.structured_outputs)
+            for name, function in found.items()
+        }
+
+    def borrow(self, function: str) -> Any:
+        return getattr(self._loaded, function)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_borrowed_members_answer_as_loaded_ones_to_the_last_bit(
+def test_linked_members_answer_as_loaded_ones_to_the_last_bit(
     kind: Kind,
     combined: Mapping[Kind, Combined],
     members: Mapping[str, Path],
@@ -523,20 +533,21 @@ def test_borrowed_members_answer_as_loaded_ones_to_the_last_bit(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    borrowed = combined[kind]
-    monkeypatch.setattr(combination, "Borrowed", _Whole)
+    linked = combined[kind]
+    monkeypatch.setattr(combination.Lender, "of_saved_model", _Whole)
+    monkeypatch.setattr(CombinedModel, "lenders", {})
     paths = {name: str(path) for name, path in members.items()}
-    model = CombinedModel(_transform_layer, borrowed.rule, paths, CLASSES, 0.4)
+    model = CombinedModel(_transform_layer, linked.rule, paths, CLASSES, 0.4)
     export(model, str(tmp_path / "model"))
     whole = tf.saved_model.load(str(tmp_path / "model"))
     for name in (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN):
         for files in (images, images[:1], []):
-            expected, found = (_served(m, name, files) for m in (whole, borrowed.loaded))
+            expected, found = (_served(m, name, files) for m in (whole, linked.loaded))
             assert set(found) == set(expected)
             for output, values in expected.items():
                 np.testing.assert_array_equal(found[output], values)
     pixels = tf.cast(whole.preprocess(tf.constant(images[4:5])), tf.float32)
-    expected, found = (_numpy(m.network(pixels)) for m in (whole, borrowed.loaded))
+    expected, found = (_numpy(m.network(pixels)) for m in (whole, linked.loaded))
     np.testing.assert_array_equal(found[contract.FLAT], expected[contract.FLAT])
 
 
