@@ -32,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-export bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,6 +118,9 @@ bench-featurizer: setup ## time the backbones' forward pass: DATA=folder WEIGHTS
 
 bench-evaluation: setup ## a model judged with its network in TFMA, and on cached answers: OUTPUT of a run, ARGS
 	$(BIN)/python -m benchmarks.evaluation "$$OUTPUT" $(ARGS)
+
+bench-export: setup ## CPU seconds of the nodes that export models, with random weights
+	$(BIN)/python -m benchmarks.export $(ARGS)
 
 bench-goals: setup ## a study beside this project's goals: OUTPUT of `make study`
 	$(BIN)/python -m benchmarks.goals "$$OUTPUT/study.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import keras
 import tensorflow as tf
@@ -15,9 +15,13 @@ from models.calibration import TINY
 from models.chunks import in_chunks
 from models.explanation import MAP_SHAPE, evidence
 from models.heads import apply_head, tap_means
+from models.lending import WEIGHTS, Lender
 from models.preprocessing import decode_transformed
-from models.signatures import PIXELS, ImageModel, Transform, traced
+from models.signatures import PIXELS, ImageModel, ServedModel, Transform, traced
 from schema import contract
+
+# The function that a network lends to the model on it.
+_MAPS: Final = "feature_maps"
 
 
 class Network(Protocol):
@@ -133,11 +137,14 @@ class BackboneModel(ImageModel):
         self.classifier = classifier
         self.weights = classifier.variables
         self._n_classes = len(classes)
-        # By itself, since tracing and saving 400 layers is most of the export's work: all that
-        # runs the network calls this one function.
+        # By itself: all that runs the network calls this one function.
         self.feature_maps = traced(self._feature_maps, PIXELS)
         ints = tf.TensorSpec([None], tf.int32)
         self.evidence = traced(self._evidence, PIXELS, ints)
+
+    def to_export(self) -> ServedModel:
+        """Return the same model with a stand-in for its network, which is linked in."""
+        return _Linked(self)
 
     def _feature_maps(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.classifier.feature_maps(pixels)
@@ -172,10 +179,41 @@ class BackboneModel(ImageModel):
     def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         def explain(rows: slice) -> list[tf.Tensor]:
             maps = self.feature_maps(tf.cast(decode_transformed(pngs[rows]), tf.float32))
-            probabilities = self.classifier.answers(maps)[contract.FLAT]
+            # The one head alone: each is traced where it is called.
+            taps = self.classifier.network.pooled(maps)
+            probabilities = self.classifier.heads[contract.FLAT](taps)
             classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
             return [probabilities, self.classifier.evidence(contract.FLAT, maps, classes)]
 
         shapes = [(self._n_classes,), MAP_SHAPE]
         probabilities, evidence = in_chunks(explain, tf.shape(pngs)[0], shapes)
         return probabilities, evidence
+
+
+class _Linked(BackboneModel):
+    """A model whose network stands aside while it is traced and saved (see `models.lending`)."""
+
+    def __init__(self, model: BackboneModel) -> None:
+        """Take the parts, and trace the network.
+
+        Args:
+            model: whose they are; traced or not.
+        """
+        classifier = model.classifier
+        names = [name.decode() for name in model.class_names.numpy()]
+        super().__init__(model.transform, classifier, names, float(model.abstain_below.numpy()))
+        network = [variable.value for variable in classifier.network.variables]
+        own = {_MAPS: self.feature_maps}
+        self._lender = Lender.of_network("network", own, network)
+        self.stand_in = self._lender.stand_in
+        self.weights = self.weights[len(network) :]
+        self.feature_maps = self._lender.borrow(_MAPS)
+
+    def to_export(self) -> ServedModel:
+        """Return the model itself."""
+        return self
+
+    @property
+    def lenders(self) -> dict[str, Lender]:
+        """The network."""
+        return {WEIGHTS: self._lender}

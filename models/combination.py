@@ -33,11 +33,7 @@ from models.calibration import (
     round_between,
     validation_report,
 )
-from models.chunks import in_chunks
-from models.explanation import MAP_SHAPE
 from models.predictions import Predictions, aligned
-from models.preprocessing import decode_transformed
-from models.signatures import ImageModel, Transform
 from schema import contract
 
 Kind = Literal["ensemble", "cascade"]
@@ -340,67 +336,3 @@ def combine_whole_batches(rule: Rule, members: Sequence[Member], pixels: tf.Tens
 
 def _calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
     return tf.nn.softmax(tf.math.log(tf.maximum(probabilities, TINY)) / temperature)
-
-
-class _SavedMember(tf.Module):
-    """The part of a saved model that takes part: not its own transform graph and signatures."""
-
-    def __init__(self, directory: str) -> None:
-        super().__init__()
-        loaded = tf.saved_model.load(directory)
-        self.classify = loaded.classify
-        self.network = loaded.network
-        self.weights = loaded.weights
-        self._evidence = loaded.evidence
-
-    def __call__(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        answers: Mapping[str, tf.Tensor] = self.classify(pngs)
-        return answers
-
-    def evidence(self, pngs: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Say what speaks for classes (see `models.classifier.BackboneModel`), in chunks."""
-        names = list(self._evidence.concrete_functions[0].structured_outputs)
-
-        def explain(rows: slice) -> list[tf.Tensor]:
-            pixels = tf.cast(decode_transformed(pngs[rows]), tf.float32)
-            parts = self._evidence(pixels, classes[rows])
-            return [parts[name] for name in names]
-
-        chunks = in_chunks(explain, tf.shape(pngs)[0], [MAP_SHAPE] * len(names))
-        return dict(zip(names, chunks, strict=True))
-
-
-class CombinedModel(ImageModel):
-    """Saved models behind one transform graph, ready to be exported as one SavedModel."""
-
-    def __init__(
-        self,
-        transform: Transform,
-        rule: Rule,
-        directories: Mapping[str, str],
-        classes: Sequence[str],
-        abstain_below: float,
-    ) -> None:
-        """Load the members.
-
-        Args:
-            transform: what `load_transform` returned.
-            rule: how their answers become one.
-            directories: member -> folder of its SavedModel, a `BackboneModel`'s; not needed
-                any more once this model is saved.
-            classes: names in the order of the probabilities.
-            abstain_below: see `ServedModel`.
-        """
-        super().__init__(transform, classes, abstain_below)
-        self.rule = rule
-        self.members = [_SavedMember(directories[name]) for name in rule.members]
-
-    def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {contract.FLAT: combine_tensors(self.rule, self.members, pngs)}
-
-    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return explain_tensors(self.rule, self.members, pngs)
-
-    def _network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        networks = [member.network for member in self.members]
-        return {contract.FLAT: combine_whole_batches(self.rule, networks, pixels)}

@@ -20,10 +20,10 @@ import tensorflow as tf
 
 from models.boundary import CutNetwork
 from models.hyperparameters import TrainingParams
+from models.lending import weight_keys
 from schema import contract
 
 _VALUE: Final = "/.ATTRIBUTES/VARIABLE_VALUE"
-_WEIGHT: Final = "weights/"
 
 
 class NotContinuableError(Exception):
@@ -81,12 +81,7 @@ def read_earlier(model_dir: str, run_dir: str) -> EarlierModel:
     """
     try:
         reader = tf.train.load_checkpoint(os.path.join(model_dir, "variables", "variables"))
-        names = {
-            int(name.removeprefix(_WEIGHT).removesuffix(_VALUE)): name
-            for name in reader.get_variable_to_shape_map()
-            if name.startswith(_WEIGHT)
-        }
-        weights = [reader.get_tensor(names[index]) for index in range(len(names))]
+        weights = [reader.get_tensor(key) for key in weight_keys(reader)]
         classes = reader.get_tensor(f"class_names{_VALUE}")
         with tf.io.gfile.GFile(os.path.join(run_dir, contract.TRAINING_FILE)) as file:
             recipe = json.load(file)

@@ -114,7 +114,8 @@ def write(heads: Heads, directory: str) -> None:
         heads: of a backbone or a combination.
         directory: to make.
     """
-    tf.saved_model.save(heads, directory)
+    # Its one function is called by its name: TensorFlow would make it a signature, too.
+    tf.saved_model.save(heads, directory, signatures={})
     content = {
         name: {
             "digest": member.digest,

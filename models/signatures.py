@@ -9,6 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from models.explanation import heat_map
+from models.lending import Lender
+from models.linking import link
 from models.preprocessing import decode_transformed
 from schema import contract, inputs
 from schema.inputs import Input, Tensor
@@ -76,6 +78,15 @@ class ServedModel(tf.Module):
         self.classify = traced(self._classify, *(_batch_of(each.transformed) for each in taken))
         self.answer = traced(self._answer, tf.TensorSpec([None, len(classes)], tf.float32))
         self.predict = traced(self._predict, *raw)
+
+    def to_export(self) -> ServedModel:
+        """Return what is saved in its place."""
+        return self
+
+    @property
+    def lenders(self) -> Mapping[str, Lender]:
+        """Whose functions it calls (see `models.linking.link`)."""
+        return {}
 
     def _classify(self, *transformed: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Classify what the transform graph put out.
@@ -229,4 +240,7 @@ def export(model: ServedModel, directory: str) -> None:
         model: the trained classifier.
         directory: of the SavedModel; made where it isn't there.
     """
-    tf.saved_model.save(model, directory, signatures=_signatures(model))
+    saved = model.to_export()
+    tf.saved_model.save(saved, directory, signatures=_signatures(saved))
+    if saved.lenders:
+        link(directory, saved.lenders)

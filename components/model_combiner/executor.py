@@ -35,7 +35,8 @@ class Executor(base_executor.BaseExecutor):
             ValueError: fewer than two members, or their validation splits differ.
         """
         from models import evaluation_model
-        from models.combination import CombinedModel, fit_combination
+        from models.combination import fit_combination
+        from models.combined_model import CombinedModel
         from models.evaluation_model import HeadsOfCombination
         from models.model_run import write_json
         from models.predictions import read_predictions, write_predictions

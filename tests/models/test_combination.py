@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -16,11 +17,11 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from models import combination
 from models.boundary import CutNetwork
 from models.calibration import apply_temperature, negative_log_likelihood
 from models.classifier import BackboneModel, CalibratedHead, Classifier
 from models.combination import (
-    CombinedModel,
     Kind,
     Rule,
     combine,
@@ -28,6 +29,7 @@ from models.combination import (
     fit_combination,
     is_passed_on,
 )
+from models.combined_model import CombinedModel
 from models.explanation import heat_map
 from models.heads import build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
@@ -471,9 +473,10 @@ def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
     threshold = float(confidence[[surest, least_sure]].mean())
     rule = Rule("cascade", ("a", "refusing"), threshold, 1.0)
     directories = {"a": str(members["a"]), "refusing": str(tmp_path / "refusing")}
-    model = CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4)
-    # As the signatures are traced.
-    explain = tf.function(model.explain, autograph=False)
+    combined = CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4)
+    export(combined, str(tmp_path / "model"))
+    model = tf.saved_model.load(str(tmp_path / "model"))
+    explain = model.signatures[contract.SIGNATURE_EXPLAIN]
     sure, unsure = [images[surest]] * 3, [images[surest], images[least_sure]]
     p = model.predict(tf.constant(sure))[contract.OUTPUT_PROBABILITIES]
     np.testing.assert_allclose(p, hierarchical[[surest] * 3], atol=2e-5)
@@ -514,6 +517,50 @@ def test_the_members_that_were_asked_explain_the_answer_that_was_given(
         outputs = _served(model.loaded, contract.SIGNATURE_EXPLAIN, [images[row] for row in rows])
         np.testing.assert_allclose(outputs["probabilities"], expected[rows], atol=2e-5)
         np.testing.assert_allclose(outputs[contract.OUTPUT_HEAT_MAP], heat[rows], atol=5e-3)
+
+
+class _Whole:
+    """Lends functions with all that is in them, as TensorFlow loads them."""
+
+    def __init__(self, _: str, directory: str, functions: Sequence[str]) -> None:
+        self._loaded = tf.saved_model.load(directory)
+        # What a member has of its lender.
+        self.stand_in = self._loaded.weights
+        found = {name: getattr(self._loaded, name).concrete_functions[0] for name in functions}
+        self.functions = {
+            name: SimpleNamespace(results=function.structured_outputs)
+            for name, function in found.items()
+        }
+
+    def borrow(self, function: str) -> Any:
+        return getattr(self._loaded, function)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_linked_members_answer_as_loaded_ones_to_the_last_bit(
+    kind: Kind,
+    combined: Mapping[Kind, Combined],
+    members: Mapping[str, Path],
+    images: Sequence[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    linked = combined[kind]
+    monkeypatch.setattr(combination.Lender, "of_saved_model", _Whole)
+    monkeypatch.setattr(CombinedModel, "lenders", {})
+    paths = {name: str(path) for name, path in members.items()}
+    model = CombinedModel(_transform_layer, linked.rule, paths, CLASSES, 0.4)
+    export(model, str(tmp_path / "model"))
+    whole = tf.saved_model.load(str(tmp_path / "model"))
+    for name in (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN):
+        for files in (images, images[:1], []):
+            expected, found = (_served(m, name, files) for m in (whole, linked.loaded))
+            assert set(found) == set(expected)
+            for output, values in expected.items():
+                np.testing.assert_array_equal(found[output], values)
+    pixels = tf.cast(whole.preprocess(tf.constant(images[4:5])), tf.float32)
+    expected, found = (_numpy(m.network(pixels)) for m in (whole, linked.loaded))
+    np.testing.assert_array_equal(found[contract.FLAT], expected[contract.FLAT])
 
 
 @pytest.mark.parametrize("name", [*KINDS, "a"])

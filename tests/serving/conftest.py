@@ -99,7 +99,8 @@ def versions(
     """Name -> SavedModel: two backbones, and what is put together from them."""
     import tensorflow as tf
 
-    from models.combination import CombinedModel, Rule
+    from models.combination import Rule
+    from models.combined_model import CombinedModel
     from models.preprocessing import decode_and_resize
     from models.signatures import export
 

@@ -23,7 +23,7 @@ from tfx.types import standard_artifacts  # noqa: E402
 from components.model_combiner import ModelCombiner  # noqa: E402
 from components.model_combiner.executor import Executor, input_key  # noqa: E402
 from components.pushed_versions.seen_images import Images, read_seen, write_seen  # noqa: E402
-from models import combination, evaluation_model, signatures  # noqa: E402
+from models import combined_model, evaluation_model, signatures  # noqa: E402
 from models.boundary import FeatureSpec  # noqa: E402
 from models.predictions import Predictions, read_predictions, write_predictions  # noqa: E402
 from schema import contract  # noqa: E402
@@ -235,7 +235,7 @@ def test_under_tfx_it_is_cached_until_something_changes(
 
     monkeypatch.setattr(signatures, "export", export)
     monkeypatch.setattr(signatures, "load_transform", str)
-    monkeypatch.setattr(combination, "CombinedModel", lambda *_: None)
+    monkeypatch.setattr(combined_model, "CombinedModel", lambda *_: None)
     monkeypatch.setattr(evaluation_model, "HeadsOfCombination", lambda *_: None)
     monkeypatch.setattr(evaluation_model, "write", lambda *_: None)
 

@@ -1,0 +1,96 @@
+"""A combination as one SavedModel: a rule, and the models of the backbones behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import tensorflow as tf
+
+from models.chunks import in_chunks
+from models.combination import Rule, combine_tensors, combine_whole_batches, explain_tensors
+from models.explanation import MAP_SHAPE
+from models.lending import WEIGHTS, Lender
+from models.preprocessing import decode_transformed
+from models.signatures import ImageModel, Transform
+from schema import contract
+
+# What of a member's SavedModel takes part.
+_PARTS: Final = ("classify", "network", "evidence")
+
+
+class _SavedMember(tf.Module):
+    """The part of a saved model that takes part: not its own transform graph and signatures."""
+
+    def __init__(self, lender: Lender) -> None:
+        super().__init__()
+        self.lender = lender
+        self.stand_in = lender.stand_in
+        self.weights: list[tf.Variable] = []
+        self.classify, self.network, self._evidence = map(lender.borrow, _PARTS)
+
+    def __call__(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        answers: Mapping[str, tf.Tensor] = self.classify(pngs)
+        return answers
+
+    def evidence(self, pngs: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Say what speaks for classes (see `models.classifier.BackboneModel`), in chunks."""
+        names = list(self.lender.functions["evidence"].results)
+
+        def explain(rows: slice) -> list[tf.Tensor]:
+            pixels = tf.cast(decode_transformed(pngs[rows]), tf.float32)
+            parts = self._evidence(pixels, classes[rows])
+            return [parts[name] for name in names]
+
+        chunks = in_chunks(explain, tf.shape(pngs)[0], [MAP_SHAPE] * len(names))
+        return dict(zip(names, chunks, strict=True))
+
+
+class CombinedModel(ImageModel):
+    """Saved models behind one transform graph, ready to be exported as one SavedModel.
+
+    Until then it can't be called: it has stand-ins for its members (`models.lending`).
+    """
+
+    def __init__(
+        self,
+        transform: Transform,
+        rule: Rule,
+        directories: Mapping[str, str],
+        classes: Sequence[str],
+        abstain_below: float,
+    ) -> None:
+        """Load the members.
+
+        Args:
+            transform: what `load_transform` returned.
+            rule: how their answers become one.
+            directories: member -> folder of its SavedModel, a `BackboneModel`'s; not needed
+                any more once this model is saved.
+            classes: names in the order of the probabilities.
+            abstain_below: see `ServedModel`.
+        """
+        super().__init__(transform, classes, abstain_below)
+        self.rule = rule
+        self.members = [
+            _SavedMember(Lender.of_saved_model(name, directories[name], _PARTS))
+            for name in rule.members
+        ]
+
+    @property
+    def lenders(self) -> dict[str, Lender]:
+        """The members: each one's variables go where it has none."""
+        return {
+            f"members/{number}/{WEIGHTS}": member.lender
+            for number, member in enumerate(self.members)
+        }
+
+    def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {contract.FLAT: combine_tensors(self.rule, self.members, pngs)}
+
+    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return explain_tensors(self.rule, self.members, pngs)
+
+    def _network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        networks = [member.network for member in self.members]
+        return {contract.FLAT: combine_whole_batches(self.rule, networks, pixels)}
