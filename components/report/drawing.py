@@ -104,6 +104,11 @@ def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         # The page's text is the browser's to draw; the file has boxes for what the font lacks.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        # Once for both files; else `savefig` does so, and draws all of it to no other end.
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         image = io.BytesIO()
