@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from tfx.utils import path_utils
 
-from common.progress import report_progress
+from common.progress import Progress
 from components.report.sources import ModelSources
 from models.explanation import MAP_SHAPE, heat_map
 from schema import contract
@@ -135,16 +135,15 @@ def heat_maps(
             cascade = _Cascade(rule["first"], rule["threshold"], members, answers)
         else:
             _ask(asked, members, answers, name, stepwise=False)
-    # Whom a cascade asks is known once its first member has answered.
-    in_turn = [*([cascade.first, *cascade.members] if cascade else []), *asked]
-    done = 0
-    for name in dict.fromkeys(in_turn):
-        if not (asked[name] or (cascade and name == cascade.first)):
-            continue
-        network = _Network(sources[name].model, files)
-        if cascade and name == cascade.first:
-            _ask_step_by_step(asked, cascade, network)
-        done += _add_evidence(found, asked[name], network, done, sum(map(len, asked.values())))
+    networks: dict[str, _Network] = {}
+    if cascade:
+        # Whom it asks is known once its first member has answered.
+        networks[cascade.first] = _Network(sources[cascade.first].model, files)
+        _ask_step_by_step(asked, cascade, networks[cascade.first])
+    progress = Progress("heat maps", sum(map(len, asked.values())))
+    for name in sorted(asked, key=lambda name: name not in networks):
+        network = networks.pop(name, None) or _Network(sources[name].model, files)
+        _add_evidence(found, asked[name], network, progress)
     return {name: _relative(maps) for name, maps in found.items()}
 
 
@@ -188,19 +187,16 @@ def _add_evidence(
     found: Mapping[str, Mapping[str, np.ndarray]],
     asked: Mapping[Answer, Sequence[_Share]],
     network: _Network,
-    done: int,
-    total: int,
-) -> int:
-    """Add a network's part to all maps that it has one in; count what it was asked."""
+    progress: Progress,
+) -> None:
+    """Add a network's part to all maps that it has one in."""
     for batch in _batches(asked):
-        report_progress("heat maps", done, total)
         evidence = network.evidence(batch)
-        done += len(batch)
+        progress.advance(len(batch))
         for row, answer in enumerate(batch):
             for share in asked[answer]:
                 part = _stepwise(evidence) if share.stepwise else evidence[contract.FLAT]
                 found[share.model][answer.sha256][...] += share.weight * part[row]
-    return len(asked)
 
 
 def _stepwise(by_head: Mapping[str, Any]) -> Any:

@@ -23,6 +23,8 @@ from scipy.fft import dctn
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
+from common.progress import Progress
+
 HASH_BITS: Final = 64
 # Of 64 bits. With up to 5 % cut off at each side, 98 % of the reference radiographs stay within.
 MAX_BITS: Final = 16
@@ -82,6 +84,7 @@ def find_pairs(
     """
     codes = np.unique(np.asarray(splits, str), return_inverse=True)[1]
     candidates = _candidates(perceptual_hash(thumbnails), codes)
+    progress = Progress("pairs of images", len(candidates))
     pairs: list[Pair] = []
     # BLAS has threads of its own; both together take twice as long as either.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -92,8 +95,9 @@ def find_pairs(
             tasks = [
                 (textures, cuts, second, list(rows), min_correlation) for second, rows in by_second
             ]
-            for found in pool.map(_compare, tasks):
+            for task, found in zip(tasks, pool.map(_compare, tasks), strict=True):
                 pairs += found
+                progress.advance(len(task[3]))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 

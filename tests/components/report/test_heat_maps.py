@@ -131,7 +131,8 @@ def test_maps_are_those_of_each_models_own_signature(
     images = list(files)
     shown = {"vgg16": images[2:5], "xception": images[3:9], kind: images[::-1]}
     wanted = {name: _answers(own, name, shown[name]) for name in shown}
-    loaded, asked = [], []
+    loaded: list[str] = []
+    asked: list[tuple[str, Answer]] = []
 
     class Counting(module._Network):
         def __init__(self, model_uri: str, files: Mapping[str, bytes]) -> None:
