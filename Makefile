@@ -32,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-export bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-export bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-report bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -140,6 +140,9 @@ bench-scale: setup ## cost up to Featurizer for 300 to 10,000 images: WEIGHTS=fo
 bench-recipes: setup ## recipes side by side, over several seeds: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.recipes --data "$$DATA" $(GIVEN_OUTPUT) \
 		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+
+bench-report: setup ## the seconds of Report and ShortcutAudit: OUTPUT of a run, or one is made
+	$(BIN)/python -m benchmarks.report $(if $(filter file,$(origin OUTPUT)),,"$$OUTPUT") $(ARGS)
 
 bench-training: setup ## paper's recipe, stock TFX, and this pipeline: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.training --data "$$DATA" $(GIVEN_OUTPUT) \

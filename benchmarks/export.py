@@ -142,7 +142,7 @@ class Inputs:
                     label = number % len(_CLASSES)
                     record = serialize(
                         features,
-                        view="identity",
+                        augmentation="identity",
                         label=label,
                         class_name=_CLASSES[label].encode(),
                         sha256=own,

@@ -79,6 +79,9 @@ class _Observer:
         with self._lock:
             self._peaks.clear()
 
+    def node_progressed(self, what: str, done: int, total: int) -> None:
+        """Leave it out."""
+
     def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Read the peaks."""
         with self._lock:

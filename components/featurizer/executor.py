@@ -19,6 +19,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from common.progress import Progress
 from components.featurizer.spilling import Segment, Spill, read_segments
 from models import feature_records
 from models.augmentations import augmented
@@ -164,7 +165,7 @@ class _WriteShard(beam.DoFn):
         # Beside the split's folder, where no reader takes a dead worker's rest for records.
         unfinished = f"{self._target}.{index:05d}.{uuid.uuid4().hex}.unfinished"
         try:
-            written = self._write_fitting(unfinished, images)
+            written = self._write_fitting(unfinished, images, self._part(index))
             tf.io.gfile.rename(unfinished, path, overwrite=True)
         except BaseException:
             if tf.io.gfile.exists(unfinished):
@@ -172,14 +173,20 @@ class _WriteShard(beam.DoFn):
             raise
         yield written
 
-    def _write_fitting(self, path: str, images: Sequence[_Image]) -> int:
+    def _part(self, index: int) -> str:
+        """Say which images a shard's are."""
+        split = os.path.basename(self._target).removeprefix("Split-")
+        part = f", part {index + 1} of {self.shards}" if self.shards > 1 else ""
+        return f"{split} images{part}"
+
+    def _write_fitting(self, path: str, images: Sequence[_Image], what: str) -> int:
         """Write; where the device's memory runs out, start again in batches of half the size.
 
         A smaller size stays for the worker's further shards.
         """
         while True:
             try:
-                return self._write(path, images)
+                return self._write(path, images, Progress(what, len(images)))
             except tf.errors.ResourceExhaustedError:
                 before = self._prefix.batch
                 if not self._prefix.shrink_batch():
@@ -190,7 +197,7 @@ class _WriteShard(beam.DoFn):
                     self._prefix.batch,
                 )
 
-    def _write(self, path: str, images: Sequence[_Image]) -> int:
+    def _write(self, path: str, images: Sequence[_Image], progress: Progress) -> int:
         size = self._prefix.batch
         batches = [images[start : start + size] for start in range(0, len(images), size)]
         keys = [(batch, augmentation) for batch in batches for augmentation in self._augmentations]
@@ -206,6 +213,8 @@ class _WriteShard(beam.DoFn):
                 ):
                     writer.write(record)
                     written += 1
+                if augmentation == self._augmentations[-1]:
+                    progress.advance(len(batch))
         return written
 
     def _pixels(self, batches: Iterable[Sequence[_Image]]) -> Iterator[np.ndarray]:

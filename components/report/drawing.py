@@ -22,6 +22,8 @@ if "MPLCONFIGDIR" not in os.environ:
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 # Files only, whether or not there is a screen.
@@ -104,12 +106,17 @@ def picture(figure: Figure, name: str, *, caption: str, alt: str) -> Picture:
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         # The page's text is the browser's to draw; the file has boxes for what the font lacks.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        # Laid out once, and drawn once a file: `savefig` does both twice for each.
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")
         text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
         image = io.BytesIO()
-        figure.savefig(
-            image, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None}
-        )
+        figure.set_facecolor("white")
+        figure.set_dpi(_PNG_DPI)
+        FigureCanvasAgg(figure).print_png(image, metadata={"Software": None})
     plt.close(figure)
     return Picture(name, caption, alt, _inline(text.getvalue(), name, alt), image.getvalue())
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
-from tfx.utils import path_utils
 
 from components.report.answers import TestAnswers
+from components.report.heat_maps import Answer, heat_maps
 from components.report.images import ImageFacts, read_files
 from components.report.sources import ReportSources
 from models.backbones import BACKBONES
@@ -19,8 +18,6 @@ from schema import contract
 from schema.class_tables import MOST_COLUMNS
 from serving.explained import overlay
 
-# The explained signature holds feature maps of all taps in float32.
-_BATCH: Final = 8
 # More would make the page too heavy to open; the JSON lists all.
 SHOWN_ERRORS: Final = 150
 # Of those that are read rightly; with more classes, not each has one.
@@ -140,6 +137,7 @@ def show(
     wrong: Sequence[Mapping[str, Any]],
     right: Sequence[Mapping[str, Any]],
     facts: Sequence[ImageFacts],
+    classes: Sequence[str],
 ) -> dict[str, Shown]:
     """Show the images of the rows, each with heat maps.
 
@@ -149,6 +147,7 @@ def show(
             An ensemble's map is the mean of its members', so other combinations have none.
         right: rows of `examples_read_rightly`: explained by the model that answered.
         facts: of all images.
+        classes: names in label order.
 
     Returns:
         Digest -> what is shown.
@@ -157,13 +156,15 @@ def show(
     files = read_files(sources.examples, contract.SPLIT_TEST, {row["sha256"] for row in shown})
     known = {f.sha256: f for f in facts}
     gallery = {digest: Shown(known[digest], content, {}) for digest, content in files.items()}
-    for model in sources.models:
-        explained = _explained_by(model.name, sources.champion, wrong[:SHOWN_ERRORS], right)
-        if not explained:
-            continue
-        maps = _heat_maps(model.model, [files[digest] for digest in explained])
-        for digest, heat in zip(explained, maps, strict=True):
-            gallery[digest].overlays[model.name] = overlay(files[digest], heat)
+    wanted = {
+        model.name: _explained_by(
+            model.name, sources.champion, wrong[:SHOWN_ERRORS], right, classes
+        )
+        for model in sources.models
+    }
+    for name, maps in heat_maps(sources.models, wanted, files).items():
+        for digest, heat in maps.items():
+            gallery[digest].overlays[name] = overlay(files[digest], heat)
     return gallery
 
 
@@ -172,22 +173,13 @@ def _explained_by(
     champion: str | None,
     wrong: Sequence[Mapping[str, Any]],
     right: Sequence[Mapping[str, Any]],
-) -> list[str]:
-    """List the digests of the images that one model explains, each once."""
+    classes: Sequence[str],
+) -> list[Answer]:
+    """List the answers that one model explains, each once."""
     rows = [row for row in right if model in row["answers"]]
     if model == champion or model in BACKBONES:
         rows += [row for row in wrong if model == champion or not row["answers"][model]["right"]]
-    return list(dict.fromkeys(row["sha256"] for row in rows))
-
-
-def _heat_maps(model_uri: str, files: Sequence[bytes]) -> np.ndarray:
-    """Compute heat maps of the predicted classes, float32 [images, 256, 256], 0..1."""
-    loaded = tf.saved_model.load(path_utils.serving_model_path(model_uri))
-    explain = loaded.signatures[contract.SIGNATURE_EXPLAIN]
-    maps = [
-        explain(**{contract.INPUT_IMAGES: tf.constant(files[start : start + _BATCH])})[
-            contract.OUTPUT_HEAT_MAP
-        ].numpy()
-        for start in range(0, len(files), _BATCH)
-    ]
-    return np.concatenate(maps)
+    answers = (
+        Answer(row["sha256"], classes.index(row["answers"][model]["predicted"])) for row in rows
+    )
+    return list(dict.fromkeys(answers))

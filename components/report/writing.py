@@ -43,7 +43,8 @@ def write_report(sources: ReportSources, folder: str) -> Content:
     numbers = content.numbers
     with style():
         pictures = {one.name: one for one in _pictures(sources, content)}
-    gallery = show(sources, numbers["errors"], numbers["read_rightly"], content.facts)
+    rows = numbers["errors"], numbers["read_rightly"]
+    gallery = show(sources, *rows, content.facts, numbers["classes"])
     card = _card(sources, content.main)
     _write(folder, PAGE_FILE, render(content, pictures, gallery, card).encode("utf-8"))
     _write(folder, NUMBERS_FILE, _json(numbers))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +22,8 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
+
+from common.progress import Progress
 
 HASH_BITS: Final = 64
 # Of 64 bits. With up to 5 % cut off at each side, 98 % of the reference radiographs stay within.
@@ -41,6 +43,8 @@ _SCALES: Final = (0.88, 0.92, 0.96, 1.0, 1.04, 1.08, 1.12)
 _FEATURELESS: Final = 0.1
 _PRECISION: Final = 0.02  # pixels
 _STEPS: Final = 200  # at most; 80 are usual
+# Images whose cuts at all scales are kept while others are compared with them: 64 KiB each.
+_BLOCK: Final = 1_024
 _CELLS: Final = 1 << 24  # of the matrix of distances, at a time: 64 MiB
 
 
@@ -80,24 +84,48 @@ def find_pairs(
     """
     codes = np.unique(np.asarray(splits, str), return_inverse=True)[1]
     candidates = _candidates(perceptual_hash(thumbnails), codes)
-    by_second = [
-        (second, [(int(first), int(bits)) for first, _, bits in group])
-        for second, group in itertools.groupby(candidates, key=lambda row: int(row[1]))
-    ]
-
-    def compare(task: tuple[int, list[tuple[int, int]]]) -> list[Pair]:
-        second, firsts = task
-        found = correlations(textures[second], [textures[first] for first, _ in firsts])
-        return [
-            Pair(first, second, bits, float(correlation))
-            for (first, bits), correlation in zip(firsts, found, strict=True)
-            if correlation >= min_correlation
-        ]
-
+    progress = Progress("pairs of images", len(candidates))
+    pairs: list[Pair] = []
     # BLAS has threads of its own; both together take twice as long as either.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        pairs = [pair for found in pool.map(compare, by_second) for pair in found]
+        for block in _blocks(candidates):
+            firsts = np.unique(block[:, 0]).tolist()
+            cuts = dict(zip(firsts, pool.map(_cuts, [textures[i] for i in firsts]), strict=True))
+            by_second = itertools.groupby(block.tolist(), key=lambda row: int(row[1]))
+            tasks = [
+                (textures, cuts, second, list(rows), min_correlation) for second, rows in by_second
+            ]
+            for task, found in zip(tasks, pool.map(_compare, tasks), strict=True):
+                pairs += found
+                progress.advance(len(task[3]))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
+
+
+def _blocks(candidates: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield the candidates whose first images are in one block, block after block."""
+    blocks = candidates[:, 0] // _BLOCK
+    for block in np.unique(blocks):
+        yield candidates[blocks == block]
+
+
+def _compare(
+    task: tuple[
+        Sequence[NDArray[np.float16]],
+        Mapping[int, NDArray[np.float32]],
+        int,
+        Sequence[Sequence[int]],
+        float,
+    ],
+) -> list[Pair]:
+    """Compare one image with those whose cuts are there."""
+    textures, cuts, second, rows, least = task
+    firsts = [first for first, _, _ in rows]
+    found = _best(textures[second], [textures[i] for i in firsts], [cuts[i] for i in firsts])
+    return [
+        Pair(first, second, bits, float(correlation))
+        for (first, _, bits), correlation in zip(rows, found, strict=True)
+        if correlation >= least
+    ]
 
 
 def perceptual_hash(thumbnails: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -161,19 +189,37 @@ def correlations(
     Returns:
         float64 [m], -1..1; 0 where a texture is empty.
     """
+    return _best(image, others, [_cuts(other) for other in others]) if others else np.empty(0)
+
+
+def _cuts(texture: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Cut the middle out at each scale, standardised: float32 [scales, pixels]."""
+    side = texture.shape[0] - 2 * _MARGIN
+    picture = Image.fromarray(texture.astype(np.float32))
+    boxes = [_centred(texture.shape[0], side * scale) for scale in _SCALES]
+    return _standardised(np.stack([_cut(picture, box, side) for box in boxes]))
+
+
+def _best(
+    image: NDArray[np.float16],
+    others: Sequence[NDArray[np.float16]],
+    cuts: Sequence[NDArray[np.float32]],
+) -> NDArray[np.float64]:
+    """Compute `correlations` from the others' cuts."""
     side = image.shape[0] - 2 * _MARGIN
     reach = slice(_MARGIN - _SHIFT, _SHIFT - _MARGIN)
     windows = sliding_window_view(image[reach, reach].astype(np.float32), (side, side))
     places = _standardised(windows.reshape(-1, side * side))
+    # One product for all: BLAS is slow with few rows.
+    all_fits = (np.concatenate(cuts) @ places.T).reshape(len(others), len(_SCALES), len(places))
     best = np.empty(len(others))
-    for index, other in enumerate(others):
-        picture = Image.fromarray(other.astype(np.float32))
-        boxes = [_centred(other.shape[0], side * scale) for scale in _SCALES]
-        fits = _standardised(np.stack([_cut(picture, box, side) for box in boxes])) @ places.T
+    for index, (other, fits) in enumerate(zip(others, all_fits, strict=True)):
         scale, place = np.unravel_index(fits.argmax(), fits.shape)
         best[index] = fits[scale, place]
         if _MIN_ROUGH <= best[index] < _FITS:
-            best[index] = _fitted(picture, boxes[scale], places[place], side)
+            picture = Image.fromarray(other.astype(np.float32))
+            start = _centred(other.shape[0], side * _SCALES[scale])
+            best[index] = _fitted(picture, start, places[place], side)
     return best
 
 

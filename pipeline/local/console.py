@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, TextIO
 
 from rich.status import Status
@@ -32,6 +33,9 @@ class Console:
         """
         self._console = open_console(file)
         self._status: Status | None = None
+        self._node = ""
+        # What is counted, and when the count began.
+        self._counted = ("", 0.0)
         self._count = 0
 
     def warn(self, sentence: str) -> None:
@@ -43,6 +47,16 @@ class Console:
         if self._console.is_terminal:
             self._status = self._console.status(f"{node} …")
             self._status.start()
+            self._node, self._counted = node, ("", 0.0)
+
+    def node_progressed(self, what: str, done: int, total: int) -> None:
+        """Say beside the spinner how far the node is, and how long it may still take."""
+        if self._status is None:
+            return
+        if what != self._counted[0]:
+            self._counted = (what, monotonic())
+        left = time_left(monotonic() - self._counted[1], done, total)
+        self._status.update(f"{self._node} … {done} of {total} {what}{left}")
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Print the node's line."""
@@ -85,6 +99,20 @@ class Console:
         self._console.print(Text.assemble("Champion: ", champion, f" → {pushed_to}"))
         total = summary["seconds"]["total"]
         self._console.print(f"{total:.0f} s in all; details in {layout.summary}")
+
+
+def time_left(seconds: float, done: int, total: int) -> str:
+    """Say how long the rest takes if it goes on as it did; nothing where that isn't known yet.
+
+    Args:
+        seconds: since the count was 0.
+        done: so many since.
+        total: of all.
+    """
+    if not 0 < done < total:
+        return ""
+    left = seconds * (total - done) / done
+    return f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
 
 
 def _split_line(data: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from common.progress import PROGRESS
+
 # LocalDagRunner has no hook; these are the messages (format strings) it logs.
 _STARTED: Final = "Component %s is running."
 _FINISHED: Final = "Component %s is finished."
@@ -26,6 +28,9 @@ class Listener(Protocol):
 
     def node_started(self, node: str) -> None:
         """Take note that a node was handed to its launcher."""
+
+    def node_progressed(self, what: str, done: int, total: int) -> None:
+        """Take note of how far the node under way is: `done` of `total` `what`."""
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Take note that a node is done."""
@@ -62,6 +67,9 @@ class NodeClock(logging.Handler):
             self._running = str(record.args[0])  # type: ignore[index]
             self._started = time.monotonic()
             self.listener.node_started(self._running)
+        elif record.msg == PROGRESS and isinstance(record.args, tuple) and self._running:
+            done, total, what = record.args
+            self.listener.node_progressed(str(what), int(str(done)), int(str(total)))
         elif record.msg == _CACHED and self._running:
             self.how[self._running] = "cached"
         elif record.msg == _EXECUTING and self._running:

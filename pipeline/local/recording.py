@@ -139,6 +139,10 @@ class Recording:
         self._write()
         self._listener.node_started(node)
 
+    def node_progressed(self, what: str, done: int, total: int) -> None:
+        """Hands it on."""
+        self._listener.node_progressed(what, done, total)
+
     def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Write down what was done for it."""
         done = self.record.nodes[node]

@@ -17,7 +17,7 @@ import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models import combination
+from models import combined_model
 from models.boundary import CutNetwork
 from models.calibration import apply_temperature, negative_log_likelihood
 from models.classifier import BackboneModel, CalibratedHead, Classifier
@@ -546,7 +546,7 @@ def test_linked_members_answer_as_loaded_ones_to_the_last_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     linked = combined[kind]
-    monkeypatch.setattr(combination.Lender, "of_saved_model", _Whole)
+    monkeypatch.setattr(combined_model.Lender, "of_saved_model", _Whole)
     monkeypatch.setattr(CombinedModel, "lenders", {})
     paths = {name: str(path) for name, path in members.items()}
     model = CombinedModel(_transform_layer, linked.rule, paths, CLASSES, 0.4)

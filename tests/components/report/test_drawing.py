@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from components.report.drawing import INK, Picture, picture, style
@@ -37,6 +41,24 @@ def test_two_figures_share_no_id_and_same_figures_are_the_same() -> None:
     assert ids[0] and not ids[0] & ids[1]
     assert _drawn("one") == one
     assert not plt.get_fignums()
+
+
+def test_it_is_laid_out_once_and_drawn_once_for_each_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def counted(of: type, method: str) -> None:
+        original = getattr(of, method)
+
+        def call(self: Any, *args: Any) -> Any:
+            done.append(method)
+            return original(self, *args)
+
+        monkeypatch.setattr(of, method, call)
+
+    counted(Figure, "draw")
+    counted(ConstrainedLayoutEngine, "execute")
+    _drawn("one")
+    assert done == ["execute", "draw", "draw"]
 
 
 def test_the_file_is_a_picture_on_white() -> None:

@@ -100,6 +100,27 @@ def test_of_many_copies_those_in_other_splits_are_not_crowded_out(
     assert len(pairs) <= 2 * near_duplicates._MOST_CANDIDATES * (copies + 1)
 
 
+def test_what_is_kept_at_a_time_changes_nothing(
+    phantoms: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thumbnails, textures = _small([*phantoms, *map(_cropped, phantoms)])
+    splits = ["train", "test"] * len(phantoms)
+    whole = find_pairs(thumbnails, textures, splits, 0.5)
+    assert len({pair.first // 7 for pair in whole}) > 1
+    monkeypatch.setattr(near_duplicates, "_BLOCK", 7)
+    in_blocks = find_pairs(thumbnails, textures, splits, 0.5)
+    assert [(p.first, p.second, p.bits) for p in in_blocks] == [
+        (p.first, p.second, p.bits) for p in whole
+    ]
+    np.testing.assert_allclose(
+        [p.correlation for p in in_blocks], [p.correlation for p in whole], atol=1e-5
+    )
+    # Each is what the two textures give by themselves.
+    for pair in whole[::20]:
+        alone = correlations(textures[pair.second], [textures[pair.first]])
+        assert pair.correlation == pytest.approx(alone[0], abs=1e-5)
+
+
 def test_images_without_any_structure_are_no_duplicates() -> None:
     thumbnails, textures = _small([Image.new("L", (99, 99), level) for level in (0, 40, 255)])
     assert find_pairs(thumbnails, textures, ["train", "eval", "test"], 0.1) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.config.layout import OutputLayout
-from pipeline.local.console import Console
+from pipeline.local.console import Console, time_left
 from serving.prediction import Prediction, print_results
 
 ExampleSummary = Callable[[Path], dict[str, Any]]
@@ -80,6 +80,38 @@ def test_each_node_has_a_line_with_its_number_and_what_was_done(page: Page) -> N
         "2 executed Trainer.vgg16 100.1 s",
         "3 resolved Baseline.vgg16 0.0 s",
     ]
+
+
+def test_a_terminal_shows_how_far_a_node_is(
+    page: Page, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page.console.node_started("Report")
+    page.console.node_progressed("heat maps", 1, 9)
+    assert page.text == "", "in a file it is noise"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console, now = Console(), iter((10.0, 10.0, 40.0, 50.0, 50.0))
+    monkeypatch.setattr("pipeline.local.console.monotonic", lambda: next(now))
+    console.node_started("Report")
+    shown = []
+    for what, done in (("heat maps", 0), ("heat maps", 3), ("pages", 0)):
+        console.node_progressed(what, done, 9)
+        assert console._status is not None
+        shown.append(str(console._status.status))
+    console.node_finished("Report", 60, "executed")
+    assert shown == [
+        "Report … 0 of 9 heat maps",
+        "Report … 3 of 9 heat maps, about 60 s left",
+        "Report … 0 of 9 pages",
+    ]
+    assert "executed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "done", "said"),
+    [(5, 0, ""), (5, 1, ", about 45 s left"), (100, 1, ", about 15 min left"), (9, 10, "")],
+)
+def test_the_rest_takes_as_long_as_what_is_done(seconds: float, done: int, said: str) -> None:
+    assert time_left(seconds, done, 10) == said
 
 
 def test_the_table_has_a_row_a_model(show: Callable[..., Page]) -> None:

@@ -47,6 +47,10 @@ class Told:
         """Keeps it."""
         self.nodes.append(node)
 
+    def node_progressed(self, what: str, done: int, total: int) -> None:
+        """Keeps it."""
+        self.nodes.append(f"{done} of {total} {what}")
+
     def node_finished(self, node: str, seconds: float, how: str) -> None:
         """Keeps it."""
         self.nodes.append(f"{node} {how}")

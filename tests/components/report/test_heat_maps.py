@@ -1,0 +1,172 @@
+"""The report's heat maps are those of the models' own SavedModels, and no image is asked twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from common.runtime import prepare_environment
+
+if TYPE_CHECKING:
+    from components.report.heat_maps import Answer
+    from components.report.sources import ModelSources
+    from models.boundary import CutNetwork
+
+prepare_environment()
+
+pytestmark = pytest.mark.slow
+
+CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
+MEMBERS = ("vgg16", "xception")
+
+
+@pytest.fixture(scope="module")
+def files(encode: Callable[..., bytes]) -> dict[str, bytes]:
+    """Twelve images by names for digests: more than a batch."""
+    rng = np.random.default_rng(0)
+    noise = [np.kron(rng.integers(0, 20 + 20 * i, (8, 8)), np.ones((32, 32))) for i in range(12)]
+    return {f"digest {i}": encode(image.astype(np.uint8)) for i, image in enumerate(noise)}
+
+
+@pytest.fixture(scope="module")
+def models(
+    tiny_cut: Callable[..., CutNetwork], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, ModelSources]:
+    """Two backbones whose answers differ, their ensemble and their cascade."""
+    import tensorflow as tf
+
+    from models.classifier import BackboneModel, CalibratedHead, Classifier
+    from models.combination import Rule
+    from models.combined_model import CombinedModel
+    from models.heads import build_head, build_hierarchical_head
+    from models.hyperparameters import HeadParams
+    from models.preprocessing import decode_and_resize
+    from models.signatures import export
+    from schema import contract
+
+    def transform(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        def one(image_bytes: Any) -> Any:
+            return tf.io.encode_png(decode_and_resize(image_bytes), compression=0)
+
+        pngs = tf.map_fn(one, inputs[contract.IMAGE], fn_output_signature=tf.string)
+        return {contract.TRANSFORMED_IMAGE: pngs}
+
+    root = tmp_path_factory.mktemp("models")
+    network, rng = tiny_cut("head"), np.random.default_rng(3)
+    pixels = tf.constant(rng.uniform(0, 255, (4, 256, 256, 1)), tf.float32)
+    taps = {name: tap.numpy() for name, tap in network.suffix(network.prefix(pixels)).items()}
+    moments = {k: (v.mean(axis=0), np.full(v.shape[1], v.var() / 4)) for k, v in taps.items()}
+    channels = {k: v.shape[1] for k, v in taps.items()}
+    for name in MEMBERS:
+        heads = {
+            contract.FLAT: build_head(HeadParams(l2=0.01), channels, 3, moments, 0),
+            contract.HIERARCHICAL: build_hierarchical_head(
+                HeadParams(l2=0.01), channels, 3, 1, moments, 0
+            ),
+        }
+        for head in heads.values():
+            for weight in head.trainable_weights:
+                weight.assign(rng.normal(0, 0.3, weight.shape))
+        calibrated = {key: CalibratedHead(head, 1.2) for key, head in heads.items()}
+        model = BackboneModel(transform, Classifier(network, calibrated), CLASSES, 0.5)
+        export(model, _serving(root / name))
+    for kind in (contract.ENSEMBLE, contract.CASCADE):
+        rule = Rule(kind, MEMBERS[::-1], 0.75, 0.8)
+        directories = {name: _serving(root / name) for name in MEMBERS}
+        export(CombinedModel(transform, rule, directories, CLASSES, 0.5), _serving(root / kind))
+        validation = {"members": MEMBERS, "cascade": {"first": MEMBERS[1], "threshold": 0.75}}
+        (root / f"{kind}-run").mkdir()
+        (root / f"{kind}-run" / contract.VALIDATION_FILE).write_text(json.dumps(validation))
+    return {name: _sources(root, name) for name in (*MEMBERS, contract.ENSEMBLE, contract.CASCADE)}
+
+
+def _serving(model: Path) -> str:
+    from tfx.utils import path_utils
+
+    return str(path_utils.serving_model_path(str(model)))
+
+
+def _sources(root: Path, name: str) -> ModelSources:
+    from components.report.sources import ModelSources
+
+    return ModelSources(name, str(root / name), str(root / f"{name}-run"), "", True)
+
+
+@pytest.fixture(scope="module")
+def own(models: Mapping[str, ModelSources], files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Model -> what the signature of its own SavedModel says of all images."""
+    import tensorflow as tf
+
+    from schema import contract
+
+    found = {}
+    for name, sources in models.items():
+        explain = tf.saved_model.load(_serving(Path(sources.model))).signatures["explain"]
+        outputs = explain(**{contract.INPUT_IMAGES: tf.constant(list(files.values()))})
+        found[name] = {key: value.numpy() for key, value in outputs.items()}
+    return found
+
+
+def _answers(own: Mapping[str, Any], name: str, images: Sequence[str]) -> list[Answer]:
+    from components.report.heat_maps import Answer
+
+    labels = own[name]["probabilities"].argmax(axis=-1).tolist()
+    return [Answer(digest, labels[int(digest.split()[1])]) for digest in images]
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "cascade"])
+def test_maps_are_those_of_each_models_own_signature(
+    kind: str,
+    models: Mapping[str, ModelSources],
+    own: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from components.report import heat_maps as module
+
+    images = list(files)
+    shown = {"vgg16": images[2:5], "xception": images[3:9], kind: images[::-1]}
+    wanted = {name: _answers(own, name, shown[name]) for name in shown}
+    loaded: list[str] = []
+    asked: list[tuple[str, Answer]] = []
+
+    class Counting(module._Network):
+        def __init__(self, model_uri: str, files: Mapping[str, bytes]) -> None:
+            loaded.append(Path(model_uri).name)
+            super().__init__(model_uri, files)
+
+        def evidence(self, answers: Sequence[Answer]) -> dict[str, np.ndarray]:
+            asked.extend((loaded[-1], answer) for answer in answers)
+            return super().evidence(answers)
+
+    monkeypatch.setattr(module, "_Network", Counting)
+    found = module.heat_maps(list(models.values()), wanted, files)
+    assert list(found) == list(shown)
+    for name, maps in found.items():
+        assert list(maps) == shown[name]
+        expected = own[name]["heat_map"][[images.index(digest) for digest in maps]]
+        assert expected.max() == 1
+        np.testing.assert_allclose(np.stack(list(maps.values())), expected, atol=1e-3)
+    assert sorted(loaded) == sorted(MEMBERS)
+    assert len(set(asked)) == len(asked)
+    # Of twelve images the cascade's first member is unsure of some, not of all.
+    by_network = {name: sum(network == name for network, _ in asked) for name in MEMBERS}
+    assert by_network["xception"] >= len(images)
+    assert (len(shown["vgg16"]) <= by_network["vgg16"] < len(images)) == (kind == "cascade")
+
+
+def test_a_combination_without_its_members_is_asked_itself(
+    models: Mapping[str, ModelSources], own: Mapping[str, Any], files: Mapping[str, bytes]
+) -> None:
+    from components.report.heat_maps import heat_maps
+
+    wanted = {"ensemble": _answers(own, "ensemble", list(files)[4:]), "cascade": []}
+    found = heat_maps([models["ensemble"], models["cascade"]], wanted, files)
+    assert found["cascade"] == {}
+    maps = np.stack(list(found["ensemble"].values()))
+    np.testing.assert_allclose(maps, own["ensemble"]["heat_map"][4:], atol=1e-3)
