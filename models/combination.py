@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -31,10 +31,10 @@ from models.chunks import in_chunks
 from models.explanation import MAP_SHAPE
 from models.predictions import Predictions, aligned
 from models.preprocessing import decode_transformed
+from models.rule import Kind, Rule, rule_variable
 from models.signatures import ServedModel, Transform
 from schema import contract
 
-Kind = Literal["ensemble", "cascade"]
 # Images [batch], transformed or as pixels -> head -> probabilities float32 [batch, n].
 Member = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
@@ -47,28 +47,6 @@ class ExplainingMember(Protocol):
 
     def evidence(self, images: tf.Tensor, classes: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Say what speaks for classes, int32 [batch]: head -> float32 [batch, 256, 256]."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The rule by which the members' answers become one.
-
-    Attributes:
-        kind: `ensemble`: the mean of the members' flat probabilities. `cascade`: the first
-            member's hierarchical probabilities where the highest is at least `threshold`,
-            elsewhere the mean of all members' hierarchical ones; flat ones where no class
-            is healthy.
-        members: their names, in the order in which they are asked.
-        threshold: of the cascade; not used by the ensemble.
-        temperature: of the result (see `models.calibration`). A mean of calibrated
-            probabilities is not calibrated: where members differ, it is less sure than it
-            is right.
-    """
-
-    kind: Kind
-    members: tuple[str, ...]
-    threshold: float
-    temperature: float
 
 
 @dataclass(frozen=True)
@@ -367,6 +345,8 @@ class CombinedModel(ServedModel):
         """
         super().__init__(transform, classes, abstain_below)
         self.rule = rule
+        # So that a server can run the members by themselves, and once for all that have them.
+        self.written_rule = rule_variable(rule)
         self.members = [_SavedMember(directories[name]) for name in rule.members]
 
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:

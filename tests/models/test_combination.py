@@ -21,8 +21,6 @@ from models.calibration import apply_temperature, negative_log_likelihood
 from models.classifier import BackboneModel, CalibratedHead, Classifier
 from models.combination import (
     CombinedModel,
-    Kind,
-    Rule,
     combine,
     combine_tensors,
     fit_combination,
@@ -33,6 +31,7 @@ from models.heads import build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
 from models.predictions import Predictions
 from models.preprocessing import decode_and_resize, decode_transformed
+from models.rule import Kind, Rule
 from models.signatures import export
 from schema import contract
 
