@@ -99,7 +99,7 @@ def tiny_backbone() -> Iterator[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def network_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Converted networks of this process, and of those that it starts: not in the user's own folder."""
+    """Keep what this process and its children convert out of the user's own folder."""
     folder = tmp_path_factory.mktemp("networks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXR_NETWORK_CACHE", str(folder))

@@ -96,7 +96,7 @@ def plan_from_json(content: Mapping[str, Any]) -> Plan:
             for network in content["networks"]
         )
         plan = Plan(networks, rule and parse_rule(rule), engine, float(content["difference"]))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"is no plan: {error!r}") from error
     members = len(plan.rule.members) if plan.rule else 1
     if engine not in (OPENVINO_BF16, OPENVINO_F32) or len(networks) != members:

@@ -107,10 +107,8 @@ class Store:
             plan = plan_from_json(description["plan"])
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"{folder / _DESCRIPTION}: {error}") from error
-        # Told by its time of change, what is in use is kept.
         for used in (folder, *(self._part(part) for part in _parts_of(plan))):
-            with contextlib.suppress(OSError):
-                os.utime(used)
+            _touch(used)
         return plan
 
     def front(self, key: str) -> Path:
@@ -157,7 +155,9 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             for part, model in models.items():
                 target = self.root / _PARTS / part
-                if not self._is_whole(target):
+                if self._is_whole(target):
+                    _touch(target)
+                else:
                     with self._unfinished(target) as folder:
                         # As trained: half precision would be another model.
                         openvino.save_model(model, str(folder / _NETWORK), compress_to_fp16=False)
@@ -233,6 +233,12 @@ class Store:
         for folder in _entries(self.root):
             if folder.name.startswith(_UNFINISHED) and _age(folder, now) > _ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _touch(folder: Path) -> None:
+    """Tell by its time of change that a folder is in use, where that may be told."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
 
 
 def _rename(folder: Path, target: Path) -> None:

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from models.engines import OPENVINO_F32, TENSORFLOW
 from schema import contract
-from serving.protocol.status import ServingError
 from serving.networks import conversion, probes
+from serving.protocol.status import ServingError
 from serving.servables import openvino_servable
 from serving.servables.loading import load_servable
 from tests.serving.conftest import Load
@@ -99,7 +99,9 @@ def test_a_note_beside_the_model_is_heeded(
     note: str | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(openvino_servable, "OpenVinoServable", lambda *given: asked.append(given[:2]))
+    monkeypatch.setattr(
+        openvino_servable, "OpenVinoServable", lambda *given: asked.append(given[:2])
+    )
     if note is not None:
         file = tmp_path / contract.SERVING_NOTE_FILE
         file.parent.mkdir()
