@@ -19,7 +19,12 @@ from models.engines import OpenVinoEngine
 from models.openvino_runtime import import_openvino
 from schema import contract
 from serving.core.model_config import versions_in
-from serving.networks.conversion import NotConvertibleError, choose_engine, convert_network
+from serving.networks.conversion import (
+    NotConvertibleError,
+    choose_engine,
+    convert_network,
+    expected_answers,
+)
 from serving.openvino_repository import (
     CONFIG_FILE,
     NETWORK_FILES,
@@ -191,7 +196,7 @@ def _write_version(source: Path, folder: Path, digest: str) -> None:
     # What is served is the file, so the file is what is compared.
     written = openvino.Core().read_model(str(network))
     choose_engine(
-        servable.loaded,
+        expected_answers(servable.loaded),
         lambda name: OpenVinoEngine(written, [contract.FLAT], name),
         source,
         "f32",

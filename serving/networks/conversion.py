@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName
+from models.combination import combine
+from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName, Features
 from models.openvino_runtime import convert, has_bf16
 from models.rule import rule_of
 from schema import contract
@@ -55,7 +56,9 @@ class Converted:
         return self.models[part.key]
 
 
-def convert_version(loaded: Any, directory: Path, precision: str, trunks: Trunks) -> Converted:
+def convert_version(
+    loaded: Any, directory: Path, precision: str, trunks: Trunks, known: dict[str, Features]
+) -> Converted:
     """Convert a version's networks, and compare a few answers with TensorFlow's.
 
     Args:
@@ -64,6 +67,8 @@ def convert_version(loaded: Any, directory: Path, precision: str, trunks: Trunks
         precision: `bf16`, `f32`, or `auto`, which takes bf16 where the CPU has it and its
             answers are close enough.
         trunks: those in memory.
+        known: network's key -> TensorFlow's answers to the probes; new ones are put in. Members
+            that several combinations share are so asked once.
 
     Raises:
         NotConvertibleError: it is none of this project's, or OpenVINO can't take it.
@@ -72,7 +77,7 @@ def convert_version(loaded: Any, directory: Path, precision: str, trunks: Trunks
     try:
         rule = rule_of(loaded)
         sources = [loaded] if rule is None else list(loaded.members)
-        parted = [_parted(source.network, f"{directory} {i}") for i, source in enumerate(sources)]
+        parted = [_parted(source.network) for source in sources]
     # OpenVINO has no class of its own for what goes wrong.
     except Exception as error:
         raise NotConvertibleError(f"{directory}: {error}") from error
@@ -84,13 +89,23 @@ def convert_version(loaded: Any, directory: Path, precision: str, trunks: Trunks
         unknown = Plan(networks, rule, name, 0.0)
         return network_of(unknown, name, lambda part: models[part.key], trunks)
 
-    _, name, difference = choose_engine(loaded, make, directory, precision)
+    for source, network in zip(sources, networks, strict=True):
+        if network.key not in known:
+            known[network.key] = _answers_of(source.network)
+    answers = [known[network.key] for network in networks]
+    expected = answers[0][contract.FLAT] if rule is None else combine(rule, answers)
+    _, name, difference = choose_engine(expected, make, directory, precision)
     return Converted(Plan(networks, rule, name, difference), models)
 
 
-def _parted(network: Any, source: str) -> Parted:
-    model = _converted(network)
-    return take_apart(model, hashlib.sha256(source.encode()).hexdigest())
+def _parted(network: Any) -> Parted:
+    # One of which nothing can be told is like no other, not even like itself some time ago.
+    return take_apart(_converted(network), secrets.token_hex(32))
+
+
+def _answers_of(network: Any) -> Features:
+    answers = network(tf.cast(probe_pixels(), tf.float32))
+    return {head: probabilities.numpy() for head, probabilities in answers.items()}
 
 
 def _converted(network: Any) -> Any:
@@ -146,13 +161,13 @@ def convert_network(loaded: Any, directory: Path) -> Any:
 
 
 def choose_engine(
-    loaded: Any, make: Callable[[EngineName], Engine], directory: Path, precision: str
+    expected: np.ndarray, make: Callable[[EngineName], Engine], directory: Path, precision: str
 ) -> tuple[Engine, EngineName, float]:
     """Choose the fastest engine whose answers to a few images are close to TensorFlow's.
 
     Args:
-        loaded: the SavedModel.
-        make: makes an engine of its network.
+        expected: TensorFlow's answers to the probes.
+        make: makes an engine of the network.
         directory: its folder, for messages.
         precision: `bf16`, `f32`, or `auto` for bf16 where the CPU has it, else f32.
 
@@ -163,7 +178,6 @@ def choose_engine(
         NotConvertibleError: OpenVINO can't compile the network, or no answers are close enough.
     """
     pixels = probe_pixels()
-    expected = loaded.network(tf.cast(pixels, tf.float32))[contract.FLAT].numpy()
     for name in _engines(precision):
         try:
             engine = make(name)
@@ -179,6 +193,15 @@ def choose_engine(
             return engine, name, difference
         logging.warning("%s: %s is %.3f log-odds off TensorFlow", directory, name, difference)
     raise NotConvertibleError(f"{directory}: OpenVINO's answers are off TensorFlow's")
+
+
+def expected_answers(loaded: Any) -> np.ndarray:
+    """Compute TensorFlow's answers to the probes, for `choose_engine`.
+
+    Args:
+        loaded: the SavedModel.
+    """
+    return _answers_of(loaded.network)[contract.FLAT]
 
 
 def signature_names() -> set[str]:

@@ -62,7 +62,7 @@ def take_apart(model: Any, fallback_key: str) -> Parted:
 
     Args:
         model: `openvino.Model` of static shapes with one input, its outputs named; it is used up.
-        fallback_key: the key of a network of which nothing can be told.
+        fallback_key: the key of a network of which nothing can be told; of no other one.
 
     Returns:
         Its parts; one, where it isn't built as said above.

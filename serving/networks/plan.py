@@ -47,6 +47,11 @@ class NetworkPlan:
         """All of them."""
         return self.trunks if self.head is None else (*self.trunks, self.head)
 
+    @property
+    def key(self) -> str:
+        """The key of what the whole of it computes."""
+        return self.parts[-1].key
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import logging
 
+from models.engines import Features
 from serving.networks.conversion import Converted, NotConvertibleError, convert_version
 from serving.networks.front import load_front, write_front
 from serving.networks.plan import engine_of
@@ -46,6 +47,8 @@ class Networks:
         """
         self.trunks = Trunks()
         self._store = store
+        # By network: TensorFlow's to the probes.
+        self._answers: dict[str, Features] = {}
         # A conversion takes a core, and hundreds of megabytes.
         self._converting = threading.Lock()
 
@@ -72,7 +75,7 @@ class Networks:
             if kept is not None:
                 return kept
             loaded = saved_model()
-            converted = convert_version(loaded, directory, precision, self.trunks)
+            converted = convert_version(loaded, directory, precision, self.trunks, self._answers)
             if key is not None and self._keep(key, converted, loaded):
                 kept = self._kept(key)
             if kept is not None:
