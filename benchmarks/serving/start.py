@@ -43,7 +43,7 @@ _LONE_REQUESTS: Final = 10
 
 @dataclass(frozen=True)
 class Start:
-    """What one start took.
+    """The figures of one start.
 
     Attributes:
         ready: seconds to `/readyz`.

@@ -1,4 +1,4 @@
-"""Where converted networks are kept, unless somebody says otherwise. Imports nothing heavy."""
+"""The folder of converted networks, unless somebody says otherwise. Imports nothing heavy."""
 
 from __future__ import annotations
 

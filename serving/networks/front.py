@@ -1,4 +1,4 @@
-"""What stands around a network in its SavedModel: bytes -> pixels, and probabilities -> outputs."""
+"""The ends of a SavedModel, around its network: bytes -> pixels, and probabilities -> outputs."""
 
 from __future__ import annotations
 

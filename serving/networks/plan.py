@@ -1,4 +1,4 @@
-"""What is known of a version whose networks were converted: its parts, its rule, how it does."""
+"""The plan of a version whose networks were converted: its parts, its rule, its engine."""
 
 from __future__ import annotations
 
