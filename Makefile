@@ -32,10 +32,10 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-export bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-report bench-scale bench-serving bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-export bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-report bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@printf '%s\n' \
 		'Variables of run: DATA (folder of images), WEIGHTS (folder of backbone weights),' \
@@ -151,6 +151,9 @@ bench-training: setup ## paper's recipe, stock TFX, and this pipeline: DATA=fold
 bench-serving: setup ## the embedded server beside TensorFlow alone: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.serving --data "$$DATA" $(GIVEN_OUTPUT) \
 		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+
+bench-serving-start: setup ## time `cxr serve` to /readyz, the first time and later, and its memory: ARGS
+	$(BIN)/python -m benchmarks.serving.start $(ARGS)
 
 bench-startup: setup ## time the help, one prediction and a run that computes nothing
 	$(BIN)/python -m benchmarks.startup $(ARGS)

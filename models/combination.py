@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -34,9 +34,9 @@ from models.calibration import (
     validation_report,
 )
 from models.predictions import Predictions, aligned
+from models.rule import Kind, Rule
 from schema import contract
 
-Kind = Literal["ensemble", "cascade"]
 # Images [batch], transformed or as pixels -> head -> probabilities float32 [batch, n].
 Member = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
@@ -49,28 +49,6 @@ class ExplainingMember(Protocol):
 
     def evidence(self, images: tf.Tensor, classes: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Say what speaks for classes, int32 [batch]: head -> float32 [batch, 256, 256]."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The rule by which the members' answers become one.
-
-    Attributes:
-        kind: `ensemble`: the members' flat probabilities, pooled. `cascade`: the first
-            member's hierarchical probabilities where the highest is at least `threshold`,
-            elsewhere all members' hierarchical ones, pooled; flat ones where no class is
-            healthy.
-        members: their names, in the order in which they are asked.
-        threshold: of the cascade; not used by the ensemble.
-        temperature: of the result (see `models.calibration`). What is pooled of calibrated
-            probabilities is not calibrated: where members differ, it is less sure than it
-            is right.
-    """
-
-    kind: Kind
-    members: tuple[str, ...]
-    threshold: float
-    temperature: float
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Final
 import tensorflow as tf
 
 from models.chunks import in_chunks
-from models.combination import Rule, combine_tensors, combine_whole_batches, explain_tensors
+from models.combination import combine_tensors, combine_whole_batches, explain_tensors
 from models.explanation import MAP_SHAPE
 from models.lending import WEIGHTS, Lender
 from models.preprocessing import decode_transformed
+from models.rule import Rule, rule_variable
 from models.signatures import ImageModel, Transform
 from schema import contract
 
@@ -72,6 +73,8 @@ class CombinedModel(ImageModel):
         """
         super().__init__(transform, classes, abstain_below)
         self.rule = rule
+        # So that a server can run the members by themselves, and once for all that have them.
+        self.written_rule = rule_variable(rule)
         self.members = [
             _SavedMember(Lender.of_saved_model(name, directories[name], _PARTS))
             for name in rule.members

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import keras
 
 EngineName = Literal["openvino-bf16", "openvino-f32", "tensorflow"]
+# What OpenVINO is asked for: as many images as possible, or one as soon as possible.
+Hint = Literal["THROUGHPUT", "LATENCY"]
 OPENVINO_BF16: Final[EngineName] = "openvino-bf16"
 OPENVINO_F32: Final[EngineName] = "openvino-f32"
 TENSORFLOW: Final[EngineName] = "tensorflow"
@@ -105,13 +107,16 @@ class OpenVinoEngine(Engine):
         parallel: images that are computed at once.
     """
 
-    def __init__(self, model: Any, names: Iterable[str], engine: EngineName) -> None:
+    def __init__(
+        self, model: Any, names: Iterable[str], engine: EngineName, hint: Hint = "THROUGHPUT"
+    ) -> None:
         """Compile the model, in memory.
 
         Args:
             model: `openvino.Model`, image [1, 256, 256, 1] -> named tensors.
             names: of the outputs.
             engine: one of OpenVINO's; says the precision.
+            hint: what it is for. An image's features are the same with either.
 
         Raises:
             Exception: OpenVINO isn't there, can't compile the model, or lost the name of an
@@ -122,7 +127,7 @@ class OpenVinoEngine(Engine):
         self._compiled = openvino.Core().compile_model(
             model,
             "CPU",
-            {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": PRECISIONS[engine]},
+            {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": PRECISIONS[engine]},
         )
         # Asked for by name, since OpenVINO orders outputs its own way; fails where it has none.
         self._outputs = {name: self._compiled.output(name) for name in names}

@@ -19,7 +19,8 @@ import tensorflow as tf
 from models import feature_records
 from models.boundary import FeatureSpec
 from models.classifier import Classifier
-from models.combination import Rule, combine_tensors
+from models.combination import combine_tensors
+from models.rule import Rule
 from models.signatures import traced
 from schema import contract
 

@@ -27,6 +27,16 @@ BitsStored = Annotated[
 ]
 
 
+NetworkCache = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder for converted networks; empty for none.",
+        envvar="CXR_NETWORK_CACHE",
+        show_default="~/.cache/cxr-tfx/networks",
+    ),
+]
+
+
 def serve(
     model_dir: Annotated[
         Path | None,
@@ -82,6 +92,7 @@ def serve(
     metrics_path: Annotated[
         str, typer.Option(help="For Prometheus; empty for none.")
     ] = METRICS_PATH,
+    network_cache: NetworkCache = None,
 ) -> None:
     """Serve pushed models over TensorFlow Serving's REST and gRPC APIs."""
     settings = Settings(
@@ -98,6 +109,7 @@ def serve(
         batch_threads=batch_threads,
         shutdown_s=shutdown_timeout_seconds,
         metrics_path=metrics_path or None,
+        network_cache=_cache_folder(network_cache),
         limits=Limits(
             body_bytes=max_body_bytes,
             held_bytes=max_held_bytes,
@@ -135,6 +147,7 @@ def predict(
             "a folder."
         ),
     ] = None,
+    network_cache: NetworkCache = None,
 ) -> None:
     """Classify images with a pushed model: a server's, or in this process."""
     from rich.progress import track
@@ -158,7 +171,12 @@ def predict(
         from serving.local_client import predict_files
 
         answers = predict_files(
-            files, model_dir, model, explain=bool(pictures), bits_stored=bits_stored or 0
+            files,
+            model_dir,
+            model,
+            explain=bool(pictures),
+            bits_stored=bits_stored or 0,
+            network_cache=_cache_folder(network_cache),
         )
     if pictures:
         answers = write_pictures(answers, pictures)
@@ -192,6 +210,14 @@ def export_openvino(
         if not isinstance(result, NotExported):
             typer.echo(f"{result.model}: {result.folder}{'' if result.new else ' (unchanged)'}")
     raise_for(results)
+
+
+def _cache_folder(given: str | None) -> Path | None:
+    if given is None:
+        from serving.networks.cache_folder import default_folder
+
+        return default_folder()
+    return Path(given) if given else None
 
 
 def _prepare() -> None:

@@ -1,16 +1,19 @@
-"""Classifies image files with a pushed SavedModel, in this process."""
+"""Classifies image files with a pushed SavedModel, in this process, as `cxr serve` would."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.errors import InputError
 from common.runtime import prepare_environment
 from models.deep_images import prepared
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
+
+if TYPE_CHECKING:
+    from serving.servables.servable import Servable
 
 
 def latest_version(model_dir: Path, model: str) -> Path:
@@ -35,6 +38,7 @@ def predict_files(
     *,
     explain: bool = False,
     bits_stored: int = 0,
+    network_cache: Path | None = None,
 ) -> Iterator[Result]:
     """Classify the files one by one.
 
@@ -44,6 +48,7 @@ def predict_files(
         model: its name.
         explain: whether answers come with heat maps.
         bits_stored: as `models.deep_images.scaled` takes it.
+        network_cache: folder for converted networks; None to convert them now.
 
     Raises:
         InputError: there is no such model, it is damaged, or it knows no heat maps.
@@ -51,50 +56,61 @@ def predict_files(
     version = latest_version(model_dir, model)
     prepare_environment()
     name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
-    signature = _load_signature(version, name)
+    servable = _load(version, name, network_cache)
     for file in files:
         content = read_file(file)
         if isinstance(content, Failure):
             yield content
         else:
-            yield _predict(signature, file, content, bits_stored)
+            yield _predict(servable, name, file, content, bits_stored)
 
 
-def _predict(signature: Any, file: Path, content: bytes, bits_stored: int) -> Result:
-    import tensorflow as tf
+def _predict(
+    servable: Servable, signature: str, file: Path, content: bytes, bits_stored: int
+) -> Result:
+    from grpc import StatusCode
+
+    from serving.protocol.status import ServingError
+    from serving.protocol.tensors import strings
 
     try:
         content = prepared(content, bits_stored)
     except ValueError as error:
         return Failure(file, str(error))
     try:
-        outputs = signature(**{contract.INPUT_IMAGES: tf.constant([content])})
-    except tf.errors.InvalidArgumentError:
+        outputs = servable.run(signature, {contract.INPUT_IMAGES: strings([content])})
+    except ServingError as error:
+        if error.code != StatusCode.INVALID_ARGUMENT:
+            raise
         return Failure(file, "is no image that the model can decode")
-    explained = contract.OUTPUT_HEAT_MAP in outputs
-    names = [name.decode() for name in outputs[contract.OUTPUT_CLASSES][0].numpy()]
-    values = outputs[contract.OUTPUT_PROBABILITIES][0].numpy().tolist()
+    heat = outputs.get(contract.OUTPUT_HEAT_MAP)
+    names = [name.decode() for name in outputs[contract.OUTPUT_CLASSES][0]]
+    values = outputs[contract.OUTPUT_PROBABILITIES][0].tolist()
     return Prediction(
         file,
-        outputs[contract.OUTPUT_PREDICTED][0].numpy().decode(),
+        outputs[contract.OUTPUT_PREDICTED][0].decode(),
         dict(zip(names, values, strict=True)),
-        bool(outputs[contract.OUTPUT_ABSTAIN][0].numpy()),
-        outputs[contract.OUTPUT_HEAT_MAP][0].numpy() if explained else None,
+        bool(outputs[contract.OUTPUT_ABSTAIN][0]),
+        None if heat is None else heat[0],
     )
 
 
-def _load_signature(version: Path, name: str) -> Any:
-    import tensorflow as tf
+def _load(version: Path, signature: str, network_cache: Path | None) -> Servable:
+    from serving.networks.store import Store
+    from serving.networks.versions import Networks
+    from serving.protocol.status import ServingError
+    from serving.servables.loading import load_servable
 
+    networks = Networks(None if network_cache is None else Store(network_cache))
+    explain = signature == contract.SIGNATURE_EXPLAIN
     try:
-        signatures = tf.saved_model.load(str(version)).signatures
-        if name == contract.SIGNATURE_EXPLAIN and name not in signatures:
+        # Heat maps are TensorFlow's, whatever runs the network of the other signatures.
+        servable = load_servable(version, "tensorflow" if explain else "auto", networks=networks)
+        if explain and signature not in servable.signatures:
             raise not_explained(str(version))
-        return signatures[name]
-    except InputError:
-        raise
-    # TensorFlow says a damaged SavedModel in many ways.
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        servable.signature(signature)
+    except ServingError as error:
         raise InputError(
             f"{version} is no model that can be served ({error}); push it again."
         ) from error
+    return servable

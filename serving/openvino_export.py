@@ -15,9 +15,16 @@ from typing import Any
 
 from common.errors import InputError
 from common.runtime import make_folder
+from models.engines import OpenVinoEngine
 from models.openvino_runtime import import_openvino
 from schema import contract
 from serving.core.model_config import versions_in
+from serving.networks.conversion import (
+    NotConvertibleError,
+    choose_engine,
+    convert_network,
+    expected_answers,
+)
 from serving.openvino_repository import (
     CONFIG_FILE,
     NETWORK_FILES,
@@ -29,11 +36,6 @@ from serving.openvino_repository import (
     write_json,
 )
 from serving.protocol.status import ServingError
-from serving.servables.openvino_servable import (
-    NotConvertibleError,
-    checked_engine,
-    convert_network,
-)
 from serving.servables.tensorflow_servable import TensorFlowServable
 
 
@@ -186,14 +188,19 @@ def _write_version(source: Path, folder: Path, digest: str) -> None:
     """
     openvino = import_openvino()
     servable = TensorFlowServable(source)
-    model = convert_network(servable, source)
+    model = convert_network(servable.loaded, source)
     folder.mkdir()
     network = folder / NETWORK_FILES[0]
     # As trained: half precision would be another model than the one that was judged.
     openvino.save_model(model, str(network), compress_to_fp16=False)
     # What is served is the file, so the file is what is compared.
     written = openvino.Core().read_model(str(network))
-    checked_engine(servable, written, source, "f32")
+    choose_engine(
+        expected_answers(servable.loaded),
+        lambda name: OpenVinoEngine(written, [contract.FLAT], name),
+        source,
+        "f32",
+    )
     write_description(folder, _description(written, servable.loaded), digest)
 
 

@@ -50,11 +50,12 @@ def digest_of(folder: Path) -> str:
     """Hash (SHA-256) a folder's files, with their names."""
     hasher = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        hasher.update(f"{file.relative_to(folder).as_posix()}\0{_file_digest(file)}\n".encode())
+        hasher.update(f"{file.relative_to(folder).as_posix()}\0{file_digest(file)}\n".encode())
     return hasher.hexdigest()
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
+    """Hash (SHA-256) a file."""
     with file.open("rb") as stream:
         hasher = hashlib.sha256()
         while block := stream.read(2**20):
@@ -63,7 +64,7 @@ def _file_digest(file: Path) -> str:
 
 
 def _network_digests(folder: Path) -> dict[str, str]:
-    return {name: _file_digest(folder / name) for name in NETWORK_FILES}
+    return {name: file_digest(folder / name) for name in NETWORK_FILES}
 
 
 def has_version(folder: Path, digest: str) -> bool:

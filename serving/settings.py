@@ -58,6 +58,7 @@ class Settings:
         batch_threads: batches computed at once; as many as there are cores where 0.
         shutdown_s: for requests to end, after SIGTERM.
         metrics_path: for Prometheus; None for none.
+        network_cache: folder for converted networks; None to convert them at each start.
         limits: of requests.
     """
 
@@ -74,4 +75,5 @@ class Settings:
     batch_threads: int = 0
     shutdown_s: float = 30.0
     metrics_path: str | None = METRICS_PATH
+    network_cache: Path | None = None
     limits: Limits = field(default_factory=Limits)

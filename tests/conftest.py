@@ -97,6 +97,15 @@ def tiny_backbone() -> Iterator[str]:
         yield TINY
 
 
+@pytest.fixture(scope="session", autouse=True)
+def network_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what this process and its children convert out of the user's own folder."""
+    folder = tmp_path_factory.mktemp("networks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXR_NETWORK_CACHE", str(folder))
+        yield folder
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests, and have the golden run made meanwhile where any of them reads it.

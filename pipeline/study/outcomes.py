@@ -11,8 +11,9 @@ import numpy as np
 from common.intervals import wilson95
 from components.evaluator.configuration import GateConfig
 from models.choice import choose
-from models.combination import Kind, combine, fit_combination, is_passed_on
+from models.combination import combine, fit_combination, is_passed_on
 from models.predictions import Predictions, aligned
+from models.rule import Kind
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.study.results import SeedResult
 from schema import contract

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -17,6 +18,7 @@ from pathlib import Path
 from absl import logging
 from grpc import StatusCode
 
+from schema import contract
 from serving.core.model_config import ModelConfig, versions_in
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import ServingError, invalid, not_found
@@ -62,6 +64,23 @@ class _Model:
 
 
 @dataclass(frozen=True)
+class _Plan:
+    """The work that is to be done for a model.
+
+    Attributes:
+        model: itself.
+        wanted: numbers of the versions to be served.
+        loading: those of them that aren't loaded yet.
+        on_disk: whether any version is.
+    """
+
+    model: _Model
+    wanted: frozenset[int]
+    loading: list[_Version]
+    on_disk: bool
+
+
+@dataclass(frozen=True)
 class Lent:
     """A servable for the time of a request."""
 
@@ -73,14 +92,18 @@ class Lent:
 class Manager:
     """All models. Its methods may be called by any thread; `reconcile` by one at a time."""
 
-    def __init__(self, load: Load, *, labels_for_unavailable: bool = False) -> None:
+    def __init__(
+        self, load: Load, *, labels_for_unavailable: bool = False, side_by_side: int = 1
+    ) -> None:
         """Start without models.
 
         Args:
-            load: from a version's folder to a servable.
+            load: from a version's folder to a servable; several threads may call it.
             labels_for_unavailable: accept a label of a version that isn't loaded.
+            side_by_side: models that are loaded at the same time.
         """
         self._load = load
+        self._side_by_side = side_by_side
         self._labels_for_unavailable = labels_for_unavailable
         self._models: dict[str, _Model] = {}
         self._changed = threading.Condition()
@@ -122,15 +145,23 @@ class Manager:
     def reconcile(self) -> bool:
         """Load what the folders hold and should be served, then unload what shouldn't.
 
+        The champion comes first, and the others in the order of the configuration.
+
         Returns:
             Whether anything was loaded or unloaded.
         """
         with self._reconciling:
-            changed = False
             with self._changed:
                 models = list(self._models.values())
-            for model in models:
-                changed |= self._reconcile(model)
+            models.sort(key=lambda model: model.config.name != contract.CHAMPION)
+            plans = [self._plan(model) for model in models]
+            changed = any([self._carry_out(plan) for plan in plans if not plan.loading])
+            loading = [plan for plan in plans if plan.loading]
+            if loading:
+                # Each with what it unloads, so that old and new versions of all models are never
+                # in memory together.
+                with ThreadPoolExecutor(self._side_by_side, "load") as threads:
+                    changed |= any(list(threads.map(self._carry_out, loading)))
             with self._changed:
                 gone = [n for n, m in self._models.items() if m.config.base_path == Path()]
                 for name in gone:
@@ -138,18 +169,22 @@ class Manager:
                         del self._models[name]
             return changed
 
-    def _reconcile(self, model: _Model) -> bool:
+    def _plan(self, model: _Model) -> _Plan:
+        """Decide what is to be loaded, and tell that it will be."""
         on_disk = {} if model.config.base_path == Path() else versions_in(model.config.base_path)
         wanted = model.config.policy.choose(set(on_disk))
-        changed = failed = False
-        for number in sorted(wanted):
-            version = self._to_load(model, number, on_disk[number])
-            if version is not None:
-                changed = True
-                self._load_version(model, version)
-            failed |= model.versions[number].state != State.AVAILABLE
+        found = [self._to_load(model, number, on_disk[number]) for number in sorted(wanted)]
+        loading = [version for version in found if version is not None]
+        return _Plan(model, frozenset(wanted), loading, bool(on_disk))
+
+    def _carry_out(self, plan: _Plan) -> bool:
+        model, wanted = plan.model, plan.wanted
+        for version in plan.loading:
+            self._load_version(model, version)
+        changed = bool(plan.loading)
+        failed = any(model.versions[number].state != State.AVAILABLE for number in wanted)
         # While a wanted version is missing, the ones before it go on.
-        keep_others = failed and bool(on_disk) and model.config.base_path != Path()
+        keep_others = failed and plan.on_disk and model.config.base_path != Path()
         with self._changed:
             going = [
                 v
@@ -170,12 +205,14 @@ class Manager:
         if known is not None and known.error is not None and known.fingerprint == fingerprint:
             return None
         with self._changed:
-            version = _Version(number, path, State.LOADING, fingerprint=fingerprint)
+            version = _Version(number, path, State.START, fingerprint=fingerprint)
             model.versions[number] = version
             return version
 
     def _load_version(self, model: _Model, version: _Version) -> None:
         began = time.monotonic()
+        with self._changed:
+            version.state = State.LOADING
         error: ServingError | None = None
         servable: Servable | None = None
         try:

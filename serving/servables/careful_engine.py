@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from models.engines import PROBABILITY_TOLERANCE, TENSORFLOW, OpenVinoEngine
+from models.engines import PROBABILITY_TOLERANCE, TENSORFLOW
 from schema import contract
+from serving.networks.running import Network
 
 # How far a probability may be from TensorFlow's.
 ALLOWED: Final = PROBABILITY_TOLERANCE[TENSORFLOW]
@@ -47,9 +48,7 @@ class CarefulEngine:
         name: of the fast engine.
     """
 
-    def __init__(
-        self, fast: OpenVinoEngine, exact: OpenVinoEngine, logit_difference: float
-    ) -> None:
+    def __init__(self, fast: Network, exact: Network, logit_difference: float) -> None:
         """Join two engines of the same network.
 
         Args:
@@ -76,3 +75,7 @@ class CarefulEngine:
             probabilities = probabilities.copy()
             probabilities[unsure] = self._exact(images[unsure])[contract.FLAT]
         return {contract.FLAT: probabilities}
+
+    def compile(self) -> None:
+        """Compile the fast engine; the other is, once there is an image for it."""
+        self._fast.compile()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from absl import logging
 
@@ -12,9 +12,15 @@ from schema import contract
 from serving.servables.servable import Servable
 from serving.settings import EngineChoice, Precision
 
+if TYPE_CHECKING:
+    from serving.networks.versions import Networks
+
 
 def load_servable(
-    directory: Path, engine: EngineChoice = "auto", precision: Precision = "auto"
+    directory: Path,
+    engine: EngineChoice = "auto",
+    precision: Precision = "auto",
+    networks: Networks | None = None,
 ) -> Servable:
     """Load a SavedModel.
 
@@ -23,18 +29,20 @@ def load_servable(
         engine: `auto` takes OpenVINO for this project's models and TensorFlow for what
             OpenVINO can't run; so does `openvino`, but says so louder.
         precision: of OpenVINO; `auto` is what InfraCheck noted beside the model, if it did.
+        networks: OpenVINO's, in memory and on disk; none where None.
 
     Raises:
         ServingError: it holds no SavedModel that can be loaded.
     """
-    from serving.servables.openvino_servable import NotConvertibleError, OpenVinoServable
+    from serving.networks.conversion import NotConvertibleError
+    from serving.servables.openvino_servable import OpenVinoServable
     from serving.servables.tensorflow_servable import TensorFlowServable
 
     if engine != "tensorflow":
         if precision == "auto":
             precision = _noted_precision(directory)
         try:
-            return OpenVinoServable(directory, precision)
+            return OpenVinoServable(directory, precision, networks)
         except NotConvertibleError as error:
             level = logging.WARNING if engine == "openvino" else logging.INFO
             logging.log(level, "TensorFlow serves %s: %s", directory, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from grpc import StatusCode
 
+from serving.networks.front import load_saved_model
 from serving.protocol.status import ServingError, invalid
 from serving.protocol.tensors import STRING, Tensors
 from serving.servables.saved_model import read_signature_defs, signatures_of
@@ -23,26 +25,48 @@ class TensorFlowServable(Servable):
 
     engine = TENSORFLOW
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, lazy: bool = False) -> None:
         """Load the SavedModel.
 
         Args:
             directory: a version's folder.
+            lazy: load it once it is needed, and read only what it says of itself now.
 
         Raises:
-            ServingError: it holds no SavedModel that can be loaded.
+            ServingError: it holds no SavedModel, or, unless `lazy`, none that can be loaded.
         """
         definitions = read_signature_defs(directory)
         super().__init__(signatures_of(definitions), definitions)
-        try:
-            self.loaded: Any = tf.saved_model.load(str(directory))
-        except tf.errors.OpError as error:
-            raise from_tensorflow(error) from error
-        # A damaged graph or checkpoint fails in many ways.
-        except Exception as error:
-            raise ServingError(
-                StatusCode.DATA_LOSS, f"{directory}: {type(error).__name__}: {error}"
-            ) from error
+        self._directory = directory
+        self._loaded: Any = None
+        self._loading = threading.Lock()
+        if not lazy:
+            self.load()
+
+    @property
+    def loaded(self) -> Any:
+        """TensorFlow's object; loaded now, where it wasn't.
+
+        Raises:
+            ServingError: it can't be loaded.
+        """
+        return self.load()
+
+    def load(self) -> Any:
+        """Load the SavedModel, if it isn't in memory.
+
+        Raises:
+            ServingError: it can't be loaded.
+        """
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = _load(self._directory)
+            return self._loaded
+
+    def unload(self) -> None:
+        """Free the memory of the SavedModel, until it is needed."""
+        with self._loading:
+            self._loaded = None
 
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:
         function = self.loaded.signatures[signature.name]
@@ -58,6 +82,18 @@ class TensorFlowServable(Servable):
             check_shapes(signature, inputs)
             raise invalid(f"{signature.name}: {error}") from error
         return {name: to_array(tensor) for name, tensor in outputs.items()}
+
+
+def _load(directory: Path) -> Any:
+    try:
+        return load_saved_model(directory)
+    except tf.errors.OpError as error:
+        raise from_tensorflow(error) from error
+    # A damaged graph or checkpoint fails in many ways.
+    except Exception as error:
+        raise ServingError(
+            StatusCode.DATA_LOSS, f"{directory}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def to_tensor(value: np.ndarray, type_name: str) -> tf.Tensor:

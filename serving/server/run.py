@@ -16,6 +16,8 @@ from serving.core.batching import Batcher
 from serving.core.manager import Manager
 from serving.core.model_config import ModelConfig, models_in, read_config
 from serving.core.service import Service
+from serving.networks.store import Store
+from serving.networks.versions import Networks
 from serving.protocol.status import ServingError
 from serving.servables.loading import load_servable
 from serving.server.connections import QuietServer, protocol_class
@@ -27,6 +29,8 @@ from serving.settings import Settings
 LOGGER: Final = logging.getLogger("cxr.serving")
 # A batch that is put together; beyond it, nothing is gained on a CPU.
 _BATCH_ROWS: Final = 32
+# Models that are loaded at once: beyond, they wait for Python, and for the disk.
+_MOST_SIDE_BY_SIDE: Final = 4
 
 
 def models_of(settings: Settings) -> Mapping[str, ModelConfig]:
@@ -54,11 +58,14 @@ def start(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
+    cores = os.cpu_count() or 1
+    networks = Networks(None if settings.network_cache is None else Store(settings.network_cache))
     manager = Manager(
-        lambda path: load_servable(path, settings.engine, settings.precision),
+        lambda path: load_servable(path, settings.engine, settings.precision, networks),
         labels_for_unavailable=settings.labels_for_unavailable,
+        side_by_side=min(cores, _MOST_SIDE_BY_SIDE),
     )
-    threads = settings.batch_threads or os.cpu_count() or 1
+    threads = settings.batch_threads or cores
     batcher = Batcher(threads, _BATCH_ROWS, settings.limits.queue)
     service = Service(manager, batcher, settings.limits)
     metrics = Metrics(service)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import io
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 
 from benchmarks.serving import __main__ as benchmark
+from benchmarks.serving import start
 from benchmarks.serving.__main__ import CLIENTS, Measured, in_process, served, show
 from benchmarks.serving.load import Load, in_a_loop, memory_mib, over_http
+from benchmarks.serving.start import Start
 from serving.local_client import latest_version
 
 if TYPE_CHECKING:
@@ -121,3 +125,29 @@ def test_the_three_ways_on_a_small_model(
     show(Console(file=page, width=140), "xception", ways, len(files))
     assert "0 other classes" in page.getvalue()
     assert page.getvalue().count("parity of") == 2
+
+
+def test_a_start_is_compared_with_the_one_before() -> None:
+    later = Start(8.0, 900.0, 1000.0, 1200.0, {"m": 0.05}, {"m": [0.5, 0.5]})
+    old = Start(64.0, 5000.0, 5500.0, 5600.0, {"m": 0.09}, {"m": [0.5, 0.4999]})
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page):
+        start.show({"first start": [old], "later starts": [later, later], "before": [old]})
+    said = page.getvalue()
+    assert "start: 8.0× faster; largest difference of an answer: 1.00e-04" in said
+    assert [line.split() for line in said.splitlines() if " m " in line] == [
+        ["│", "m", "│", "90", "│", "50", "│", "90", "│"]
+    ]
+
+
+@pytest.mark.slow
+def test_a_first_and_a_later_start(golden: GoldenRun, tmp_path: Path) -> None:
+    models, networks = tmp_path / "models", tmp_path / "networks"
+    models.mkdir()
+    (models / "vgg16").symlink_to(golden.layout.serving / "vgg16")
+    image = min(golden.data.rglob("*.png")).read_bytes()
+    first, later = (start.measured(start._HERE, models, networks, image) for _ in range(2))
+    assert first.answers == later.answers
+    assert len(later.answers["vgg16"]) == 3
+    assert 0 < later.memory <= later.peak
+    assert list((networks / "versions").iterdir())

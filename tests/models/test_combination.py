@@ -22,8 +22,6 @@ from models.boundary import CutNetwork
 from models.calibration import apply_temperature, negative_log_likelihood
 from models.classifier import BackboneModel, CalibratedHead, Classifier
 from models.combination import (
-    Kind,
-    Rule,
     combine,
     combine_tensors,
     fit_combination,
@@ -35,6 +33,7 @@ from models.heads import build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
 from models.predictions import Predictions
 from models.preprocessing import decode_and_resize, decode_transformed
+from models.rule import Kind, Rule
 from models.signatures import export
 from schema import contract
 

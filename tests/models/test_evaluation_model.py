@@ -13,10 +13,11 @@ import tensorflow as tf
 from models import evaluation_model, feature_records
 from models.boundary import CutNetwork
 from models.classifier import CalibratedHead, Classifier
-from models.combination import Rule, combine
+from models.combination import combine
 from models.evaluation_model import HeadsOfClassifier, HeadsOfCombination
 from models.heads import build_head, build_hierarchical_head
 from models.hyperparameters import HeadParams
+from models.rule import Rule
 from schema import contract
 
 Store = Callable[..., list[str]]

@@ -99,9 +99,9 @@ def versions(
     """Name -> SavedModel: two backbones, and what is put together from them."""
     import tensorflow as tf
 
-    from models.combination import Rule
     from models.combined_model import CombinedModel
     from models.preprocessing import decode_and_resize
+    from models.rule import Rule
     from models.signatures import export
 
     names = {"a": "xception", "b": "densenet121"}

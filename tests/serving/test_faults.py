@@ -289,7 +289,7 @@ def test_wrong_settings_are_told(
 
 
 def test_each_option_reaches_the_server(
-    cxr: Cxr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cxr: Cxr, tmp_path: Path, network_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Settings] = []
     monkeypatch.setattr(run, "start", started.append)
@@ -301,11 +301,12 @@ def test_each_option_reaches_the_server(
         "--batch-threads": 5, "--max-body-bytes": 6, "--max-held-bytes": 7, "--max-batch-size": 8,
         "--max-pixels": 9, "--max-queue": 10, "--request-timeout-seconds": 11,
         "--read-timeout-seconds": 12, "--shutdown-timeout-seconds": 13, "--metrics-path": "",
+        "--network-cache": "",
     }  # fmt: skip
     words = [str(word) for option in given.items() for word in option]
     assert cxr("serve", "--allow-version-labels-for-unavailable-models", *words) == 0
     assert started == [
-        Settings(model_dir=tmp_path),
+        Settings(model_dir=tmp_path, network_cache=network_cache),
         Settings(
             config_file=Path("models.config"),
             host="::1",

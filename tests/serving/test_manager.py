@@ -19,6 +19,7 @@ from serving.core.model_config import (
 )
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import ServingError
+from serving.servables.servable import Servable
 from tests.serving.fakes import Loader, write_version
 
 M = ModelRef("m")
@@ -232,3 +233,48 @@ def test_a_models_config() -> None:
 def test_a_wrong_models_config_is_told(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         parse_config(text)
+
+
+def test_the_champion_is_loaded_first_and_the_others_say_that_they_will_be(tmp_path: Path) -> None:
+    for name in ("a", "champion", "m"):
+        write_version(tmp_path / name, 1)
+    loader = Loader()
+    seen: dict[str, list[State]] = {}
+
+    def load(path: Path) -> Servable:
+        seen[path.parent.name] = [
+            status.state
+            for name in ("a", "champion", "m")
+            for status in manager.status(ModelRef(name))
+        ]
+        return loader(path)
+
+    manager = Manager(load)
+    manager.configure(models_in(tmp_path))
+    manager.reconcile()
+    assert seen == {
+        "champion": [State.START, State.LOADING, State.START],
+        "a": [State.LOADING, State.AVAILABLE, State.START],
+        "m": [State.AVAILABLE, State.AVAILABLE, State.LOADING],
+    }
+    assert list(seen) == ["champion", "a", "m"]
+
+
+def test_models_are_loaded_side_by_side(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_version(tmp_path / name, 1)
+    loader = Loader()
+    # Passed by two threads that are there at the same time, or by none.
+    both = threading.Barrier(2)
+
+    def load(path: Path) -> Servable:
+        if path.parent.name != "c":
+            both.wait(60)
+        return loader(path)
+
+    manager = Manager(load, side_by_side=2)
+    manager.configure(models_in(tmp_path))
+    manager.reconcile()
+    assert manager.is_ready()
+    assert not manager.reconcile()
+    assert len(loader.loaded) == 3

@@ -20,8 +20,8 @@ from models.openvino_runtime import import_openvino
 from models.preprocessing import decode_and_resize
 from pipeline import cli
 from schema import contract
+from serving.networks import conversion
 from serving.openvino_export import Exported, NotExported, Result, export_models
-from serving.servables import openvino_servable
 
 README = Path(__file__).parents[2] / "serving" / "deploy" / "README.md"
 VERSION = "1700000000"
@@ -238,7 +238,7 @@ def test_the_command_ends_with_0_where_all_is_exported(
 def test_a_network_that_is_off_is_not_exported(
     serving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_servable, "TOLERANCE", -1.0)
+    monkeypatch.setattr(conversion, "TOLERANCE", -1.0)
     shutil.copytree(serving / "a", tmp_path / "serving" / "a")
     (result,) = _export(tmp_path / "serving", tmp_path / "openvino")
     assert isinstance(result, NotExported)

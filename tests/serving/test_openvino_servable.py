@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from models.engines import OPENVINO_F32, TENSORFLOW
 from schema import contract
+from serving.networks import conversion, probes
 from serving.protocol.status import ServingError
 from serving.servables import openvino_servable
 from serving.servables.loading import load_servable
@@ -78,7 +79,7 @@ def test_another_models_saved_model_goes_to_tensorflow(tmp_path: Path) -> None:
 def test_an_engine_that_is_off_is_not_used(
     versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_servable, "TOLERANCE", -1.0)
+    monkeypatch.setattr(conversion, "TOLERANCE", -1.0)
     assert load_servable(versions["a"]).engine == TENSORFLOW
 
 
@@ -98,7 +99,9 @@ def test_a_note_beside_the_model_is_heeded(
     note: str | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(openvino_servable, "OpenVinoServable", lambda *given: asked.append(given))
+    monkeypatch.setattr(
+        openvino_servable, "OpenVinoServable", lambda *given: asked.append(given[:2])
+    )
     if note is not None:
         file = tmp_path / contract.SERVING_NOTE_FILE
         file.parent.mkdir()
@@ -131,7 +134,7 @@ def test_a_damaged_model_is_told(tmp_path: Path, versions: dict[str, Path]) -> N
 
 
 def test_log_odds_see_what_probabilities_near_0_and_1_hide() -> None:
-    difference = openvino_servable.log_odds_difference
+    difference = probes.log_odds_difference
     sure = np.array([[0.999, 0.001]])
     surer = np.array([[0.9995, 0.0005]])
     assert difference(sure, sure) == 0.0
@@ -145,7 +148,7 @@ def test_log_odds_see_what_probabilities_near_0_and_1_hide() -> None:
 
 
 def test_the_probes_are_always_the_same_and_differ_from_each_other() -> None:
-    probes = openvino_servable.probe_pixels()
-    assert (probes.shape, probes.dtype) == ((16, 256, 256, 1), np.uint8)
-    np.testing.assert_array_equal(probes, openvino_servable.probe_pixels())
-    assert len({probe.tobytes() for probe in probes}) == 16
+    images = probes.probe_pixels()
+    assert (images.shape, images.dtype) == ((16, 256, 256, 1), np.uint8)
+    np.testing.assert_array_equal(images, probes.probe_pixels())
+    assert len({image.tobytes() for image in images}) == 16

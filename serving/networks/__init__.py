@@ -1,0 +1,1 @@
+"""Networks on OpenVINO: in parts that models share, in memory once, and kept on disk."""

@@ -1,0 +1,64 @@
+"""Images to compare engines on, and how far apart their answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from schema import contract
+
+_SMOOTH_PROBES: Final = 4
+_COARSE_PROBES: Final = 12
+# Below it, a probability is 0.
+_TINY: Final = 1e-7
+
+
+def log_odds_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Compute how far apart two engines' answers are.
+
+    Args:
+        found: probabilities [images, n].
+        expected: the other engine's.
+
+    Returns:
+        Of each image, the largest difference of log(p_i / p_j); the mean over the images.
+    """
+
+    def log_odds(probabilities: np.ndarray) -> np.ndarray:
+        logs = np.log(np.maximum(probabilities.astype(np.float64), _TINY))
+        return logs[:, :, np.newaxis] - logs[:, np.newaxis, :]
+
+    differences = np.abs(log_odds(found) - log_odds(expected)).max(axis=(1, 2))
+    return float(differences.mean())
+
+
+def probe_pixels() -> np.ndarray:
+    """Make images to compare engines on: smooth and coarse fields, no radiographs.
+
+    Returns:
+        uint8 [16, 256, 256, 1], always the same.
+    """
+    return np.stack([*_smooth_fields(), *_coarse_fields()])[..., np.newaxis].astype(np.uint8)
+
+
+def _smooth_fields() -> Iterator[np.ndarray]:
+    """Draw two dark lobes, crossed by bars, on grounds of different brightness."""
+    side = np.linspace(-1.0, 1.0, contract.IMAGE_SIZE)
+    columns, rows = np.meshgrid(side, side)
+    for index in range(_SMOOTH_PROBES):
+        lungs = np.exp(-8 * ((np.abs(columns) - 0.4) ** 2 + rows**2 / (1 + index)))
+        ribs = 0.1 * np.sin(20 * rows + index)
+        yield 255 * np.clip(0.35 + 0.1 * index + ribs - 0.4 * lungs, 0, 1)
+
+
+def _coarse_fields() -> Iterator[np.ndarray]:
+    """Draw random grey levels on grids of 2 to 128 cells a side."""
+    rng = np.random.default_rng(0)
+    for index in range(_COARSE_PROBES):
+        cells = 2 ** (1 + index % 7)
+        levels = rng.integers(0, 256, (cells, cells), dtype=np.uint8)
+        size = (contract.IMAGE_SIZE, contract.IMAGE_SIZE)
+        yield np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BILINEAR))
