@@ -74,8 +74,8 @@ def insert(values: MutableSequence[Any], index: int, new: Iterable[Any]) -> None
     """Insert into a message's list."""
     behind = list(values[index:])
     del values[index:]
-    values.extend(new)  # type: ignore[attr-defined]
-    values.extend(behind)  # type: ignore[attr-defined]
+    values.extend(new)
+    values.extend(behind)
 
 
 def references(function: function_pb2.FunctionDef) -> list[Any]:

@@ -120,7 +120,8 @@ class Lender:
         graph = tf.Graph()
         numbers = {id(variable.handle): number for number, variable in enumerate(variables)}
         constants: list[tensor_pb2.TensorProto] = []
-        lent, operations = {}, {}
+        lent: dict[str, Lent] = {}
+        operations: dict[str, tf.Operation] = {}
         for key, function in functions.items():
             concrete = function.get_concrete_function()
             concrete.add_to_graph(graph)
