@@ -75,6 +75,7 @@ class Evidence:
     Attributes:
         weights: what a backbone started from; None for a combination.
         weights_sha256: of their file; None where they were drawn at random.
+        image_size: height and width at which a backbone sees the image, pixels, as text.
         training: Trainer's training.json; None for a combination.
         validation: validation.json (`models.calibration.validation_report`).
         manifest: summary.json of the split manifest.
@@ -86,6 +87,7 @@ class Evidence:
 
     weights: str | None
     weights_sha256: str | None
+    image_size: str | None
     training: Mapping[str, Any] | None
     validation: Mapping[str, Any]
     manifest: Mapping[str, Any]
@@ -101,6 +103,7 @@ class Recipe:
 
     weights: str | None
     weights_sha256: str | None
+    image_size: int | None
     training: dict[str, Any] | None
     members: list[str] | None
     cascade: dict[str, Any] | None
@@ -263,6 +266,7 @@ def gather(origin: Origin, evidence: Evidence) -> Card:
         recipe=Recipe(
             weights=evidence.weights,
             weights_sha256=evidence.weights_sha256,
+            image_size=int(evidence.image_size) if evidence.image_size else None,
             training=dict(evidence.training) if evidence.training else None,
             members=validation.get("members"),
             cascade=validation.get("cascade"),

@@ -54,6 +54,7 @@ class Executor(base_executor.BaseExecutor):
             Evidence(
                 weights=_property(input_dict, PRETRAINED, "weights"),
                 weights_sha256=_property(input_dict, PRETRAINED, "weights_sha256"),
+                image_size=_property(input_dict, PRETRAINED, "image_size"),
                 training=_training(run),
                 validation=_read_json(os.path.join(run, contract.VALIDATION_FILE)),
                 manifest=read_summary(artifact_utils.get_single_uri(input_dict[MANIFEST])),

@@ -25,11 +25,13 @@ class Executor(base_executor.BaseExecutor):
             InputError: the file is gone, changed since the DAG was built, or doesn't fit.
         """
         from models.pretrained import save_pretrained
+        from models.stored_backbone import read_image_size
 
         model = artifact_utils.get_single_instance(output_dict["model"])
+        folder = path_utils.serving_model_dir(model.uri)
         save_pretrained(
             exec_properties["backbone"],
-            path_utils.serving_model_dir(model.uri),
+            folder,
             seed=exec_properties["seed"],
             path=exec_properties.get("weights_path"),
             sha256=exec_properties["weights_sha256"],
@@ -39,3 +41,5 @@ class Executor(base_executor.BaseExecutor):
         if exec_properties["weights_sha256"]:
             model.set_string_custom_property("weights_sha256", exec_properties["weights_sha256"])
         model.set_string_custom_property("backbone", exec_properties["backbone"])
+        # As text: from one step to the next, Kubeflow makes each number a float.
+        model.set_string_custom_property("image_size", str(read_image_size(folder)))

@@ -26,7 +26,7 @@ from tests.components.model_card.conftest import (
 
 WriteCard = Callable[..., Written]
 TRAINING = {"learning_rate": 0.001, "head": {"kind": "regularised", "taps": ["a", "b"]}}
-WEIGHTS = {"weights": "imagenet_v1", "weights_sha256": "ab12"}
+WEIGHTS = {"weights": "imagenet_v1", "weights_sha256": "ab12", "image_size": "128"}
 
 
 def _python_markdown(page: str) -> str:
@@ -157,6 +157,7 @@ def test_gate_data_and_origin(write_card: WriteCard) -> None:
     assert card["model"]["versions"] == {"tfx": "1.16.0", "python": "3.10.1"}
     assert card["recipe"]["training"] == TRAINING
     assert (card["recipe"]["weights"], card["recipe"]["weights_sha256"]) == ("imagenet_v1", "ab12")
+    assert card["recipe"]["image_size"] == 128
     gate = card["gate"]
     assert (gate["blessed"], gate["served"]) == (False, False)
     assert gate["refused_because"] == "accuracy 0.5833 is below 0.9 (gate.min_accuracy)"
@@ -247,7 +248,7 @@ def test_the_page_says_first_that_it_is_not_for_diagnosis_and_last_what_limits_i
     assert "By sex, the test split covers F, M (unknown: 9 of 12 images)" in limits
     assert "By age group, the test split covers nothing that is known (unknown: 12 of" in limits
     assert "can name the class of 55 of 60 images" in limits
-    assert "imagenet_v1 (SHA-256 ab12)" in page
+    assert "imagenet_v1 (SHA-256 ab12). The network sees the image at 128×128 pixels." in page
     assert "None" not in page
     assert not re.search(r"\n{3}", page)
 

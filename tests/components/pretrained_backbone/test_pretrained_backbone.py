@@ -97,6 +97,7 @@ def test_weights_of_a_file_land_unchanged(
     _assert_equal(_stored(model, tiny_backbone), _weights_of(given))
     assert model.get_string_custom_property("weights") == "imagenet"
     assert model.get_string_custom_property("backbone") == tiny_backbone
+    assert model.get_string_custom_property("image_size") == "256"
 
 
 def test_a_network_is_loaded_at_the_size_of_its_weights(
