@@ -178,8 +178,9 @@ def test_every_pushed_model_answers_raw_bytes_as_it_was_evaluated(
     golden: GoldenRun, answers: dict[str, dict[str, list[float]]], entries: list[Entry]
 ) -> None:
     """What was kept of the evaluation, TFMA's confusion matrix, and the served models: the same."""
-    from serving.local_client import predict_files
-    from serving.prediction import Prediction
+    from serving.local_client import latest_version
+    from serving.protocol.tensors import strings
+    from serving.servables.tensorflow_servable import TensorFlowServable
 
     labels = [CLASSES.index(entry.class_name) for entry in entries]
     # Two of each class.
@@ -189,18 +190,20 @@ def test_every_pushed_model_answers_raw_bytes_as_it_was_evaluated(
         kept = [int(np.argmax(answers[name][entry.sha256])) for entry in entries]
         np.add.at(confusion, (labels, kept), 1)
         assert confusion.tolist() == golden.summary["models"][name]["confusion"]
-        found = list(
-            predict_files([golden.data / entry.file for entry in some], golden.layout.serving, name)
-        )
-        assert len(found) == 6
-        for entry, prediction in zip(some, found, strict=True):
-            assert isinstance(prediction, Prediction)
-            assert list(prediction.probabilities) == CLASSES
-            probabilities = list(prediction.probabilities.values())
-            assert sum(probabilities) == pytest.approx(1, abs=1e-5)
-            wanted = answers[name][entry.sha256]
-            np.testing.assert_allclose(probabilities, wanted, atol=2e-5)
-            assert prediction.predicted_class == CLASSES[int(np.argmax(wanted))]
+        served = TensorFlowServable(latest_version(golden.layout.serving, name))
+        images = strings([(golden.data / entry.file).read_bytes() for entry in some])
+        found = served.run("", {contract.INPUT_IMAGES: images})
+        wanted = np.array([answers[name][entry.sha256] for entry in some])
+        assert len(wanted) == 6
+        np.testing.assert_allclose(found[contract.OUTPUT_PROBABILITIES], wanted, atol=2e-5)
+        for names, predicted, row in zip(
+            found[contract.OUTPUT_CLASSES],
+            found[contract.OUTPUT_PREDICTED],
+            wanted,
+            strict=True,
+        ):
+            assert [each.decode() for each in names] == CLASSES
+            assert predicted.decode() == CLASSES[int(np.argmax(row))]
 
 
 def test_cxr_predict_asks_a_combination_by_its_name(
