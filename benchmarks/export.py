@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the CPU seconds of each node, and of all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbones", default=",".join(BACKBONES), help="names, two or more")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--profile", type=Path, help="folder for a cProfile file a node")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:

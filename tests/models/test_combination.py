@@ -523,8 +523,9 @@ class _Whole:
 
     def __init__(self, _: str, directory: str, functions: Sequence[str]) -> None:
         self._loaded = tf.saved_model.load(directory)
-        # What a member has of its lender.
-        self.stand_in = self._loaded.weights
+        # What a member has of its lender: all that these read, for a backbone had one, too.
+        of_network = [self._loaded.stand_in] if hasattr(self._loaded, "stand_in") else []
+        self.stand_in = [self._loaded.weights, *of_network]
         found = {name: getattr(self._loaded, name).concrete_functions[0] for name in functions}
         self.functions = {
             name: SimpleNamespace(results=function.structured_outputs)
