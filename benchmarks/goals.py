@@ -1,4 +1,4 @@
-"""What this project has set itself for the paper's task, beside what a study came to.
+"""The goals that this project has set itself for the paper's task, beside what a study reached.
 
     python -m benchmarks.goals OUTPUT/study.json
 

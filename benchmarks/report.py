@@ -39,7 +39,7 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Spent:
-    """What a node took.
+    """The time that a node took.
 
     Attributes:
         node: its name.
@@ -170,7 +170,7 @@ def shortcut_audit(output: Path) -> Spent:
         from components.shortcut_audit import executor
         from components.shortcut_audit.artifact import AuditReport
         from components.shortcut_audit.report import read_audit
-        from pipeline.config.pipeline_config import load_config
+        from pipeline.config.audit import AuditConfig
         from schema import contract
 
     def artifact(kind: Any, folder: Path) -> Any:
@@ -184,7 +184,7 @@ def shortcut_audit(output: Path) -> Spent:
         for kind, key in ((standard_artifacts.Examples, "examples"), (SplitManifest, "manifest"))
     )
     examples.split_names = json.dumps(contract.SPLITS)
-    properties = {"seed": 0, "min_correlation": load_config().audit.min_correlation}
+    properties = {"seed": 0, "min_correlation": AuditConfig().min_correlation}
     with tempfile.TemporaryDirectory() as folder:
         inputs = {executor.EXAMPLES: [examples], executor.MANIFEST: [manifest]}
         outputs = {executor.AUDIT: [artifact(AuditReport, Path(folder))]}

@@ -1,4 +1,4 @@
-"""How far a long step is: said in the log, where whoever runs it may listen."""
+"""Progress of a long step: said in the log, where whoever runs it may listen."""
 
 from __future__ import annotations
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 CPUINFO: Final = Path("/proc/cpuinfo")
 # Instructions that multiply bf16 numbers, in the kernel's spelling.
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+_CONVERTING: Final = threading.Lock()
 
 
 def import_openvino() -> ModuleType:
@@ -43,7 +48,25 @@ def convert(network: Any) -> Any:
     """
     openvino = import_openvino()
     let_openvino_convert()
-    return openvino.convert_model(network)
+    with _root_logger_kept():
+        return openvino.convert_model(network)
+
+
+@contextlib.contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Give back the root logger as it was; one thread at a time.
+
+    OpenVINO (2026.4.1) sets its level to ERROR while it converts, puts back what it found, and not
+    even that where a conversion fails. Two at once find each other's level.
+    """
+    with _CONVERTING:
+        root = logging.getLogger()
+        level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+        try:
+            yield
+        finally:
+            root.setLevel(level)
+            root.filters, root.handlers = filters, handlers
 
 
 def has_bf16(cpuinfo: Path = CPUINFO) -> bool:

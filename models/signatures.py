@@ -85,7 +85,7 @@ class ServedModel(tf.Module):
 
     @property
     def lenders(self) -> Mapping[str, Lender]:
-        """Whose functions it calls (see `models.linking.link`)."""
+        """Lenders of the functions that it calls (see `models.linking.link`)."""
         return {}
 
     def _classify(self, *transformed: tf.Tensor) -> Mapping[str, tf.Tensor]:

@@ -222,16 +222,17 @@ class Manager:
         # Whatever it is, the other models are served on.
         except Exception as failure:
             error = ServingError(StatusCode.UNKNOWN, f"{type(failure).__name__}: {failure}")
-        with self._changed:
-            version.servable, version.error = servable, error
-            version.state = State.END if servable is None else State.AVAILABLE
-            self._changed.notify_all()
         name = f"{model.config.name} version {version.number}"
+        # Said before it is so: who waits for the model may read the log.
         if servable is None:
             logging.error("%s can't be served: %s", name, error)
         else:
             seconds = time.monotonic() - began
             logging.info("%s is served by %s (%.1f s)", name, servable.engine, seconds)
+        with self._changed:
+            version.servable, version.error = servable, error
+            version.state = State.END if servable is None else State.AVAILABLE
+            self._changed.notify_all()
 
     def _unload(self, model: _Model, version: _Version) -> None:
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from models.engines import (
     converted,
     load_engine,
 )
-from models.openvino_runtime import has_bf16, import_openvino
+from models.openvino_runtime import convert, has_bf16, import_openvino
 from schema import contract
 
 if TYPE_CHECKING:
@@ -339,3 +340,13 @@ def test_openvino_reports_to_nobody_and_leaves_nothing_behind(tmp_path: Path) ->
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "[]"
     assert [*places["HOME"].iterdir(), *places["TMPDIR"].iterdir()] == []
+
+
+def test_a_conversion_that_fails_leaves_the_log_as_it_was() -> None:
+    """OpenVINO itself leaves the level at ERROR then, and a server's log would end there."""
+    pytest.importorskip("openvino")
+    root = logging.getLogger()
+    before = root.level, list(root.filters), list(root.handlers)
+    with pytest.raises(Exception, match=r".+"):
+        convert(object())
+    assert (root.level, root.filters, root.handlers) == before
