@@ -9,7 +9,7 @@ import pytest
 from tests.miniatures import miniature_backbones
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_each_node_that_exports_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     with miniature_backbones():
         from benchmarks import export
