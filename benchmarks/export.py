@@ -98,7 +98,7 @@ def _profile(nodes: Mapping[str, Node], folder: Path) -> None:
 
 
 class Inputs:
-    """What the nodes read: weights, features, a transform graph."""
+    """The nodes' inputs: weights, features, a transform graph."""
 
     def __init__(self, root: Path, backbones: Sequence[str]) -> None:
         """Draw and write them.

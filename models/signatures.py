@@ -88,7 +88,7 @@ class ServedModel(tf.Module):
 
     @property
     def lenders(self) -> Mapping[str, Lender]:
-        """Whose functions it calls (see `models.linking.link`)."""
+        """The lenders whose functions it calls (see `models.linking.link`)."""
         return {}
 
     def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
