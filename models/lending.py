@@ -272,7 +272,7 @@ class _SavedObject:
 
 
 def _specs(described: Any) -> tuple[list[tf.TensorSpec], dict[str, tf.TensorSpec]]:
-    """Arguments and results of a function, as a SavedModel describes it."""
+    """Read arguments and results of a function, as a SavedModel describes it."""
     positional, _ = described.canonicalized_input_signature.tuple_value.values
     arguments = [_spec(value.tensor_spec_value) for value in positional.tuple_value.values]
     results = described.output_signature.dict_value.fields
