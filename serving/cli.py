@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import absl.logging
 import typer
 
 from common.errors import InputError
@@ -122,6 +123,9 @@ def serve(
         ),
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    # Once TensorFlow has saved a SavedModel, absl's messages have the level that was set here, and
+    # not the root's: it is WARNING where nobody set any (seen with TensorFlow 2.16).
+    absl.logging.set_verbosity(absl.logging.INFO)
     _prepare()
     from serving.server.run import start
 
