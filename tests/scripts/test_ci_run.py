@@ -98,9 +98,10 @@ def test_some_jobs(checkout: Path) -> None:
 
 @pytest.mark.parametrize("command", ["exit 3", "false; true"])
 def test_behind_a_job_that_fails_none_begins(checkout: Path, command: str) -> None:
-    wait = 'until [ -e "$SCRATCH/failed" ]; do sleep 0.05; done'
-    failing = f"echo '3 passed, 1 failed'; {command}"
-    run = _run(checkout, FAKE_tests=failing, FAKE_images=wait)
+    wait = 'until [ -e "$SCRATCH/{}" ]; do sleep 0.05; done; '
+    failing = wait.format("images-run") + f"echo '3 passed, 1 failed'; {command}"
+    beside = 'touch "$SCRATCH/images-run"; ' + wait.format("failed")
+    run = _run(checkout, FAKE_tests=failing, FAKE_images=beside)
     assert run.returncode == 1
     status = "3" if "3" in command else "1"
     assert f"=== tests: failed with {status} after" in run.stdout
