@@ -44,10 +44,10 @@ from models.preprocessing import preprocessing_fn  # noqa: E402
 from models.pretrained import save_pretrained  # noqa: E402
 from models.trainer import run_fn  # noqa: E402
 from schema import contract  # noqa: E402
+from schema.inputs import transform_reads  # noqa: E402
 
 _CLASSES: Final = ("COVID-19", "Normal", "Viral Pneumonia")
 _IMAGES: Final = 12
-_FUSION: Final = "fusion"
 Node = Callable[[], None]
 
 
@@ -119,7 +119,7 @@ class Inputs:
         found: dict[str, Node] = {name: self._trainer(name) for name in self._backbones}
         for kind in (contract.ENSEMBLE, contract.CASCADE):
             found[kind] = self._combiner(kind)
-        found[_FUSION] = self._fusion()
+        found[contract.FUSION] = self._fusion()
         return found
 
     def _weights(self, name: str) -> str:
@@ -217,7 +217,7 @@ class Inputs:
             "seed": 0,
             "code_digest": "",
         }
-        return lambda: FusedTrainer().Do(inputs, self._outputs(_FUSION), properties)
+        return lambda: FusedTrainer().Do(inputs, self._outputs(contract.FUSION), properties)
 
     def _outputs(self, name: str) -> dict[str, list[Any]]:
         return {
@@ -237,14 +237,14 @@ def _transform_graph(root: Path) -> Path:
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-    texts = (contract.IMAGE, *contract.TRANSFORM_HANDS_ON)
+    names = transform_reads()
     spec = {
         name: tf.io.FixedLenFeature([], tf.int64 if name == contract.LABEL else tf.string)
-        for name in texts
+        for name in names
     }
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
     png = tf.io.encode_png(tf.zeros([8, 8, 1], tf.uint8)).numpy()
-    row = {name: 0 if name == contract.LABEL else png for name in texts}
+    row = {name: 0 if name == contract.LABEL else png for name in names}
     with tft_beam.Context(temp_dir=str(root / "temp")):
         transform = ([row], metadata) | tft_beam.AnalyzeDataset(preprocessing_fn)
         transform | tft_beam.WriteTransformFn(str(root / "graph"))

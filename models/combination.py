@@ -142,7 +142,7 @@ def combine(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.ndarr
     if rule.kind == contract.ENSEMBLE:
         pooled = _pooled([answer[contract.FLAT] for answer in answers])
         return apply_temperature(pooled, rule.temperature)
-    hierarchical = [_stepwise(answer) for answer in answers]
+    hierarchical = [stepwise(answer) for answer in answers]
     unsure = is_passed_on(rule, answers)[:, np.newaxis]
     chosen = np.where(unsure, _pooled(hierarchical), hierarchical[0])
     return apply_temperature(chosen, rule.temperature)
@@ -165,8 +165,12 @@ def _mean(values: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.add_n(values) / len(values)
 
 
-def _stepwise(answer: Mapping[str, Any]) -> Any:
-    """Sick or healthy first, where the member knows how."""
+def stepwise(answer: Mapping[str, Any]) -> Any:
+    """Choose as a cascade does: sick or healthy first, where the member knows how.
+
+    Args:
+        answer: head -> what it says.
+    """
     return answer[contract.HIERARCHICAL if contract.HIERARCHICAL in answer else contract.FLAT]
 
 
@@ -180,7 +184,7 @@ def is_passed_on(rule: Rule, answers: Sequence[Mapping[str, np.ndarray]]) -> np.
     Returns:
         bool [images].
     """
-    unsure: np.ndarray = _stepwise(answers[0]).max(axis=-1) < rule.threshold
+    unsure: np.ndarray = stepwise(answers[0]).max(axis=-1) < rule.threshold
     return unsure
 
 
@@ -192,7 +196,7 @@ def _cascade_threshold(answers: Sequence[Mapping[str, np.ndarray]], labels: np.n
     Between two images' confidences lie many numbers that do the same: of those the roundest
     is taken, as in `models.calibration.abstain_threshold`.
     """
-    hierarchical = [_stepwise(answer) for answer in answers]
+    hierarchical = [stepwise(answer) for answer in answers]
     confidence = hierarchical[0].max(axis=-1)
     alone = hierarchical[0].argmax(axis=-1) == labels
     together = _pooled(hierarchical).argmax(axis=-1) == labels
@@ -243,12 +247,12 @@ def explain_tensors(
         parts = [member.evidence(images, classes)[contract.FLAT] for member in members]
         return probabilities, _mean(parts)
     first, *others = members
-    alone = _stepwise(first.evidence(images, classes))
+    alone = stepwise(first.evidence(images, classes))
     chosen = _with_others(
         alone,
         unsure,
         lambda rows: [
-            _stepwise(member.evidence(tf.gather(images, rows), tf.gather(classes, rows)))
+            stepwise(member.evidence(tf.gather(images, rows), tf.gather(classes, rows)))
             for member in others
         ],
         _mean,
@@ -263,12 +267,12 @@ def _asked(rule: Rule, members: Sequence[Member], images: tf.Tensor) -> tuple[tf
         unsure = tf.range(tf.shape(images, tf.int64)[0])[:, tf.newaxis]
         return _calibrated(_pooled_tensors(answers), rule.temperature), unsure
     first, *others = members
-    alone = _stepwise(first(images))
+    alone = stepwise(first(images))
     unsure = tf.where(tf.reduce_max(alone, axis=-1) < rule.threshold)
     chosen = _with_others(
         alone,
         unsure,
-        lambda rows: [_stepwise(member(tf.gather(images, rows))) for member in others],
+        lambda rows: [stepwise(member(tf.gather(images, rows))) for member in others],
         _pooled_tensors,
     )
     return _calibrated(chosen, rule.temperature), unsure
@@ -302,11 +306,11 @@ def combine_whole_batches(rule: Rule, members: Sequence[Member], pixels: tf.Tens
     if rule.kind == contract.ENSEMBLE:
         return combine_tensors(rule, members, pixels)
     first, *others = members
-    alone = _stepwise(first(pixels))
+    alone = stepwise(first(pixels))
     sure = tf.reduce_max(alone, axis=-1, keepdims=True) >= rule.threshold
 
     def together() -> tf.Tensor:
-        answers = [alone, *(_stepwise(member(pixels)) for member in others)]
+        answers = [alone, *(stepwise(member(pixels)) for member in others)]
         return tf.where(sure, alone, _pooled_tensors(answers))
 
     return _calibrated(tf.cond(tf.reduce_all(sure), lambda: alone, together), rule.temperature)

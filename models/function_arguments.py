@@ -20,7 +20,7 @@ _LOOP_BODY: Final = "body"
 _SHAPES: Final = "_output_shapes"
 # Which inputs of a call are variables that it only reads.
 _READ_ONLY: Final = "_read_only_resource_inputs"
-_INPUT_SHAPES: Final = "_input_shapes"
+INPUT_SHAPES: Final = "_input_shapes"
 # Types of what a call or a loop hands on.
 _TYPES: Final = ("Tin", "T")
 # Operations whose first input is not handed on: it decides which function is called.
@@ -203,9 +203,9 @@ class Inserter:
         function.arg_attr.clear()
         for index, value in copies.items():
             function.arg_attr[index + count * (index > place)].CopyFrom(value)
-        if _INPUT_SHAPES in function.attr:
+        if INPUT_SHAPES in function.attr:
             shapes = [each.handed_on[1] for each in self._given]
-            insert(function.attr[_INPUT_SHAPES].list.shape, place + 1, shapes)
+            insert(function.attr[INPUT_SHAPES].list.shape, place + 1, shapes)
         if returned:
             # A loop's body returns what it was given.
             results = [

@@ -22,7 +22,7 @@ import tensorflow as tf
 from tensorflow.core.framework import function_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, trackable_object_graph_pb2
 
-from models.function_arguments import Given, Inserter, references
+from models.function_arguments import INPUT_SHAPES, Given, Inserter, references
 from models.lending import (
     JOINT,
     NOTE,
@@ -38,7 +38,6 @@ from schema import contract
 # What only holds for the file as TensorFlow wrote it; servers go without.
 _FINGERPRINT: Final = "fingerprint.pb"
 _VALUE: Final = "VARIABLE_VALUE"
-_INPUT_SHAPES: Final = "_input_shapes"
 
 
 def link(directory: str, lenders: Mapping[str, Lender]) -> None:
@@ -287,7 +286,7 @@ def _order_arguments(
             taken.name = before.signature.input_arg[place].name
             if place in before.arg_attr:
                 function.arg_attr[index].CopyFrom(before.arg_attr[place])
-    function.attr[_INPUT_SHAPES].CopyFrom(stand_in.attr[_INPUT_SHAPES])
+    function.attr[INPUT_SHAPES].CopyFrom(stand_in.attr[INPUT_SHAPES])
 
 
 def _used(captures: Sequence[int | None]) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from tfx.utils import path_utils
 
 from common.progress import Progress
 from components.report.sources import ModelSources
+from models.combination import stepwise
 from models.explanation import MAP_SHAPE, heat_map
 from schema import contract
 
@@ -78,7 +79,7 @@ class _Network:
         """Return those about whose images a cascade that begins here asks the others, too."""
         found = set()
         for batch in _batches(answers):
-            sure = _stepwise(self._loaded.network(self._pixels(batch))).numpy().max(-1)
+            sure = stepwise(self._loaded.network(self._pixels(batch))).numpy().max(-1)
             found |= {answer for answer, s in zip(batch, sure, strict=True) if s < threshold}
         return found
 
@@ -195,13 +196,8 @@ def _add_evidence(
         progress.advance(len(batch))
         for row, answer in enumerate(batch):
             for share in asked[answer]:
-                part = _stepwise(evidence) if share.stepwise else evidence[contract.FLAT]
+                part = stepwise(evidence) if share.stepwise else evidence[contract.FLAT]
                 found[share.model][answer.sha256][...] += share.weight * part[row]
-
-
-def _stepwise(by_head: Mapping[str, Any]) -> Any:
-    """Choose as a cascade does: sick or healthy first, where the network knows how."""
-    return by_head[contract.HIERARCHICAL if contract.HIERARCHICAL in by_head else contract.FLAT]
 
 
 def _relative(evidence: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
