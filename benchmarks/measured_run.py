@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.processes import descendants, peak_mib
 from common.runtime import logs_to, prepare_environment, scratch_below
 from pipeline.local.progress import How
 
@@ -86,35 +87,17 @@ class _Observer:
         """Read the peaks."""
         with self._lock:
             workers = dict(self._peaks)
-        largest = max([_peak_mib(os.getpid()), *workers.values()])
+        largest = max([int(peak_mib(os.getpid())), *workers.values()])
         self.spent[node] = Spent(seconds, largest, len(workers))
 
     def _watch(self) -> None:
         while True:
             time.sleep(_INTERVAL)
-            found = {pid: _peak_mib(pid) for pid in _descendants(os.getpid())}
+            found = {pid: int(peak_mib(pid)) for pid in descendants(os.getpid())}
             with self._lock:
                 for pid, peak in found.items():
                     if peak > _WORKER_MIB:
                         self._peaks[pid] = max(peak, self._peaks.get(pid, 0))
-
-
-def _peak_mib(pid: int) -> int:
-    """Read a process's peak, MiB; 0 where the process is gone."""
-    try:
-        lines = (_PROC / str(pid) / "status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM")), 0)
-
-
-def _descendants(pid: int) -> list[int]:
-    try:
-        tasks = list((_PROC / str(pid) / "task").iterdir())
-        children = [int(c) for task in tasks for c in (task / "children").read_text().split()]
-    except OSError:
-        return []
-    return [*children, *(below for child in children for below in _descendants(child))]
 
 
 def measure(wanted: Wanted) -> dict[str, Spent]:

@@ -115,7 +115,7 @@ def measured(checkout: Path, models: Path, networks: Path, image: bytes) -> Star
     """
     began = time.monotonic()
     with _process(checkout, models, networks) as (process, url):
-        while not _is_ready(url):
+        while not is_ready(url):
             if process.poll() is not None or time.monotonic() - began > _PATIENCE_S:
                 raise InputError(f"the server of {checkout} doesn't get ready.")
             time.sleep(0.05)
@@ -141,7 +141,8 @@ def _body(image: bytes, count: int) -> bytes:
     return json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}] * count}).encode()
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Ask a server whether all its models answer."""
     try:
         return requests.get(f"{url}/readyz", timeout=5).status_code == requests.codes.ok
     except requests.RequestException:
