@@ -32,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-export bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-report bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-export bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -143,6 +143,10 @@ bench-recipes: setup ## recipes side by side, over several seeds: DATA=folder WE
 
 bench-report: setup ## the seconds of Report and ShortcutAudit: OUTPUT of a run, or one is made
 	$(BIN)/python -m benchmarks.report $(if $(filter file,$(origin OUTPUT)),,"$$OUTPUT") $(ARGS)
+
+bench-run: setup ## runs, predictions and servers beside those of a commit: DATA, WEIGHTS, BASE, OUTPUT, ARGS
+	$(BIN)/python -m benchmarks.side_by_side $${DATA:+--data "$$DATA"} \
+		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(GIVEN_OUTPUT) $${BASE:+--base "$$BASE"} $(ARGS)
 
 bench-training: setup ## paper's recipe, stock TFX, and this pipeline: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.training --data "$$DATA" $(GIVEN_OUTPUT) \

@@ -81,7 +81,8 @@ class Side:
             InputError: the code can't be imported, or another checkout's is.
         """
         rooms = [str(file.parent) for file in sorted(self.checkout.glob("*/__init__.py"))]
-        self._python("-m", "compileall", "-q", *rooms)
+        if rooms:
+            self._python("-m", "compileall", "-q", *rooms)
         found = Path(self._python("-c", _IMPORTED).splitlines()[-1])
         if not found.resolve().is_relative_to(self.checkout.resolve()):
             raise InputError(f"{self.checkout}: its processes import {found}, not its own code.")
