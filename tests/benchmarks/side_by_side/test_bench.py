@@ -35,7 +35,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     (folder / "weights").mkdir()
 
     def run(output: str, **changed: Any) -> None:
-        given = {
+        given: dict[str, Any] = {
             "data": data,
             "weights_dir": folder / "weights",
             "output": folder / output,
@@ -165,7 +165,7 @@ def test_the_cpu_of_children_counts(tmp_path: Path) -> None:
         since = time.monotonic()
         while (now := used_so_far(process.pid, since)).cpu < 0.4:
             assert process.poll() is None
-            assert now.seconds < 120
+            assert now.seconds < 600
             time.sleep(0.02)
         assert now.peak_mib > 1
         process.communicate(b"\n")
