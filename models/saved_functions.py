@@ -20,14 +20,19 @@ from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
 from schema import contract
 
 _FUNCTIONS: Final = ("function", "bare_concrete_function")
+# The root's attribute that has them.
+_SIGNATURES: Final = "signatures"
 
 
-def load_functions(directory: str, names: Collection[str]) -> Any:
+def load_functions(
+    directory: str, names: Collection[str] = (), *, signatures: Collection[str] = ()
+) -> Any:
     """Load some functions of a SavedModel, with all its variables.
 
     Args:
         directory: of the SavedModel. One that is not on this machine is loaded whole.
         names: attributes of the saved module that are functions.
+        signatures: of `signatures`, by name.
 
     Returns:
         The module; nothing else of it can be called.
@@ -38,7 +43,7 @@ def load_functions(directory: str, names: Collection[str]) -> Any:
     with tf.io.gfile.GFile(os.path.join(directory, contract.SAVED_MODEL_FILE), "rb") as file:
         saved.ParseFromString(file.read())
     (graph,) = saved.meta_graphs
-    called = _keep_objects(graph.object_graph_def, names)
+    called = _keep_objects(graph.object_graph_def, names, signatures)
     _keep_functions(graph.graph_def, called)
     graph.signature_def.clear()
     with tempfile.TemporaryDirectory() as name:
@@ -51,13 +56,17 @@ def load_functions(directory: str, names: Collection[str]) -> Any:
 
 
 def _keep_objects(
-    objects: saved_object_graph_pb2.SavedObjectGraph, names: Collection[str]
+    objects: saved_object_graph_pb2.SavedObjectGraph,
+    names: Collection[str],
+    signatures: Collection[str],
 ) -> set[str]:
-    """Empty all function objects but the root's of these names; name what the others call.
+    """Empty all function objects but those of these names; name what the others call.
 
     Tables keep theirs, which make and fill them.
     """
-    kept = {child.node_id for child in objects.nodes[0].children if child.local_name in names}
+    kept = _children(objects, 0, names)
+    for number in _children(objects, 0, (_SIGNATURES,)):
+        kept |= _children(objects, number, signatures)
     tables = (node for node in objects.nodes if node.WhichOneof("kind") == "resource")
     kept |= {child.node_id for table in tables for child in table.children}
     called: set[str] = set()
@@ -75,6 +84,12 @@ def _keep_objects(
     for name in set(objects.concrete_functions) - called:
         del objects.concrete_functions[name]
     return called
+
+
+def _children(
+    objects: saved_object_graph_pb2.SavedObjectGraph, parent: int, names: Collection[str]
+) -> set[int]:
+    return {each.node_id for each in objects.nodes[parent].children if each.local_name in names}
 
 
 def _keep_functions(graph: graph_pb2.GraphDef, called: Iterable[str]) -> None:

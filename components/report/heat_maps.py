@@ -213,7 +213,8 @@ def _by_itself(
     model_uri: str, answers: Sequence[Answer], files: Mapping[str, bytes]
 ) -> dict[str, np.ndarray]:
     """Ask a combination's own SavedModel, which explains the class that it finds itself."""
-    loaded = tf.saved_model.load(path_utils.serving_model_path(model_uri))
+    folder = path_utils.serving_model_path(model_uri)
+    loaded = load_functions(folder, signatures=(contract.SIGNATURE_EXPLAIN,))
     explain = loaded.signatures[contract.SIGNATURE_EXPLAIN]
     found: dict[str, np.ndarray] = {}
     for batch in _batches(answers):

@@ -52,7 +52,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = folder / "words.txt"
     words.write_text("lung\nheart\n")
     module = _Module(words)
-    tf.saved_model.save(module, str(folder / "model"), signatures={"answer": module.outer})
+    signatures = {"answer": module.outer, "place": module.place}
+    tf.saved_model.save(module, str(folder / "model"), signatures=signatures)
     words.unlink()
     return folder / "model"
 
@@ -76,6 +77,20 @@ def test_they_answer_as_in_the_whole_and_no_other_is_there(
     assert loaded.unused.numpy().tolist() == [7.0, 8.0]
     assert not list(tmp_path.iterdir())
     assert before == {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+
+
+def test_a_signature_answers_as_in_the_whole_and_no_other_is_there(directory: Path) -> None:
+    loaded = load_functions(str(directory), signatures=("answer",))
+    assert _functions(loaded) == set()
+    assert not callable(loaded.signatures["place"])
+    signature = loaded.signatures["answer"]
+    x = tf.constant([1.0, 2.5])
+    whole = tf.saved_model.load(str(directory)).signatures["answer"]
+    assert signature(x=x)["twice"].numpy().tolist() == whole(x=x)["twice"].numpy().tolist()
+    assert signature.structured_input_signature == whole.structured_input_signature
+    looked_up = load_functions(str(directory), signatures=("place",)).signatures["place"]
+    (found,) = looked_up(words=tf.constant(["heart"])).values()
+    assert found.numpy().tolist() == [1]
 
 
 def test_from_elsewhere_the_whole_is_loaded(
