@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +75,7 @@ def _keep_objects(
         if kind not in _FUNCTIONS:
             continue
         if index in kept:
-            called.update(node.function.concrete_functions)
+            called.update(_concrete(node))
             continue
         # Others point at objects by their place, so it stays, as an object without anything.
         node.Clear()
@@ -84,6 +84,13 @@ def _keep_objects(
     for name in set(objects.concrete_functions) - called:
         del objects.concrete_functions[name]
     return called
+
+
+def _concrete(node: saved_object_graph_pb2.SavedObject) -> Sequence[str]:
+    """Name what a function object calls; a signature calls one."""
+    if node.WhichOneof("kind") == "function":
+        return node.function.concrete_functions
+    return [node.bare_concrete_function.concrete_function_name]
 
 
 def _children(

@@ -88,7 +88,9 @@ def _transform(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 def _answers(folder: Path) -> dict[str, np.ndarray]:
     """All that a client and another model can have of a SavedModel, by name."""
-    pixels = np.random.default_rng(3).integers(0, 256, (3, 256, 256, 1), np.uint8)
+    # Each brighter than the one before: means over all of an image's noise are much the same.
+    noise = np.random.default_rng(3).uniform(0, 80, (3, 256, 256, 1))
+    pixels = (noise * np.arange(1, 4)[:, np.newaxis, np.newaxis, np.newaxis]).astype(np.uint8)
     pngs = tf.stack([tf.io.encode_png(image) for image in pixels])
     loaded = tf.saved_model.load(str(folder))
     found = {
@@ -131,7 +133,7 @@ def test_a_head_behind_kept_functions_is_the_model_on_the_network_to_the_last_bi
     _assert_same(_answers(found), answers)
     # Training that goes on reads them in this order.
     mine, its = _weights(found), _weights(expected)
-    assert len(mine) == len(its) > 4
+    assert len(mine) == len(its) > 2
     for one, other in zip(mine, its, strict=True):
         np.testing.assert_array_equal(one, other)
 
