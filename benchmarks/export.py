@@ -2,7 +2,8 @@
 
 Each backbone gets random weights, and two dozen images get random features. So training is next
 to nothing, and what a node takes is what its export takes: a Trainer for each backbone,
-ModelCombiner for both kinds, FusedTrainer. A Trainer and FusedTrainer load their networks, too.
+ModelCombiner for both kinds, FusedTrainer. Networks are traced before, as PretrainedBackbone does;
+with `--untraced` they aren't, so that Trainers and FusedTrainer load and trace them.
 They are measured in CPU seconds, since the machine may do other things meanwhile, in one process
 that has run each node once before.
 """
@@ -42,6 +43,7 @@ from models.boundary import load_frozen  # noqa: E402
 from models.feature_records import serialize  # noqa: E402
 from models.preprocessing import preprocessing_fn  # noqa: E402
 from models.pretrained import save_pretrained  # noqa: E402
+from models.traced_network import keep  # noqa: E402
 from models.trainer import run_fn  # noqa: E402
 from schema import contract  # noqa: E402
 from schema.inputs import transform_reads  # noqa: E402
@@ -57,9 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbones", default=",".join(BACKBONES), help="names, two or more")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--profile", type=Path, help="folder for a cProfile file a node")
+    parser.add_argument("--untraced", action="store_true", help="leave networks to the Trainers")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        nodes = Inputs(Path(folder), args.backbones.split(",")).nodes()
+        backbones = args.backbones.split(",")
+        nodes = Inputs(Path(folder), backbones, traced=not args.untraced).nodes()
         seconds = measure(nodes, args.repeats)
         if args.profile:
             _profile(nodes, args.profile)
@@ -100,18 +104,23 @@ def _profile(nodes: Mapping[str, Node], folder: Path) -> None:
 class Inputs:
     """The input of the nodes: weights, features, a transform graph."""
 
-    def __init__(self, root: Path, backbones: Sequence[str]) -> None:
+    def __init__(self, root: Path, backbones: Sequence[str], *, traced: bool = True) -> None:
         """Draw and write them.
 
         Args:
             root: an empty folder; outputs go there, too.
             backbones: names.
+            traced: trace the networks, too.
         """
         self._root = root
         self._backbones = backbones
         self._graph = _transform_graph(root)
         for name in backbones:
             save_pretrained(name, self._weights(name), seed=0)
+            if traced:
+                row = get_backbone(name)
+                taps = (row.head_taps, tuple(row.fused_taps))
+                keep(name, None, taps, self._weights(name))
             self._write_features(name)
 
     def nodes(self) -> dict[str, Node]:

@@ -13,6 +13,7 @@ reader takes those that its own cut needs.
 
 from __future__ import annotations
 
+import abc
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from models.backbones import (
     get_backbone,
     load_weights,
 )
+from models.cost import multiply_adds
 from models.stored_backbone import read_image_size
 from schema import contract
 
@@ -74,32 +76,72 @@ class FrozenPart:
 
 
 @dataclass(frozen=True)
-class CutNetwork(FrozenPart):
-    """A network in two parts.
+class Part(abc.ABC):
+    """A backbone's network as training and export see it.
 
     Attributes:
         backbone: its name in the table.
+        features: what the cache has of an image, by name.
         suffix: {feature name: tensor} -> {tap name: float32 [batch, channels]}.
-        maps: both parts up to the pooling: image [batch, 256, 256, 1] -> {tap name: float32
-            [batch, height, width, channels]}. Its layers are theirs, so it is trained with
-            the suffix.
         pools: tap name -> how its map is pooled.
     """
 
     backbone: str
+    features: Mapping[str, FeatureSpec]
     suffix: keras.Model
-    maps: keras.Model
     pools: Mapping[str, Pool]
 
     @property
-    def parts(self) -> Mapping[str, CutNetwork]:
+    def parts(self) -> Mapping[str, Part]:
         """Backbone -> its network: here the one (`models.fusion` has several)."""
         return {self.backbone: self}
+
+    def with_parts(self, parts: Mapping[str, Part]) -> Part:
+        """Return the network that takes this one's place."""
+        return parts[self.backbone]
+
+    @property
+    @abc.abstractmethod
+    def multiply_adds(self) -> int:
+        """Of the whole network, for one image."""
+
+    @property
+    @abc.abstractmethod
+    def variables(self) -> Sequence[keras.Variable]:
+        """The variables of both parts, where they are in memory."""
+
+    @abc.abstractmethod
+    def feature_maps(self, pixels: Any) -> dict[str, Any]:
+        """Grey levels float32 [batch, 256, 256, 1] -> {tap: map [batch, h, w, channels]}."""
 
     def taps(self, features: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """{backbone: {feature: float32 [batch, ...]}} -> {tap: float32 [batch, channels]}."""
         taps: dict[str, Any] = self.suffix(dict(features[self.backbone]), training=False)
         return taps
+
+    def pooled(self, maps: Mapping[str, Any]) -> dict[str, Any]:
+        """Say what `feature_maps` returned -> {tap name: float32 [batch, channels]}."""
+        return {tap: _POOLING[self.pools[tap]](dtype="float32")(maps[tap]) for tap in self.pools}
+
+
+@dataclass(frozen=True)
+class CutNetwork(Part):
+    """A network in two parts.
+
+    Attributes:
+        prefix: see `FrozenPart`.
+        maps: both parts up to the pooling: image [batch, 256, 256, 1] -> {tap name: float32
+            [batch, height, width, channels]}. Its layers are theirs, so it is trained with
+            the suffix.
+    """
+
+    prefix: keras.Model
+    maps: keras.Model
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of both parts, for one image."""
+        return multiply_adds(self.prefix, self.suffix)
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -111,10 +153,6 @@ class CutNetwork(FrozenPart):
         """Grey levels float32 [batch, 256, 256, 1] -> {tap: map [batch, h, w, channels]}."""
         maps: dict[str, Any] = self.maps(pixels, training=False)
         return maps
-
-    def pooled(self, maps: Mapping[str, Any]) -> dict[str, Any]:
-        """Say what `maps` returned -> {tap name: float32 [batch, channels]}."""
-        return {tap: _POOLING[self.pools[tap]](dtype="float32")(maps[tap]) for tap in self.pools}
 
 
 def map_name(boundary: str) -> str:
@@ -185,7 +223,7 @@ def cut(
     suffix = _suffix(network, backbone, boundary, taps)
     maps = keras.Model(network.input, {tap: _tap_tensor(network, backbone, tap) for tap in taps})
     pools = {tap: _pool(backbone, tap) for tap in taps}
-    return CutNetwork(frozen.prefix, frozen.features, backbone.name, suffix, maps, pools)
+    return CutNetwork(backbone.name, frozen.features, suffix, pools, frozen.prefix, maps)
 
 
 def load_network(
@@ -208,7 +246,7 @@ def load_network(
         InputError: there is no such backbone, boundary or tap.
     """
     row = get_backbone(backbone)
-    return cut(_load(row, scaling, backbone_dir), row, boundary, taps)
+    return cut(load_whole(row, scaling, backbone_dir), row, boundary, taps)
 
 
 def load_frozen(
@@ -220,10 +258,17 @@ def load_frozen(
 ) -> FrozenPart:
     """As `load_network`, but for what lies before several boundaries (see `freeze`)."""
     row = get_backbone(backbone)
-    return freeze(_load(row, scaling, backbone_dir), row, boundaries, taps)
+    return freeze(load_whole(row, scaling, backbone_dir), row, boundaries, taps)
 
 
-def _load(row: Backbone, scaling: Scaling | None, backbone_dir: str) -> keras.Model:
+def load_whole(row: Backbone, scaling: Scaling | None, backbone_dir: str) -> keras.Model:
+    """Rebuild a network from the weights that PretrainedBackbone stored, uncut.
+
+    Args:
+        row: of the table.
+        scaling: overrides the backbone's input scaling; None for its own.
+        backbone_dir: what `models.pretrained.save_pretrained` wrote.
+    """
     network = build_network(row, scaling, read_image_size(backbone_dir))
     load_weights(network, os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE))
     return network
@@ -291,13 +336,27 @@ def _frozen_tensors(
     return tensors
 
 
+def cached_taps(channels: Mapping[str, int]) -> keras.Model:
+    """Build the suffix of a network that is cut at `head`: it hands the pooled vectors on.
+
+    Args:
+        channels: tap -> how many it has.
+    """
+    inputs = {tap: keras.Input((size,), name=tap) for tap, size in channels.items()}
+    return keras.Model(inputs, {tap: _handed_on(tap, inputs[tap]) for tap in channels})
+
+
+def _handed_on(tap: str, tensor: KerasTensor) -> KerasTensor:
+    return keras.layers.Identity(name=f"cached_{tap}")(tensor)
+
+
 def _suffix(
     network: keras.Model, backbone: Backbone, boundary: str, taps: Sequence[str]
 ) -> keras.Model:
     before = _taps_before(network, backbone, boundary, taps)
     pooled = _pooled(network, backbone, taps)
     inputs = {tap: keras.Input(pooled[tap].shape[1:], name=tap) for tap in before}
-    outputs = {tap: keras.layers.Identity(name=f"cached_{tap}")(inputs[tap]) for tap in before}
+    outputs = {tap: _handed_on(tap, inputs[tap]) for tap in before}
     later = [tap for tap in taps if tap not in before]
     if boundary != BOUNDARY_HEAD and not later:
         raise InputError(

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import keras
 import tensorflow as tf
 
 from models.backbones import Pool
-from models.boundary import CutNetwork
+from models.boundary import Part
 from models.calibration import TINY
 from models.chunks import in_chunks
 from models.explanation import MAP_SHAPE, evidence
 from models.heads import apply_head, tap_means
 from models.lending import WEIGHTS, Lender
-from models.preprocessing import decode_transformed
-from models.signatures import PIXELS, ImageModel, ServedModel, Transform, traced
+from models.lent_network import lent_parts
+from models.preprocessing import PIXELS, decode_transformed
+from models.signatures import ImageModel, ServedModel, Transform, traced
 from schema import contract
-
-# The function that a network lends to the model on it.
-_MAPS: Final = "feature_maps"
 
 
 class Network(Protocol):
-    """Pixels -> feature maps -> taps: a `CutNetwork`, or several (`models.fusion`)."""
+    """Pixels -> feature maps -> taps: a backbone's, or several (`models.fusion`)."""
 
     @property
-    def parts(self) -> Mapping[str, CutNetwork]:
+    def parts(self) -> Mapping[str, Part]:
         """Backbone -> its network."""
+
+    def with_parts(self, parts: Mapping[str, Part], /) -> Network:
+        """Return the same with other networks in the places of these."""
 
     @property
     def pools(self) -> Mapping[str, Pool]:
@@ -37,7 +38,7 @@ class Network(Protocol):
 
     @property
     def variables(self) -> Sequence[keras.Variable]:
-        """All of them."""
+        """All that are in memory."""
 
     def feature_maps(self, pixels: tf.Tensor, /) -> dict[str, tf.Tensor]:
         """Turn grey levels float32 [batch, 256, 256, 1] into {tap: map [batch, h, w, channels]}."""
@@ -194,20 +195,26 @@ class _Linked(BackboneModel):
     """A model whose network stands aside while it is traced and saved (see `models.lending`)."""
 
     def __init__(self, model: BackboneModel) -> None:
-        """Take the parts, and trace the network.
+        """Take the parts, and trace those networks that aren't yet.
 
         Args:
             model: whose they are; traced or not.
         """
-        classifier = model.classifier
+        network = model.classifier.network
+        parts = lent_parts(network.parts)
+        classifier = Classifier(network.with_parts(parts), model.classifier.heads)
         names = [name.decode() for name in model.class_names.numpy()]
         super().__init__(model.transform, classifier, names, float(model.abstain_below.numpy()))
-        network = [variable.value for variable in classifier.network.variables]
-        own = {_MAPS: self.feature_maps}
-        self._lender = Lender.of_network("network", own, network)
-        self.stand_in = self._lender.stand_in
-        self.weights = self.weights[len(network) :]
-        self.feature_maps = self._lender.borrow(_MAPS)
+        lenders = [part.lender for part in parts.values()]
+        if len(parts) == 1:
+            # What it borrows are the model's own, where another model looks for them.
+            (part,), (lender,) = parts.values(), lenders
+            self._lenders = {WEIGHTS: lender}
+            self.stand_in = lender.stand_in
+            self.feature_maps = part.borrowed
+            return
+        self.networks = [_Borrowed(lender) for lender in lenders]
+        self._lenders = {f"networks/{n}/{WEIGHTS}": each for n, each in enumerate(lenders)}
 
     def to_export(self) -> ServedModel:
         """Return the model itself."""
@@ -215,5 +222,14 @@ class _Linked(BackboneModel):
 
     @property
     def lenders(self) -> dict[str, Lender]:
-        """The network."""
-        return {WEIGHTS: self._lender}
+        """Its networks."""
+        return self._lenders
+
+
+class _Borrowed(tf.Module):
+    """Where a model that is saved has a lender's variables."""
+
+    def __init__(self, lender: Lender) -> None:
+        super().__init__()
+        self.stand_in = lender.stand_in
+        self.weights: list[tf.Variable] = []

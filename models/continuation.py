@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.boundary import CutNetwork
+from models.boundary import CutNetwork, Part
 from models.hyperparameters import TrainingParams
 from models.lending import weight_keys
 from schema import contract
@@ -57,7 +57,7 @@ class Start:
     suffix: Sequence[np.ndarray]
     heads: Mapping[str, Sequence[np.ndarray]]
 
-    def put_into_suffix(self, network: CutNetwork) -> None:
+    def put_into_suffix(self, network: Part) -> None:
         """Put the weights into the part that trains."""
         _put(network.suffix.variables, self.suffix)
 

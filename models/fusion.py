@@ -26,12 +26,12 @@ import keras
 from models import convex
 from models.augmentation_names import IDENTITY
 from models.backbones import BOUNDARY_HEAD, Pool, Scaling, get_backbone
-from models.boundary import CutNetwork, load_network
+from models.boundary import Part
 from models.convex import History
-from models.cost import multiply_adds
 from models.fused_data import fused_name, joined
 from models.heads import build_head
 from models.hyperparameters import CROSS, HeadParams
+from models.lent_network import load_part
 from models.refit import Fitted, answers_of, refit
 from models.training import Task, Trained, judge
 from models.training_data import ImageTaps, TapData
@@ -52,7 +52,7 @@ class FusedNetwork:
         parts: backbone -> its network, with the taps that take part.
     """
 
-    parts: Mapping[str, CutNetwork]
+    parts: Mapping[str, Part]
 
     @property
     def pools(self) -> dict[str, Pool]:
@@ -63,6 +63,10 @@ class FusedNetwork:
     def variables(self) -> list[keras.Variable]:
         """All networks'."""
         return [variable for part in self.parts.values() for variable in part.variables]
+
+    def with_parts(self, parts: Mapping[str, Part]) -> FusedNetwork:
+        """Return the same with other networks in the places of these."""
+        return FusedNetwork(parts)
 
     def feature_maps(self, pixels: Any) -> dict[str, Any]:
         """Turn grey levels float32 [batch, 256, 256, 1] into {tap: map [batch, h, w, channels]}."""
@@ -89,7 +93,7 @@ class FusedNetwork:
         return {n: float((weights[n] / (whole * size)) ** 0.5) for n, size in sizes.items()}
 
     def _outputs(self) -> dict[str, Any]:
-        return self._named({name: part.maps.output for name, part in self.parts.items()})
+        return self._named({name: part.suffix.output for name, part in self.parts.items()})
 
     @staticmethod
     def _named(by_backbone: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -103,7 +107,7 @@ class FusedNetwork:
 def load_fused(
     directories: Mapping[str, str], scalings: Mapping[str, Scaling | None]
 ) -> FusedNetwork:
-    """Load the networks.
+    """Take the networks from where they are kept.
 
     Args:
         directories: backbone -> folder that `models.pretrained.save_pretrained` wrote.
@@ -111,12 +115,13 @@ def load_fused(
     """
     return FusedNetwork(
         {
-            name: load_network(
+            name: load_part(
                 name,
                 scalings[name],
                 BOUNDARY_HEAD,
                 directory,
                 tuple(get_backbone(name).fused_taps),
+                name=name,
             )
             for name, directory in directories.items()
         }
@@ -159,7 +164,7 @@ def fit_fusion(
         heads, history = fit_heads(TapData((training.taps, training.labels), unseen))
         answers = {name: answers_of(head, evaluation.taps) for name, head in heads.items()}
         fitted = Fitted(heads, history, answers, evaluation.labels, evaluation.sha256)
-    cost = multiply_adds(*(part.prefix for part in network.parts.values()))
+    cost = sum(part.multiply_adds for part in network.parts.values())
     trained = judge(network, fitted, task, cost)
     return replace(trained, validation=trained.validation | {"members": sorted(network.parts)})
 

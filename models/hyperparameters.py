@@ -223,6 +223,19 @@ def apply_hyperparameters(
     return TrainingParams.model_validate(fields).resolved(backbone)
 
 
+def taps_of_each_head(
+    params: TrainingParams, backbone: Backbone
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the taps of the regularised head, and those of the paper's.
+
+    Args:
+        params: the recipe from which a search starts.
+        backbone: the table entry.
+    """
+    regularised = apply_hyperparameters(params, {"head.kind": "regularised"}, backbone)
+    return regularised.head.taps or (), (TAP_LAST,)
+
+
 def taps_of_either_head(params: TrainingParams, backbone: Backbone) -> tuple[str, ...]:
     """Return the taps that a search needs, whichever kind of head it tries.
 
@@ -230,5 +243,5 @@ def taps_of_either_head(params: TrainingParams, backbone: Backbone) -> tuple[str
         params: the recipe that it starts from.
         backbone: the table entry.
     """
-    regularised = apply_hyperparameters(params, {"head.kind": "regularised"}, backbone)
-    return tuple(dict.fromkeys((*(regularised.head.taps or ()), TAP_LAST)))
+    of_one, of_other = taps_of_each_head(params, backbone)
+    return tuple(dict.fromkeys((*of_one, *of_other)))

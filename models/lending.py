@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -160,6 +160,37 @@ class Lender:
             ValueError: it has no such function, or one that stands on more than `weights`.
         """
         return _SavedObject(directory).lender(name, functions)
+
+    def reading(self, weights: Sequence[int]) -> Lender:
+        """Lend the same functions, with the variables that they read, and no others.
+
+        Args:
+            weights: numbers of the variables, in the order in which they are to be kept.
+
+        Raises:
+            ValueError: a function reads another variable.
+        """
+        known = len(self.weights)
+        places: dict[int | None, int | None] = {
+            number: place for place, number in enumerate(weights)
+        }
+        for number in range(len(self.constants)):
+            places[known + number] = len(weights) + number
+        places[None] = None
+        for name, lent in self.functions.items():
+            if unknown := sorted({n for n in lent.captures if n is not None and n not in places}):
+                raise ValueError(f"{name} reads variables that aren't given: {unknown}")
+        return Lender(
+            self.name,
+            [self.weights[number] for number in weights],
+            self.constants,
+            {
+                name: replace(lent, captures=[places[number] for number in lent.captures])
+                for name, lent in self.functions.items()
+            },
+            self.library,
+            self.operations,
+        )
 
     def borrow(self, function: str) -> Any:
         """Return a stand-in: a tf.function that can be traced and saved, and not called.

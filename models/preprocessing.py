@@ -14,6 +14,9 @@ import tensorflow as tf
 
 from schema import contract, inputs
 
+# What a network sees: grey levels.
+PIXELS: Final = tf.TensorSpec([None, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1], tf.float32)
+
 
 def decode_and_resize(image_bytes: tf.Tensor) -> tf.Tensor:
     """Decode one image as grey and resize it.

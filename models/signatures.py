@@ -11,14 +11,13 @@ import tensorflow as tf
 from models.explanation import heat_map
 from models.lending import Lender
 from models.linking import link
-from models.preprocessing import decode_transformed
+from models.preprocessing import PIXELS, decode_transformed
 from schema import contract, inputs
 from schema.inputs import Input, Tensor
 
 Outputs = dict[str, tf.Tensor]
 # Raw features -> transformed features.
 Transform = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
-PIXELS = tf.TensorSpec([None, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1], tf.float32)
 
 
 def load_transform(directory: str) -> Transform:

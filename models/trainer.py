@@ -18,6 +18,7 @@ from models.continuation import (
 )
 from models.evaluation_model import HeadsOfClassifier
 from models.hyperparameters import TrainingParams, apply_hyperparameters
+from models.lent_network import load_part
 from models.model_run import write_json, write_model_run
 from models.signatures import export, load_transform
 from models.stored_backbone import features_digest
@@ -50,9 +51,12 @@ def run_fn(fn_args: FnArgs) -> None:
     params = apply_hyperparameters(
         TrainingParams.model_validate(config["training"]), tuned, get_backbone(config["backbone"])
     )
-    network = load_network(
+    cut_at = (
         config["backbone"], params.scaling, params.boundary, fn_args.base_model, params.head.taps
-    )
+    )  # fmt: skip
+    # Going on from an earlier model takes a look at the network's weights.
+    whole = load_network(*cut_at) if config.get(PREVIOUS) else None
+    network = whole or load_part(*cut_at)
     task = Task(
         len(classes),
         None if healthy is None else classes.index(healthy),
@@ -66,7 +70,7 @@ def run_fn(fn_args: FnArgs) -> None:
         eval_files=fn_args.eval_files,
         seed=config["seed"],
         log_dir=fn_args.model_run_dir,
-        start=_start(fn_args, network, params, task),
+        start=_start(fn_args, whole, params, task) if whole else None,
     )
     write_model_run(fn_args.model_run_dir, trained, params.model_dump(mode="json"))
     transform = load_transform(fn_args.transform_output)
@@ -81,10 +85,8 @@ def run_fn(fn_args: FnArgs) -> None:
 def _start(
     fn_args: FnArgs, network: CutNetwork, params: TrainingParams, task: Task
 ) -> Start | None:
-    """Take the earlier model's weights, where there is one and it fits; note which, and why."""
-    previous = fn_args.custom_config.get(PREVIOUS)
-    if not previous:
-        return None
+    """Take the earlier model's weights, where it fits; note which, and why."""
+    previous = fn_args.custom_config[PREVIOUS]
     start, why_not = None, None
     try:
         start = start_from(

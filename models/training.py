@@ -11,7 +11,7 @@ import numpy as np
 
 from models import convex
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT
-from models.boundary import CutNetwork, map_name
+from models.boundary import Part, map_name
 from models.calibration import (
     apply_temperature,
     fit_temperature,
@@ -20,7 +20,6 @@ from models.calibration import (
 )
 from models.classifier import CalibratedHead, Classifier, Network
 from models.continuation import Start
-from models.cost import multiply_adds
 from models.cross_validation import assign_folds, out_of_fold
 from models.devices import keras_policy, plan_training
 from models.fitting import History, fit, fit_on_taps, head_alone
@@ -81,7 +80,7 @@ class Trained:
 
 
 def train(
-    network: CutNetwork,
+    network: Part,
     params: TrainingParams,
     task: Task,
     *,
@@ -114,7 +113,7 @@ def train(
     else:
         data = read_data(network, params, train_files, eval_files, seed)
         fitted = _held_out(network, params, task, data, seed, log_dir, start)
-    return judge(network, fitted, task, multiply_adds(network.prefix, network.suffix))
+    return judge(network, fitted, task, network.multiply_adds)
 
 
 def judge(network: Network, fitted: Fitted, task: Task, cost: int) -> Trained:
@@ -152,7 +151,7 @@ def judge(network: Network, fitted: Fitted, task: Task, cost: int) -> Trained:
 
 
 def _held_out(
-    network: CutNetwork,
+    network: Part,
     params: TrainingParams,
     task: Task,
     data: TrainingData,
@@ -171,7 +170,7 @@ def _held_out(
 
 
 def _refitted(
-    network: CutNetwork,
+    network: Part,
     params: TrainingParams,
     task: Task,
     files: Sequence[str],
@@ -195,7 +194,7 @@ def _refitted(
     return fitted
 
 
-def blank_heads(network: CutNetwork, params: TrainingParams, task: Task) -> dict[str, keras.Model]:
+def blank_heads(network: Part, params: TrainingParams, task: Task) -> dict[str, keras.Model]:
     """Build the heads that `train` fits, in its order, with meaningless weights."""
     channels = {name: tensor.shape[-1] for name, tensor in network.suffix.output.items()}
     moments = {name: (np.zeros(size), np.ones(size)) for name, size in channels.items()}
@@ -276,7 +275,7 @@ def out_of_fold_loss(params: TrainingParams, n_classes: int, images: ImageTaps, 
 
 
 def _fit_flat(
-    network: CutNetwork,
+    network: Part,
     params: TrainingParams,
     task: Task,
     data: TrainingData,
@@ -294,7 +293,7 @@ def _fit_flat(
 
 
 def _head_to_train(
-    network: CutNetwork,
+    network: Part,
     params: TrainingParams,
     task: Task,
     data: TrainingData,
@@ -317,7 +316,7 @@ def _head_to_train(
 
 
 def _fit_both(
-    network: CutNetwork,
+    network: Part,
     head: keras.Model,
     params: TrainingParams,
     data: TrainingData,
@@ -360,7 +359,7 @@ def _fit_hierarchical(
 
 
 def _trainable_model(
-    network: CutNetwork,
+    network: Part,
     suffix: keras.Model,
     head: keras.Model,
     params: TrainingParams,

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from models import feature_records
 from models.augmentation_names import IDENTITY
-from models.boundary import CutNetwork
+from models.boundary import Part
 from models.fitting import Taps
 from models.hyperparameters import TrainingParams
 from schema.inputs import Input
@@ -110,7 +110,7 @@ class ImageTaps:
 
 
 def read_image_taps(
-    network: CutNetwork,
+    network: Part,
     params: TrainingParams,
     files: Sequence[str],
     beside: Sequence[Input] = (),
@@ -147,7 +147,7 @@ def read_image_taps(
 
 
 def read_taps(
-    network: CutNetwork,
+    network: Part,
     params: TrainingParams,
     *,
     train_files: Sequence[str],
@@ -168,7 +168,7 @@ def read_taps(
 
 
 def read_data(
-    network: CutNetwork,
+    network: Part,
     params: TrainingParams,
     train_files: Sequence[str],
     eval_files: Sequence[str],
@@ -198,12 +198,12 @@ def read_data(
     )
 
 
-def taps_of(network: CutNetwork, data: TrainingData) -> TapData:
+def taps_of(network: Part, data: TrainingData) -> TapData:
     """Run the network behind the cut over both splits, in the datasets' order."""
     return TapData(_collect(network, data.training), _collect(network, data.validation))
 
 
-def _collect(network: CutNetwork, dataset: tf.data.Dataset) -> tuple[Taps, np.ndarray]:
+def _collect(network: Part, dataset: tf.data.Dataset) -> tuple[Taps, np.ndarray]:
     forward = tf.function(
         lambda features: network.suffix(_as_float(features), training=False),
         reduce_retracing=True,

@@ -106,7 +106,9 @@ def _of_baseline(
 
 def _of_saved_model(directory: str, images: Iterable[tuple[str, bytes]]) -> dict[str, np.ndarray]:
     """Ask the SavedModel about images, each a digest and a serialized tf.Example."""
-    loaded = tf.saved_model.load(directory)
+    from models.saved_functions import load_functions
+
+    loaded = load_functions(directory, signatures=(contract.SIGNATURE_EXAMPLES,))
     signature = loaded.signatures[contract.SIGNATURE_EXAMPLES]
     found: dict[str, np.ndarray] = {}
     remaining = iter(images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tfx import types
@@ -26,6 +27,7 @@ class Executor(base_executor.BaseExecutor):
         """
         from models.pretrained import save_pretrained
         from models.stored_backbone import read_image_size
+        from models.traced_network import keep
 
         model = artifact_utils.get_single_instance(output_dict["model"])
         folder = path_utils.serving_model_dir(model.uri)
@@ -37,6 +39,8 @@ class Executor(base_executor.BaseExecutor):
             sha256=exec_properties["weights_sha256"],
             label=exec_properties["weights_label"],
         )
+        if taps := json.loads(exec_properties["traced_taps"]):
+            keep(exec_properties["backbone"], exec_properties.get("scaling"), taps, folder)
         model.set_string_custom_property("weights", exec_properties["weights_label"])
         if exec_properties["weights_sha256"]:
             model.set_string_custom_property("weights_sha256", exec_properties["weights_sha256"])

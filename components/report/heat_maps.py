@@ -23,6 +23,7 @@ from common.progress import Progress
 from components.report.sources import ModelSources
 from models.combination import stepwise
 from models.explanation import MAP_SHAPE, heat_map
+from models.saved_functions import load_functions
 from schema import contract
 
 # Images through a network at once: it holds the feature maps of all taps in float32.
@@ -66,7 +67,9 @@ class _Network:
     """A SavedModel that says what speaks for any class: all but the combinations'."""
 
     def __init__(self, model_uri: str, files: Mapping[str, bytes]) -> None:
-        self._loaded = tf.saved_model.load(path_utils.serving_model_path(model_uri))
+        self._loaded = load_functions(
+            path_utils.serving_model_path(model_uri), ("preprocess", "network", "evidence")
+        )
         self._files = files
 
     def evidence(self, answers: Sequence[Answer]) -> dict[str, np.ndarray]:
@@ -210,7 +213,8 @@ def _by_itself(
     model_uri: str, answers: Sequence[Answer], files: Mapping[str, bytes]
 ) -> dict[str, np.ndarray]:
     """Ask a combination's own SavedModel, which explains the class that it finds itself."""
-    loaded = tf.saved_model.load(path_utils.serving_model_path(model_uri))
+    folder = path_utils.serving_model_path(model_uri)
+    loaded = load_functions(folder, signatures=(contract.SIGNATURE_EXPLAIN,))
     explain = loaded.signatures[contract.SIGNATURE_EXPLAIN]
     found: dict[str, np.ndarray] = {}
     for batch in _batches(answers):

@@ -18,7 +18,7 @@ from components.pretrained_backbone import PretrainedBackbone
 from components.previous_model import PreviousModel
 from components.radiograph_example_gen import RadiographExampleGen
 from models.backbones import BOUNDARY_HEAD, get_backbone
-from models.hyperparameters import TrainingParams, taps_of_either_head
+from models.hyperparameters import TrainingParams, taps_of_each_head, taps_of_either_head
 from models.weights import WeightsSource
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.config.tuning import BEST_HYPERPARAMETERS, tuner_id
@@ -47,6 +47,8 @@ def backbone_branch(
         weights_label=weights.label,
         weights_sha256=weights.sha256,
         seed=config.seed,
+        scaling=params.scaling,
+        traced_taps=_traced(name, config, params, boundaries),
         code_digest=code_digest("components.pretrained_backbone.executor"),
     ).with_id(f"PretrainedBackbone.{name}")
     featurizer = Featurizer(
@@ -157,6 +159,23 @@ def _cached(
         list(dict.fromkeys((*boundaries, BOUNDARY_HEAD))),
         tuple(tap for tap in row.all_taps if tap in {*taps, *row.fused_taps}),
     )
+
+
+def _traced(
+    name: str, config: PipelineConfig, params: TrainingParams, boundaries: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Return the sets of taps that a head may stand on, where the whole network is frozen.
+
+    As with what is cached, another kind of head changes none of them: the Featurizer stands on
+    PretrainedBackbone's artifact, too, and what it computed is dear.
+    """
+    if BOUNDARY_HEAD not in boundaries:
+        return []
+    row = get_backbone(name)
+    fused = [tuple(row.fused_taps)] if contract.FUSION in config.combined else []
+    heads_alone = params.boundary == BOUNDARY_HEAD or config.tuning.mode != "off"
+    wanted = [*(taps_of_each_head(params, row) if heads_alone else ()), *fused]
+    return list(dict.fromkeys(wanted))
 
 
 def _tuning(

@@ -79,8 +79,9 @@ class Room:
         if kind == "Transform":
             return _TRANSFORMED * len(self._images)
         if kind == "PretrainedBackbone":
-            # A file that is given is copied first.
-            return self._model(name) * (2 if self.weights[name].path else 1)
+            # Weights, and once more beside the functions that are traced. (A file that is given is
+            # copied first, but the copy is gone by then.)
+            return 2 * self._model(name)
         if kind in ("Trainer", "Combiner", "Pusher"):
             return self._model(name)
         return _REPORT if kind == "Report" else 0

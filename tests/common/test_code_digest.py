@@ -150,6 +150,15 @@ def test_working_on_heads_costs_no_features() -> None:
     assert "models.augmentation_names" in features
 
 
+def test_working_on_what_lies_beside_the_weights_is_all_that_costs_features_besides() -> None:
+    """The Featurizer stands on PretrainedBackbone's artifact."""
+    features = closure("components.featurizer.executor")
+    own = closure("components.pretrained_backbone.executor") - features
+    assert {n for n in own if n.startswith("models.")} == {
+        "models.pretrained", "models.traced_network", "models.weights",
+    }  # fmt: skip
+
+
 @pytest.mark.slow
 def test_the_cache_misses_where_a_module_behind_a_module_changed(
     tiny_backbone: str, copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -21,6 +21,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from components.featurizer.executor import Job, Prefix
+from models.backbones import get_backbone
 from models.boundary import CutNetwork
 from models.classifier import BackboneModel, CalibratedHead, Classifier
 from models.explanation import class_score, heat_map
@@ -29,6 +30,7 @@ from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
 from models.signatures import ImageModel, export, load_transform
+from models.traced_network import keep
 from models.trainer import run_fn
 from schema import contract
 
@@ -404,16 +406,23 @@ def fitted(
     images: Sequence[bytes],
     store: Callable[..., list[str]],
     tmp_path: Path,
-) -> Callable[[dict[str, Any]], Fitted]:
-    """(recipe) has `run_fn` fit it to one image of each class, the same in either split."""
+) -> Callable[..., Fitted]:
+    """(recipe) has `run_fn` fit it to one image of each class, the same in either split.
 
-    def call(training: dict[str, Any]) -> Fitted:
+    Where `traced`, no network is in memory meanwhile.
+    """
+
+    def call(training: dict[str, Any], *, traced: bool = False) -> Fitted:
         taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
+        root = tmp_path / str(traced)
         backbone_dir, run_dir, serving_dir, eval_dir = (
-            tmp_path / name for name in ("base", "run", "serving", "eval model")
+            root / name for name in ("base", "run", "serving", "eval model")
         )
-        backbone_dir.mkdir()
+        backbone_dir.mkdir(parents=True)
         _save_weights(tiny_cut, backbone_dir)
+        if traced:
+            keep(tiny_backbone, None, [get_backbone(tiny_backbone).head_taps], str(backbone_dir))
+            (backbone_dir / contract.BACKBONE_WEIGHTS_FILE).write_bytes(b"not read")
         run_fn(
             SimpleNamespace(
                 custom_config={
@@ -457,6 +466,24 @@ def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
     )
     for name, own in answers.of_finished_model.items():
         np.testing.assert_allclose(own, known[name].numpy()[answers.labels], rtol=0, atol=ROUNDING)
+
+
+def test_run_fn_makes_the_same_of_a_network_that_is_traced_as_of_one_in_memory(
+    fitted: Callable[..., Fitted], images: Sequence[bytes]
+) -> None:
+    recipe = {"head": {"l2": 0.01}, "augmentations": ["identity"]}
+    loaded, traced = (fitted(recipe, traced=traced) for traced in (False, True))
+    given = tf.constant(images[:3], tf.string)
+    for signature in (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN):
+        expected, found = (
+            tf.saved_model.load(str(done.model)).signatures[signature](image_bytes=given)
+            for done in (loaded, traced)
+        )
+        assert np.ptp(expected[contract.OUTPUT_PROBABILITIES], axis=0).max() > 1e-3
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+    for file in (contract.VALIDATION_FILE, contract.TRAINING_FILE):
+        assert (traced.run / file).read_text() == (loaded.run / file).read_text()
 
 
 def test_run_fn_trains_exports_and_reports(

@@ -275,7 +275,10 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     [
         ({"training": {"learning_rate": 0.5}}, {"Trainer"}),
         ({"training": {"head": {"kind": "paper"}}}, {"Trainer"}),
-        ({"training": {"boundary": "input"}}, {"Trainer", "Featurizer"}),
+        # Another penalty of the heads, and another head, cost no network and no features.
+        ({"training": {"head": {"l2": 0.1}}}, {"Trainer"}),
+        ({"training": {"boundary": "input"}}, {"PretrainedBackbone", "Trainer", "Featurizer"}),
+        ({"training": {"scaling": "unit"}}, {"PretrainedBackbone", "Trainer", "Featurizer"}),
         ({"training": {"augmentations": ["identity", "mirror"]}}, {"Trainer", "Featurizer"}),
         ({"training": {"validation": "holdout"}}, {"Trainer"}),
         ({"champion": {"prefer": "cheap"}}, {"Champion"}),
@@ -315,6 +318,30 @@ def _tuned(tmp_path: Path, **fields: Any) -> dict[str, Any]:
 
 def _parameter(node: Any, name: str) -> Any:
     return json.loads(node.parameters.parameters[name].field_value.string_value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, [["conv3", "conv4_16", "conv4_16_max"], ["last"]]),
+        ({"combinations": []}, [["conv3", "conv4_16", "conv4_16_max"], ["last"]]),
+        ({"training": {"head": {"taps": ["conv3"]}}, "combinations": []}, [["conv3"], ["last"]]),
+        ({"training": {"boundary": "conv5"}, "backbones": ["densenet121"]}, []),
+        ({"training_overrides": {"densenet121": {"boundary": "conv5"}}}, [["last"]]),
+    ],
+)
+def test_a_network_is_traced_for_each_head_that_may_stand_on_all_of_it(
+    tmp_path: Path, fields: dict[str, Any], expected: list[list[str]]
+) -> None:
+    nodes = _nodes(_config(tmp_path, **fields))
+    assert _parameter(nodes["PretrainedBackbone.densenet121"], "traced_taps") == expected
+
+
+def test_a_search_over_boundaries_may_end_at_a_head(tmp_path: Path) -> None:
+    nodes = _tuned(tmp_path)
+    assert _parameter(nodes["PretrainedBackbone.vgg16"], "traced_taps") == [
+        ["block4", "last"], ["last"],
+    ]  # fmt: skip
 
 
 def test_a_tuner_searches_where_features_are_cached_and_hands_on_what_it_found(

@@ -73,8 +73,9 @@ def test_the_data_folder_is_listed_once_for_all_nodes(
     assert listed == [tmp_path / "data"]
 
 
-def test_weights_that_are_given_are_copied_first(tmp_path: Path) -> None:
-    room = _room(tmp_path, given=True)
+@pytest.mark.parametrize("given", [True, False])
+def test_weights_are_kept_twice(tmp_path: Path, given: bool) -> None:
+    room = _room(tmp_path, given=given)
     once = room.expected_bytes("Trainer.vgg16") - MEGABYTE
     assert room.expected_bytes("PretrainedBackbone.vgg16") == 2 * once + MEGABYTE
 

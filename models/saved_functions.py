@@ -1,0 +1,122 @@
+"""Some functions of a SavedModel, loaded without the others.
+
+TensorFlow rebuilds every function that a SavedModel holds, in Python, node by node. One of this
+project's holds its network twice, for the signatures and for what calls it by name, and what writes
+and reads its checkpoint: more than half of loading it is for nothing where one function is called.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
+
+from schema import contract
+
+_FUNCTIONS: Final = ("function", "bare_concrete_function")
+# The root's attribute that has them.
+_SIGNATURES: Final = "signatures"
+
+
+def load_functions(
+    directory: str, names: Collection[str] = (), *, signatures: Collection[str] = ()
+) -> Any:
+    """Load some functions of a SavedModel, with all its variables.
+
+    Args:
+        directory: of the SavedModel. One that is not on this machine is loaded whole.
+        names: attributes of the saved module that are functions.
+        signatures: of `signatures`, by name.
+
+    Returns:
+        The module; nothing else of it can be called.
+    """
+    if "://" in directory:
+        return tf.saved_model.load(directory)
+    saved = saved_model_pb2.SavedModel()
+    with tf.io.gfile.GFile(os.path.join(directory, contract.SAVED_MODEL_FILE), "rb") as file:
+        saved.ParseFromString(file.read())
+    (graph,) = saved.meta_graphs
+    called = _keep_objects(graph.object_graph_def, names, signatures)
+    _keep_functions(graph.graph_def, called)
+    graph.signature_def.clear()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / contract.SAVED_MODEL_FILE).write_bytes(saved.SerializeToString())
+        for beside in (tf.saved_model.VARIABLES_DIRECTORY, tf.saved_model.ASSETS_DIRECTORY):
+            (folder / beside).symlink_to(Path(directory).resolve() / beside)
+        # Variables and tables are filled here, so the folder isn't needed any more.
+        return tf.saved_model.load(name)
+
+
+def _keep_objects(
+    objects: saved_object_graph_pb2.SavedObjectGraph,
+    names: Collection[str],
+    signatures: Collection[str],
+) -> set[str]:
+    """Empty all function objects but those of these names; name what the others call.
+
+    Tables keep theirs, which make and fill them.
+    """
+    kept = _children(objects, 0, names)
+    for number in _children(objects, 0, (_SIGNATURES,)):
+        kept |= _children(objects, number, signatures)
+    tables = (node for node in objects.nodes if node.WhichOneof("kind") == "resource")
+    kept |= {child.node_id for table in tables for child in table.children}
+    called: set[str] = set()
+    for index, node in enumerate(objects.nodes):
+        kind = node.WhichOneof("kind")
+        if kind not in _FUNCTIONS:
+            continue
+        if index in kept:
+            called.update(_concrete(node))
+            continue
+        # Others point at objects by their place, so it stays, as an object without anything.
+        node.Clear()
+        node.user_object.identifier = "_generic_user_object"
+        node.user_object.version.producer = node.user_object.version.min_consumer = 1
+    for name in set(objects.concrete_functions) - called:
+        del objects.concrete_functions[name]
+    return called
+
+
+def _concrete(node: saved_object_graph_pb2.SavedObject) -> Sequence[str]:
+    """Name what a function object calls; a signature calls one."""
+    if node.WhichOneof("kind") == "function":
+        return node.function.concrete_functions
+    return [node.bare_concrete_function.concrete_function_name]
+
+
+def _children(
+    objects: saved_object_graph_pb2.SavedObjectGraph, parent: int, names: Collection[str]
+) -> set[int]:
+    return {each.node_id for each in objects.nodes[parent].children if each.local_name in names}
+
+
+def _keep_functions(graph: graph_pb2.GraphDef, called: Iterable[str]) -> None:
+    """Drop what no function of these names leads to."""
+    functions = {function.signature.name: function for function in graph.library.function}
+    found, ahead = set(), list(called)
+    while ahead:
+        name = ahead.pop()
+        if name in found or name not in functions:
+            continue
+        found.add(name)
+        for node in functions[name].node_def:
+            for value in node.attr.values():
+                ahead += [value.func.name, *(each.name for each in value.list.func)]
+    for name in set(functions) - found:
+        graph.library.function.remove(functions[name])
+    gradients = [each for each in graph.library.gradient if each.function_name in found]
+    del graph.library.gradient[:]
+    graph.library.gradient.extend(gradients)
+    # Constants that functions captured are looked up among the graph's own nodes.
+    constants = [node for node in graph.node if node.op == "Const"]
+    del graph.node[:]
+    graph.node.extend(constants)
