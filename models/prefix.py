@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.backbones import Scaling
+from models.backbones import BOUNDARY_INPUT, Scaling
 from models.boundary import load_frozen
 from models.devices import find_gpus, select
 from models.engines import TENSORFLOW, EngineName, load_engine, precision_here
@@ -52,7 +52,9 @@ def planned(job: Job) -> Plan:
     Args:
         job: the prefix.
     """
-    return _plan(precision_here(job.engine))
+    # At the input there is nothing that OpenVINO could compute.
+    nothing = set(job.boundaries) == {BOUNDARY_INPUT}
+    return _plan(TENSORFLOW if nothing else precision_here(job.engine))
 
 
 def _plan(engine: EngineName) -> Plan:

@@ -116,7 +116,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     recording = Recording(layout, record, code_of(pipeline), listener, look)
     clock = NodeClock(recording, Room(layout.root, config, weights).check)
     begin_folder(layout)
-    point_to(str(layout.features), store_of(config))
+    point_to(str(layout.features), config.featurizer.store)
     with holding(layout) as held, recording:
         try:
             with watching(services):

@@ -99,14 +99,27 @@ class StoredPrefix:
         self.plan = self._loaded().plan
         return shrunk
 
+    def missing(self, keys: Sequence[bytes]) -> list[int]:
+        """List by index which of some images' keys aren't there; none without a store."""
+        network = self.network
+        if network is None:
+            return []
+        found = network.find(set(keys))
+        return [index for index, key in enumerate(keys) if key not in found]
+
     def stream(
-        self, count: int, pixels: Callable[[int], np.ndarray]
+        self,
+        count: int,
+        pixels: Callable[[int], np.ndarray],
+        keys: Sequence[Sequence[bytes]] | None = None,
     ) -> Iterator[tuple[int, list[Features]]]:
         """Look features up, and compute and keep those that aren't there.
 
         Args:
             count: of steps.
             pixels: step -> uint8 [n, 256, 256, 1], augmented; asked twice for what is missing.
+            keys: step -> `image_key` of each image, where they are known: then nobody asks for the
+                pixels of what is there.
 
         Yields:
             Step by step, in order: the step, and the features of each of its images.
@@ -126,7 +139,8 @@ class StoredPrefix:
                 self.computed += len(rows)
                 yield step, rows
             return
-        keys = [list(map(image_key, pixels(step))) for step in range(count)]
+        if keys is None:
+            keys = [list(map(image_key, pixels(step))) for step in range(count)]
         found = network.find({key for of_step in keys for key in of_step})
         missing = [[row for row, key in enumerate(each) if key not in found] for each in keys]
         new = self._computed(missing, pixels) if any(missing) else iter(())

@@ -154,7 +154,8 @@ def _folders(root: str) -> list[str]:
 
 
 def _sizes(folder: str) -> dict[str, int]:
-    paths = (os.path.join(folder, name) for name in sorted(tf.io.gfile.listdir(folder)))
+    found = tf.io.gfile.walk(folder)
+    paths = sorted(os.path.join(place, name) for place, _, names in found for name in names)
     return {path: tf.io.gfile.stat(path).length for path in paths}
 
 
