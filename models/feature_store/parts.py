@@ -179,8 +179,13 @@ def parts_of(folder: str) -> list[str]:
     return [os.path.join(folder, name.removesuffix(INDEX)) for name in names]
 
 
-def read_index(part: str) -> Iterator[tuple[bytes, Entry]]:
-    """Yield key and place of each entry; of a damaged index none, and it is set aside."""
+def read_index(part: str, *, mend: bool = True) -> Iterator[tuple[bytes, Entry]]:
+    """Yield key and place of each entry; of a damaged index none.
+
+    Args:
+        part: path without an ending.
+        mend: set the part aside where its index is damaged.
+    """
     try:
         with tf.io.gfile.GFile(part + INDEX, "rb") as file:
             content: bytes = file.read()
@@ -189,7 +194,8 @@ def read_index(part: str) -> Iterator[tuple[bytes, Entry]]:
         return
     content, checksum = content[:-_CHECKSUM], content[-_CHECKSUM:]
     if not content.startswith(_MAGIC) or hashlib.sha256(content).digest() != checksum:
-        set_aside(part)
+        if mend:
+            set_aside(part)
         return
     for key, offset, length, of_entry in _ROW.iter_unpack(content[len(_MAGIC) :]):
         yield key, Entry(part, offset, length, of_entry)

@@ -1,15 +1,16 @@
 """Who refers to which networks of a store, how large they are, and the removal of the others.
 
 A note says who: the folder of Featurizer's artifact, or that of a study. It counts as long as that
-folder is there.
+folder is there. Whether a folder of another machine is there, nobody knows here: its note counts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -74,7 +75,7 @@ def note(root: str, who: str, networks: Iterable[str]) -> None:
     tf.io.gfile.makedirs(folder)
     place = _relative(root, who)
     name = hashlib.sha256(place.encode()).hexdigest()[:32]
-    value = {"who": place, "networks": sorted(set(networks))}
+    value = {"who": place, "host": platform.node(), "networks": sorted(set(networks))}
     write_json(os.path.join(folder, f"{name}.json"), value)
 
 
@@ -86,15 +87,14 @@ def look(root: str) -> list[Network]:
     """
     used: dict[str, list[str]] = {}
     for _, value in _notes(root):
-        who = _absolute(root, value["who"])
-        if tf.io.gfile.exists(who):
+        if _counts(root, value):
             for name in value["networks"]:
-                used.setdefault(name, []).append(who)
+                used.setdefault(name, []).append(_absolute(root, value["who"]))
     networks = []
     for name in _folders(root):
         folder = os.path.join(root, name)
         stems = parts.parts_of(folder)
-        images = {key for stem in stems for key, _ in parts.read_index(stem)}
+        images = {key for stem in stems for key, _ in parts.read_index(stem, mend=False)}
         sizes = _sizes(folder)
         networks.append(
             Network(
@@ -133,7 +133,7 @@ def clean(root: str, *, dry_run: bool) -> Removed:
             if not dry_run:
                 tf.io.gfile.remove(path)
     for path, value in _notes(root):
-        if not dry_run and not tf.io.gfile.exists(_absolute(root, value["who"])):
+        if not dry_run and not _counts(root, value):
             tf.io.gfile.remove(path)
     return Removed(removed)
 
@@ -144,6 +144,12 @@ def _notes(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
         value = read_json(path)
         if isinstance(value, dict) and "who" in value and "networks" in value:
             yield path, value
+
+
+def _counts(root: str, value: Mapping[str, Any]) -> bool:
+    """Return whether who wrote a note is there, or may be there."""
+    elsewhere = Path(value["who"]).is_absolute() and value.get("host") != platform.node()
+    return elsewhere or tf.io.gfile.exists(_absolute(root, value["who"]))
 
 
 def _folders(root: str) -> list[str]:
