@@ -180,6 +180,11 @@ def _stacked(names: Iterable[str], done: list[Features], count: int) -> Features
     return {name: np.stack([features[name] for features in taken]) for name in names}
 
 
+def precision_here(wanted: EngineName) -> EngineName:
+    """Return the engine asked for, or f32 where this machine lacks the bf16 that was."""
+    return OPENVINO_F32 if wanted == OPENVINO_BF16 and not has_bf16() else wanted
+
+
 def load_engine(wanted: EngineName, network: keras.Model, names: Sequence[str]) -> Engine:
     """Load the engine asked for, or the next best that takes the network; log which one.
 
@@ -195,7 +200,7 @@ def load_engine(wanted: EngineName, network: keras.Model, names: Sequence[str]) 
     """
     if wanted == TENSORFLOW or not network.weights:
         return TensorFlowEngine(network)
-    if wanted == OPENVINO_BF16 and not has_bf16():
+    if precision_here(wanted) != wanted:
         logging.warning("%s: this CPU has no bf16; going on with f32.", network.name)
         wanted = OPENVINO_F32
     try:

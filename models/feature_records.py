@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ _MEMORY_BYTES = 2 << 30
 
 
 def serialize(
-    features: Mapping[str, np.ndarray],
+    features: Mapping[str, np.ndarray | bytes],
     *,
     augmentation: str,
     label: int,
@@ -30,7 +30,7 @@ def serialize(
     """Packs the features of one augmentation of one image.
 
     Args:
-        features: name -> array, stored as little-endian raw bytes.
+        features: name -> array, stored as little-endian raw bytes, or these bytes.
         augmentation: name of the augmentation.
         label: class index.
         class_name: of the label.
@@ -42,7 +42,9 @@ def serialize(
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
     record = {
-        contract.FEATURE_PREFIX + name: raw(np.ascontiguousarray(array).tobytes())
+        contract.FEATURE_PREFIX + name: raw(
+            array if isinstance(array, bytes) else np.ascontiguousarray(array).tobytes()
+        )
         for name, array in features.items()
     }
     record[contract.AUGMENTATION_NAME] = raw(augmentation.encode())
@@ -52,33 +54,6 @@ def serialize(
     record[contract.LABEL] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     example = tf.train.Example(features=tf.train.Features(feature=record))
     return example.SerializeToString(deterministic=True)
-
-
-def serialize_batch(
-    features: Mapping[str, np.ndarray],
-    *,
-    augmentation: str,
-    images: Iterable[tuple[bytes, bytes, int, bytes]],
-) -> Iterator[bytes]:
-    """Packs the features of one augmentation of several images.
-
-    Args:
-        features: name -> array [images, ...].
-        augmentation: name of the augmentation.
-        images: sha256, class name, label and group of each, in the order of the rows.
-
-    Yields:
-        A record an image (see `serialize`).
-    """
-    for row, (sha256, class_name, label, group) in enumerate(images):
-        yield serialize(
-            {name: values[row] for name, values in features.items()},
-            augmentation=augmentation,
-            label=label,
-            class_name=class_name,
-            sha256=sha256,
-            group=group,
-        )
 
 
 def specs_of(inputs: Iterable[Input]) -> dict[str, FeatureSpec]:

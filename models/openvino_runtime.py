@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import platform
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 CPUINFO: Final = Path("/proc/cpuinfo")
 # Instructions that multiply bf16 numbers, in the kernel's spelling.
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+# Prefixes of those that matrix kernels are chosen by, on x86 and on ARM.
+_WIDE: Final = ("amx", "asimd", "avx", "bf16", "f16c", "fma", "i8mm", "sme", "sve")
 _CONVERTING: Final = threading.Lock()
 
 
@@ -78,9 +81,23 @@ def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
         cpuinfo: the kernel's description of the CPUs; where it can't be read, the answer
             is no.
     """
+    return not _BF16_FLAGS.isdisjoint(_flags(cpuinfo))
+
+
+def instruction_sets(cpuinfo: Path = CPUINFO) -> list[str]:
+    """List what a CPU's kernels are chosen by: its family, and its wide instructions.
+
+    Args:
+        cpuinfo: as in `has_bf16`; where it can't be read, the family alone.
+    """
+    wide = (flag for flag in _flags(cpuinfo) if flag.startswith(_WIDE))
+    return [platform.machine(), *sorted(set(wide))]
+
+
+def _flags(cpuinfo: Path) -> list[str]:
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return not _BF16_FLAGS.isdisjoint(flags.split())
+        return []
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return next(lines, "").split()

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.backbones import Scaling
+from models.backbones import BOUNDARY_INPUT, Scaling
 from models.boundary import load_frozen
 from models.devices import find_gpus, select
-from models.engines import TENSORFLOW, EngineName, load_engine
+from models.engines import TENSORFLOW, EngineName, load_engine, precision_here
 
 # Images at once through TensorFlow's network: beyond 8 nothing is gained on a CPU. (OpenVINO
 # takes them one by one.) A GPU takes more. It isn't set by the clock, on which TensorFlow's
@@ -34,6 +34,34 @@ class Job(NamedTuple):
     engine: EngineName = TENSORFLOW
 
 
+class Plan(NamedTuple):
+    """The way in which a prefix runs.
+
+    Attributes:
+        engine: what runs it.
+        batch: how many images it may take at once.
+    """
+
+    engine: EngineName
+    batch: int
+
+
+def planned(job: Job) -> Plan:
+    """Say how a prefix will run, unless its engine turns out not to take the network.
+
+    Args:
+        job: the prefix.
+    """
+    # At the input there is nothing that OpenVINO could compute.
+    nothing = set(job.boundaries) == {BOUNDARY_INPUT}
+    return _plan(TENSORFLOW if nothing else precision_here(job.engine))
+
+
+def _plan(engine: EngineName) -> Plan:
+    scale = select(find_gpus()).batch_scale if engine == TENSORFLOW else 1
+    return Plan(engine, BATCH * scale)
+
+
 class Prefix:
     """A loaded prefix: uint8 images -> features in their stored dtype.
 
@@ -47,10 +75,12 @@ class Prefix:
         frozen = load_frozen(*job[:-1])
         self._specs = frozen.features
         self._engine = load_engine(job.engine, frozen.prefix, list(frozen.features))
-        self.engine = self._engine.name
-        self.batch = BATCH
-        if self.engine == TENSORFLOW:
-            self.batch *= select(find_gpus()).batch_scale
+        self.engine, self.batch = _plan(self._engine.name)
+
+    @property
+    def plan(self) -> Plan:
+        """How it runs."""
+        return Plan(self.engine, self.batch)
 
     def shrink_batch(self) -> bool:
         """Halves `batch`, for a device that can't hold as many; False where it is 1 already."""

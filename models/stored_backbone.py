@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from typing import Final
@@ -48,4 +49,33 @@ def features_digest(computed_by: str, backbone_dir: str) -> str:
     with tf.io.gfile.GFile(path, "rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_digest(backbone_dir: str) -> str:
+    """Digest the numbers in the weights file, and not the file.
+
+    Keras writes the layers' names into it, which it counts up in each process. So two files of the
+    same weights differ.
+
+    Args:
+        backbone_dir: of the weights.
+    """
+    import h5py
+    import numpy as np
+
+    path = os.path.join(backbone_dir, contract.BACKBONE_WEIGHTS_FILE)
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = io.BytesIO(file.read())
+    digest = hashlib.sha256()
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            values = np.ascontiguousarray(item[()])
+            digest.update(f"{name} {values.dtype.str} {values.shape}\0".encode())
+            digest.update(values.tobytes())
+
+    with h5py.File(content, "r") as weights:
+        # In the order of the names.
+        weights.visititems(add)
     return digest.hexdigest()

@@ -32,7 +32,7 @@ from pipeline.config.overrides import (
     without_none,
 )
 from pipeline.kubeflow.cli import kubeflow_app
-from pipeline.local.cache_command import cache as cache_command
+from pipeline.local.cache_command import cache_app
 from pipeline.local.exit_codes import (
     EXIT_ERROR,
     EXIT_INPUT,
@@ -226,7 +226,7 @@ def phantoms(
 app.add_typer(runs_app, name="runs")
 app.add_typer(kubeflow_app, name="kubeflow")
 app.add_typer(beam_app, name="beam")
-app.command()(cache_command)
+app.add_typer(cache_app, name="cache")
 app.command()(check_command)
 app.command()(config_command)
 app.command()(predict)

@@ -99,6 +99,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
         from tfx import v1 as tfx
 
+        from models.feature_store.store import point_to
         from pipeline.dag.graph import create_pipeline
         from pipeline.local.report_folder import publish_report
         from pipeline.local.summary import read_run, summarize, write_summary
@@ -115,6 +116,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     recording = Recording(layout, record, code_of(pipeline), listener, look)
     clock = NodeClock(recording, Room(layout.root, config, weights).check)
     begin_folder(layout)
+    point_to(str(layout.features), config.featurizer.store)
     with holding(layout) as held, recording:
         try:
             with watching(services):

@@ -22,6 +22,7 @@ class FeaturizerSpec(component_spec.ComponentSpec):
         "augmentations": component_spec.ExecutionParameter(type=str),
         "engine": component_spec.ExecutionParameter(type=str),
         "engine_version": component_spec.ExecutionParameter(type=str),
+        "store": component_spec.ExecutionParameter(type=str, optional=True),
         "code_digest": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -50,6 +51,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         engine: str,
         engine_version: str,
         code_digest: str,
+        store: str | None = None,
     ) -> None:
         """Construct the node.
 
@@ -64,6 +66,8 @@ class Featurizer(base_beam_component.BaseBeamComponent):
             engine: name of what runs the prefix (`models.engines`).
             engine_version: of its package; another may compute other features.
             code_digest: of the code that the features depend on.
+            store: folder or URI where features are kept by what they depend on; a relative one
+                begins where the pipeline's artifacts lie. None for none.
         """
         super().__init__(
             spec=FeaturizerSpec(
@@ -78,6 +82,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
                 ),
                 engine=engine,
                 engine_version=engine_version,
+                store=store,
                 code_digest=code_digest,
                 features=channel.Channel(type=standard_artifacts.Examples),
             )

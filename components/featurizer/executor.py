@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -23,7 +23,10 @@ from common.progress import Progress
 from components.featurizer.spilling import Segment, Spill, read_segments
 from models import feature_records
 from models.augmentations import augmented
-from models.prefix import Job, Prefix
+from models.feature_store import usage
+from models.feature_store.store import place_of
+from models.feature_store.stored_prefix import ReplannedError, Source, StoredPrefix
+from models.prefix import Job, Prefix, planned
 from models.preprocessing import decode_transformed
 from schema import contract, inputs
 
@@ -35,6 +38,11 @@ _METRICS = "featurizer.engine"
 # Namespace and name of the counter of how often a worker loaded the prefix.
 _LOADS = "featurizer.prefix"
 _LOADED = "loaded"
+# Namespace of the counters of features that were there and of those that were computed, and of
+# the networks in the store that they are of.
+_STORE = "featurizer.store"
+_THERE, _COMPUTED = "there", "computed"
+_NETWORKS = "featurizer.network"
 
 
 class _Image(NamedTuple):
@@ -73,22 +81,29 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             exec_properties["engine"],
         )
         augmentations = json.loads(exec_properties["augmentations"])
+        store = _place_of_store(exec_properties.get("store"), features.uri)
+        source = Source(job, store, exec_properties.get("engine_version", ""))
+        if (network := source.network(planned(job))) and store:
+            # Before anything is read: so nobody clears it away meanwhile.
+            usage.note(store, features.uri, [network.name])
         shared = Shared()
         spilled = os.path.join(features.uri, "_spilled")
         tf.io.gfile.makedirs(spilled)
         try:
             with self._make_beam_pipeline() as pipeline:
                 for split in artifact_utils.decode_split_names(examples.split_names):
-                    source = artifact_utils.get_split_uri([examples], split)
+                    examples_of = artifact_utils.get_split_uri([examples], split)
                     target = artifact_utils.get_split_uri([features], split)
                     tf.io.gfile.makedirs(target)
                     _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
-                        source, target, spilled, augmentations[split], job, shared
+                        examples_of, target, spilled, augmentations[split], source, shared
                     )
         finally:
             tf.io.gfile.rmtree(spilled)
         features.set_string_custom_property("engine", _engines_used(pipeline.result))
         logging.info("%s was loaded %d times", job.backbone, loads(pipeline.result))
+        if source.root is not None:
+            _finish_with_store(source.root, features.uri, job, pipeline.result)
 
 
 class FeaturizeSplit(beam.PTransform):
@@ -100,7 +115,7 @@ class FeaturizeSplit(beam.PTransform):
         target: str,
         spilled: str,
         augmentations: Sequence[str],
-        job: Job,
+        prefix: Source,
         shared: Shared,
     ) -> None:
         """Keep what the workers need.
@@ -110,13 +125,13 @@ class FeaturizeSplit(beam.PTransform):
             target: folder of the split's features.
             spilled: folder for the records while they are dealt to shards.
             augmentations: names of those to write of each image.
-            job: the prefix.
+            prefix: what is frozen, and where its features are kept.
             shared: handle under which a worker keeps one prefix for all splits.
         """
         super().__init__()
         self._source = source
         self._spilled = spilled
-        self._write = _WriteShard(target, tuple(augmentations), job, shared)
+        self._write = _WriteShard(target, tuple(augmentations), prefix, shared)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Read, deal, and write."""
@@ -136,29 +151,31 @@ class FeaturizeSplit(beam.PTransform):
 class _WriteShard(beam.DoFn):
     """The step that featurizes one shard's images, writes its file and yields the record count."""
 
-    def __init__(self, target: str, augmentations: Sequence[str], job: Job, shared: Shared) -> None:
+    def __init__(
+        self, target: str, augmentations: Sequence[str], prefix: Source, shared: Shared
+    ) -> None:
         super().__init__()
         self._target = target
         self._augmentations = augmentations
-        self._job = job
+        self._source = prefix
         self._shared = shared
         self.shards = 1
 
     def setup(self) -> None:
-        """Load the prefix, once a worker process."""
+        """Prepare the prefix, which is loaded once a worker process, where it is needed."""
         self._loads = 0
-        self._prefix = self._shared.acquire(self._load, tag=json.dumps(self._job))
+        self._prefix = StoredPrefix(self._source, self._acquire)
+
+    def _acquire(self) -> Prefix:
+        prefix: Prefix = self._shared.acquire(self._load, tag=json.dumps(self._source.job))
+        return prefix
 
     def _load(self) -> Prefix:
         self._loads += 1
-        return Prefix(self._job)
+        return Prefix(self._source.job)
 
     def process(self, shard: tuple[int, Iterable[Segment]]) -> Iterator[int]:
         """Write to a temporary name first, so that a retried bundle does no harm."""
-        Metrics.counter(_METRICS, self._prefix.engine).inc()
-        # Beam takes no counts in `setup`.
-        Metrics.counter(_LOADS, _LOADED).inc(self._loads)
-        self._loads = 0
         index, segments = shard
         images = sorted(map(_parse, read_segments(segments)), key=lambda image: image.sha256)
         path = os.path.join(self._target, f"features-{index:05d}-of-{self.shards:05d}")
@@ -171,7 +188,19 @@ class _WriteShard(beam.DoFn):
             if tf.io.gfile.exists(unfinished):
                 tf.io.gfile.remove(unfinished)
             raise
+        self._count()
         yield written
+
+    def _count(self) -> None:
+        """Tell what the shard took."""
+        Metrics.counter(_METRICS, self._prefix.plan.engine).inc()
+        Metrics.counter(_LOADS, _LOADED).inc(self._loads)
+        self._loads = 0
+        network = self._prefix.network
+        if network is not None:
+            Metrics.counter(_NETWORKS, network.name).inc()
+            Metrics.counter(_STORE, _THERE).inc(self._prefix.there)
+            Metrics.counter(_STORE, _COMPUTED).inc(self._prefix.computed)
 
     def _part(self, index: int) -> str:
         """Say which images a shard's are."""
@@ -187,42 +216,92 @@ class _WriteShard(beam.DoFn):
         while True:
             try:
                 return self._write(path, images, Progress(what, len(images)))
+            except ReplannedError:
+                # Once: the plan is what runs now.
+                logging.info("%s now runs on %s", self._source.job.backbone, self._prefix.plan)
             except tf.errors.ResourceExhaustedError:
-                before = self._prefix.batch
+                before = self._prefix.plan.batch
                 if not self._prefix.shrink_batch():
                     raise
                 logging.warning(
                     "The device can't hold %d images at once; going on with %d.",
                     before,
-                    self._prefix.batch,
+                    self._prefix.plan.batch,
                 )
 
     def _write(self, path: str, images: Sequence[_Image], progress: Progress) -> int:
-        size = self._prefix.batch
+        size = self._prefix.plan.batch
         batches = [images[start : start + size] for start in range(0, len(images), size)]
         keys = [(batch, augmentation) for batch in batches for augmentation in self._augmentations]
         written = 0
         with tf.io.TFRecordWriter(path) as writer:
-            stream = self._prefix.stream(self._pixels(batches))
-            for (batch, augmentation), features in zip(keys, stream, strict=True):
-                images_of = ((i.sha256, i.class_name, i.label, i.group) for i in batch)
-                for name in batch[0].for_heads:
-                    features[name] = np.stack([image.for_heads[name] for image in batch])
-                for record in feature_records.serialize_batch(
-                    features, augmentation=augmentation, images=images_of
-                ):
-                    writer.write(record)
+            for step, features in self._prefix.stream(len(keys), self._pixels(batches)):
+                batch, augmentation = keys[step]
+                for image, of_image in zip(batch, features, strict=True):
+                    writer.write(_record(image, augmentation, of_image))
                     written += 1
                 if augmentation == self._augmentations[-1]:
                     progress.advance(len(batch))
         return written
 
-    def _pixels(self, batches: Iterable[Sequence[_Image]]) -> Iterator[np.ndarray]:
-        """Yield every augmentation of a batch before the next batch is decoded."""
-        for batch in batches:
-            pixels = decode_transformed(tf.constant([image.png for image in batch]))
-            for augmentation in self._augmentations:
-                yield augmented(pixels, augmentation).numpy()
+    def _pixels(self, batches: Sequence[Sequence[_Image]]) -> Callable[[int], np.ndarray]:
+        """Return step -> pixels, every augmentation of a batch before the next batch."""
+        decoded: dict[int, tf.Tensor] = {}
+
+        def pixels(step: int) -> np.ndarray:
+            number, augmentation = divmod(step, len(self._augmentations))
+            if number not in decoded:
+                decoded.clear()
+                decoded[number] = decode_transformed(
+                    tf.constant([image.png for image in batches[number]])
+                )
+            found: np.ndarray = augmented(
+                decoded[number], self._augmentations[augmentation]
+            ).numpy()
+            return found
+
+        return pixels
+
+
+def _record(image: _Image, augmentation: str, features: Mapping[str, bytes]) -> bytes:
+    return feature_records.serialize(
+        {**features, **image.for_heads},
+        augmentation=augmentation,
+        label=image.label,
+        class_name=image.class_name,
+        sha256=image.sha256,
+        group=image.group,
+    )
+
+
+def _place_of_store(given: str | None, features_uri: str) -> str | None:
+    """Return the store's folder or URI.
+
+    Args:
+        given: None for none. What is relative begins where the pipeline's artifacts lie: so the
+            property, and with it TFX's cache key, is the same wherever that is.
+        features_uri: <artifacts>/<node>/<key>/<number>.
+    """
+    if given is None:
+        return None
+    artifacts = os.path.join(features_uri, *[os.pardir] * 3)
+    # A URI or an absolute path stays what it is.
+    absolute = given if "://" in given else os.path.normpath(os.path.join(artifacts, given))
+    return place_of(absolute)
+
+
+def _finish_with_store(store: str, features_uri: str, job: Job, result: Any) -> None:
+    """Say what was there, and note which networks were read."""
+    counts = {
+        counter.key.metric.name: counter.committed
+        for counter in result.metrics().query(MetricsFilter().with_namespace(_STORE))["counters"]
+    }
+    there = counts.get(_THERE, 0)
+    every = there + counts.get(_COMPUTED, 0)
+    logging.info("%s: %d of %d images' features were in %s", job.backbone, there, every, store)
+    networks = result.metrics().query(MetricsFilter().with_namespace(_NETWORKS))["counters"]
+    if names := [counter.key.metric.name for counter in networks]:
+        usage.note(store, features_uri, names)
 
 
 def _engines_used(result: Any) -> str:

@@ -32,6 +32,11 @@ class OutputLayout:
         return self.root.resolve() / "metadata.sqlite"
 
     @property
+    def features(self) -> Path:
+        """The frozen networks' features by what they depend on, or a file that says where."""
+        return self.root.resolve() / "features"
+
+    @property
     def inventory(self) -> Path:
         """The file that says what the files of each artifact were when its run ended."""
         return self.root.resolve() / "inventory.json"

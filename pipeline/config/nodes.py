@@ -27,10 +27,14 @@ class FeaturizerConfig(Strict):
     Attributes:
         engine: whose forward pass.
         precision: of OpenVINO's; TensorFlow's is f32.
+        store: folder or URI (gs://) that keeps the features of every image by what they depend on,
+            so that another split, seed, span or study finds them; `features` in `output` where
+            null. On Kubeflow, where each step has to reach it, there is none where null.
     """
 
     engine: Literal["auto", "openvino", "tensorflow"] = "auto"
     precision: Literal["auto", "bf16", "f32"] = "auto"
+    store: str | None = Field(None, min_length=1)
 
     @field_validator("precision")
     @classmethod

@@ -298,6 +298,11 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             anchored[key] = folder / Path(values[key]).expanduser()
     if str(values.get("beam", "")).endswith(YAML_SUFFIXES):
         anchored["beam"] = str(folder / Path(values["beam"]).expanduser())
+    featurizer = values.get("featurizer")
+    if isinstance(featurizer, Mapping) and isinstance(featurizer.get("store"), str):
+        store = featurizer["store"]
+        place = store if "://" in store else str(folder / Path(store).expanduser())
+        anchored["featurizer"] = {**featurizer, "store": place}
     if isinstance(values.get("data"), Mapping):
         data = dict(values["data"])
         for key in ("dir", "metadata"):

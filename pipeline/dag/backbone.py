@@ -62,6 +62,7 @@ def backbone_branch(
         engine=engine.name,
         engine_version=engine.version,
         code_digest=code_digest("components.featurizer.executor"),
+        store=platform.features,
     ).with_id(f"Featurizer.{name}")
     tuning = _tuning(name, config, params, featurizer, backbone)
     previous = _previous(name, config, example_gen, platform)

@@ -21,12 +21,14 @@ class Platform:
         serving: folder or URI with a folder a model name, in it one a pushed version.
         pushed: folder or URI that says what was pushed, in it a folder a model name.
         metadata: TFX's store for lineage and cache; None where the platform has its own.
+        features: folder or URI of the store of features, relative to `root`; None for none.
     """
 
     root: str
     serving: str
     pushed: str
     metadata: metadata_store_pb2.ConnectionConfig | None = None
+    features: str | None = None
 
     def serving_of(self, name: str) -> str:
         """Return the folder of one model's versions."""
@@ -45,4 +47,7 @@ def local_platform(config: PipelineConfig) -> Platform:
         serving=str(layout.serving),
         pushed=str(layout.pushed),
         metadata=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(layout.metadata)),
+        # Relative, and the same for all runs: so it changes no cache key. Where another store was
+        # named, that folder points to it (`pipeline.local_runner`).
+        features=os.path.relpath(layout.features, layout.artifacts),
     )

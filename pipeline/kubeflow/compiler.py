@@ -65,6 +65,7 @@ def compile_pipeline(config: PipelineConfig) -> list[dict[str, Any]]:
         root=settings.root or _NO_ROOT,
         serving=settings.serving,
         pushed=settings.pushed,
+        features=config.featurizer.store,
     )
     # Which folders they are, RadiographExampleGen's step looks (`pipeline.kubeflow.spans`).
     spans = ResolvedSpans(Path("/"), ()) if config.data.in_spans else None

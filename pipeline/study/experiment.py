@@ -7,26 +7,29 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from common.code_digest import code_digest
 from components.radiograph_example_gen.manifest import digest
 from components.radiograph_example_gen.selection import Decision
 from models.backbones import get_backbone
+from models.feature_store import usage
+from models.feature_store.store import place_of, point_to
+from models.feature_store.stored_prefix import Source, StoredPrefix
+from models.hyperparameters import taps_of_either_head
 from models.prefix import Job
 from models.pretrained import save_pretrained
 from models.training import Task, train
 from models.weights import RANDOM, WeightsSource
 from pipeline.check.images import ImagePool
+from pipeline.config.layout import OutputLayout
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.resolve.engine import ResolvedEngine
-from pipeline.study.features import FeatureStore, Featurizing, Labelled
+from pipeline.study.features import ImageFeatures, Labelled, Pixels
 from pipeline.study.files import digest_of
 from pipeline.study.networks import Networks, answer, load_prefix
 from pipeline.study.results import Recipe, ResultFile, SeedResult
 from schema import contract
-
-_FEATURES: Final = ("models.pretrained", "models.prefix", "pipeline.study.features")
 
 
 class Listener(Protocol):
@@ -59,11 +62,12 @@ class _Shared:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The taps of any recipe, in network order."""
-        every = (*self.recipes, *self.beside)
-        used = {tap for recipe in every for tap in recipe.params.head.taps or ()}
-        known = get_backbone(self.backbone).all_taps
-        return tuple(tap for tap in known if self.every_tap or tap in used)
+        """The taps of any recipe, in network order; those of a run, so that both share features."""
+        row = get_backbone(self.backbone)
+        used: set[str] = set()
+        for recipe in (*self.recipes, *self.beside):
+            used |= {*(recipe.params.head.taps or ()), *taps_of_either_head(recipe.params, row)}
+        return tuple(tap for tap in row.all_taps if self.every_tap or tap in used)
 
 
 class Experiment:
@@ -94,8 +98,8 @@ class Experiment:
             engine: what runs the frozen networks.
             pool: the images.
             listener: is told of progress.
-            every_tap: store all taps of a backbone, so that further recipes find theirs. As
-                a run does, the frozen network is otherwise cut behind the last one it needs.
+            every_tap: store all taps of a backbone, so that further recipes find theirs. Those
+                that a run of the recipe stores, otherwise.
         """
         classes = [entry.name for entry in config.data.classes]
         healthy = config.data.healthy_class
@@ -112,6 +116,12 @@ class Experiment:
         self.listener = listener
         self._every_tap = every_tap
         self._decisions: dict[int, Decision] = {}
+        self._pixels = Pixels(Path(pool.settings.data_dir))
+        place = str(OutputLayout(config.output).features)
+        point_to(place, config.featurizer.store)
+        self._store = place_of(place)
+        # Names of what the store has for this study.
+        self._networks: set[str] = set()
 
     def decision(self, seed: int) -> Decision:
         """Compute the split of a seed, once."""
@@ -143,7 +153,7 @@ class Experiment:
 
     def stores(
         self, recipes: Sequence[Recipe], beside: Sequence[Recipe], seeds: Sequence[int]
-    ) -> dict[tuple[str, int], FeatureStore]:
+    ) -> dict[tuple[str, int], ImageFeatures]:
         """Features alone, of all images of some seeds, computed where they aren't there.
 
         Args:
@@ -158,15 +168,15 @@ class Experiment:
             InputError: images or weights are at fault.
             FloatingPointError: a feature overflowed.
         """
-        found: dict[tuple[str, int], FeatureStore] = {}
+        found: dict[tuple[str, int], ImageFeatures] = {}
         for shared in _groups(recipes, beside, self._every_tap):
             jobs: dict[str, list[tuple[Recipe, int]]] = {}
             for seed in seeds:
                 identity = self._identity(shared.backbone, seed)
                 jobs.setdefault(identity, []).append((shared.recipes[0], seed))
-            for identity, of_identity in jobs.items():
+            for of_identity in jobs.values():
                 with tempfile.TemporaryDirectory() as folder:
-                    store = self._features(shared, identity, folder, of_identity)
+                    store = self._features(shared, folder, of_identity)
                 found |= {(shared.backbone, seed): store for _, seed in of_identity}
         return found
 
@@ -187,8 +197,8 @@ class Experiment:
                 else:
                     self.listener.finished(stored, computed=False)
                     yield recipe, seed, stored
-        for identity, jobs in pending.items():
-            for recipe, seed, result in self._compute(shared, identity, jobs):
+        for jobs in pending.values():
+            for recipe, seed, result in self._compute(shared, jobs):
                 self.listener.finished(result, computed=True)
                 yield recipe, seed, result
 
@@ -199,11 +209,11 @@ class Experiment:
         return f"{drawn_or_given} at {get_backbone(backbone).size_for(source.label)}"
 
     def _compute(
-        self, shared: _Shared, identity: str, jobs: Sequence[tuple[Recipe, int]]
+        self, shared: _Shared, jobs: Sequence[tuple[Recipe, int]]
     ) -> Iterator[tuple[Recipe, int, SeedResult]]:
         with tempfile.TemporaryDirectory() as folder:
             backbone_dir = self._pretrained(shared.backbone, jobs[0][1], folder)
-            store = self._features(shared, identity, folder, jobs)
+            store = self._features(shared, folder, jobs)
             networks = Networks(backbone_dir)
             for recipe, seed in jobs:
                 result = self._result(recipe, seed, store, networks, Path(folder))
@@ -225,46 +235,31 @@ class Experiment:
         return str(backbone_dir)
 
     def _features(
-        self, shared: _Shared, identity: str, folder: str, jobs: Sequence[tuple[Recipe, int]]
-    ) -> FeatureStore:
+        self, shared: _Shared, folder: str, jobs: Sequence[tuple[Recipe, int]]
+    ) -> ImageFeatures:
         params = shared.recipes[0].params
 
-        def prefix() -> Featurizing:
-            return load_prefix(
-                Job(
-                    shared.backbone,
-                    params.scaling,
-                    (params.boundary,),
-                    self._pretrained(shared.backbone, jobs[0][1], folder),
-                    shared.taps,
-                    self.engine.name,
-                )
+        def job() -> Job:
+            return Job(
+                shared.backbone,
+                params.scaling,
+                (params.boundary,),
+                self._pretrained(shared.backbone, jobs[0][1], folder),
+                shared.taps,
+                self.engine.name,
             )
 
-        key = {
-            "weights": identity,
-            "scaling": params.scaling,
-            "boundary": params.boundary,
-            "taps": list(shared.taps),
-            "engine": [self.engine.name, self.engine.version],
-            "bits_stored": self._pool.settings.limits.bits_stored,
-            "code": code_digest(*_FEATURES),
-        }
-        store = FeatureStore(self._config.output / "features" / shared.backbone, key)
-        needed = self._needed(jobs)
-        total = sum(
-            len(store.missing(images, augmentation)) for augmentation, images in needed.items()
+        source = Source(job(), self._store, self.engine.version, whatever_engine=True)
+        prefix = StoredPrefix(source, lambda: load_prefix(job()))
+        if prefix.network is not None:
+            self._networks.add(prefix.network.name)
+            usage.note(self._store, str(self._config.output), self._networks)
+        features = ImageFeatures(prefix, self._pixels)
+        features.add(
+            self._needed(jobs),
+            lambda done, total: self.listener.featurized(shared.backbone, done, total),
         )
-        done = 0
-
-        def progress(count: int) -> None:
-            nonlocal done
-            done += count
-            self.listener.featurized(shared.backbone, done, total)
-
-        data_dir = Path(self._pool.settings.data_dir)
-        store.add(needed, data_dir, prefix, progress)
-        return store
+        return features
 
     def _needed(self, jobs: Sequence[tuple[Recipe, int]]) -> dict[str, set[Labelled]]:
         """Augmentation -> images: every image as it is, those that are fitted in all of them."""
@@ -291,7 +286,7 @@ class Experiment:
         ]
 
     def _result(
-        self, recipe: Recipe, seed: int, store: FeatureStore, networks: Networks, scratch: Path
+        self, recipe: Recipe, seed: int, store: ImageFeatures, networks: Networks, scratch: Path
     ) -> SeedResult:
         started = time.monotonic()
         files = {}

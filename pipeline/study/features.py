@@ -1,22 +1,17 @@
-"""The frozen network's features of every image, computed once and kept.
+"""The frozen network's features of a study's images, out of the store that runs have, too.
 
-A store is a folder; in it each augmentation has a folder of parts, `part-00000.tfrecord` and so on,
-each with a list of its images in `part-00000.json`, which is written last: a part without it
-doesn't count. Within a part the images are sorted by their hash. What a store holds depends
-on its key alone; images and augmentations that are asked for later become further parts.
+The store knows an image by what a network sees of it (`models.feature_store`). A study begins with
+files: each is decoded once for its keys, and again where its features have to be computed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -26,22 +21,12 @@ from components.radiograph_example_gen.inspection import read_regular_file
 from components.radiograph_example_gen.readers import reader_of
 from models import feature_records
 from models.augmentations import augmented
+from models.feature_store.keys import image_key
+from models.feature_store.stored_prefix import Features, StoredPrefix
 from models.preprocessing import decode_and_resize
-from pipeline.study.files import digest_of, read_json, unfinished, write_json
 
 # As in Featurizer: of that many images one augmentation of all follows another.
 _BATCH = 8
-# What an interruption costs at most.
-_PART_IMAGES = 256
-# Digest, label and group, which are in the record.
-Identity = tuple[str, int, str]
-
-
-class Featurizing(Protocol):
-    """The interface of `models.prefix.Prefix` that is used here."""
-
-    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        """Turn batches of uint8 [n, 256, 256, 1] into an array [n, ...] for each feature name."""
 
 
 @dataclass(frozen=True, order=True)
@@ -64,62 +49,111 @@ class Labelled:
     group: str
     bits_stored: int = 0
 
-    @property
-    def identity(self) -> Identity:
-        """The key by which a record is found."""
-        return self.sha256, self.label, self.group
+
+# Images of one augmentation.
+_Step = tuple[Sequence[Labelled], str]
 
 
-class FeatureStore:
-    """Features of one frozen network, of any images and augmentations."""
+class Pixels:
+    """The images as networks see them, and their keys in the store, which are kept."""
 
-    def __init__(self, parent: Path, key: Mapping[str, Any]) -> None:
-        """Open what is there.
-
-        Args:
-            parent: folder of the backbone's stores.
-            key: all that the features depend on, besides image and augmentation.
-        """
-        self._key = dict(key)
-        self.folder = parent / digest_of(self._key)[:16]
-        self._parts: dict[str, list[_Part]] = {}
-
-    def missing(self, images: Iterable[Labelled], augmentation: str) -> list[Labelled]:
-        """List those of which the augmentation is not in here yet, sorted by hash."""
-        there = self._there(augmentation)
-        return sorted(image for image in images if image.identity not in there)
-
-    def add(
-        self,
-        needed: Mapping[str, Collection[Labelled]],
-        data_dir: Path,
-        prefix: Callable[[], Featurizing],
-        progress: Callable[[int], None],
-    ) -> None:
-        """Compute and keep what is missing.
+    def __init__(self, data_dir: Path) -> None:
+        """Read nothing yet.
 
         Args:
-            needed: augmentation -> images of which it has to be in here afterwards.
             data_dir: the images' paths start there.
-            prefix: loads the frozen network; not called where nothing is missing.
-            progress: told how many records have been added since it was called last.
+        """
+        self._data_dir = data_dir
+        self._keys: dict[tuple[str, int, str], bytes] = {}
+
+    def of(self, images: Sequence[Labelled], augmentation: str) -> np.ndarray:
+        """Decode some images: uint8 [n, 256, 256, 1].
 
         Raises:
             InputError: an image is gone or has changed.
+        """
+        found: np.ndarray = augmented(self._decoded(images), augmentation).numpy()
+        return found
+
+    def add_keys(self, needed: Mapping[str, Collection[Labelled]]) -> None:
+        """Hash what networks see, where that isn't known: each image is decoded once for all.
+
+        Args:
+            needed: augmentation -> images.
+
+        Raises:
+            InputError: an image is gone or has changed.
+        """
+        new: dict[Labelled, list[str]] = {}
+        for augmentation, images in needed.items():
+            for image in images:
+                if (image.sha256, image.bits_stored, augmentation) not in self._keys:
+                    new.setdefault(image, []).append(augmentation)
+        images = sorted(new)
+        for start in range(0, len(images), _BATCH):
+            batch = images[start : start + _BATCH]
+            decoded = self._decoded(batch)
+            for augmentation in dict.fromkeys(name for image in batch for name in new[image]):
+                rows = augmented(decoded, augmentation).numpy()
+                for image, pixels in zip(batch, rows, strict=True):
+                    key = (image.sha256, image.bits_stored, augmentation)
+                    self._keys[key] = image_key(pixels)
+
+    def keys_of(self, images: Sequence[Labelled], augmentation: str) -> list[bytes]:
+        """Return the keys of images, which `add_keys` knows."""
+        return [self._keys[image.sha256, image.bits_stored, augmentation] for image in images]
+
+    def _decoded(self, images: Sequence[Labelled]) -> tf.Tensor:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return tf.stack(list(pool.map(lambda image: _decoded(self._data_dir, image), images)))
+
+
+class ImageFeatures:
+    """Features of one frozen network, of any of the study's images and augmentations."""
+
+    def __init__(self, prefix: StoredPrefix, pixels: Pixels) -> None:
+        """Compute nothing yet.
+
+        Args:
+            prefix: of the network.
+            pixels: of the study.
+        """
+        self._prefix = prefix
+        self._pixels = pixels
+
+    def add(
+        self, needed: Mapping[str, Collection[Labelled]], progress: Callable[[int, int], None]
+    ) -> None:
+        """Compute what isn't in the store.
+
+        Args:
+            needed: augmentation -> images of which it has to be there afterwards.
+            progress: told how many features of how many are there now; not called where none is
+                missing.
+
+        Raises:
+            InputError: an image is gone or has changed, or nothing can be written to the store.
             FloatingPointError: an activation doesn't fit the stored dtype.
         """
-        loaded: Featurizing | None = None
+        if self._prefix.network is None:
+            return
+        self._pixels.add_keys(needed)
+        steps: list[_Step] = []
+        total = 0
         for augmentation, images in needed.items():
-            missing = self.missing(images, augmentation)
-            for start in range(0, len(missing), _PART_IMAGES):
-                if loaded is None:
-                    write_json(self.folder / "key.json", self._key)
-                    loaded = prefix()
-                part = missing[start : start + _PART_IMAGES]
-                self._add_part(part, augmentation, data_dir, loaded, progress)
+            ordered = sorted(images)
+            rows = self._prefix.missing(self._pixels.keys_of(ordered, augmentation))
+            missing = [ordered[row] for row in rows]
+            total += len(missing)
+            batches = (missing[at : at + _BATCH] for at in range(0, len(missing), _BATCH))
+            steps += [(batch, augmentation) for batch in batches]
+        done = 0
+        for features in self._stream(steps):
+            done += len(features)
+            progress(done, total)
 
     def write_split(
-        self, target: Path, images: Iterable[Labelled], augmentations: Sequence[str]
+        self, target: Path, images: Collection[Labelled], augmentations: Sequence[str]
     ) -> None:
         """Write the records of some images, in the order that Featurizer gives them.
 
@@ -128,105 +162,41 @@ class FeatureStore:
 
         Args:
             target: TFRecord file.
-            images: all in here.
+            images: of the study.
             augmentations: of each.
 
         Raises:
-            KeyError: an image isn't in here.
+            InputError: as `add`.
+            FloatingPointError: likewise.
         """
-        wanted = {image.identity for image in images}
-        streams = [self._stream(augmentation, wanted) for augmentation in augmentations]
+        if self._prefix.network is not None:
+            self._pixels.add_keys({augmentation: images for augmentation in augmentations})
+        ordered = sorted(images)
+        steps = [
+            (ordered[start : start + _BATCH], augmentation)
+            for start in range(0, len(ordered), _BATCH)
+            for augmentation in augmentations
+        ]
         with tf.io.TFRecordWriter(str(target)) as writer:
-            for _ in range(0, len(wanted), _BATCH):
-                for stream in streams:
-                    for record in islice(stream, _BATCH):
-                        writer.write(record)
-
-    def _there(self, augmentation: str) -> set[Identity]:
-        return {identity for part in self._of(augmentation) for identity in part.images}
-
-    def _of(self, augmentation: str) -> list[_Part]:
-        if augmentation not in self._parts:
-            self._parts[augmentation] = list(_finished_parts(self.folder / augmentation))
-        return self._parts[augmentation]
-
-    def _stream(self, augmentation: str, wanted: set[Identity]) -> Iterator[bytes]:
-        """Yield the records of one augmentation, by hash."""
-        if absent := wanted - self._there(augmentation):
-            raise KeyError(f"{augmentation} of {len(absent)} images is not in {self.folder}")
-        parts = [part for part in self._of(augmentation) if wanted.intersection(part.images)]
-        merged = heapq.merge(*(part.read(wanted) for part in parts), key=lambda item: item[0])
-        return (record for _, record in merged)
-
-    def _add_part(
-        self,
-        images: Sequence[Labelled],
-        augmentation: str,
-        data_dir: Path,
-        prefix: Featurizing,
-        progress: Callable[[int], None],
-    ) -> None:
-        parts = self._of(augmentation)
-        folder = self.folder / augmentation
-        folder.mkdir(parents=True, exist_ok=True)
-        part = _Part(folder / f"part-{len(parts):05d}", tuple(i.identity for i in images))
-        batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-        with tf.io.TFRecordWriter(str(unfinished(part.records))) as writer:
-            stream = prefix.stream(_pixels(batches, data_dir, augmentation))
-            for batch, features in zip(batches, stream, strict=True):
-                images_of = (
-                    (i.sha256.encode(), i.class_name.encode(), i.label, i.group.encode())
-                    for i in batch
-                )
-                for record in feature_records.serialize_batch(
-                    features, augmentation=augmentation, images=images_of
-                ):
+            for (batch, augmentation), features in zip(steps, self._stream(steps), strict=True):
+                for image, of_image in zip(batch, features, strict=True):
+                    record = feature_records.serialize(
+                        of_image,
+                        augmentation=augmentation,
+                        label=image.label,
+                        class_name=image.class_name.encode(),
+                        sha256=image.sha256.encode(),
+                        group=image.group.encode(),
+                    )
                     writer.write(record)
-                progress(len(batch))
-        unfinished(part.records).replace(part.records)
-        write_json(part.index, [list(identity) for identity in part.images])
-        parts.append(part)
 
-
-@dataclass(frozen=True)
-class _Part:
-    stem: Path
-    images: tuple[Identity, ...]
-
-    @property
-    def records(self) -> Path:
-        return self.stem.with_suffix(".tfrecord")
-
-    @property
-    def index(self) -> Path:
-        return self.stem.with_suffix(".json")
-
-    def read(self, wanted: set[Identity]) -> Iterator[tuple[str, bytes]]:
-        """Yield (hash, record) of the images that are wanted."""
-        records = tf.data.TFRecordDataset(str(self.records)).as_numpy_iterator()
-        for identity, record in zip(self.images, records, strict=True):
-            if identity in wanted:
-                yield identity[0], record
-
-
-def _finished_parts(folder: Path) -> Iterator[_Part]:
-    """Find parts from the first on, up to a gap: a part behind one would be written over."""
-    for number in range(len(list(folder.glob("part-*.json")))):
-        stem = folder / f"part-{number:05d}"
-        images = read_json(_Part(stem, ()).index)
-        part = _Part(stem, tuple((sha256, label, group) for sha256, label, group in images or ()))
-        if not part.images or not part.records.is_file():
-            return
-        yield part
-
-
-def _pixels(
-    batches: Iterable[Sequence[Labelled]], data_dir: Path, augmentation: str
-) -> Iterator[np.ndarray]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for batch in batches:
-            pixels = tf.stack(list(pool.map(lambda image: _decoded(data_dir, image), batch)))
-            yield augmented(pixels, augmentation).numpy()
+    def _stream(self, steps: Sequence[_Step]) -> Iterator[list[Features]]:
+        keys = None
+        if self._prefix.network is not None:
+            keys = [self._pixels.keys_of(*step) for step in steps]
+        if steps:
+            stream = self._prefix.stream(len(steps), lambda at: self._pixels.of(*steps[at]), keys)
+            yield from (features for _, features in stream)
 
 
 def _decoded(data_dir: Path, image: Labelled) -> tf.Tensor:

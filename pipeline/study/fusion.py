@@ -16,7 +16,7 @@ from models.fusion import FusedNetwork, fit_fusion, recipe_of
 from models.hyperparameters import TrainingParams
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.study.experiment import Experiment
-from pipeline.study.features import FeatureStore
+from pipeline.study.features import ImageFeatures
 from pipeline.study.networks import answer
 from pipeline.study.results import Recipe, SeedResult
 from schema import contract
@@ -105,7 +105,7 @@ def _result(
     config: PipelineConfig,
     experiment: Experiment,
     network: FusedNetwork,
-    stores: Mapping[str, FeatureStore],
+    stores: Mapping[str, ImageFeatures],
     seed: int,
 ) -> SeedResult:
     started = time.monotonic()

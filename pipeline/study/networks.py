@@ -49,7 +49,7 @@ class Networks:
 
 
 def load_prefix(job: Job) -> Prefix:
-    """Load the prefix, run by the engine that the store's key names, and by no other.
+    """Load the prefix, run by the engine that was resolved, and by no other.
 
     Featurizer goes on with another engine and says so in the lineage. Here, some images'
     features would come from one and others' from another.

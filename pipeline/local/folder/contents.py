@@ -11,6 +11,11 @@ from pipeline.local.folder.inventory import by_folder, find_damage, read_invento
 from pipeline.local.folder.store_check import check_store, has_store
 
 
+def nothing() -> dict[str, Any]:
+    """Say as `look_through` what lies in a folder in which no run has been."""
+    return {"nodes": {}, "damaged": [], "unchecked": 0, "unfinished": []}
+
+
 def look_through(layout: OutputLayout, *, mend: bool) -> dict[str, Any]:
     """Read each file that the inventory knows.
 

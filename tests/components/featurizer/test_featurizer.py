@@ -26,6 +26,9 @@ from models.backbones import build_network, get_backbone
 from models.boundary import load_frozen, load_network
 from models.devices import Gpu
 from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW
+from models.feature_store import usage
+from models.feature_store.store import point_to
+from models.feature_store.stored_prefix import Source
 from pipeline.config.beam import plan_beam
 from schema import contract
 
@@ -486,6 +489,146 @@ def test_what_no_device_can_hold_is_an_error(
         featurize({"eval": range(9)}, boundary="head")
 
 
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each batch through a network had, in this process."""
+    sizes: list[int] = []
+    stream = prefix.Prefix.stream
+
+    def counted(self: prefix.Prefix, batches: Iterable[np.ndarray]) -> Iterator[Any]:
+        def each() -> Iterator[np.ndarray]:
+            for batch in batches:
+                sizes.append(len(batch))
+                yield batch
+
+        return stream(self, each())
+
+    monkeypatch.setattr(prefix.Prefix, "stream", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("boundary", ["head", "block2"])
+def test_with_a_store_the_records_are_the_same_and_another_split_computes_nothing(
+    featurize: Run, tmp_path: Path, computed: list[int], boundary: str
+) -> None:
+    store = str(tmp_path / "store")
+    wanted = _files(featurize(SPLITS, boundary=boundary))
+    computed.clear()
+    assert _files(featurize(SPLITS, boundary=boundary, store=store)) == wanted
+    # Ten images and their mirror images, and five as they are.
+    assert sum(computed) == 25
+    computed.clear()
+    assert _files(featurize(SPLITS, boundary=boundary, store=store)) == wanted
+    other = {"train": SPLITS["train"][:8], "eval": [14, 1, 11], "test": [12, 9, 10]}
+    found = featurize(other, boundary=boundary, store=store)
+    assert computed == []
+    assert _files(found) == _files(featurize(other, boundary=boundary))
+
+
+def test_only_what_is_new_goes_through_the_network(
+    featurize: Run, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
+    store = str(tmp_path / "store")
+    featurize({"eval": range(1, 9)}, boundary="head", store=store)
+    computed.clear()
+    more = featurize({"eval": range(1, 12), "train": [1, 2]}, boundary="head", store=store)
+    # Images 9, 10 and 11; and the mirror images of 1 and 2.
+    assert sum(computed) == 5
+    plain = featurize({"eval": range(1, 12), "train": [1, 2]}, boundary="head")
+    assert _files(more) == _files(plain)
+
+
+def test_where_all_is_there_no_network_is_loaded(
+    featurize: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = str(tmp_path / "store")
+    wanted = _files(featurize(SPLITS, boundary="head", store=store))
+    monkeypatch.delattr(prefix, "load_frozen")
+    assert _files(featurize(SPLITS, boundary="head", store=store)) == wanted
+
+
+def test_other_weights_taps_or_scaling_share_nothing(
+    featurize: Run, tmp_path: Path, tiny_backbone: str, computed: list[int]
+) -> None:
+    store = str(tmp_path / "store")
+    network = build_network(get_backbone(tiny_backbone))
+    (tmp_path / "Format-Serving").mkdir()
+    network.save_weights(tmp_path / "Format-Serving" / contract.BACKBONE_WEIGHTS_FILE)
+    for changed in ({}, {"weights": tmp_path}, {"taps": '["last"]'}, {"scaling": "unit"}):
+        computed.clear()
+        featurize({"eval": [1, 2]}, **{"boundary": "head", "store": store, **changed})
+        assert sum(computed) == 2, changed
+    # The same, said in other words.
+    computed.clear()
+    featurize({"eval": [1, 2]}, boundary="head", store=store, scaling="tf")
+    featurize({"eval": [1, 2]}, boundary="head", store=store, taps='["last", "block1"]')
+    assert computed == []
+    networks = usage.look(store)
+    assert [network.images for network in networks] == [2] * 4
+
+
+def test_what_tensorflow_computed_instead_is_not_kept_under_openvinos_name(
+    featurize: Run, sharded: Callable[[str], Sharded], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no translator found for op")
+
+    wanted = _files(sharded(TENSORFLOW).folder)
+    monkeypatch.setattr(executor, "_SHARD_BYTES", FEW_IMAGES)
+    store = tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "converted", refuse)
+        assert (
+            _files(featurize(SPLITS, boundary="head", ran=TENSORFLOW, store=str(store))) == wanted
+        )
+    assert not list(store.rglob("*.data"))
+    own = _files(featurize(SPLITS, boundary="head", store=str(store)))
+    assert own == _files(sharded(OPENVINO_F32).folder)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "index"])
+def test_what_is_damaged_is_computed_again(
+    featurize: Run, tmp_path: Path, computed: list[int], damage: str
+) -> None:
+    store = tmp_path / "store"
+    wanted = _files(featurize(SPLITS, boundary="head", store=str(store)))
+    victim = max(store.rglob("*.data"), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "flipped":
+        victim.write_bytes(content)
+    elif damage == "cut":
+        victim.write_bytes(content[: len(content) // 2])
+    elif damage == "gone":
+        victim.unlink()
+    else:
+        victim.with_suffix(".index").write_bytes(b"cxr-features-1")
+    computed.clear()
+    assert _files(featurize(SPLITS, boundary="head", store=str(store))) == wanted
+    assert sum(computed) == {"flipped": 1, "cut": 10, "gone": 20, "index": 20}[damage]
+    computed.clear()
+    assert _files(featurize(SPLITS, boundary="head", store=str(store))) == wanted
+    # Those that were read before the damage was found.
+    assert sum(computed) <= 10
+    computed.clear()
+    assert _files(featurize(SPLITS, boundary="head", store=str(store))) == wanted
+    assert computed == []
+
+
+def test_a_relative_store_lies_beside_the_artifacts_and_may_point_elsewhere(tmp_path: Path) -> None:
+    uri = str(tmp_path / "artifacts" / "Featurizer.tiny" / "features" / "7")
+    beside = tmp_path / "features"
+    assert executor._place_of_store("../features", uri) == str(beside)
+    point_to(str(beside), "gs://bucket/features")
+    assert executor._place_of_store("../features", uri) == "gs://bucket/features"
+    point_to(str(beside), None)
+    assert executor._place_of_store("../features", uri) == str(beside)
+    assert executor._place_of_store("gs://other", uri) == "gs://other"
+    assert executor._place_of_store(None, uri) is None
+
+
 # Not beside others: under pytest-xdist, Beam waited for ever for its worker processes.
 @pytest.mark.slow
 @pytest.mark.long
@@ -512,7 +655,7 @@ def test_each_worker_process_loads_the_prefix_once_and_computes_the_same(
             str(target),
             str(spilled),
             ["identity"],
-            job,
+            Source(job, None),
             Shared(),
         )
         result = pipeline.run()

@@ -1,9 +1,9 @@
-"""The store of features: what is kept, in which order it comes, and what a stop leaves."""
+"""A study's images and the store: whose features are asked for, and in which order they come."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,32 +20,12 @@ import tensorflow as tf  # noqa: E402
 
 from common.errors import InputError  # noqa: E402
 from models.augmentations import augmented  # noqa: E402
-from pipeline.study import features  # noqa: E402
-from pipeline.study.features import FeatureStore, Labelled  # noqa: E402
+from pipeline.study.features import ImageFeatures, Labelled, Pixels  # noqa: E402
 from schema import contract  # noqa: E402
+from tests.corner_prefix import CornerPrefix, stored  # noqa: E402
 
 AUGMENTATIONS = ("identity", "mirror")
 BATCH = 8  # Featurizer's
-
-
-class CornerPrefix:
-    """A "network" whose only feature is the upper left pixel; counts what it sees."""
-
-    def __init__(self, fail_after: int | None = None) -> None:
-        self.images = 0
-        self.loaded = 0
-        self._fail_after = fail_after
-
-    def __call__(self) -> CornerPrefix:
-        self.loaded += 1
-        return self
-
-    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        for batch in batches:
-            self.images += len(batch)
-            if self._fail_after is not None and self.images > self._fail_after:
-                raise KeyboardInterrupt
-            yield {"corner": batch[:, 0, 0, 0].astype(np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +52,15 @@ def images(folder: Path) -> list[Labelled]:
         )
         for number, path in enumerate(sorted(folder.iterdir()))
     ]
+
+
+def _features(root: Path, folder: Path, prefix: CornerPrefix) -> ImageFeatures:
+    """As in a new process."""
+    return ImageFeatures(stored(str(root), prefix), Pixels(folder))
+
+
+def _nobody(done: int, total: int) -> None:
+    assert done <= total
 
 
 def _read(path: Path) -> list[tuple[str, str, int, float]]:
@@ -108,7 +97,7 @@ def _expected(
     return rows
 
 
-@settings(max_examples=10)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_a_split_comes_in_featurizers_order_however_the_store_was_filled(
     data: st.DataObject,
@@ -117,88 +106,50 @@ def test_a_split_comes_in_featurizers_order_however_the_store_was_filled(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     root = tmp_path_factory.mktemp("store")
-    store = FeatureStore(root, {"network": 1})
     shuffled = data.draw(st.permutations(images))
-    cuts = sorted(data.draw(st.lists(st.integers(1, len(images)), max_size=3)))
+    cuts = sorted(data.draw(st.lists(st.integers(1, len(images)), max_size=2)))
     prefix = CornerPrefix()
+    features = _features(root, folder, prefix)
     for start, end in zip([0, *cuts], [*cuts, len(images)], strict=True):
-        part = shuffled[start:end]
-        store.add(
-            {augmentation: part for augmentation in AUGMENTATIONS},
-            folder,
-            prefix,
-            lambda count: None,
-        )
+        features.add({name: shuffled[start:end] for name in AUGMENTATIONS}, _nobody)
     assert prefix.images == len(images) * len(AUGMENTATIONS)
     chosen = data.draw(st.lists(st.sampled_from(images), min_size=1, unique=True))
     augmentations = data.draw(st.permutations(AUGMENTATIONS).map(lambda v: v[: 1 + len(cuts) % 2]))
-    # Another object, as in another process.
-    FeatureStore(root, {"network": 1}).write_split(root / "split", chosen, augmentations)
+    other = CornerPrefix()
+    _features(root, folder, other).write_split(root / "split", chosen, augmentations)
+    assert other.loaded == 0
     assert _read(root / "split") == _expected(folder, chosen, augmentations)
 
 
-def test_what_is_there_is_not_computed_again(
+def test_what_is_there_is_not_computed_again_and_progress_is_of_the_rest(
     folder: Path, images: list[Labelled], tmp_path: Path
 ) -> None:
     first, second = CornerPrefix(), CornerPrefix()
-    counted: list[int] = []
-    FeatureStore(tmp_path, {"a": 1}).add({"identity": images[:10]}, folder, first, counted.append)
-    assert sum(counted) == first.images == 10
-    again = FeatureStore(tmp_path, {"a": 1})
-    again.add({"identity": images[:10]}, folder, second, counted.append)
+    told: list[tuple[int, int]] = []
+    _features(tmp_path, folder, first).add(
+        {"identity": images[:10]}, lambda *told_of: told.append(told_of)
+    )
+    assert told == [(8, 10), (10, 10)]
+    assert first.images == 10
+    again = _features(tmp_path, folder, second)
+    again.add({"identity": images[:10]}, lambda *told_of: told.append(told_of))
     assert second.loaded == 0
-    again.add({"identity": images[:12], "mirror": images[:3]}, folder, second, counted.append)
+    assert len(told) == 2
+    again.add({"identity": images[:12], "mirror": images[:3]}, _nobody)
     assert (second.loaded, second.images) == (1, 2 + 3)
 
 
-def test_another_key_shares_nothing(folder: Path, images: list[Labelled], tmp_path: Path) -> None:
-    FeatureStore(tmp_path, {"a": 1}).add(
-        {"identity": images}, folder, CornerPrefix(), lambda count: None
-    )
-    assert len(FeatureStore(tmp_path, {"a": 2}).missing(images, "identity")) == len(images)
-
-
-def test_an_image_that_changed_its_class_is_computed_for_it(
+def test_an_image_that_changed_its_class_needs_no_network(
     folder: Path, images: list[Labelled], tmp_path: Path
 ) -> None:
-    """The label is in the record, and an image can be moved to another folder."""
-    store = FeatureStore(tmp_path, {})
-    store.add({"identity": images}, folder, CornerPrefix(), lambda count: None)
+    """The label is not in the store: an image can be moved to another folder."""
+    _features(tmp_path, folder, CornerPrefix()).add({"identity": images}, _nobody)
     moved = [Labelled(i.sha256, "c", 2, i.path, i.group) for i in images[:2]]
-    assert len(store.missing([*moved, *images[2:]], "identity")) == 2
-    store.add({"identity": moved}, folder, CornerPrefix(), lambda count: None)
-    store.write_split(tmp_path / "split", [*moved, *images[2:]], ["identity"])
+    prefix = CornerPrefix()
+    features = _features(tmp_path, folder, prefix)
+    features.write_split(tmp_path / "split", [*moved, *images[2:]], ["identity"])
+    assert prefix.loaded == 0
     assert _read(tmp_path / "split") == _expected(folder, [*moved, *images[2:]], ["identity"])
-
-
-def test_an_interruption_costs_one_part(
-    folder: Path, images: list[Labelled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(features, "_PART_IMAGES", 8)
-    stopped = FeatureStore(tmp_path, {})
-    with pytest.raises(KeyboardInterrupt):
-        stopped.add({"identity": images}, folder, CornerPrefix(fail_after=17), lambda count: None)
-    store = FeatureStore(tmp_path, {})
-    assert len(store.missing(images, "identity")) == len(images) - 16
-    rest = CornerPrefix()
-    store.add({"identity": images}, folder, rest, lambda count: None)
-    assert rest.images == len(images) - 16
-    store.write_split(tmp_path / "split", images, ["identity"])
-    assert _read(tmp_path / "split") == _expected(folder, images, ["identity"])
-
-
-def test_a_part_whose_records_are_gone_is_computed_again(
-    folder: Path, images: list[Labelled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(features, "_PART_IMAGES", 8)
-    store = FeatureStore(tmp_path, {})
-    store.add({"identity": images}, folder, CornerPrefix(), lambda count: None)
-    (store.folder / "identity" / "part-00001.tfrecord").unlink()
-    store = FeatureStore(tmp_path, {})
-    assert len(store.missing(images, "identity")) == len(images) - 8
-    store.add({"identity": images}, folder, CornerPrefix(), lambda count: None)
-    store.write_split(tmp_path / "split", images, ["identity"])
-    assert _read(tmp_path / "split") == _expected(folder, images, ["identity"])
 
 
 @pytest.mark.parametrize("change", ["gone", "other"])
@@ -215,15 +166,16 @@ def test_an_image_that_is_no_longer_what_was_inspected_stops_the_study(
     else:
         victim.write_bytes((folder / images[2].path).read_bytes())
     with pytest.raises(InputError, match=rf"data\.dir: {victim.name} "):
-        FeatureStore(tmp_path, {}).add(
-            {"identity": images[:2]}, copy, CornerPrefix(), lambda count: None
-        )
+        _features(tmp_path, copy, CornerPrefix()).add({"identity": images[:2]}, _nobody)
 
 
-def test_a_split_of_images_that_are_not_there_is_refused(
+def test_without_a_store_a_split_goes_through_the_prefix(
     folder: Path, images: list[Labelled], tmp_path: Path
 ) -> None:
-    store = FeatureStore(tmp_path, {})
-    store.add({"identity": images[:3]}, folder, CornerPrefix(), lambda count: None)
-    with pytest.raises(KeyError, match="identity of 2 images"):
-        store.write_split(tmp_path / "split", images[:5], ["identity"])
+    """As at the boundary `input`, where there is nothing to compute."""
+    prefix = CornerPrefix()
+    features = ImageFeatures(stored(None, prefix), Pixels(folder))
+    features.add({"identity": images}, _nobody)
+    assert prefix.images == 0
+    features.write_split(tmp_path / "split", images, AUGMENTATIONS)
+    assert _read(tmp_path / "split") == _expected(folder, images, AUGMENTATIONS)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from models.feature_store import usage
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
 from pipeline.local.folder.opening import open_folder
@@ -96,3 +99,62 @@ def test_without_artifacts_or_store_it_says_what_to_do(
     code, printed = cxr("cache", "--output", layout.root)
     assert (code, printed.count("\n")) == (2, 1)
     assert "that begins a new store beside what is there" in printed
+
+
+@pytest.fixture
+def featured(layout: OutputLayout) -> tuple[Path, Path]:
+    """Features of two networks in OUTPUT: of one that an artifact refers to, of one that none does."""
+    from tests.corner_prefix import CornerPrefix, stored
+
+    folders = []
+    for weights, who in (("a", layout.artifacts / TRANSFORM), ("b", layout.artifacts / "gone")):
+        prefix = stored(str(layout.features), CornerPrefix(), backbone="tiny", weights=weights)
+        list(prefix.stream(1, lambda _: np.zeros((1, 4, 4, 1), np.uint8)))
+        assert prefix.network is not None
+        usage.note(str(layout.features), str(who), [prefix.network.name])
+        folders.append(Path(prefix.network.folder))
+    return folders[0], folders[1]
+
+
+def test_features_are_listed_and_what_no_run_refers_to_is_removed(
+    cxr: Cxr, layout: OutputLayout, featured: tuple[Path, Path]
+) -> None:
+    used, unused = featured
+    code, printed = cxr("cache", "--output", layout.root)
+    assert code == 0
+    for folder, times in ((used, "1"), (unused, "0")):
+        (row,) = (line.split() for line in printed.splitlines() if folder.name[:8] in line)
+        assert row[0] == "tiny"
+        assert row[-2] == times
+    assert "cxr cache clean" in printed
+
+    code, printed = cxr("cache", "clean", "--output", layout.root, "--dry-run")
+    assert code == 0
+    assert str(unused) in printed
+    assert "would be removed" in printed
+    assert unused.exists()
+    code, printed = cxr("cache", "clean", "--output", layout.root)
+    assert code == 0
+    assert str(used) not in printed
+    assert used.exists()
+    assert not unused.exists()
+    assert "0.0 MB removed" in cxr("cache", "clean", "--output", layout.root)[1]
+
+
+def test_the_features_of_a_study_need_no_artifacts(
+    cxr: Cxr, layout: OutputLayout, featured: tuple[Path, Path]
+) -> None:
+    shutil.rmtree(layout.artifacts)
+    code, printed = cxr("cache", "--json", "--output", layout.root)
+    assert code == 0
+    found = json.loads(printed)
+    assert found["nodes"] == {}
+    assert found["features"]["store"] == str(layout.features)
+    assert {row["network"] for row in found["features"]["networks"]} == {f.name for f in featured}
+    assert [row["images"] for row in found["features"]["networks"]] == [1, 1]
+
+
+def test_without_features_there_is_nothing_to_clean(cxr: Cxr, layout: OutputLayout) -> None:
+    code, printed = cxr("cache", "clean", "--output", layout.root)
+    assert (code, printed.count("\n")) == (2, 1)
+    assert "holds no features" in printed
