@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import pytest
 from tfx.types import channel, component_spec, standard_artifacts
 
@@ -11,9 +13,9 @@ _MODEL = component_spec.ChannelParameter(type=standard_artifacts.Model)
 
 
 class _Spec(component_spec.ComponentSpec):
-    PARAMETERS: dict[str, component_spec.ExecutionParameter] = {}
-    INPUTS = {"model": _MODEL}
-    OUTPUTS: dict[str, component_spec.ChannelParameter] = {}
+    PARAMETERS: ClassVar[dict[str, Any]] = {}
+    INPUTS: ClassVar[dict[str, Any]] = {"model": _MODEL}
+    OUTPUTS: ClassVar[dict[str, Any]] = {}
 
 
 def _channel() -> channel.BaseChannel:

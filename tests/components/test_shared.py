@@ -32,7 +32,8 @@ def test_examples_come_in_the_order_of_the_files_names_and_within_them(tmp_path:
     "name", ["AuditReport", "ModelCardFiles", "ReportArtifact", "SpanDriftReport", "SplitManifest"]
 )
 def test_kubeflow_finds_an_artifact_type_by_its_name(name: str) -> None:
-    assert getattr(components, name).TYPE_NAME == f"components.{name}"
+    type_name = getattr(components, name).TYPE_NAME
+    assert type_name == f"components.{name}"
 
 
 def test_no_other_name_is_an_artifact_type() -> None:
