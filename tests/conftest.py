@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import subprocess
@@ -106,6 +107,27 @@ def network_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@functools.cache
+def _has_long(file: Path) -> bool:
+    return "mark.long" in file.read_text(encoding="utf-8")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files unread where only long tests are asked for, and there is none.
+
+    What the others import takes 10 CPU seconds a worker, and `make test-long` has three of them.
+    """
+    asked = config.option.markexpr.split(" and ")
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if "long" in asked and is_test and not _has_long(collection_path) else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse a long test that `make test-long` would not find."""
+    if item.get_closest_marker("long") and not _has_long(item.path):
+        raise pytest.UsageError(f"{item.nodeid} is long: its file has to say mark.long")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests, and have the golden run made meanwhile where any of them reads it.
@@ -132,6 +154,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # Who waits for it makes it anew where it failed, and then says why.
             stderr=subprocess.DEVNULL,
         )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Save what `make coverage` counted here.
+
+    A worker whose interpreter takes longer than ten seconds to end is killed by xdist, and what it
+    counted would be lost: that of a half of all tests.
+    """
+    if "coverage" in sys.modules and (counting := sys.modules["coverage"].Coverage.current()):
+        counting.save()
 
 
 def _reads_golden(item: pytest.Item) -> bool:
