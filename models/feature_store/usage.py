@@ -156,7 +156,8 @@ def _folders(root: str) -> list[str]:
     if not tf.io.gfile.isdir(root):
         return []
     names = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(root))
-    return [n for n in names if n != _NOTES and tf.io.gfile.isdir(os.path.join(root, n))]
+    # What has no key was not written by a store, so it is nothing to remove.
+    return [n for n in names if tf.io.gfile.exists(os.path.join(root, n, KEY_FILE))]
 
 
 def _sizes(folder: str) -> dict[str, int]:
