@@ -26,7 +26,7 @@ import keras
 from models import convex
 from models.augmentation_names import IDENTITY
 from models.backbones import BOUNDARY_HEAD, Pool, Scaling, get_backbone
-from models.boundary import CutNetwork, load_network
+from models.boundary import CutNetwork, load_network, pool
 from models.convex import History
 from models.cost import multiply_adds
 from models.fused_data import fused_name, joined
@@ -84,7 +84,10 @@ class FusedNetwork:
     def scales(self) -> dict[str, float]:
         """Return for each tap what its standardised channels are multiplied by (see above)."""
         weights = self._named({name: get_backbone(name).fused_taps for name in self.parts})
-        sizes = {name: map_.shape[-1] for name, map_ in self._outputs().items()}
+        sizes = {
+            name: pool(name, map_, self.pools[name]).shape[-1]
+            for name, map_ in self._outputs().items()
+        }
         whole = sum(weights.values())
         return {n: float((weights[n] / (whole * size)) ** 0.5) for n, size in sizes.items()}
 
