@@ -3,7 +3,7 @@
 What Keras' steps on batches come near is computed: the minimum of the mean cross-entropy with
 the penalty, over all training rows (an augmentation of an image each) at once. Neither a rate, nor
 batches, nor the validation split have a say in it. Where a row has more channels than there are
-rows, as with a grid's, it is looked for in what the rows span: the same minimum, and less to compute.
+rows, as with a grid, it is looked for in what the rows span: the same minimum for less work.
 """
 
 from __future__ import annotations
