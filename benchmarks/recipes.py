@@ -6,8 +6,8 @@ The variants are in recipes.yaml. A frozen network's heads are judged out of fol
 by the validation split, so by other images (`training.validation`). What decides is the mean
 validation accuracy, then the mean validation loss. But a costlier recipe must be better than the
 best cheaper one by more than one standard error of their difference, paired by seed: the
-one-standard-error rule of Breiman et al. (1984). More augmentations than the mirror multiply
-the features to compute, and a trained block takes minutes where a head takes seconds. Test
+one-standard-error rule of Breiman et al. (1984). The mirror doubles the features to compute, crops
+take six times as many, and a trained block takes minutes where a head takes seconds. Test
 accuracy stands beside it for information, and must not decide: the test splits are there to say,
 without bias, how good the chosen recipe is. Goes on where it stopped.
 """
@@ -58,8 +58,8 @@ class Line:
         loss: of validation, nats, the mean over the seeds.
         test: accuracy a seed.
         seconds: of training and answering, the mean over the seeds.
-        tier: of cost: 0 is a head on the image and its mirror, 1 one on more augmentations, and 2
-            trains more than a head.
+        tier: of cost: 0 is a head on the image alone, 1 one on its mirror, too, 2 one on more
+            augmentations, and 3 trains more than a head.
     """
 
     name: str
@@ -186,8 +186,9 @@ def decide(lines: Sequence[Line]) -> str | None:
 
 def _tier(params: TrainingParams) -> int:
     if params.boundary != BOUNDARY_HEAD:
-        return 2
-    return int(len(params.training_augmentations) > len(IMAGE_AND_MIRROR))
+        return 3
+    count = len(params.training_augmentations)
+    return 0 if count == 1 else 1 if count <= len(IMAGE_AND_MIRROR) else 2
 
 
 def _is_clearly_better(line: Line, cheaper: Line) -> bool:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import keras
 
 Scaling = Literal["caffe", "tf", "torch", "unit"]
-# Over height and width: the mean, or the largest value of a channel.
-Pool = Literal["avg", "max"]
+# Of a channel: the mean over height and width, the largest value there, or the mean over each cell
+# of a grid of GRID x GRID, row by row, all channels of one cell before the next cell's.
+Pool = Literal["avg", "max", "grid"]
+GRID: Final = 4
 
 # Boundaries that every backbone has; between them lie the entry's own blocks.
 BOUNDARY_INPUT: Final = "input"
@@ -96,7 +98,7 @@ class Tap:
 
     Attributes:
         before: the layer whose input is pooled.
-        pool: over height and width: the mean, or the largest value of a channel.
+        pool: what becomes of height and width. For "grid" both are multiples of GRID.
     """
 
     before: str
@@ -177,6 +179,7 @@ _ROWS = (
         taps=MappingProxyType(
             {
                 "block3": Tap("block4_conv1"),
+                "block3_grid": Tap("block4_conv1", "grid"),
                 "block4": Tap("block5_conv1"),
                 "block4_max": Tap("block5_conv1", "max"),
             }
@@ -199,13 +202,14 @@ _ROWS = (
             {
                 "block4": Tap("block5_sepconv1_act"),
                 "block4_max": Tap("block5_sepconv1_act", "max"),
+                "block4_grid": Tap("block5_sepconv1_act", "grid"),
                 "block8": Tap("block9_sepconv1_act"),
                 "block11": Tap("block12_sepconv1_act"),
                 "block11_max": Tap("block12_sepconv1_act", "max"),
                 "block13": Tap("block14_sepconv1"),
             }
         ),
-        head_taps=("block4", "block4_max", "block11", "block11_max"),
+        head_taps=("block4_max", "block4_grid", "block11", "block11_max"),
         head_l2=0.007,
         fused_taps=MappingProxyType(
             {"block4": 0.25, "block4_max": 0.25, "block11": 0.25, "block11_max": 0.25}
@@ -232,10 +236,11 @@ _ROWS = (
                 "conv3": Tap("conv4_block1_0_bn"),
                 "conv4_16": Tap("conv4_block17_0_bn"),
                 "conv4_16_max": Tap("conv4_block17_0_bn", "max"),
+                "conv4_16_grid": Tap("conv4_block17_0_bn", "grid"),
                 "conv4": Tap("conv5_block1_0_bn"),
             }
         ),
-        head_taps=("conv3", "conv4_16", "conv4_16_max"),
+        head_taps=("conv3", "conv4_16_max", "conv4_16_grid"),
         head_l2=0.007,
         fused_taps=MappingProxyType({TAP_LAST: 0.15}),
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),

@@ -25,6 +25,7 @@ from common.errors import InputError
 from models.backbones import (
     BOUNDARY_HEAD,
     BOUNDARY_INPUT,
+    GRID,
     TAP_LAST,
     Backbone,
     Pool,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from keras import KerasTensor
 
 _MAP_PREFIX: Final = "map_"
+# Layers of this name pool (see `models.precision`).
+POOL_PREFIX: Final = "pool_"
 _POOLING: Final = {
     "avg": keras.layers.GlobalAveragePooling2D,
     "max": keras.layers.GlobalMaxPooling2D,
@@ -120,8 +123,8 @@ class Part(abc.ABC):
         return taps
 
     def pooled(self, maps: Mapping[str, Any]) -> dict[str, Any]:
-        """Say what `feature_maps` returned -> {tap name: float32 [batch, channels]}."""
-        return {tap: _POOLING[self.pools[tap]](dtype="float32")(maps[tap]) for tap in self.pools}
+        """Pool what `feature_maps` returned into {tap name: float32 [batch, channels]}."""
+        return {tap: pool(tap, maps[tap], how) for tap, how in self.pools.items()}
 
 
 @dataclass(frozen=True)
@@ -297,15 +300,38 @@ def _pool(backbone: Backbone, tap: str) -> Pool:
     return "avg" if tap == TAP_LAST else backbone.taps[tap].pool
 
 
+def pool(tap: str, feature_map: Any, how: Pool) -> Any:
+    """Pool a feature map.
+
+    Args:
+        tap: its name.
+        feature_map: tensor or KerasTensor [batch, height, width, channels].
+        how: see `models.backbones`.
+
+    Returns:
+        The same kind, float32 [batch, channels]; of a grid, [batch, GRID * GRID * channels].
+
+    Raises:
+        ValueError: a map that doesn't fall into GRID x GRID cells of one size.
+    """
+    # float32 whatever the policy: pooled vectors are what heads and caches hold.
+    name = f"{POOL_PREFIX}{tap}"
+    if how != "grid":
+        return _POOLING[how](name=name, dtype="float32")(feature_map)
+    height, width = feature_map.shape[1:3]
+    if height % GRID or width % GRID:
+        raise ValueError(f"{tap}: {height} x {width} is no grid of {GRID} x {GRID} equal cells")
+    cell = (height // GRID, width // GRID)
+    cells = keras.layers.AveragePooling2D(cell, name=f"{name}_cells", dtype="float32")
+    return keras.layers.Flatten(name=name, dtype="float32")(cells(feature_map))
+
+
 def _pooled(
     network: keras.Model, backbone: Backbone, taps: Iterable[str]
 ) -> dict[str, KerasTensor]:
-    pooled = {}
-    for tap in taps:
-        # float32 whatever the policy: pooled vectors are what heads and caches hold.
-        layer = _POOLING[_pool(backbone, tap)](name=f"pool_{tap}", dtype="float32")
-        pooled[tap] = layer(_tap_tensor(network, backbone, tap))
-    return pooled
+    return {
+        tap: pool(tap, _tap_tensor(network, backbone, tap), _pool(backbone, tap)) for tap in taps
+    }
 
 
 def _taps_before(

@@ -2,7 +2,8 @@
 
 What Keras' steps on batches come near is computed: the minimum of the mean cross-entropy with
 the penalty, over all training rows (an augmentation of an image each) at once. Neither a rate, nor
-batches, nor the validation split have a say in it.
+batches, nor the validation split have a say in it. Where a row has more channels than there are
+rows, as with a grid, it is looked for in what the rows span: the same minimum for less work.
 """
 
 from __future__ import annotations
@@ -59,6 +60,24 @@ class Softmax:
         self._count = len(targets)
         self._l2 = l2
         self._at, self._logs = np.empty(0), np.empty(0)
+
+    def basis(self) -> np.ndarray | None:
+        """Find where the minimum lies: in what the rows span, as the penalty wants no more.
+
+        Returns:
+            Orthonormal columns [channels, rows]; None where there are more rows than channels.
+        """
+        count, channels = self._rows.shape
+        if count >= channels:
+            return None
+        basis = np.linalg.qr(self._rows.T)[0]
+        # Zero but for rounding: a channel that no row moves gets no weight.
+        basis[~self._rows.any(axis=0)] = 0.0
+        return basis
+
+    def project(self, basis: np.ndarray) -> None:
+        """Go on with the rows' coordinates in a basis: as many channels as it has columns."""
+        self._rows = self._rows @ basis
 
     def loss(self, weights: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean cross-entropy with the penalty, in nats, and its slope along each weight."""
@@ -126,9 +145,16 @@ def fit(
         read = keras.Model(head.input, layer.input)
         problem = Softmax(_rows(read, training[0], "training"), targets, l2)
         beside = Softmax(_rows(read, validation[0], "validation"), unseen[name], l2)
-        start = np.vstack(layer.get_weights()) * float(continued)
+        kernel, bias = (part.astype(np.float64) * float(continued) for part in layer.get_weights())
+        basis = problem.basis()
+        if basis is not None:
+            problem.project(basis)
+            beside.project(basis)
+            kernel = basis.T @ kernel
+        start = np.vstack([kernel, bias])
         weights, history = _minimise(problem, beside, start, l2, iterations)
-        layer.set_weights([weights[:-1], weights[-1]])
+        kernel = weights[:-1] if basis is None else basis @ weights[:-1]
+        layer.set_weights([kernel, weights[-1]])
     if log_dir is not None:
         log(history, log_dir)
     return history
@@ -147,7 +173,7 @@ def _rows(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
 def _minimise(
     problem: Softmax, beside: Softmax, start: np.ndarray, l2: float, iterations: int
 ) -> tuple[np.ndarray, History]:
-    """Find the weights at the minimum, float32 [channels + 1, classes], and the way there."""
+    """Find the weights at the minimum, float64 [channels + 1, classes], and the way there."""
     history: History = {contract.HISTORY_ITERATION: []}
 
     def remember(weights: np.ndarray) -> None:
@@ -157,7 +183,7 @@ def _minimise(
             for metric, value in zip(("loss", "accuracy"), data.judge(weights), strict=True):
                 history.setdefault(f"{prefix}{metric}", []).append(value)
 
-    begin = start.astype(np.float64).ravel()
+    begin = start.ravel()
     remember(begin)
     found = minimize(
         problem.loss,
@@ -174,7 +200,7 @@ def _minimise(
         },
     )
     logging.info("L-BFGS: %s after %d iterations", found.message, found.nit)
-    return found.x.reshape(start.shape).astype(np.float32), history
+    return found.x.reshape(start.shape), history
 
 
 def log(history: History, log_dir: str) -> None:

@@ -18,6 +18,7 @@ standardise), and dS/dA_k is the gradient on the way through that tap's own pool
 * a mean over n places hands on dS/dt_k / n to each of them. This is Grad-CAM (Selvaraju et al.
   2017), whose weights are the gradient's mean over the places, here the same everywhere; and for
   a linear layer behind the mean it is the class activation map of Zhou et al. 2016.
+  A grid's cells are means over the places of each.
 * a maximum hands on dS/dt_k to the place where it was found, shared where several are equal.
   Grad-CAM's mean of that gradient would spread over the whole image what one place did: so it is
   taken place by place, as in HiResCAM (Draelos and Carin 2020, arXiv:2011.08891), which for a
@@ -40,7 +41,7 @@ from typing import Final
 
 import tensorflow as tf
 
-from models.backbones import Pool
+from models.backbones import GRID, Pool
 from models.calibration import TINY
 from schema import contract
 
@@ -77,7 +78,7 @@ def evidence(
     Args:
         head: pooled taps -> probabilities float32 [batch, n]; rows don't depend on each other.
         maps: tap name -> feature map, float32 [batch, height, width, channels].
-        taps: the same pooled, float32 [batch, channels].
+        taps: the same pooled, float32 [batch, channels], of a grid [batch, cells * channels].
         pools: tap name -> how it was pooled.
         means: tap -> what it is compared with, [1, channels] or 0; taps that the head uses.
         classes: int [batch], the class of each image that is explained.
@@ -106,14 +107,25 @@ def _shared_out(
     mean: tf.Tensor | float,
 ) -> tf.Tensor:
     """Compute one tap's part of S by place, float32 [batch, height, width]; its sum is the part."""
-    if pool == "avg":
-        places = tf.cast(tf.reduce_prod(tf.shape(feature_map)[1:3]), tf.float32)
-        whole = tf.einsum("bhwc,bc->bhw", feature_map, gradient)
-        average = tf.reduce_sum(gradient * mean, axis=-1)
-        return (whole - average[:, tf.newaxis, tf.newaxis]) / places
+    if pool != "max":
+        height, width, channels = feature_map.shape[1:]
+        # The mean over the whole map is that over a grid of one cell.
+        grid = GRID if pool == "grid" else 1
+        down, across = height // grid, width // grid
+        slopes = tf.reshape(gradient, [-1, grid, grid, channels])
+        averages = tf.reduce_sum(
+            slopes * tf.reshape(mean * tf.ones_like(gradient), tf.shape(slopes)), axis=-1
+        )
+        whole = tf.einsum("bhwc,bhwc->bhw", feature_map, _spread(slopes, down, across))
+        return (whole - _spread(averages, down, across)) / (down * across)
     found = tf.cast(feature_map == tap[:, tf.newaxis, tf.newaxis, :], tf.float32)
     part = gradient * (tap - mean) / tf.reduce_sum(found, axis=[1, 2])
     return tf.einsum("bhwc,bc->bhw", found, part)
+
+
+def _spread(cells: tf.Tensor, down: int, across: int) -> tf.Tensor:
+    """Repeat each cell [batch, rows, columns, ...] at all places of it."""
+    return tf.repeat(tf.repeat(cells, down, axis=1), across, axis=2)
 
 
 def _resized(parts: tf.Tensor) -> tf.Tensor:

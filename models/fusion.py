@@ -88,7 +88,7 @@ class FusedNetwork:
     def scales(self) -> dict[str, float]:
         """Return for each tap what its standardised channels are multiplied by (see above)."""
         weights = self._named({name: get_backbone(name).fused_taps for name in self.parts})
-        sizes = {name: map_.shape[-1] for name, map_ in self._outputs().items()}
+        sizes = {name: tap.shape[-1] for name, tap in self._outputs().items()}
         whole = sum(weights.values())
         return {n: float((weights[n] / (whole * size)) ** 0.5) for n, size in sizes.items()}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 
+from models.boundary import POOL_PREFIX
 from models.devices import Policy
 
-# They carry what is cached and what heads see, both float32.
+# They carry what is cached and what heads see, both float32. So do the layers of a grid.
 _FLOAT32 = (
     keras.layers.InputLayer,
     keras.layers.Identity,
@@ -29,7 +30,7 @@ def in_precision(model: keras.Model, policy: Policy) -> keras.Model:
 
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
-        if not isinstance(layer, _FLOAT32):
+        if not isinstance(layer, _FLOAT32) and not layer.name.startswith(POOL_PREFIX):
             config["dtype"] = policy
         return type(layer).from_config(config)
 

@@ -48,8 +48,8 @@ def test_the_variants_are_valid() -> None:
     fine = by_name["densenet121/block/3e-5"].params
     assert (fine.boundary, fine.learning_rate, fine.schedule) == ("conv5", 3e-5, "cosine")
     lines = {name: recipes._tier(r.params) for name, r in by_name.items()}
-    assert (lines["vgg16/head/default"], lines["vgg16/head/crops"]) == (0, 1)
-    assert lines["densenet121/block/3e-5"] == 2
+    assert (lines["vgg16/head/default"], lines["vgg16/head/crops"]) == (0, 2)
+    assert lines["densenet121/block/3e-5"] == 3
     assert len({(recipe.backbone, recipe.params) for recipe in found}) == len(found)
     # VGG16's default, spelt out.
     assert repeats["vgg16/head/two-l2-0.007"] == "vgg16/head/default"

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import InputError
 from models.backbones import BACKBONES, Backbone, get_backbone
-from models.boundary import CutNetwork, FeatureSpec, check_boundary, cut, freeze
+from models.boundary import CutNetwork, FeatureSpec, check_boundary, cut, freeze, pool
 
 IMAGE = FeatureSpec((256, 256, 1), "uint8")
 
@@ -24,14 +24,15 @@ def _pooled(**channels: int) -> dict[str, FeatureSpec]:
     return {name: FeatureSpec((size,), "float32") for name, size in channels.items()}
 
 
-VGG16 = {"block3": 256, "block4": 512, "block4_max": 512}
-XCEPTION = {"block4": 728, "block4_max": 728, "block8": 728, "block11": 728, "block11_max": 728}
-XCEPTION |= {"block13": 1024}
-DENSENET = {"conv3": 256, "conv4_16": 768, "conv4_16_max": 768, "conv4": 512}
+VGG16 = {"block3": 256, "block3_grid": 16 * 256, "block4": 512, "block4_max": 512}
+XCEPTION = {"block4": 728, "block4_max": 728, "block4_grid": 16 * 728}
+XCEPTION |= {"block8": 728, "block11": 728, "block11_max": 728, "block13": 1024}
+DENSENET = {"conv3": 256, "conv4_16": 768, "conv4_16_max": 768, "conv4_16_grid": 16 * 768}
+DENSENET |= {"conv4": 512}
 # All taps are asked for; those before the boundary are cached with it.
 SPECS = {
     ("vgg16", "input"): {"map_input": IMAGE},
-    ("vgg16", "block4"): _map("block4", 32, 32, 256, block3=256),
+    ("vgg16", "block4"): _map("block4", 32, 32, 256, block3=256, block3_grid=16 * 256),
     ("vgg16", "block5"): _map("block5", 16, 16, 512, **VGG16),
     ("vgg16", "head"): _pooled(**VGG16, last=512),
     ("xception", "input"): {"map_input": IMAGE},
@@ -89,13 +90,28 @@ def whole(
             pools = {n: tap.pool for n, tap in row.taps.items()} | {"last": "avg"}
             taps = {}
             for tap, values in maps.items():
-                wide = values.numpy().astype(np.float64)
-                axes = (1, 2)
-                taps[tap] = wide.max(axis=axes) if pools[tap] == "max" else wide.mean(axis=axes)
+                taps[tap] = _by_hand(values.numpy().astype(np.float64), pools[tap])
             done[name] = Whole(row, network, image, taps)
         return done[name]
 
     return call
+
+
+def _by_hand(wide: np.ndarray, how: str) -> np.ndarray:
+    cells = [part for rows in np.split(wide, 4, axis=1) for part in np.split(rows, 4, axis=2)]
+    whole: np.ndarray = {
+        "avg": lambda: wide.mean(axis=(1, 2)),
+        "max": lambda: wide.max(axis=(1, 2)),
+        "grid": lambda: np.concatenate([cell.mean(axis=(1, 2)) for cell in cells], axis=-1),
+    }[how]()
+    return whole
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (8, 6)])
+def test_a_grid_has_cells_of_one_size(shape: tuple[int, int]) -> None:
+    feature_map = np.zeros((1, *shape, 3), np.float32)
+    with pytest.raises(ValueError, match=f"block4_grid: {shape[0]} x {shape[1]} is no grid of 4"):
+        pool("block4_grid", feature_map, "grid")
 
 
 def test_every_boundary_of_the_table_is_tested_here() -> None:
@@ -200,7 +216,9 @@ def test_one_frozen_part_serves_several_boundaries(whole: Callable[[str], Whole]
 
 
 def test_unknown_tap_names_the_known_ones(miniature_network: Callable[[str], keras.Model]) -> None:
-    with pytest.raises(InputError, match=r"'block9'.*vgg16.*block3, block4, block4_max, last"):
+    with pytest.raises(
+        InputError, match=r"'block9'.*vgg16.*block3, block3_grid, block4, block4_max, last"
+    ):
         cut(miniature_network("vgg16"), get_backbone("vgg16"), "head", ["last", "block9"])
 
 

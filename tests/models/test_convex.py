@@ -114,13 +114,15 @@ def test_the_slope_is_the_losss() -> None:
         assert slope[place] == pytest.approx(difference / 2e-6, abs=1e-7)
 
 
+# The fewer rows are fewer than the channels.
+@pytest.mark.parametrize("count", [90, 15])
 @pytest.mark.parametrize("classes", [2, 3, 5])
 @pytest.mark.parametrize("l2", [0.3, L2, 1e-4])
-def test_the_optimum_is_scikit_learns(l2: float, classes: int) -> None:
-    split = _split(classes=classes)
+def test_the_optimum_is_scikit_learns(l2: float, classes: int, count: int) -> None:
+    split = _split(count, classes=classes)
     head = _head(split, l2=l2, classes=classes)
     _fit(head, split, l2=l2)
-    expected = _reference(split, np.ones(90, bool), split[1], l2)
+    expected = _reference(split, np.ones(count, bool), split[1], l2)
     assert np.ptp(expected) > 0.2
     assert np.abs(_answers(head, split) - expected).max() < 1e-4
 
@@ -155,13 +157,14 @@ def test_the_history_ends_with_what_keras_finds_in_the_head() -> None:
             assert history[f"{prefix}{metric}"][-1] == pytest.approx(found[metric], rel=1e-4)
 
 
-def test_the_same_rows_give_the_same_bits_in_any_order_and_from_any_seed() -> None:
-    taps, labels = _split()
+@pytest.mark.parametrize("count", [90, 15])
+def test_the_same_rows_give_the_same_bits_in_any_order_and_from_any_seed(count: int) -> None:
+    taps, labels = _split(count)
     # Two rows that differ in their class alone.
     for values in taps.values():
         values[1] = values[0]
     labels[:2] = 0, 2
-    order = np.random.default_rng(5).permutation(90)
+    order = np.random.default_rng(5).permutation(count)
     moved = {name: values[order] for name, values in taps.items()}, labels[order]
     heads = [_head((taps, labels), seed=seed) for seed in (0, 0, 1)]
     for head, split in zip(heads, ((taps, labels), (taps, labels), moved), strict=True):
@@ -170,8 +173,9 @@ def test_the_same_rows_give_the_same_bits_in_any_order_and_from_any_seed() -> No
     assert others == [first, first]
 
 
-def test_it_goes_on_from_where_it_was_and_comes_to_the_same() -> None:
-    split, wider = _split(), _split(120, 4)
+@pytest.mark.parametrize("count", [90, 15])
+def test_it_goes_on_from_where_it_was_and_comes_to_the_same(count: int) -> None:
+    split, wider = _split(count), _split(count + 4, 4)
     head = _head(split)
     anew = _fit(head, split)
     again = _fit(head, split, continued=True)
@@ -198,8 +202,9 @@ def test_it_stops_after_the_iterations_that_are_allowed() -> None:
     assert _fit(_head(split), split, iterations=3)["iteration"] == [0, 1, 2, 3]
 
 
-def test_a_channel_that_no_row_moves_has_no_weight() -> None:
-    split = _split()
+@pytest.mark.parametrize("count", [90, 15])
+def test_a_channel_that_no_row_moves_has_no_weight(count: int) -> None:
+    split = _split(count)
     split[0]["last"][:, 4] = 0.1
     head = _head(split, seed=1)
     _fit(head, split)

@@ -10,29 +10,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.boundary import pool
 from models.explanation import class_score, evidence, heat_map
 from models.heads import apply_head, build_head, build_hierarchical_head, tap_means
 from models.hyperparameters import HeadParams
 
 Arrays = dict[str, np.ndarray]
-POOLS: Mapping[str, Any] = {"early": "avg", "early_max": "max", "last": "avg"}
-CHANNELS = {"early": 5, "early_max": 5, "last": 7}
+POOLS: Mapping[str, Any] = {"early": "avg", "early_max": "max", "early_grid": "grid", "last": "avg"}
+CHANNELS = {"early": 5, "early_max": 5, "early_grid": 80, "last": 7}
 
 
 def _maps(seed: int, count: int = 4) -> Arrays:
-    """Feature maps after a ReLU: two taps on one map, and a coarser one."""
+    """Feature maps after a ReLU: three taps on one map, and a coarser one."""
     rng = np.random.default_rng(seed)
     early = rng.normal(size=(count, 16, 16, 5)).clip(0).astype(np.float32)
     last = rng.normal(size=(count, 8, 8, 7)).clip(0).astype(np.float32)
-    return {"early": early, "early_max": early, "last": last}
+    return {"early": early, "early_max": early, "early_grid": early, "last": last}
 
 
 def _pooled(maps: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
-    def pooled(name: str, values: np.ndarray) -> np.ndarray:
-        found: np.ndarray = values.max((1, 2)) if POOLS[name] == "max" else values.mean((1, 2))
-        return found
-
-    return {name: tf.constant(pooled(name, values)) for name, values in maps.items()}
+    return {name: tf.constant(pool(name, values, POOLS[name])) for name, values in maps.items()}
 
 
 def _moments(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -79,7 +76,7 @@ def test_its_gradient_does_not_fade_where_the_model_is_sure() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("taps", [("last",), ("early_max",), ("early", "early_max", "last")])
+@pytest.mark.parametrize("taps", [("last",), ("early_max",), ("early_grid",), tuple(POOLS)])
 def test_a_linear_heads_evidence_adds_up_to_the_score(taps: tuple[str, ...], seed: int) -> None:
     moments = _moments(seed)
     channels = {name: CHANNELS[name] for name in taps}
@@ -133,6 +130,26 @@ def test_a_maximum_speaks_from_its_place_and_equal_ones_share() -> None:
     np.testing.assert_allclose(parts, expected, atol=1e-5)
 
 
+def test_a_cell_of_a_grid_speaks_for_itself() -> None:
+    """Channel 1 of the cell in the second row and third column is all that the head looks at."""
+    values = np.random.default_rng(4).random((1, 256, 256, 2), np.float32)
+    weights = np.zeros((32, 2), np.float32)
+    weights[(1 * 4 + 2) * 2 + 1] = 1.0, -1.0
+    maps = {"early_grid": values}
+    parts = evidence(
+        lambda taps: tf.nn.softmax(taps["early_grid"] @ weights),
+        {"early_grid": tf.constant(values)},
+        _pooled(maps),
+        POOLS,
+        {"early_grid": 0.25},
+        tf.constant([0]),
+    )
+    expected = np.zeros((1, 256, 256), np.float32)
+    cell = np.s_[0, 64:128, 128:192]
+    expected[cell] = 2 * (values[(*cell, 1)] - 0.25) / 64**2
+    np.testing.assert_allclose(parts, expected, atol=1e-7)
+
+
 @pytest.mark.parametrize("kind", ["paper", "hierarchical"])
 def test_other_heads_are_explained_in_first_order(kind: str) -> None:
     """The part of each tap is its gradient times what sets it apart from the average."""
@@ -165,8 +182,8 @@ def _detector() -> tuple[keras.Model, keras.Model]:
     kernel = np.zeros((3, 3, 1, 2), np.float32)
     kernel[..., 0, 0] = 1 / 9
     model.get_layer("conv").set_weights([kernel, np.array([0, 0.5], np.float32)])
-    channels = dict.fromkeys(POOLS, 2)
-    moments = {name: (np.zeros(2), np.ones(2)) for name in POOLS}
+    channels = dict.fromkeys(model.output, 2)
+    moments = {name: (np.zeros(2), np.ones(2)) for name in channels}
     head = build_head(HeadParams(l2=0.01), channels, 3, moments, 0)
     weights = np.zeros((6, 3), np.float32)
     weights[[0, 4], 1] = 2.0  # the means
