@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from common.errors import InputError
-from models.augmentation_names import IDENTITY, Augmentation
+from models.augmentation_names import IDENTITY, IMAGE_AND_MIRROR, Augmentation
 from schema import contract
 
 if TYPE_CHECKING:
@@ -184,10 +184,11 @@ _ROWS = (
                 "block4_max": Tap("block5_conv1", "max"),
             }
         ),
-        head_taps=("block4", TAP_LAST),
+        head_taps=("block3_grid", "block4", "block4_max", TAP_LAST),
         head_l2=0.007,
         fused_taps=MappingProxyType({"block4": 0.5, TAP_LAST: 0.5}),
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=80),
+        head_augmentations=IMAGE_AND_MIRROR,
         paper_result=PaperResult(((43, 0, 0), (0, 41, 2), (0, 5, 38))),
     ),
     Backbone(
@@ -212,7 +213,7 @@ _ROWS = (
         head_taps=("block4_max", "block4_grid", "block11", "block11_max"),
         head_l2=0.007,
         fused_taps=MappingProxyType(
-            {"block4": 0.25, "block4_max": 0.25, "block11": 0.25, "block11_max": 0.25}
+            {"block4_max": 0.25, "block4_grid": 0.25, "block11": 0.25, "block11_max": 0.25}
         ),
         paper=PaperRecipe(
             learning_rate=5e-4,

@@ -48,11 +48,11 @@ def test_the_variants_are_valid() -> None:
     fine = by_name["densenet121/block/3e-5"].params
     assert (fine.boundary, fine.learning_rate, fine.schedule) == ("conv5", 3e-5, "cosine")
     lines = {name: recipes._tier(r.params) for name, r in by_name.items()}
-    assert (lines["vgg16/head/default"], lines["vgg16/head/crops"]) == (0, 2)
+    assert [lines[f"vgg16/head/{n}"] for n in ("identity", "default", "crops")] == [0, 1, 2]
     assert lines["densenet121/block/3e-5"] == 3
     assert len({(recipe.backbone, recipe.params) for recipe in found}) == len(found)
     # VGG16's default, spelt out.
-    assert repeats["vgg16/head/two-l2-0.007"] == "vgg16/head/default"
+    assert repeats["vgg16/head/mirror"] == "vgg16/head/default"
 
 
 def test_only_takes_names_and_families(tmp_path: Path) -> None:

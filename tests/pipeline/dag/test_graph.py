@@ -274,13 +274,14 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     ("fields", "nodes"),
     [
         ({"training": {"learning_rate": 0.5}}, {"Trainer"}),
-        ({"training": {"head": {"kind": "paper"}}}, {"Trainer"}),
-        # Another penalty of the heads, and another head, cost no network and no features.
+        # What Keras fits is judged by the validation split, of which it takes no mirror.
+        ({"training": {"head": {"kind": "paper"}}}, {"Trainer", "Featurizer"}),
+        # Another penalty of the heads costs no network and no features.
         ({"training": {"head": {"l2": 0.1}}}, {"Trainer"}),
         ({"training": {"boundary": "input"}}, {"PretrainedBackbone", "Trainer", "Featurizer"}),
         ({"training": {"scaling": "unit"}}, {"PretrainedBackbone", "Trainer", "Featurizer"}),
         ({"training": {"augmentations": ["identity", "mirror"]}}, {"Trainer", "Featurizer"}),
-        ({"training": {"validation": "holdout"}}, {"Trainer"}),
+        ({"training": {"validation": "holdout"}}, {"Trainer", "Featurizer"}),
         ({"champion": {"prefer": "cheap"}}, {"Champion"}),
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
         ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
@@ -323,8 +324,8 @@ def _parameter(node: Any, name: str) -> Any:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, [["conv3", "conv4_16", "conv4_16_max"], ["last"]]),
-        ({"combinations": []}, [["conv3", "conv4_16", "conv4_16_max"], ["last"]]),
+        ({}, [["conv3", "conv4_16_max", "conv4_16_grid"], ["last"]]),
+        ({"combinations": []}, [["conv3", "conv4_16_max", "conv4_16_grid"], ["last"]]),
         ({"training": {"head": {"taps": ["conv3"]}}, "combinations": []}, [["conv3"], ["last"]]),
         ({"training": {"boundary": "conv5"}, "backbones": ["densenet121"]}, []),
         ({"training_overrides": {"densenet121": {"boundary": "conv5"}}}, [["last"]]),
@@ -340,7 +341,7 @@ def test_a_network_is_traced_for_each_head_that_may_stand_on_all_of_it(
 def test_a_search_over_boundaries_may_end_at_a_head(tmp_path: Path) -> None:
     nodes = _tuned(tmp_path)
     assert _parameter(nodes["PretrainedBackbone.vgg16"], "traced_taps") == [
-        ["block4", "last"], ["last"],
+        ["block3_grid", "block4", "block4_max", "last"], ["last"], ["block4", "last"],
     ]  # fmt: skip
 
 
