@@ -49,6 +49,13 @@ class ImagePool:
         """sha256 -> image."""
         return {image.inspection.sha256: image for image in self.usable.cleaned.images}
 
+    @cached_property
+    def conversions(self) -> Mapping[str, list[str]]:
+        """What made PNGs of images, as a part of a cache key; empty where all are PNGs."""
+        images = self.usable.cleaned.images
+        names = sorted({image.inspection.conversion for image in images} - {""})
+        return {"conversions": names} if names else {}
+
     def label(self, image: CleanImage) -> int:
         """Return its class index."""
         return self.settings.class_names.index(image.inspection.class_name)

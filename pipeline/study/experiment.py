@@ -248,6 +248,7 @@ class Experiment:
             "taps": list(shared.taps),
             "engine": [self.engine.name, self.engine.version],
             "bits_stored": self._pool.settings.limits.bits_stored,
+            **self._pool.conversions,
             "code": code_digest(*_FEATURES),
         }
         store = FeatureStore(self._config.output / "features" / shared.backbone, key)
