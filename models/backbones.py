@@ -245,6 +245,7 @@ _ROWS = (
         head_l2=0.007,
         fused_taps=MappingProxyType({TAP_LAST: 0.15}),
         paper=PaperRecipe(learning_rate=1e-5, batch_size=10, epochs=100),
+        head_augmentations=IMAGE_AND_MIRROR,
         # On 3,959 paediatric radiographs (Kermany et al.) of 128 x 128 pixels.
         weights_sizes=MappingProxyType({"densenet121_kermany_pediatric_notop.h5": 128}),
         paper_result=PaperResult(((42, 0, 1), (0, 42, 1), (0, 0, 43))),

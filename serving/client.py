@@ -14,6 +14,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from common.errors import InputError
+from models.conversion import converted
+from models.deep_images import UnusableImageError
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
@@ -86,7 +88,7 @@ class Client:
             yield from self._batch(files[start : start + size], explain)
 
     def _batch(self, files: Sequence[Path], explain: bool) -> Iterator[Result]:
-        contents = [(file, read_file(file)) for file in files]
+        contents = [(file, _read(file)) for file in files]
         readable = [(file, c) for file, c in contents if isinstance(c, bytes)]
         answers = iter(self._classify(readable, explain))
         for _file, content in contents:
@@ -116,6 +118,17 @@ class Client:
             raise ServerError(
                 f"{self._model_url} can't be reached ({error}); is `cxr serve` running there?"
             ) from error
+
+
+def _read(file: Path) -> bytes | Failure:
+    """Read a file as every server takes it: TensorFlow Serving converts nothing."""
+    content = read_file(file)
+    if isinstance(content, Failure):
+        return content
+    try:
+        return converted(content)
+    except UnusableImageError as error:
+        return Failure(file, str(error))
 
 
 def _prediction(file: Path, row: dict[str, Any]) -> Prediction:

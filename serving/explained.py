@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from common.errors import InputError
+from models.conversion import converted
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, read_file
 
@@ -144,6 +145,7 @@ def overlay(image: bytes, heat: np.ndarray) -> Image.Image:
 
     Raises:
         OSError: Pillow can't decode the image.
+        UnusableImageError: it can't be converted.
     """
     model_size = (contract.IMAGE_SIZE, contract.IMAGE_SIZE)
     seen = grey(image).resize(model_size, Image.Resampling.BILINEAR)
@@ -172,8 +174,9 @@ def grey(content: bytes) -> Image.Image:
 
     Raises:
         OSError: Pillow can't decode it.
+        UnusableImageError: it can't be converted.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(converted(content))) as image:
         if image.mode.startswith("I"):
             # 16 bits: Pillow would cut off at 255, TensorFlow keeps the high byte.
             high = np.asarray(image).astype(np.int64) >> 8

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import InputError
 from common.runtime import prepare_environment
-from models.deep_images import prepared
+from models.conversion import prepared
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 

@@ -134,6 +134,8 @@ class Data:
     images_without_patient: int
     patients_in_two_splits: int | None
     not_known: list[str]
+    # Converter and decoder, with versions -> images; none where all were PNGs.
+    conversions: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -341,6 +343,7 @@ def _data(manifest: Mapping[str, Any]) -> Data:
         patients_in_two_splits=manifest["patients_in_two_splits"],
         # Manifests from before have none.
         not_known=[remark["sentence"] for remark in manifest.get("remarks", ())],
+        conversions=manifest.get("conversions", {}),
     )
 
 

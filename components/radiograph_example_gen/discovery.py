@@ -13,7 +13,7 @@ from typing import Final
 
 from common.errors import InputError
 from components.radiograph_example_gen.layouts import what_is_there
-from components.radiograph_example_gen.readers import formats, is_read, suffixes, unread_format
+from components.radiograph_example_gen.readers import formats, is_read, unread_format
 from components.radiograph_example_gen.settings import ClassFolders, plain
 from components.radiograph_example_gen.unread_folders import Unread, shown
 from schema.image_names import IMAGES_FOLDER, is_of_the_system, is_skipped_folder
@@ -123,7 +123,7 @@ def discover(
         if len(candidates) - before + bad == 0:
             deeper = dict(_unread(root, candidates, read).elsewhere(folders))
             raise InputError(
-                f"class {entry.name!r}: no {' or '.join(suffixes())} file in "
+                f"class {entry.name!r}: no {formats()} in "
                 f"{_join(folder.name for folder in folders)} of {str(root)!r} "
                 f"(nor in images/ below){_what_is_there(other, deeper)}: put "
                 f"{formats('s')} there, or correct data.classes."

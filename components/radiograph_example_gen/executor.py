@@ -109,7 +109,9 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         folder = look(settings)
         inspections = self._inspect(settings, folder.found, scratch)
         files = ((item.path, item.size, item.sha256) for item in inspections)
-        if expected and fingerprint(files, folder.found, folder.metadata) != expected:
+        conversions = (item.conversion for item in inspections)
+        seen = fingerprint(files, folder.found, folder.metadata, conversions)
+        if expected and seen != expected:
             raise InputError(f"{_CHANGED}: start it again when nothing writes to it.")
         return decide(settings, sift(settings, folder, inspections), read_kept(settings))
 

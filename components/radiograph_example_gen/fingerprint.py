@@ -10,13 +10,18 @@ from pathlib import Path
 
 from components.radiograph_example_gen.discovery import Discovery, Kind
 from components.radiograph_example_gen.inspection import read_regular_file
+from components.radiograph_example_gen.readers import reader_of
+from models.deep_images import UnusableImageError
 
 # Reading waits for the disk and sha256 releases the interpreter lock.
 _THREADS = 4
 
 
 def fingerprint(
-    files: Iterable[tuple[str, int, str]], discovery: Discovery, metadata: bytes | None
+    files: Iterable[tuple[str, int, str]],
+    discovery: Discovery,
+    metadata: bytes | None,
+    conversions: Iterable[str],
 ) -> str:
     """Hash the input, in hex digits.
 
@@ -26,6 +31,8 @@ def fingerprint(
         discovery: its files of the kinds BAD and UNREAD_IMAGE count by name, since too many of them
             stop the run: their content is never opened.
         metadata: content of the metadata file.
+        conversions: of the candidates, as `Reader.conversion` names them: another decoder may give
+            other pixels. Folders of PNGs have none, and no such part.
     """
     hasher = hashlib.sha256()
     kinds = (Kind.BAD, Kind.UNREAD_IMAGE)
@@ -34,6 +41,8 @@ def fingerprint(
         hasher.update(json.dumps(entry).encode() + b"\n")
     table = "" if metadata is None else hashlib.sha256(metadata).hexdigest()
     hasher.update(f"metadata:{table}\n".encode())
+    for conversion in sorted(set(filter(None, conversions))):
+        hasher.update(f"conversion:{conversion}\n".encode())
     return hasher.hexdigest()
 
 
@@ -41,13 +50,18 @@ def fingerprint_folder(data_dir: str, discovery: Discovery, metadata: bytes | No
     """Read every candidate and digest the input; an unreadable file is marked as such."""
     with ThreadPoolExecutor(_THREADS) as pool:
         paths = [candidate.path for candidate in discovery.candidates]
-        files = pool.map(lambda path: _digest_file(data_dir, path), paths)
-        return fingerprint(files, discovery, metadata)
+        digested = list(pool.map(lambda path: _digest_file(data_dir, path), paths))
+    files, conversions = [file for file, _ in digested], (conversion for _, conversion in digested)
+    return fingerprint(files, discovery, metadata, conversions)
 
 
-def _digest_file(data_dir: str, path: str) -> tuple[str, int, str]:
+def _digest_file(data_dir: str, path: str) -> tuple[tuple[str, int, str], str]:
     try:
         content = read_regular_file(Path(data_dir) / path)
     except OSError:
-        return path, 0, ""
-    return path, len(content), hashlib.sha256(content).hexdigest()
+        return (path, 0, ""), ""
+    try:
+        conversion = reader_of(content).conversion()
+    except UnusableImageError:
+        conversion = ""
+    return (path, len(content), hashlib.sha256(content).hexdigest()), conversion

@@ -38,6 +38,8 @@ class Inspection:
         std: population standard deviation, grey levels.
         entropy: Shannon entropy of the grey histogram, bits a pixel, 0..8.
         reason: why the image is left out.
+        bits_stored: by which its values were scaled; 0 where they weren't.
+        conversion: what made a PNG of it, with versions; empty where nothing had to.
     """
 
     path: str
@@ -52,6 +54,7 @@ class Inspection:
     entropy: float = 0.0
     reason: str = ""
     bits_stored: int = 0
+    conversion: str = ""
 
     def to_json(self) -> str:
         """Write one line of JSON; floats survive the round trip exactly."""
@@ -70,10 +73,12 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         content = read_regular_file(Path(data_dir) / candidate.path)
         known |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         reader = reader_of(content)
+        known["conversion"] = reader.conversion()
         width, height, bit_depth = reader.header(content)
         known |= {"width": width, "height": height, "bit_depth": bit_depth}
         _check_size(width, height, limits)
         bits = limits.bits_stored if bit_depth == DEEP else 0
+        # From here on, the PNG that Transform will see.
         content = reader.for_example(content, bits)
         image = decode_grey(content)
         if is_deep(content) and (reason := too_dark(image)):

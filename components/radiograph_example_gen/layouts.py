@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from components.radiograph_example_gen.columns import normal
-from components.radiograph_example_gen.readers import is_picture, suffixes
+from components.radiograph_example_gen.readers import is_picture, picture_suffixes
 from schema.image_names import is_of_the_system, is_skipped_folder
 
 # Where each layout has its recipe.
@@ -139,7 +139,7 @@ def _is_list(path: Path) -> bool:
 
 
 def _ends_like_an_image(word: str) -> bool:
-    return word.casefold().endswith((*suffixes(), ".jpg", ".jpeg", ".dcm", ".tif", ".tiff", ".bmp"))
+    return word.casefold().endswith(picture_suffixes())
 
 
 def _class_counts(folder: Path) -> dict[str, int]:

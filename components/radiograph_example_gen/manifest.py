@@ -59,6 +59,8 @@ class Summary:
         deviations: counts that could not be met, with the reason.
         digest: sha256 over the sorted (sha256, class, split), so independent of names.
         remarks: what could not be known, each `topic` and `sentence` (`remarks.Remark`).
+        conversions: what made PNGs of images that were none, with versions → chosen images; where
+            all are PNGs, there is no such key.
         spans: of each span `number`, `folder`, whether it is `taken`, and `images`, split →
             images; without spans there is no such key.
     """
@@ -79,6 +81,7 @@ class Summary:
     sources: dict[str, dict[str, int]]
     licences: dict[str, dict[str, int]]
     deviations: tuple[dict[str, Any], ...] = field(default=())
+    conversions: dict[str, int] = field(default_factory=dict)
     spans: tuple[dict[str, Any], ...] = field(default=())
     remarks: tuple[dict[str, Any], ...] = field(default=())
 
@@ -100,8 +103,9 @@ class Summary:
         }
         bad = self.left_out.get(Kind.BAD.value, 0)
         content = {**asdict(self), "split_totals": totals, "bad": bad}
-        if not self.spans:
-            del content["spans"]
+        for name in ("spans", "conversions"):
+            if not content[name]:
+                del content[name]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

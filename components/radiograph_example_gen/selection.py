@@ -287,9 +287,16 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
         sources=_counted(settings, chosen, _source_of),
         licences=_counted(settings, chosen, _licence_of),
         deviations=tuple(asdict(item) for item in decision.split.deviations),
+        conversions=_conversions(chosen),
         spans=tuple(_span_counts(settings, decision.merged)) if decision.merged else (),
         remarks=tuple(asdict(remark) for remark in _remarks(decision, chosen)),
     )
+
+
+def _conversions(chosen: Mapping[str, Sequence[CleanImage]]) -> dict[str, int]:
+    images = (image for members in chosen.values() for image in members)
+    counts = Counter(filter(None, (image.inspection.conversion for image in images)))
+    return dict(sorted(counts.items()))
 
 
 def _torn(

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from models.deep_images import prepared
+from models.conversion import prepared
 from serving.protocol.status import invalid
 from serving.protocol.tensors import Tensors
 from serving.settings import Limits
@@ -56,7 +56,7 @@ def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:
     if pixels is not None and pixels > limits.pixels:
         raise invalid(f"{what} has {pixels} pixels, and this server takes {limits.pixels}")
     try:
-        return prepared(content, limits.bits_stored)
+        return prepared(content, limits.bits_stored, limits.pixels)
     except ValueError as error:
         raise invalid(f"{what}: {error}") from error
 

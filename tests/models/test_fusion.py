@@ -221,7 +221,7 @@ def test_its_heat_map_adds_up_to_the_score_over_all_networks(
     network: FusedNetwork, classifier: Classifier, pixels: tf.Tensor
 ) -> None:
     maps = classifier.feature_maps(pixels)
-    assert {maps["densenet121_last"].shape[1], maps["xception_block4"].shape[1]} == {4, 32}
+    assert {maps["densenet121_last"].shape[1], maps["xception_block4_grid"].shape[1]} == {4, 32}
     head = classifier.heads[contract.FLAT]
     means = {name: tf.repeat(mean, 4, axis=0) for name, mean in tap_means(head.model).items()}
     taps = network.pooled(maps)

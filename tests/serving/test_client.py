@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
+import io
 import json
 import re
 import threading
@@ -11,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from common.errors import InputError
+from models.conversion import converted
 from pipeline import cli
 from serving import client
 from serving.client import Client, ServerError
@@ -103,6 +107,21 @@ def test_files_go_in_batches_and_come_back_in_order(stub: Stub, files: list[Path
         "Aw==",
         "BA==",
     ]
+
+
+def test_a_jpeg_is_sent_as_the_png_that_training_saw(stub: Stub, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (40, 30), 99).save(buffer, "JPEG")
+    files = [tmp_path / "whole.jpg", tmp_path / "cut.jpg"]
+    files[0].write_bytes(buffer.getvalue())
+    files[1].write_bytes(buffer.getvalue()[:-20])
+    answer, failure = Client(stub.url, "m").predict_files(files)
+    ((_, body),) = stub.asked
+    assert [base64.b64decode(one["b64"]) for one in body["instances"]] == [
+        converted(buffer.getvalue())
+    ]
+    assert isinstance(answer, Prediction)
+    assert isinstance(failure, Failure) and "truncated" in failure.why
 
 
 @pytest.mark.parametrize("status", [429, 503])

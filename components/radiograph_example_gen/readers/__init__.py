@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from components.radiograph_example_gen.readers import png
+from components.radiograph_example_gen.readers import jpeg, png
 from models.deep_images import UnusableImageError
 from schema.image_names import is_image
 
 # Images that are there but not read, by the ends of their names, and by how they begin.
 _UNREAD_SUFFIXES: Final = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
     **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
     **dict.fromkeys((".tif", ".tiff"), "TIFF"),
     **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
     **{".bmp": "BMP", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000"},
 }
 _UNREAD_MAGIC: Final = {
-    (0, b"\xff\xd8\xff"): "JPEG",
     (0, b"GIF8"): "GIF",
     (0, b"BM"): "BMP",
     (0, b"II*\x00"): "TIFF",
@@ -44,6 +42,13 @@ class Reader(Protocol):
     MAGIC: tuple[int, bytes]
     END: bytes
 
+    def conversion(self) -> str:
+        """Name what the pixels depend on beside the file: converter and decoder, with versions.
+
+        Returns:
+            Empty where the examples hold the file as it is, but for scaled values.
+        """
+
     def header(self, content: bytes) -> tuple[int, int, int]:
         """Read (width, height, bits a sample) that a file claims; nothing is decoded.
 
@@ -64,7 +69,7 @@ class Reader(Protocol):
         """
 
 
-READERS: tuple[Reader, ...] = (png,)
+READERS: tuple[Reader, ...] = (png, jpeg)
 
 
 def is_read(name: str) -> bool:
@@ -89,7 +94,8 @@ def picture_suffixes() -> tuple[str, ...]:
 
 def formats(plural: str = "") -> str:
     """Say what is read, in words."""
-    return " or ".join(f"{reader.FORMAT}{plural}" for reader in READERS)
+    *others, last = (f"{reader.FORMAT}{plural}" for reader in READERS)
+    return f"{', '.join(others)} or {last}"
 
 
 def unread_format(name: str) -> str | None:

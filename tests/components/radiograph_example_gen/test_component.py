@@ -84,7 +84,7 @@ def test_input_errors_reach_the_caller(tree: Any, launch: Launch) -> None:
         launch()
     for path in (tree.root / "Normal").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"no \.png file"):
+    with pytest.raises(InputError, match=r"no PNG or JPEG in"):
         launch()
 
 
@@ -167,7 +167,7 @@ def test_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a/3.png").mkdir()
     seen.add(digest())
     # Not read, but too many of them stop the run.
-    (tmp_path / "a/4.jpg").touch()
+    (tmp_path / "a/4.tif").touch()
     seen.add(digest())
     (tmp_path / "a/notes.txt").touch()
     seen.add(digest())

@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from common.code_digest import closure
 from common.errors import InputError
 from components.radiograph_example_gen import readers
 from components.radiograph_example_gen.discovery import Candidate, Kind, discover
+from components.radiograph_example_gen.fingerprint import fingerprint_folder
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.manifest import read_left_out, read_manifest, read_summary
 from components.radiograph_example_gen.settings import ClassFolders, Limits
+from models.conversion import jpeg
 from models.deep_images import UnusableImageError, scaled
 from schema import contract
 from tests.components.radiograph_example_gen import framed
@@ -82,7 +85,7 @@ def test_without_its_entry_it_is_none(
     left_out = discover(tree.root, classes).left_out
     assert {item.path for item in left_out} == paths.keys()
     kinds = Counter((item.kind, item.reason) for item in left_out)
-    assert kinds == {(Kind.OTHER_FILE, "not a PNG by its name"): 5}
+    assert kinds == {(Kind.OTHER_FILE, "not a PNG or JPEG by its name"): 5}
 
 
 def test_what_is_wrong_with_it_is_said(
@@ -97,7 +100,7 @@ def test_what_is_wrong_with_it_is_said(
     for name, content in bad.items():
         (tree.root / "Normal" / name).write_bytes(framed.framed(content))
     (tree.root / "Normal" / "none.frm").write_bytes(b"no frame at all")
-    (tree.root / "Normal" / "x.jpg").touch()
+    (tree.root / "Normal" / "x.tif").touch()
     (tree.root / "Normal" / "notes.txt").touch()
     run = run_executor(tree.root, limits={"max_bad_fraction": 0.5})
     assert read_summary(run.manifest.uri)["images_found"]["Normal"] == 14
@@ -105,18 +108,18 @@ def test_what_is_wrong_with_it_is_said(
         *((name, Kind.BAD) for name in ("cut.frm", "dark.frm", "huge.frm", "none.frm")),
         ("notes.txt", Kind.OTHER_FILE),
         ("nothing.frm", Kind.BAD),
-        ("x.jpg", Kind.UNREAD_IMAGE),
+        ("x.tif", Kind.UNREAD_IMAGE),
     ]
     reasons = [item.reason for item in read_left_out(run.manifest.uri)]
     assert reasons[0] == "cannot be decoded: truncated: the PNG has no end mark"
     assert "16-bit PNG whose grey values use at most 12" in reasons[1]
     assert reasons[2] == "20×20 pixels: a side is below data.min_side = 32"
-    assert reasons[3] == "not a PNG or FRAMED but another kind of file, whatever its name"
-    assert reasons[4] == "not a PNG or FRAMED by its name"
+    assert reasons[3] == "not a PNG, JPEG or FRAMED but another kind of file, whatever its name"
+    assert reasons[4] == "not a PNG, JPEG or FRAMED by its name"
     assert reasons[5] == "a frame around nothing"
-    assert reasons[6] == "JPEG by its name, and only PNG or FRAMED is read"
+    assert reasons[6] == "TIFF by its name, and only PNG, JPEG or FRAMED is read"
     (tree.root / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no \.png or \.framed or \.frm file .*put PNGs or FRA"):
+    with pytest.raises(InputError, match=r"no PNG, JPEG or FRAMED in .*put PNGs, JPEGs or FRA"):
         discover(tree.root, [ClassFolders("empty", ("empty",))])
 
 
@@ -131,8 +134,8 @@ def test_the_content_decides_who_reads_a_file(
     assert [item.reason for item in found] == ["", ""]
     assert found[0].std == found[1].std
     assert [readers.reader_of(content) for content in contents.values()] == [FRAMED, readers.png]
-    with pytest.raises(UnusableImageError, match="not a PNG or FRAMED but JPEG"):
-        readers.reader_of(b"\xff\xd8\xff")
+    with pytest.raises(UnusableImageError, match="not a PNG, JPEG or FRAMED but TIFF"):
+        readers.reader_of(b"II*\x00")
 
 
 def test_the_readers_are_in_the_cache_key() -> None:
@@ -142,3 +145,48 @@ def test_the_readers_are_in_the_cache_key() -> None:
     modules = {path.stem for path in Path(*readers.__path__).glob("*.py")} - {"__init__"}
     assert "png" in modules
     assert code >= {readers.__name__, *(f"{readers.__name__}.{name}" for name in modules)}
+
+
+def _as_jpegs(folder: Path) -> None:
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"), "JPEG", quality=95)
+        path.unlink()
+
+
+def test_jpegs_beside_pngs_become_pngs_and_what_made_them_is_told(
+    tree: Any, run_executor: Callable[..., Any]
+) -> None:
+    _as_jpegs(tree.root / "Normal")
+    (tree.root / "Normal" / "0.jpg").rename(tree.root / "Normal" / "0.png")
+    (tree.root / "Normal" / "cut.jpg").write_bytes((tree.root / "Normal/1.jpg").read_bytes()[:-99])
+    run = run_executor(tree.root, limits={"max_bad_fraction": 0.5})
+    (bad,) = read_left_out(run.manifest.uri)
+    assert (bad.path, bad.kind) == ("Normal/cut.jpg", Kind.BAD)
+    assert "truncated" in bad.reason
+    assert read_summary(run.manifest.uri)["conversions"] == {jpeg.version(): 8}
+    features = _features(run)
+    assert len(features) == 24
+    for path in (f"Normal/{name}" for name in ("0.png", *(f"{n}.jpg" for n in range(1, 8)))):
+        content = (tree.root / path).read_bytes()
+        assert features[path][contract.IMAGE].bytes_list.value == [jpeg.to_png(content)]
+        assert features[path][contract.WIDTH].int64_list.value == [40]
+        assert features[path][contract.BYTES].int64_list.value == [len(content)]
+    png = (tree.root / "COVID-19" / "0.png").read_bytes()
+    assert features["COVID-19/0.png"][contract.IMAGE].bytes_list.value == [png]
+
+
+def test_another_decoder_makes_another_fingerprint_and_pngs_have_none(
+    tree: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest() -> str:
+        found = discover(tree.root, [ClassFolders("Normal", ("Normal",))])
+        return fingerprint_folder(str(tree.root), found, None)
+
+    of_pngs = digest()
+    monkeypatch.setattr(readers.jpeg, "conversion", lambda: "another")
+    assert digest() == of_pngs
+    _as_jpegs(tree.root / "Normal")
+    of_jpegs = digest()
+    monkeypatch.setattr(readers.jpeg, "conversion", lambda: "a third")
+    assert len({of_pngs, of_jpegs, digest()}) == 3

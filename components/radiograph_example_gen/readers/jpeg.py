@@ -1,0 +1,13 @@
+"""JPEG. The examples hold the PNG that `models.conversion` makes of it."""
+
+from __future__ import annotations
+
+from models.conversion.jpeg import END, FORMAT, MAGIC, SUFFIXES, header, to_png
+from models.conversion.jpeg import version as conversion
+
+__all__ = ["END", "FORMAT", "MAGIC", "SUFFIXES", "conversion", "for_example", "header"]
+
+
+def for_example(content: bytes, bits_stored: int) -> bytes:
+    """Convert it; 8 bits need no scaling."""
+    return to_png(content)

@@ -1,0 +1,48 @@
+"""Grey levels → a PNG without compression.
+
+To compress takes longer than to decode most of what comes here, and whoever reads the PNG would
+have to undo it again. The bytes depend on the pixels alone: no version of zlib has a say in them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.deep_images import PNG_SIGNATURE
+
+# Deflate's stored blocks hold so many bytes: RFC 1951, 3.2.4.
+_BLOCK: Final = 65535
+# Deflate, window of 32 KB, no compression: RFC 1950, 2.2.
+_ZLIB_HEADER: Final = b"\x78\x01"
+
+
+def stored_png(grey: NDArray[np.uint8]) -> bytes:
+    """Write an 8-bit grey PNG (PNG specification, 5.3, 10.1 and 11.2).
+
+    Args:
+        grey: [height, width], neither of them 0.
+    """
+    height, width = grey.shape
+    # Each row starts with its filter: 0, none.
+    rows = np.zeros((height, width + 1), np.uint8)
+    rows[:, 1:] = grey
+    data = memoryview(rows.tobytes())
+    parts: list[bytes | memoryview] = [_ZLIB_HEADER]
+    for start in range(0, len(data), _BLOCK):
+        block = data[start : start + _BLOCK]
+        last = start + _BLOCK >= len(data)
+        parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
+    parts.append(struct.pack(">I", zlib.adler32(data)))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", b"".join(parts)), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    checksum = zlib.crc32(body, zlib.crc32(kind))
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
