@@ -335,7 +335,9 @@ def test_the_saved_model_is_the_model_that_was_saved(
     np.testing.assert_allclose(
         outputs[contract.OUTPUT_PROBABILITIES], one_by_one, rtol=0, atol=ROUNDING
     )
-    taps = _taps(served.model.classifier.network.parts["tiny"], images)
+    network = served.model.classifier.network.parts["tiny"]
+    assert isinstance(network, CutNetwork)
+    taps = _taps(network, images)
     expected = served.model.classifier.heads[contract.FLAT](taps)
     np.testing.assert_allclose(one_by_one, expected, rtol=0, atol=ROUNDING)
 
