@@ -93,12 +93,14 @@ def test_whatever_was_asked_stopped_or_damaged_before_answers_are_the_same(
                 else:
                     victim.unlink()
         every = range(IMAGES)
-        assert _ask(store, every, CornerPrefix()) == list(map(float, every))
-        # Damage may be found behind entries of the same part that were read before it.
-        assert _ask(store, every, CornerPrefix()) == list(map(float, every))
-        last = CornerPrefix()
-        assert _ask(store, every, last) == list(map(float, every))
-        assert last.loaded == 0
+        # Each time that something is computed, at least one damaged part has been set aside.
+        for _ in range(len(list(store.rglob("*.data"))) + 2):
+            prefix = CornerPrefix()
+            assert _ask(store, every, prefix) == list(map(float, every))
+            if not prefix.loaded:
+                break
+        else:
+            pytest.fail("what was computed is not found")
         assert all(len(said) == 1 for said in _content(_network(store)).values())
 
 

@@ -103,7 +103,7 @@ def test_without_artifacts_or_store_it_says_what_to_do(
 
 @pytest.fixture
 def featured(layout: OutputLayout) -> tuple[Path, Path]:
-    """Features of two networks in OUTPUT: an artifact refers to one of them, none to the other."""
+    """Features of two networks in OUTPUT: an artifact refers to the first."""
     from tests.corner_prefix import CornerPrefix, stored
 
     folders = []
