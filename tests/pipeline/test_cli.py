@@ -14,6 +14,8 @@ import yaml
 from common.errors import InputError
 from pipeline import cli
 from pipeline.config.pipeline_config import PipelineConfig, load_config
+from pipeline.doctor import Check, Status
+from pipeline.local.exit_codes import EXIT_INTERRUPTED
 
 HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy", "PIL", "openvino")
 
@@ -254,6 +256,41 @@ def test_a_run_that_the_audit_stops_exits_with_3(
     out = capsys.readouterr().out
     assert said in out
     assert "Nothing is pushed: a phrase (audit.a_field)." in out
+
+
+def test_an_interrupt_ends_with_its_code_and_without_a_trace(
+    fake_run: FakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: PipelineConfig) -> None:
+        raise KeyboardInterrupt
+
+    fake_run.answer = interrupted
+    assert fake_run.cxr("--data", "images") == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("ok", cli.EXIT_PUSHED), ("warn", cli.EXIT_PUSHED), ("fail", 1)]
+)
+def test_the_doctor_fails_only_where_a_run_cannot_be(
+    status: Status,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = []
+
+    def diagnose(weights_dir: Path | None) -> list[Check]:
+        asked.append(weights_dir)
+        return [Check("Memory", "ok", "8 GiB"), Check("Disk", status, "2 GiB", "Free some.")]
+
+    monkeypatch.setattr("pipeline.doctor.diagnose", diagnose)
+    monkeypatch.setattr(sys, "argv", ["cxr", "doctor", "--weights-dir", "somewhere"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert int(stopped.value.code or 0) == code
+    assert asked == [Path("somewhere")]
+    assert "Disk: Free some." in capsys.readouterr().out
 
 
 def test_phantoms_are_made_and_labelled(tmp_path: Path) -> None:

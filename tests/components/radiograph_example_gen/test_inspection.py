@@ -60,6 +60,30 @@ def test_one_pixel(inspect: Callable[[bytes], Inspection], make_png: Callable[..
     assert "1×1 pixels: a side is below data.min_side = 32" in inspect(make_png(1, 1)).reason
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "is_used"),
+    [(32, 40, True), (40, 32, True), (31, 40, False), (40, 31, False)],
+)
+def test_a_side_of_exactly_the_least_is_enough_and_one_pixel_less_is_not(
+    width: int,
+    height: int,
+    is_used: bool,
+    inspect: Callable[[bytes], Inspection],
+    encode: Callable[..., bytes],
+) -> None:
+    reason = inspect(encode(np.zeros((height, width), np.uint8))).reason
+    assert reason == "" if is_used else "a side is below data.min_side" in reason
+
+
+@pytest.mark.parametrize(("most", "is_used"), [(1280, True), (1279, False)])
+def test_as_many_pixels_as_the_limit_are_used_and_one_more_is_not(
+    most: int, is_used: bool, tmp_path: Path, encode: Callable[..., bytes]
+) -> None:
+    (tmp_path / "x.png").write_bytes(encode(np.zeros((32, 40), np.uint8)))
+    reason = inspect_file(str(tmp_path), Candidate("x.png", "a"), Limits(max_pixels=most)).reason
+    assert reason == "" if is_used else "more than data.max_pixels" in reason
+
+
 def test_huge_claim_is_never_decoded(
     inspect: Callable[[bytes], Inspection],
     claim_png: Callable[[int, int], bytes],

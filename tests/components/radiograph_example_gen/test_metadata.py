@@ -113,6 +113,12 @@ def test_byte_order_mark_case_spaces_and_other_columns() -> None:
     )
 
 
+def test_the_newborn_have_an_age() -> None:
+    table = parse_metadata(b"file,age\na.png,0\nb.png,000D\n")
+    assert [row.numbers for row in table.rows] == [{"age": 0.0}] * 2
+    assert table.problems == ()
+
+
 @pytest.mark.parametrize("age", ["old", "inf", "-1"])
 def test_age_that_is_no_number_is_unknown_and_listed(age: str) -> None:
     table = parse_metadata(f"file,age\na.png,{age}\n".encode())
