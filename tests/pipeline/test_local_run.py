@@ -87,6 +87,7 @@ def test_the_output_folder_holds_what_is_documented_and_nothing_temporary(
 ) -> None:
     assert {path.name for path in golden.layout.root.iterdir()} == {
         "artifacts",
+        "features",
         "pushed",
         "inventory.json",
         "logs",
