@@ -32,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-evaluation bench-export bench-ingest bench-featurizer bench-goals bench-heads bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ format: setup ## rewrite the code in the project's style
 
 bench-ingest: setup ## time writing TFRecords: stored, gzip, plain copy
 	$(BIN)/python -m benchmarks.ingest $(ARGS)
+
+bench-decoding: setup ## a request's bytes before the network, in CPU milliseconds: DATA=folder, or drawn images
+	$(BIN)/python -m benchmarks.decoding $${DATA:+--data "$$DATA"} $(ARGS)
 
 bench-featurizer: setup ## time the backbones' forward pass: DATA=folder WEIGHTS=folder, or neither
 	$(BIN)/python -m benchmarks.featurizer $${DATA:+--data "$$DATA"} \
