@@ -13,7 +13,7 @@
 #            and C.11.2.1.2).
 # Matters:   grey levels differ by up to 85 of 255 between two libraries that agree on every other
 #            file; a model trained behind the one is served behind the other.
-# Here:      PNGs alone are read. Whoever converts with highdicom and whoever converts with pydicom
+# Here:      PNG and JPEG alone are read. Whoever converts with highdicom and whoever converts with pydicom
 #            don't hand in the same images: convert training and serving data with one of them.
 set -euo pipefail
 

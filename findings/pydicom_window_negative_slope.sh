@@ -13,7 +13,7 @@
 #            C.11.1), and LINEAR maps to a range whose smallest value is first (C.11.2.1.2). Plates
 #            have been delivered with slope -1 for as long as film was the model.
 # Matters:   one vendor's radiographs go into training and serving as negatives of all others.
-# Here:      PNGs alone are read. Whoever turns DICOM into PNG for this project must not use the two
+# Here:      PNG and JPEG alone are read. Whoever turns DICOM into PNG for this project must not use the two
 #            calls on files with RescaleSlope < 0: apply the window's formula oneself, or take the
 #            result from `y_max + y_min` there.
 set -euo pipefail
