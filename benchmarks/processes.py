@@ -1,4 +1,4 @@
-"""What other processes take: seconds, CPU seconds, memory. Linux only: read from /proc."""
+"""Measures other processes: seconds, CPU seconds, memory. Linux only: read from /proc."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Part(abc.ABC):
     @property
     @abc.abstractmethod
     def multiply_adds(self) -> int:
-        """Of the whole network, for one image."""
+        """The cost of the whole network, for one image."""
 
     @property
     @abc.abstractmethod
@@ -143,7 +143,7 @@ class CutNetwork(Part):
 
     @property
     def multiply_adds(self) -> int:
-        """Of both parts, for one image."""
+        """The cost of both parts, for one image."""
         return multiply_adds(self.prefix, self.suffix)
 
     @property

@@ -227,7 +227,7 @@ class _Linked(BackboneModel):
 
 
 class _Borrowed(tf.Module):
-    """Where a model that is saved has a lender's variables."""
+    """The place where a model that is saved has a lender's variables."""
 
     def __init__(self, lender: Lender) -> None:
         super().__init__()

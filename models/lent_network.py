@@ -45,7 +45,7 @@ class LentNetwork(Part):
 
     @property
     def multiply_adds(self) -> int:
-        """Of the whole network, for one image."""
+        """The cost of the whole network, for one image."""
         return self.cost
 
     @property

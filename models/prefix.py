@@ -79,7 +79,7 @@ class Prefix:
 
     @property
     def plan(self) -> Plan:
-        """How it runs."""
+        """The way in which it runs."""
         return Plan(self.engine, self.batch)
 
     def shrink_batch(self) -> bool:

@@ -30,7 +30,7 @@ _FACTS: Final = "functions.json"
 
 @dataclass(frozen=True)
 class TracedFunction:
-    """What is known of a function that turns pixels into feature maps.
+    """The facts about a function that turns pixels into feature maps.
 
     Attributes:
         name: of the function in the SavedModel.
@@ -123,7 +123,7 @@ def trace(maps: Any) -> Any:
 
 
 class _Functions(tf.Module):
-    """What is kept: a function for each set of taps, and all that they read."""
+    """The object that is kept: a function for each set of taps, and all that they read."""
 
     def __init__(self, cuts: Sequence[CutNetwork]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is measured of a side: a run, a prediction, a server's start."""
+"""Measures a side: a run, a prediction, a server's start."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SPAN: Final = "span-{SPAN}"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a measurement is of.
+    """The subject of a measurement.
 
     Attributes:
         folder: all that the bench writes lies below.
@@ -72,7 +72,7 @@ class Bench:
 
     @property
     def predicted(self) -> int:
-        """How many images are predicted."""
+        """The number of images that are predicted."""
         return len(self._wanted.files[:_PREDICTED])
 
     def cold_run(self, side: Side, number: int) -> Figure:

@@ -1,4 +1,4 @@
-"""Which radiographs are measured with: as many of each class as of the others, always the same."""
+"""Chooses the radiographs to measure with: as many of each class, always the same."""
 
 from __future__ import annotations
 

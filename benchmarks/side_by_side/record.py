@@ -18,7 +18,7 @@ _FIGURES: Final = "figures"
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured once, of one side.
+    """One measurement of one side.
 
     Attributes:
         seconds: wall clock.

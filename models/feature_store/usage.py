@@ -1,4 +1,4 @@
-"""Who refers to which networks of a store, how large they are, and the removal of the others.
+"""Notes who refers to which networks of a store, and removes the others.
 
 A note says who: the folder of Featurizer's artifact, or that of a study. It counts as long as that
 folder is there. Whether a folder of another machine is there, nobody knows here: its note counts.

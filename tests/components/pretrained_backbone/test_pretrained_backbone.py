@@ -73,6 +73,7 @@ def execute(tmp_path: Path, tiny_backbone: str) -> Execute:
             "weights_label": "random",
             "weights_sha256": "",
             "seed": 1,
+            "traced_taps": "[]",
             "code_digest": "",
         }
         Executor().Do({}, {"model": [model]}, properties | settings)
