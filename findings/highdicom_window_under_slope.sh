@@ -5,12 +5,13 @@
 # Guess:     highdicom and pydicom, which both implement the standard's formula for LINEAR, put the
 #            same window at the same place.
 # Behaviour: LINEAR takes half a unit off the center and one off the width, in units of what the
-#            rescaling puts out. highdicom first turns center and width into stored values, and then
-#            takes off half a *stored* value and one. With slope 1 both are the same. With slope 0.001,
-#            center 2 and width 3 the standard's edges are 0.5 and 2.5; highdicom's are 0.5 and 3.5. With
-#            slope 20 it is the other way round, and less. No warning, nothing in its documentation.
-# Valid:     Computed Radiography may have any slope; LINEAR wants a width of 1 or more (part 3, C.11.1
-#            and C.11.2.1.2).
+#            rescaling puts out. highdicom first turns center and width into stored values, and
+#            then takes off half a *stored* value and one. With slope 1 both are the same. With
+#            slope 0.001, center 2 and width 3 the standard's edges are 0.5 and 2.5; highdicom's
+#            are 0.5 and 3.5. With slope 20 it is the other way round, and less. No warning,
+#            nothing in its documentation.
+# Valid:     Computed Radiography may have any slope; LINEAR wants a width of 1 or more (part 3,
+#            C.11.1 and C.11.2.1.2).
 # Matters:   grey levels differ by up to 85 of 255 between two libraries that agree on every other
 #            file; a model trained behind the one is served behind the other.
 # Here:      PNG and JPEG alone are read. Whoever converts with highdicom and whoever converts with pydicom

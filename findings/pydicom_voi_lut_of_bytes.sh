@@ -6,8 +6,8 @@
 #            has: in an image of 12 bits whose LUT has 256 entries, all above 255 is white.
 # Behaviour: the index is kept in the type of the *output*. With 8 bits an entry it wraps at 256:
 #            256 becomes black, 300 becomes entry 44, and a bright lung field shows bands. The same
-#            table with 16 bits an entry is right. And LUT Data as bytes, one for each entry, raises
-#            struct.error, since two bytes an entry are expected; the padded form, which the
+#            table with 16 bits an entry is right. And LUT Data as bytes, one for each entry,
+#            raises struct.error, since two bytes an entry are expected; the padded form, which the
 #            standard mentions as a habit of some writers, is the one that is read (and wraps).
 # Valid:     8 is one of the allowed numbers of bits for an image's VOI LUT, the first entry may be
 #            anywhere in the range, and values outside take the first or the last entry (part 3,

@@ -2,20 +2,21 @@
 # pydicom: a window behind a negative rescale slope comes out inverted.
 #
 # Software:  pydicom 3.0.2, `apply_modality_lut` and then `apply_voi_lut` (or `apply_windowing`).
-# Guess:     a window is a rising function: of two pixels, the one with the larger rescaled value is
-#            never the darker one. A window over the whole range gives the rescaled values back.
+# Guess:     a window is a rising function: of two pixels, the one with the larger rescaled value
+#            is never the darker one. A window over the whole range gives the rescaled values back.
 # Behaviour: where RescaleSlope is negative, the result falls. `apply_windowing` takes its output
-#            range from the smallest and the largest stored value, rescaled, and doesn't sort the two;
-#            so the range runs downwards. Slope -1 and intercept 4095 with a window over everything
-#            give the stored values again: as if nobody had rescaled. A VOI LUT in place of the same
-#            window gives the right image. No warning; the function's documentation says nothing.
+#            range from the smallest and the largest stored value, rescaled, and doesn't sort the
+#            two; so the range runs downwards. Slope -1 and intercept 4095 with a window over
+#            everything give the stored values again: as if nobody had rescaled. A VOI LUT in place
+#            of the same window gives the right image. No warning; the function's documentation
+#            says nothing.
 # Valid:     the Modality LUT module of Computed Radiography sets no sign for the slope (part 3,
-#            C.11.1), and LINEAR maps to a range whose smallest value is first (C.11.2.1.2). Plates
-#            have been delivered with slope -1 for as long as film was the model.
+#            C.11.1), and LINEAR maps to a range whose smallest value is first (C.11.2.1.2). A
+#            vendor's file of slope -10, shown as a negative, stands in OHIF/Viewers issue 127.
 # Matters:   one vendor's radiographs go into training and serving as negatives of all others.
-# Here:      PNG and JPEG alone are read. Whoever turns DICOM into PNG for this project must not use the two
-#            calls on files with RescaleSlope < 0: apply the window's formula oneself, or take the
-#            result from `y_max + y_min` there.
+# Here:      PNG and JPEG alone are read. Whoever turns DICOM into PNG for this project must not use the
+#            two calls on files with RescaleSlope < 0: apply the window's formula oneself, or take
+#            the result from `y_max + y_min` there.
 set -euo pipefail
 
 folder=$(mktemp -d)
