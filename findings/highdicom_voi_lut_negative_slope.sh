@@ -11,7 +11,7 @@
 #            C.11.1 and C.11.2).
 # Matters:   a conversion that ends without an error delivers white rectangles. A pipeline that
 #            checks that files can be decoded lets them through.
-# Here:      PNGs alone are read, and an image of one grey level is an image. Whoever converts with
+# Here:      PNG and JPEG alone are read, and an image of one grey level is an image. Whoever converts with
 #            highdicom applies the slope first, or uses pydicom where RescaleSlope isn't 1.
 set -euo pipefail
 
