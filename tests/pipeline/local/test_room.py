@@ -182,7 +182,7 @@ def test_a_run_on_a_small_disk_ends_in_a_sentence_and_goes_on_with_room(
     assert small.returncode == 1
     (sentence,) = small.stderr.splitlines()
     assert sentence.startswith(
-        "cxr: PretrainedBackbone.vgg16 failed: it will write about 60 MB, and the disk of "
+        "cxr: PretrainedBackbone.vgg16 failed: it will write about 119 MB, and the disk of "
     )
     subprocess.run(["mount", "-o", "remount,size=800m", small_disk], check=True)
     large = run()
