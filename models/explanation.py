@@ -113,9 +113,7 @@ def _shared_out(
         grid = GRID if pool == "grid" else 1
         down, across = height // grid, width // grid
         slopes = tf.reshape(gradient, [-1, grid, grid, channels])
-        averages = tf.reduce_sum(
-            slopes * tf.reshape(mean * tf.ones_like(gradient), tf.shape(slopes)), axis=-1
-        )
+        averages = tf.reduce_sum(tf.reshape(gradient * mean, tf.shape(slopes)), axis=-1)
         whole = tf.einsum("bhwc,bhwc->bhw", feature_map, _spread(slopes, down, across))
         return (whole - _spread(averages, down, across)) / (down * across)
     found = tf.cast(feature_map == tap[:, tf.newaxis, tf.newaxis, :], tf.float32)

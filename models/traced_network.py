@@ -35,7 +35,7 @@ class TracedFunction:
     Attributes:
         name: of the function in the SavedModel.
         scaling: what overrides the backbone's input scaling; None for its own.
-        channels: tap -> how many its map has.
+        channels: tap -> how many it has once it is pooled.
         pools: tap -> how its map is pooled.
         weights: numbers of the variables that it reads, in the network's order.
         multiply_adds: of the network up to the taps, for one image.

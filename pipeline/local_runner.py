@@ -114,7 +114,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
 
     record = new_record(config, layout, started, weights=weights, engine=engine, spans=spans)
     recording = Recording(layout, record, code_of(pipeline), listener, look)
-    clock = NodeClock(recording, Room(layout.root, config, weights).check)
+    clock = NodeClock(recording, Room(layout.root, config).check)
     begin_folder(layout)
     point_to(str(layout.features), config.featurizer.store)
     with holding(layout) as held, recording:

@@ -14,7 +14,7 @@ SPLIT_TEST: Final = "test"
 SPLITS: Final = (SPLIT_TRAIN, SPLIT_EVAL, SPLIT_TEST)
 
 # What RadiographExampleGen writes, one tf.train.Example an image.
-IMAGE: Final = "image/encoded"  # bytes, the PNG file as it was found
+IMAGE: Final = "image/encoded"  # bytes, a PNG: the file as it was, or what was made of it
 LABEL: Final = "image/class/label"  # int64, index into the configured classes
 LABEL_TEXT: Final = "image/class/text"  # bytes, the class name
 PATH: Final = "image/path"  # bytes, relative to the data folder, "/" separated
@@ -98,6 +98,8 @@ ANSWERS: Final = "answers"  # float64 [images, 1 + classes], label and probabili
 # What Transform adds.
 TRANSFORMED_IMAGE: Final = "image/uint8_png"  # bytes, lossless PNG, IMAGE_SIZE², 1 channel
 IMAGE_SIZE: Final = 256
+# Width x height of the largest image that is decoded, unless told otherwise.
+MAX_PIXELS: Final = 100_000_000
 
 # What Featurizer writes.
 # bytes, of `models/augmentation_names.py`

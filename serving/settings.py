@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from schema import contract
+
 EngineChoice = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "bf16", "f32"]
 LOOPBACK: Final = "127.0.0.1"
@@ -33,7 +35,7 @@ class Limits:
     body_bytes: int = 64 * 2**20
     held_bytes: int = 1024 * 2**20
     batch_size: int = 256
-    pixels: int = 100_000_000
+    pixels: int = contract.MAX_PIXELS
     queue: int = 256
     request_seconds: float = 60.0
     read_seconds: float = 30.0

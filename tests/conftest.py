@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +198,26 @@ def tiny_cut(tiny_backbone: str) -> Callable[..., CutNetwork]:
         return cut(build_network(row), row, boundary)
 
     return call
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each batch through a network had, in this process."""
+    from models.prefix import Prefix
+
+    sizes: list[int] = []
+    stream = Prefix.stream
+
+    def counted(self: Prefix, batches: Iterable[np.ndarray]) -> Iterator[Any]:
+        def each() -> Iterator[np.ndarray]:
+            for batch in batches:
+                sizes.append(len(batch))
+                yield batch
+
+        return stream(self, each())
+
+    monkeypatch.setattr(Prefix, "stream", counted)
+    return sizes
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ class Limits:
 
     max_bad_fraction: float = 0.05
     max_unmatched_fraction: float = 0.05
-    max_pixels: int = 100_000_000
+    max_pixels: int = contract.MAX_PIXELS
     min_side: int = 32
     bits_stored: int = 0
 

@@ -14,9 +14,7 @@ from typing import Final, Protocol
 from models import deep_images
 from models.conversion import jpeg
 from models.deep_images import UnusableImageError
-
-# As `data.max_pixels` has it, where nobody says anything else.
-MAX_PIXELS: Final = 100_000_000
+from schema import contract
 
 
 class Converter(Protocol):
@@ -62,7 +60,7 @@ def converter_of(content: bytes) -> Converter | None:
     return None
 
 
-def converted(content: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
+def converted(content: bytes, max_pixels: int = contract.MAX_PIXELS) -> bytes:
     """Convert an image, where somebody does; return all else as it is.
 
     Args:
@@ -81,7 +79,7 @@ def converted(content: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
     return converter.to_png(content)
 
 
-def prepared(content: bytes, bits_stored: int, max_pixels: int = MAX_PIXELS) -> bytes:
+def prepared(content: bytes, bits_stored: int, max_pixels: int = contract.MAX_PIXELS) -> bytes:
     """Return an image as a model may see it: converted, and scaled where that is asked for.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -67,12 +66,6 @@ def network_key(facts: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
         key["batch"] = plan.batch
         key["gpu"] = [list(gpu.compute_capability or ()) for gpu in find_gpus()[:1]]
     return key
-
-
-def digest_of(key: Mapping[str, Any]) -> str:
-    """Hash (SHA-256, hex) a network's key; the order of its fields plays no part."""
-    text = json.dumps(key, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def image_key(pixels: np.ndarray) -> bytes:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import tensorflow as tf
 
+from common.digests import digest_of
 from common.errors import InputError
 from models.feature_store import parts
-from models.feature_store.keys import digest_of
 
 KEY_FILE: Final = "key.json"
 # In OUTPUT/features, where the store lies elsewhere: its place.

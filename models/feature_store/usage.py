@@ -10,7 +10,7 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -102,7 +102,7 @@ def look(root: str) -> list[Network]:
                 read_json(os.path.join(folder, KEY_FILE)) or {},
                 len(images),
                 sum(sizes.values()),
-                sum(sizes[path] for path in _left(folder)),
+                sum(sizes[path] for path in _left(sizes)),
                 tuple(sorted(used.get(name, ()))),
             )
         )
@@ -128,7 +128,7 @@ def clean(root: str, *, dry_run: bool) -> Removed:
                 tf.io.gfile.rmtree(folder)
             continue
         sizes = _sizes(folder)
-        for path in _left(folder):
+        for path in _left(sizes):
             removed[path] = sizes[path]
             if not dry_run:
                 tf.io.gfile.remove(path)
@@ -166,19 +166,18 @@ def _sizes(folder: str) -> dict[str, int]:
     return {path: tf.io.gfile.stat(path).length for path in paths}
 
 
-def _left(folder: str) -> list[str]:
+def _left(paths: Collection[str]) -> list[str]:
     """List what counts no more: unfinished files, damaged indexes, and data without an index."""
-    paths = set(_sizes(folder))
     return [
         path
-        for path in sorted(paths)
+        for path in paths
         if path.endswith(parts.DAMAGED)
         or path.removesuffix(parts.DATA) + parts.DAMAGED in paths
         or (_is_part_of_none(path, paths) and _is_old(path))
     ]
 
 
-def _is_part_of_none(path: str, paths: set[str]) -> bool:
+def _is_part_of_none(path: str, paths: Collection[str]) -> bool:
     if path.endswith(parts.UNFINISHED):
         return True
     return path.endswith(parts.DATA) and path.removesuffix(parts.DATA) + parts.INDEX not in paths

@@ -93,7 +93,7 @@ class DataConfig(Strict):
     max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0)
     max_unmatched_fraction: float = Field(0.05, ge=0.0, le=1.0)
     follow_links: bool = False
-    max_pixels: int = Field(100_000_000, ge=1)
+    max_pixels: int = Field(contract.MAX_PIXELS, ge=1)
     min_side: int = Field(32, ge=1)
     bits_stored: int | None = Field(None, ge=9, le=15)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ from common.errors import InputError
 from components.radiograph_example_gen.discovery import discover
 from components.radiograph_example_gen.settings import ClassFolders
 from models.backbones import get_backbone
-from models.weights import WeightsSource
 from pipeline.config.pipeline_config import PipelineConfig
 
 _MEGABYTE: Final = 10**6
@@ -38,12 +36,10 @@ class Room:
     Attributes:
         root: a folder on the disk.
         config: of the run.
-        weights: backbone -> where its weights come from.
     """
 
     root: Path
     config: PipelineConfig
-    weights: Mapping[str, WeightsSource]
 
     def check(self, node: str) -> None:
         """Compare, for a node that is about to be executed.

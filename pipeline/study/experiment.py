@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from common.code_digest import code_digest
+from common.digests import digest_of
 from components.radiograph_example_gen.manifest import digest
 from components.radiograph_example_gen.selection import Decision
 from models.backbones import get_backbone
@@ -26,7 +27,6 @@ from pipeline.config.layout import OutputLayout
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.resolve.engine import ResolvedEngine
 from pipeline.study.features import ImageFeatures, Labelled, Pixels
-from pipeline.study.files import digest_of
 from pipeline.study.networks import Networks, answer, load_prefix
 from pipeline.study.results import Recipe, ResultFile, SeedResult
 from schema import contract
@@ -238,19 +238,16 @@ class Experiment:
         self, shared: _Shared, folder: str, jobs: Sequence[tuple[Recipe, int]]
     ) -> ImageFeatures:
         params = shared.recipes[0].params
-
-        def job() -> Job:
-            return Job(
-                shared.backbone,
-                params.scaling,
-                (params.boundary,),
-                self._pretrained(shared.backbone, jobs[0][1], folder),
-                shared.taps,
-                self.engine.name,
-            )
-
-        source = Source(job(), self._store, self.engine.version, whatever_engine=True)
-        prefix = StoredPrefix(source, lambda: load_prefix(job()))
+        job = Job(
+            shared.backbone,
+            params.scaling,
+            (params.boundary,),
+            self._pretrained(shared.backbone, jobs[0][1], folder),
+            shared.taps,
+            self.engine.name,
+        )
+        source = Source(job, self._store, self.engine.version, whatever_engine=True)
+        prefix = StoredPrefix(source, lambda: load_prefix(job))
         if prefix.network is not None:
             self._networks.add(prefix.network.name)
             usage.note(self._store, str(self._config.output), self._networks)

@@ -65,6 +65,7 @@ class Pixels:
         """
         self._data_dir = data_dir
         self._keys: dict[tuple[str, int, str], bytes] = {}
+        self._readers = ThreadPoolExecutor(os.cpu_count())
 
     def of(self, images: Sequence[Labelled], augmentation: str) -> np.ndarray:
         """Decode some images: uint8 [n, 256, 256, 1].
@@ -104,8 +105,8 @@ class Pixels:
         return [self._keys[image.sha256, image.bits_stored, augmentation] for image in images]
 
     def _decoded(self, images: Sequence[Labelled]) -> tf.Tensor:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return tf.stack(list(pool.map(lambda image: _decoded(self._data_dir, image), images)))
+        decoded = self._readers.map(lambda image: _decoded(self._data_dir, image), images)
+        return tf.stack(list(decoded))
 
 
 class ImageFeatures:

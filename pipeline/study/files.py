@@ -1,10 +1,8 @@
-"""JSON files that are there whole or not at all, and digests of what they depend on."""
+"""JSON files that are there whole or not at all."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +33,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-
-
-def digest_of(values: Mapping[str, Any]) -> str:
-    """Hash (SHA-256, hex) values that JSON can hold; the order of the keys plays no part."""
-    text = json.dumps(values, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

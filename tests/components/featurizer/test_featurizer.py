@@ -489,24 +489,6 @@ def test_what_no_device_can_hold_is_an_error(
         featurize({"eval": range(9)}, boundary="head")
 
 
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each batch through a network had, in this process."""
-    sizes: list[int] = []
-    stream = prefix.Prefix.stream
-
-    def counted(self: prefix.Prefix, batches: Iterable[np.ndarray]) -> Iterator[Any]:
-        def each() -> Iterator[np.ndarray]:
-            for batch in batches:
-                sizes.append(len(batch))
-                yield batch
-
-        return stream(self, each())
-
-    monkeypatch.setattr(prefix.Prefix, "stream", counted)
-    return sizes
-
-
 @pytest.mark.parametrize("boundary", ["head", "block2"])
 def test_with_a_store_the_records_are_the_same_and_another_split_computes_nothing(
     featurize: Run, tmp_path: Path, computed: list[int], boundary: str

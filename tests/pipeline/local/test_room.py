@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from components.radiograph_example_gen.discovery import Discovery, discover
-from models.weights import RANDOM, WeightsSource
 from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.local.progress import NodeClock
 from pipeline.local.room import NoRoomError, Room
@@ -30,14 +29,12 @@ def _config(data: Path, **fields: Any) -> PipelineConfig:
     return load_config(overrides={"data": {"dir": data}, **fields})
 
 
-def _room(tmp_path: Path, *, given: bool = False, **fields: Any) -> Room:
+def _room(tmp_path: Path, **fields: Any) -> Room:
     for folder in ("COVID", "Normal", "Viral Pneumonia"):
         (tmp_path / "data" / folder / "masks").mkdir(parents=True)
         (tmp_path / "data" / folder / "1.png").write_bytes(b"x" * 3 * MEGABYTE)
         (tmp_path / "data" / folder / "masks" / "1.png").write_bytes(b"x" * 3 * MEGABYTE)
-    source = WeightsSource("imagenet", "w.h5", "ab") if given else WeightsSource(RANDOM)
-    config = _config(tmp_path / "data", **fields)
-    return Room(tmp_path, config, dict.fromkeys(config.backbones, source))
+    return Room(tmp_path, _config(tmp_path / "data", **fields))
 
 
 def test_what_nodes_write(tmp_path: Path) -> None:
@@ -73,9 +70,8 @@ def test_the_data_folder_is_listed_once_for_all_nodes(
     assert listed == [tmp_path / "data"]
 
 
-@pytest.mark.parametrize("given", [True, False])
-def test_weights_are_kept_twice(tmp_path: Path, given: bool) -> None:
-    room = _room(tmp_path, given=given)
+def test_weights_are_kept_twice(tmp_path: Path) -> None:
+    room = _room(tmp_path)
     once = room.expected_bytes("Trainer.vgg16") - MEGABYTE
     assert room.expected_bytes("PretrainedBackbone.vgg16") == 2 * once + MEGABYTE
 

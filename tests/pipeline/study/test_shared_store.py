@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from common.runtime import prepare_environment
@@ -18,7 +16,6 @@ import tensorflow as tf  # noqa: E402
 from tfx.types import standard_artifacts  # noqa: E402
 
 from components.featurizer.executor import Executor  # noqa: E402
-from models import prefix  # noqa: E402
 from models.preprocessing import grey_png  # noqa: E402
 from models.pretrained import save_pretrained  # noqa: E402
 from pipeline.config.layout import OutputLayout  # noqa: E402
@@ -96,24 +93,6 @@ def _featurize(config: PipelineConfig, artifacts: Path) -> None:
             "store": "../features",
         },
     )
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each batch through a network had."""
-    sizes: list[int] = []
-    stream = prefix.Prefix.stream
-
-    def counted(self: prefix.Prefix, batches: Iterable[np.ndarray]) -> Iterator[Any]:
-        def each() -> Iterator[np.ndarray]:
-            for batch in batches:
-                sizes.append(len(batch))
-                yield batch
-
-        return stream(self, each())
-
-    monkeypatch.setattr(prefix.Prefix, "stream", counted)
-    return sizes
 
 
 @pytest.mark.parametrize("first", ["run", "study"])
