@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from common.errors import InputError
 from common.runtime import prepare_environment
@@ -13,7 +16,12 @@ from schema import contract
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from serving.servables.servable import Servable
+
+# Images that go through the networks in one call, of a folder.
+_BATCH: Final = 8
 
 
 def latest_version(model_dir: Path, model: str) -> Path:
@@ -40,7 +48,10 @@ def predict_files(
     bits_stored: int = 0,
     network_cache: Path | None = None,
 ) -> Iterator[Result]:
-    """Classify the files one by one.
+    """Classify files, in order.
+
+    Several go through the networks side by side, and while they do, others are read and decoded;
+    the answers are those of each alone. Heat maps are made one by one, for they are large.
 
     Args:
         files: to read.
@@ -57,41 +68,70 @@ def predict_files(
     prepare_environment()
     name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
     servable = _load(version, name, network_cache)
-    for file in files:
-        content = read_file(file)
-        if isinstance(content, Failure):
-            yield content
-        else:
-            yield _predict(servable, name, file, content, bits_stored)
+    answer = partial(_predict, servable, name, bits_stored)
+    if explain or len(files) == 1:
+        for file in files:
+            yield from answer([file])
+        return
+    batches = [files[start : start + _BATCH] for start in range(0, len(files), _BATCH)]
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for results in pool.map(answer, batches):
+            yield from results
+    finally:
+        # Whoever has seen enough, or an error, needn't wait for the rest.
+        pool.shutdown(cancel_futures=True)
 
 
 def _predict(
-    servable: Servable, signature: str, file: Path, content: bytes, bits_stored: int
-) -> Result:
+    servable: Servable, signature: str, bits_stored: int, files: Sequence[Path]
+) -> list[Result]:
+    results: dict[Path, Result] = {}
+    images: dict[Path, bytes] = {}
+    for file in files:
+        content = read_file(file)
+        if isinstance(content, Failure):
+            results[file] = content
+            continue
+        try:
+            images[file] = prepared(content, bits_stored)
+        except ValueError as error:
+            results[file] = Failure(file, str(error))
+    results |= _answered(servable, signature, images)
+    return [results[file] for file in files]
+
+
+def _answered(servable: Servable, signature: str, images: dict[Path, bytes]) -> dict[Path, Result]:
     from grpc import StatusCode
 
     from serving.protocol.status import ServingError
     from serving.protocol.tensors import strings
 
+    if not images:
+        return {}
     try:
-        content = prepared(content, bits_stored)
-    except ValueError as error:
-        return Failure(file, str(error))
-    try:
-        outputs = servable.run(signature, {contract.INPUT_IMAGES: strings([content])})
+        outputs = servable.run(signature, {contract.INPUT_IMAGES: strings([*images.values()])})
     except ServingError as error:
         if error.code != StatusCode.INVALID_ARGUMENT:
             raise
-        return Failure(file, "is no image that the model can decode")
+        if len(images) == 1:
+            return {file: Failure(file, "is no image that the model can decode") for file in images}
+        # One of them; the others have an answer.
+        alone = [_answered(servable, signature, {file: images[file]}) for file in images]
+        return {file: result for one in alone for file, result in one.items()}
+    return {file: _prediction(file, outputs, row) for row, file in enumerate(images)}
+
+
+def _prediction(file: Path, outputs: dict[str, np.ndarray], row: int) -> Prediction:
     heat = outputs.get(contract.OUTPUT_HEAT_MAP)
-    names = [name.decode() for name in outputs[contract.OUTPUT_CLASSES][0]]
-    values = outputs[contract.OUTPUT_PROBABILITIES][0].tolist()
+    names = [name.decode() for name in outputs[contract.OUTPUT_CLASSES][row]]
+    values = outputs[contract.OUTPUT_PROBABILITIES][row].tolist()
     return Prediction(
         file,
-        outputs[contract.OUTPUT_PREDICTED][0].decode(),
+        outputs[contract.OUTPUT_PREDICTED][row].decode(),
         dict(zip(names, values, strict=True)),
-        bool(outputs[contract.OUTPUT_ABSTAIN][0]),
-        None if heat is None else heat[0],
+        bool(outputs[contract.OUTPUT_ABSTAIN][row]),
+        None if heat is None else heat[row],
     )
 
 

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -391,3 +392,34 @@ def test_predict_without_a_server_runs_what_the_server_runs(
         expected = [_ask(kept.first["champion"], asked[i : i + 1])[0] for i in range(2)]
         np.testing.assert_array_equal(np.array(found, np.float32), np.stack(expected))
     assert len(list((root / "versions").iterdir())) == 1
+
+
+def test_a_folders_answers_come_in_order_and_are_those_of_each_alone(
+    kept: Kept, files: list[Path], tmp_path: Path
+) -> None:
+    """More than a batch, with files at fault in the midst; the very same bits."""
+    serving, root, many = kept.models["champion"].parents[1], tmp_path / "networks", []
+    for index in range(19):
+        file = tmp_path / f"again-{index:02}.png"
+        shutil.copy(files[index % 2], file)
+        many.append(file)
+    many[3:3] = [files[2], tmp_path / "absent.png"]
+    found = list(predict_files(many, serving, "champion", network_cache=kept.root))
+    alone = [
+        result
+        for file in (*files, tmp_path / "absent.png")
+        for result in predict_files([file], serving, "champion", network_cache=root)
+    ]
+    assert [result.file for result in found] == many
+    for result in found:
+        like = files[int(result.file.stem[-2:]) % 2] if "again" in result.file.name else result.file
+        (expected,) = (each for each in alone if each.file == like)
+        assert replace(result, file=like) == expected
+
+
+def test_who_has_seen_enough_waits_for_no_other_file(kept: Kept, files: list[Path]) -> None:
+    serving = kept.models["champion"].parents[1]
+    answers = predict_files(files[:1] * 100_000, serving, "champion")
+    assert isinstance(next(answers), Prediction)
+    assert isinstance(answers, Generator)
+    answers.close()
