@@ -51,7 +51,7 @@ def convert(network: Any) -> Any:
     """
     openvino = import_openvino()
     let_openvino_convert()
-    with _root_logger_kept():
+    with _root_logger_kept(), _variables_found_at_once():
         return openvino.convert_model(network)
 
 
@@ -70,6 +70,46 @@ def _root_logger_kept() -> Iterator[None]:
         finally:
             root.setLevel(level)
             root.filters, root.handlers = filters, handlers
+
+
+@contextlib.contextmanager
+def _variables_found_at_once() -> Iterator[None]:
+    """Let OpenVINO look up a graph's variables, and not search them; one thread at a time.
+
+    Its frontend (2026.4.1) goes through all captured tensors and all variables for each of several
+    questions about each of them: with the 836 of three networks, 20 of 23 s. The answers are the
+    same (tests/models/test_openvino_runtime.py).
+    """
+    from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
+
+    search = TFGraphNodeDecoder.get_variable
+    # Graph -> name of what it captured -> tensor or variable; None for neither, as a table.
+    known: dict[Any, dict[str, Any]] = {}
+
+    def get_variable(operation: Any) -> Any:
+        graph = operation.graph
+        if not hasattr(graph, "captures"):
+            return search(operation)
+        if graph not in known:
+            known[graph] = _captured(graph)
+        return known[graph].get(operation.outputs[0].name)
+
+    TFGraphNodeDecoder.get_variable = staticmethod(get_variable)
+    try:
+        yield
+    finally:
+        TFGraphNodeDecoder.get_variable = staticmethod(search)
+
+
+def _captured(graph: Any) -> dict[str, Any]:
+    variables = {id(variable.handle): variable for variable in graph.variables}
+    found = {}
+    for outside, inside in graph.captures:
+        if outside.dtype.name != "resource":
+            found[inside.name] = outside
+        elif id(outside) in variables:
+            found[inside.name] = variables[id(outside)].read_value_no_copy()
+    return found
 
 
 def has_bf16(cpuinfo: Path = CPUINFO) -> bool:

@@ -19,7 +19,7 @@ from models.rule import rule_of
 from schema import contract
 from serving.networks.parts import Part, Parted, take_apart
 from serving.networks.plan import NetworkPlan, PartName, Plan, network_of
-from serving.networks.probes import log_odds_difference, probe_pixels
+from serving.networks.probes import Answers, ProbedTrunks, log_odds_difference, probe_pixels
 from serving.networks.running import Trunks
 from serving.servables.careful_engine import ALLOWED, largest_logit_difference
 
@@ -57,7 +57,7 @@ class Converted:
 
 
 def convert_version(
-    loaded: Any, directory: Path, precision: str, trunks: Trunks, known: dict[str, Features]
+    loaded: Any, directory: Path, precision: str, trunks: Trunks, answers: Answers
 ) -> Converted:
     """Convert a version's networks, and compare a few answers with TensorFlow's.
 
@@ -67,8 +67,8 @@ def convert_version(
         precision: `bf16`, `f32`, or `auto`, which takes bf16 where the CPU has it and its
             answers are close enough.
         trunks: those in memory.
-        known: network's key -> TensorFlow's answers to the probes; new ones are put in. Members
-            that several combinations share are so asked once.
+        answers: to the probes, found before; new ones are put in. Members and trunks that several
+            models share are so asked once.
 
     Raises:
         NotConvertibleError: it is none of this project's, or OpenVINO can't take it.
@@ -83,17 +83,18 @@ def convert_version(
         raise NotConvertibleError(f"{directory}: {error}") from error
     models = {part.key: part.model for network in parted for part in _parts(network)}
     networks = tuple(map(_planned, parted))
+    probed = ProbedTrunks(trunks, answers)
 
     def make(name: EngineName) -> Engine:
         # What is known of it is found out with it.
         unknown = Plan(networks, rule, name, 0.0)
-        return network_of(unknown, name, lambda part: models[part.key], trunks)
+        return network_of(unknown, name, lambda part: models[part.key], probed)
 
     for source, network in zip(sources, networks, strict=True):
-        if network.key not in known:
-            known[network.key] = _answers_of(source.network)
-    answers = [known[network.key] for network in networks]
-    expected = answers[0][contract.FLAT] if rule is None else combine(rule, answers)
+        if network.key not in answers.tensorflow:
+            answers.tensorflow[network.key] = _answers_of(source.network)
+    given = [answers.tensorflow[network.key] for network in networks]
+    expected = given[0][contract.FLAT] if rule is None else combine(rule, given)
     _, name, difference = choose_engine(expected, make, directory, precision)
     return Converted(Plan(networks, rule, name, difference), models)
 

@@ -12,10 +12,10 @@ from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName
 from models.rule import Rule, parse_rule, write_rule
 from serving.networks.running import (
     CombinedNetwork,
+    FindsTrunks,
     Head,
     Network,
     PartedNetwork,
-    Trunks,
 )
 from serving.servables.careful_engine import CarefulEngine
 
@@ -118,7 +118,7 @@ def _part_name(value: Any) -> PartName:
 
 
 def network_of(
-    plan: Plan, engine: EngineName, read: Callable[[PartName], Any], trunks: Trunks
+    plan: Plan, engine: EngineName, read: Callable[[PartName], Any], trunks: FindsTrunks
 ) -> Network:
     """Put a version's network together, in one precision.
 
@@ -132,7 +132,7 @@ def network_of(
     return networks[0] if plan.rule is None else CombinedNetwork(plan.rule, networks)
 
 
-def engine_of(plan: Plan, read: Callable[[PartName], Any], trunks: Trunks) -> Network:
+def engine_of(plan: Plan, read: Callable[[PartName], Any], trunks: FindsTrunks) -> Network:
     """Put together what a plan has found to be the fastest engine, and compile it.
 
     Args:
@@ -150,7 +150,7 @@ def engine_of(plan: Plan, read: Callable[[PartName], Any], trunks: Trunks) -> Ne
 
 
 def _parted(
-    network: NetworkPlan, engine: EngineName, read: Callable[[PartName], Any], trunks: Trunks
+    network: NetworkPlan, engine: EngineName, read: Callable[[PartName], Any], trunks: FindsTrunks
 ) -> PartedNetwork:
     loaded = [
         trunks.get(part.key, part.outputs, lambda part=part: read(part))  # type: ignore[misc]

@@ -1,14 +1,16 @@
-"""Images to compare engines on, and how far apart their answers are."""
+"""Images to compare engines on, what was answered to them, and how far apart answers are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
 
+from models.engines import EngineName, Features
 from schema import contract
+from serving.networks.running import RunsTrunk, Trunks
 
 _SMOOTH_PROBES: Final = 4
 _COARSE_PROBES: Final = 12
@@ -33,6 +35,55 @@ def log_odds_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
     differences = np.abs(log_odds(found) - log_odds(expected)).max(axis=(1, 2))
     return float(differences.mean())
+
+
+class Answers:
+    """What was answered to the probes, so that the next version needn't ask again.
+
+    Attributes:
+        tensorflow: network's key -> TensorFlow's answers.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.tensorflow: dict[str, Features] = {}
+        # (Trunk's key, engine, image) -> its vectors.
+        self.vectors: dict[tuple[str, EngineName, bytes], dict[str, np.ndarray]] = {}
+
+
+class ProbedTrunks:
+    """Trunks that are asked about an image once, whatever stands on them."""
+
+    def __init__(self, trunks: Trunks, answers: Answers) -> None:
+        """Join them.
+
+        Args:
+            trunks: those in memory.
+            answers: found before; new ones are put in.
+        """
+        self._trunks, self._answers = trunks, answers
+
+    def get(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> RunsTrunk:
+        """Return a trunk, as `Trunks.get` does."""
+        return _ProbedTrunk(key, self._trunks.get(key, outputs, read), self._answers)
+
+
+class _ProbedTrunk:
+    def __init__(self, key: str, trunk: RunsTrunk, answers: Answers) -> None:
+        self._key, self._trunk, self._known = key, trunk, answers.vectors
+
+    def __call__(self, images: np.ndarray, name: EngineName) -> Features:
+        keys = [(self._key, name, image.tobytes()) for image in images]
+        unknown = [row for row, key in enumerate(keys) if key not in self._known]
+        if unknown:
+            found = self._trunk(images[unknown], name)
+            for place, row in enumerate(unknown):
+                self._known[keys[row]] = {output: found[output][place] for output in found}
+        rows = [self._known[key] for key in keys]
+        return {output: np.stack([row[output] for row in rows]) for output in rows[0]}
+
+    def compile(self, name: EngineName) -> None:
+        self._trunk.compile(name)
 
 
 def probe_pixels() -> np.ndarray:

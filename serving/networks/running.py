@@ -34,6 +34,23 @@ class Network(Protocol):
         """Do now what the first images would wait for."""
 
 
+class RunsTrunk(Protocol):
+    """Pixels -> vectors."""
+
+    def __call__(self, images: np.ndarray, name: EngineName) -> Features:
+        """Run images, grey levels uint8 [n, 256, 256, 1], in one precision; n is at least 1."""
+
+    def compile(self, name: EngineName) -> None:
+        """Do now what the first images would wait for."""
+
+
+class FindsTrunks(Protocol):
+    """Where trunks are had from; `Trunks` says how."""
+
+    def get(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> RunsTrunk:
+        """Return a trunk."""
+
+
 class Flight:
     """The number of images that are in networks now."""
 
@@ -87,6 +104,12 @@ class Trunk:
         """Run images; a lone one on all cores, several side by side. The answers are the same."""
         with self._flight.of(len(images)) as lone:
             return self.compiled(name, "LATENCY" if lone else "THROUGHPUT")(images)
+
+    def compile(self, name: EngineName) -> None:
+        """Compile for a lone image, and for several."""
+        hints: Final[tuple[Hint, ...]] = ("THROUGHPUT", "LATENCY")
+        for hint in hints:
+            self.compiled(name, hint)
 
 
 class Trunks:
@@ -153,7 +176,7 @@ class Head:
 class PartedNetwork:
     """Trunks and the head that stands on them, in one precision."""
 
-    def __init__(self, trunks: Sequence[Trunk], head: Head | None, name: EngineName) -> None:
+    def __init__(self, trunks: Sequence[RunsTrunk], head: Head | None, name: EngineName) -> None:
         """Join them.
 
         Args:
@@ -172,11 +195,9 @@ class PartedNetwork:
         return vectors if self._head is None else self._head(vectors)
 
     def compile(self) -> None:
-        """Compile for a lone image, and for several."""
-        hints: Final[tuple[Hint, ...]] = ("THROUGHPUT", "LATENCY")
+        """Compile the trunks."""
         for trunk in self._trunks:
-            for hint in hints:
-                trunk.compiled(self.name, hint)
+            trunk.compile(self.name)
 
 
 class CombinedNetwork:

@@ -10,10 +10,10 @@ from typing import Any
 
 from absl import logging
 
-from models.engines import Features
 from serving.networks.conversion import Converted, NotConvertibleError, convert_version
 from serving.networks.front import load_front, write_front
 from serving.networks.plan import engine_of
+from serving.networks.probes import Answers
 from serving.networks.running import Network, Trunks
 from serving.networks.store import DamagedError, Store, version_key
 
@@ -47,8 +47,7 @@ class Networks:
         """
         self.trunks = Trunks()
         self._store = store
-        # By network: TensorFlow's to the probes.
-        self._answers: dict[str, Features] = {}
+        self._answers = Answers()
         # A conversion takes a core, and hundreds of megabytes.
         self._converting = threading.Lock()
 
