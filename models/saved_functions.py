@@ -31,7 +31,8 @@ def load_functions(
 
     Args:
         directory: of the SavedModel. One that is not on this machine is loaded whole.
-        names: attributes of the saved module that are functions.
+        names: attributes of the saved module that are functions; `members/*/network` is one of each
+            object in a list. What isn't there is no function of the module that is returned.
         signatures: of `signatures`, by name.
 
     Returns:
@@ -64,7 +65,9 @@ def _keep_objects(
 
     Tables keep theirs, which make and fill them.
     """
-    kept = _children(objects, 0, names)
+    kept: set[int] = set()
+    for name in names:
+        kept |= _found(objects, name.split("/"))
     for number in _children(objects, 0, (_SIGNATURES,)):
         kept |= _children(objects, number, signatures)
     tables = (node for node in objects.nodes if node.WhichOneof("kind") == "resource")
@@ -91,6 +94,19 @@ def _concrete(node: saved_object_graph_pb2.SavedObject) -> Sequence[str]:
     if node.WhichOneof("kind") == "function":
         return node.function.concrete_functions
     return [node.bare_concrete_function.concrete_function_name]
+
+
+def _found(objects: saved_object_graph_pb2.SavedObjectGraph, path: Sequence[str]) -> set[int]:
+    """Go from the root along names; `*` is any."""
+    places = {0}
+    for part in path:
+        places = {
+            child.node_id
+            for place in places
+            for child in objects.nodes[place].children
+            if part in ("*", child.local_name)
+        }
+    return places
 
 
 def _children(

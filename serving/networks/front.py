@@ -8,6 +8,10 @@ from typing import Any, Final
 
 import tensorflow as tf
 
+from models.saved_functions import load_functions
+
+# What a conversion calls (`serving.networks.conversion`), of a model and of a combination.
+_CONVERTED: Final = ("preprocess", "network", "answer", "members/*/network")
 # What the two functions hold on to.
 _HELD: Final = ("transform", "class_names", "abstain_below")
 _LOADING: Final = threading.Lock()
@@ -23,6 +27,16 @@ def load_saved_model(folder: Path) -> Any:
     """
     with _LOADING:
         return tf.saved_model.load(str(folder))
+
+
+def load_convertible(folder: Path) -> Any:
+    """Load what of a SavedModel a conversion calls; one at a time, as `load_saved_model`.
+
+    Raises:
+        Exception: it can't be loaded; TensorFlow says that in many ways.
+    """
+    with _LOADING:
+        return load_functions(str(folder), _CONVERTED)
 
 
 class _Front(tf.Module):

@@ -25,12 +25,10 @@ class RunningVersion:
     Attributes:
         engine: what runs its network.
         front: has its `preprocess` and `answer`.
-        is_kept: whether it came from the store; else the front is the SavedModel itself.
     """
 
     engine: Network
     front: Any
-    is_kept: bool
 
 
 class Networks:
@@ -59,10 +57,12 @@ class Networks:
         Args:
             directory: its folder.
             precision: `bf16`, `f32` or `auto`.
-            saved_model: loads its SavedModel; called where it has to be converted.
+            saved_model: loads what `convert_version` takes of its SavedModel; called where it has
+                to be converted.
 
         Raises:
-            NotConvertibleError: it is none of this project's, or OpenVINO can't take it.
+            NotConvertibleError: it is none of this project's, can't be loaded, or OpenVINO can't
+                take it.
         """
         key = self._key(directory, precision)
         kept = self._kept(key)
@@ -73,7 +73,11 @@ class Networks:
             kept = self._kept(key)
             if kept is not None:
                 return kept
-            loaded = saved_model()
+            try:
+                loaded = saved_model()
+            # TensorFlow says in many ways that it can't.
+            except Exception as error:
+                raise NotConvertibleError(f"{directory}: {error}") from error
             converted = convert_version(loaded, directory, precision, self.trunks, self._answers)
             if key is not None and self._keep(key, converted, loaded):
                 kept = self._kept(key)
@@ -81,7 +85,7 @@ class Networks:
                 return kept
         try:
             engine = engine_of(converted.plan, converted.read, self.trunks)
-            return RunningVersion(engine, loaded, False)
+            return RunningVersion(engine, loaded)
         # OpenVINO has no class of its own.
         except Exception as error:
             raise NotConvertibleError(f"{directory}: {error}") from error
@@ -104,7 +108,7 @@ class Networks:
             if plan is None:
                 return None
             engine = engine_of(plan, self._store.read, self.trunks)
-            return RunningVersion(engine, load_front(self._store.front(key)), True)
+            return RunningVersion(engine, load_front(self._store.front(key)))
         except (DamagedError, OSError) as error:
             logging.warning("a converted network is damaged, and is made again: %s", error)
         # What OpenVINO, which has no class of its own, can't compile any more.

@@ -8,6 +8,7 @@ of the SavedModel than these two ends, until somebody asks for another signature
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from models.signatures import parse_examples
 from schema import contract
 from schema.inputs import for_backbones
 from serving.networks.conversion import signature_names
+from serving.networks.front import load_convertible
 from serving.networks.versions import Networks
 from serving.protocol.tensors import STRING, Tensors
 from serving.servables.servable import Signature, check_shapes
@@ -43,16 +45,16 @@ class OpenVinoServable(TensorFlowServable):
             networks: those in memory and on disk; none where None.
 
         Raises:
-            ServingError: no SavedModel that can be loaded.
-            NotConvertibleError: it is none of this project's, or OpenVINO can't take it.
+            ServingError: no SavedModel.
+            NotConvertibleError: it is none of this project's, can't be loaded, or OpenVINO can't
+                take it.
         """
         super().__init__(directory, lazy=True)
-        version = (networks or Networks()).load(directory, precision, self.load)
+        # What is asked for seldom is loaded when it is.
+        load = partial(load_convertible, directory)
+        version = (networks or Networks()).load(directory, precision, load)
         self._engine, self._front = version.engine, version.front
         self.engine = self._engine.name
-        if version.is_kept:
-            # It was for the conversion; what is asked for seldom is loaded when it is.
-            self.unload()
 
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:
         if signature.name not in signature_names():

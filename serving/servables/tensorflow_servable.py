@@ -63,11 +63,6 @@ class TensorFlowServable(Servable):
                 self._loaded = _load(self._directory)
             return self._loaded
 
-    def unload(self) -> None:
-        """Free the memory of the SavedModel, until it is needed."""
-        with self._loading:
-            self._loaded = None
-
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:
         function = self.loaded.signatures[signature.name]
         tensors = {

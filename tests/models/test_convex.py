@@ -127,6 +127,25 @@ def test_the_optimum_is_scikit_learns(l2: float, classes: int, count: int) -> No
     assert np.abs(_answers(head, split) - expected).max() < 1e-4
 
 
+def test_rows_that_say_the_same_twice_span_fewer_dimensions() -> None:
+    """Mirrors of symmetric images: fewer dimensions than rows, and far fewer than channels."""
+    taps, labels = _split(7)
+    once = {name: values[:5] for name, values in taps.items()}
+    taps = {name: np.concatenate([values, values[[1, 3]]]) for name, values in once.items()}
+    labels = np.concatenate([labels[:5], labels[[1, 3]]])
+    rows = np.concatenate([taps[name] for name in sorted(taps)], axis=1).astype(np.float64)
+    span = convex.Span(rows)
+    own = span.coordinates(rows)
+    assert own.shape == (7, 5)
+    np.testing.assert_allclose(own @ own.T, rows @ rows.T, rtol=1e-9)
+    np.testing.assert_allclose(span.coordinates(rows.copy()), own, rtol=0, atol=1e-6)
+    kernel = np.random.default_rng(0).normal(size=(5, 3))
+    np.testing.assert_allclose(rows @ span.from_coordinates(kernel), own @ kernel, atol=1e-6)
+    head = _head((taps, labels))
+    _fit(head, (taps, labels))
+    assert np.isfinite(_answers(head, (taps, labels))).all()
+
+
 def test_a_hierarchical_heads_layers_are_each_at_their_own_optimum() -> None:
     split = _split()
     labels = split[1]

@@ -106,3 +106,26 @@ def test_from_elsewhere_the_whole_is_loaded(
     loaded = load_functions("gs://bucket/model", ("outer",))
     assert asked == ["gs://bucket/model"]
     assert _functions(loaded) == {"inner", "outer", "place", "other"}
+
+
+def test_functions_of_a_lists_objects_are_found_by_their_place(tmp_path: Path) -> None:
+    class Member(tf.Module):
+        def __init__(self, number: float) -> None:
+            super().__init__()
+            self.number = tf.Variable(number)
+
+        @tf.function(input_signature=[_NUMBERS])
+        def network(self, x: tf.Tensor) -> tf.Tensor:
+            return x * self.number
+
+        @tf.function(input_signature=[_NUMBERS])
+        def other(self, x: tf.Tensor) -> tf.Tensor:
+            return x
+
+    combined = tf.Module()
+    combined.members = [Member(2.0), Member(3.0)]
+    tf.saved_model.save(combined, str(tmp_path / "model"))
+    loaded = load_functions(str(tmp_path / "model"), ("members/*/network", "nothing/at/all"))
+    answers = [member.network(tf.constant([5.0])).numpy().tolist() for member in loaded.members]
+    assert answers == [[10.0], [15.0]]
+    assert not any(callable(member.other) for member in loaded.members)

@@ -30,6 +30,7 @@ from serving.networks import versions as versions_module  # noqa: E402
 from serving.networks.cache_folder import default_folder  # noqa: E402
 from serving.networks.parts import take_apart  # noqa: E402
 from serving.networks.plan import plan_from_json  # noqa: E402
+from serving.networks.probes import probe_pixels  # noqa: E402
 from serving.networks.running import Flight, Trunk  # noqa: E402
 from serving.networks.store import Store, version_key  # noqa: E402
 from serving.networks.versions import Networks  # noqa: E402
@@ -325,6 +326,30 @@ def test_a_lone_image_goes_the_other_way_and_gets_the_same_answer(
         np.testing.assert_array_equal(beside[output], together[output][:1])
     assert trunk(pixels[:1], OPENVINO_F32)
     assert asked[-1] == "LATENCY"
+
+
+def test_a_trunk_is_asked_about_a_probe_once(
+    models: dict[str, Path], kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The combinations take the backbones' answers, and come to the plans that they had without."""
+    run: dict[int, int] = {}
+    whole = Trunk.__call__
+
+    def counted(trunk: Trunk, images: np.ndarray, name: Any) -> Any:
+        run[id(trunk)] = run.get(id(trunk), 0) + len(images)
+        return whole(trunk, images, name)
+
+    monkeypatch.setattr(Trunk, "__call__", counted)
+    networks = Networks(Store(tmp_path / "together"))
+    servables = [
+        load_servable(models[name], "auto", "f32", networks) for name in (*BACKBONES, *COMBINED[:2])
+    ]
+    assert len(servables) == 5
+    assert sorted(run.values()) == [len(probe_pixels())] * len(BACKBONES)
+    alone = Networks(Store(tmp_path / "alone"))
+    load_servable(models["cascade"], "auto", "f32", alone)
+    key = version_key(models["cascade"], "f32")
+    assert _plan(tmp_path / "together", key) == _plan(tmp_path / "alone", key)
 
 
 def test_threads_share_what_is_compiled(
