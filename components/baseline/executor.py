@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tfx import types
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
-from tfx.utils import path_utils
+from tfx.utils import io_utils, path_utils
 
 from components.pushed_versions.choice import copy_version, latest_comparable
 from components.pushed_versions.driver import ChoosingDriver
@@ -59,6 +60,8 @@ class Executor(ChoosingExecutor):
         output_dict: Mapping[str, list[types.Artifact]],
         exec_properties: Mapping[str, Any],
     ) -> None:
-        """Copy the version."""
+        """Copy the version, and what answers in its place where its features are there."""
         model = artifact_utils.get_single_instance(output_dict[MODEL])
         copy_version(found, exec_properties[SERVING], model)
+        if fileio.exists(found.heads):
+            io_utils.copy_dir(found.heads, path_utils.eval_model_dir(model.uri))

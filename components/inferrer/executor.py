@@ -99,7 +99,9 @@ def _of_baseline(
             for name, member in wanted.items()
         ):
             return evaluation_model.answer(earlier, features)
-    logging.info("The baseline's SavedModel is asked: it stands on other features than these.")
+    logging.info(
+        "The baseline's SavedModel is asked: other features, or no heads of it."
+    )
     images = ((_digest(each), each.SerializeToString()) for each in read_examples(examples))
     return _of_saved_model(path_utils.serving_model_path(baseline.uri), images)
 

@@ -1,7 +1,8 @@
 """The record of a pushed version, outside of what is served, since it names patients.
 
 `PUSHED/<model>/<version>/`: `record.json` (MODEL and SPLIT, below), the split's manifest with what
-lies beside it, the recipe, the statistics of the images, and `seen.json`. ServingPusher writes it;
+lies beside it, the recipe, the statistics of the images, the heads that Inferrer asks in place of
+the SavedModel, and `seen.json`. ServingPusher writes it;
 all that ask what was before read it, locally and on Kubeflow.
 """
 
@@ -30,6 +31,7 @@ from schema import contract
 
 RECORD_FILE: Final = "record.json"
 STATISTICS_FOLDER: Final = "statistics"
+_HEADS_FOLDER: Final = "heads"
 # Of the record.
 MODEL: Final = "model"
 SPLIT: Final = "split"
@@ -64,6 +66,11 @@ class Kept:
         """The folder with the statistics of the images; old versions have none."""
         return os.path.join(self.folder, STATISTICS_FOLDER)
 
+    @property
+    def heads(self) -> str:
+        """The folder with `models.evaluation_model`'s; old versions have none."""
+        return os.path.join(self.folder, _HEADS_FOLDER)
+
 
 def keep(
     folder: str,
@@ -72,6 +79,7 @@ def keep(
     manifest: str,
     model_run: str | None,
     statistics: str | None,
+    heads: str | None,
 ) -> None:
     """Write down what a version is.
 
@@ -81,6 +89,7 @@ def keep(
         manifest: URI of the SplitManifest.
         model_run: URI of what the training left beside the model; the champion has none.
         statistics: URI of StatisticsGen's result, where there is one.
+        heads: folder of what answers from features, where there is one.
     """
     io_utils.copy_dir(manifest, folder)
     for name in (contract.TRAINING_FILE, SEEN_FILE):
@@ -88,6 +97,8 @@ def keep(
             fileio.copy(os.path.join(model_run, name), os.path.join(folder, name), overwrite=True)
     if statistics is not None:
         io_utils.copy_dir(statistics, os.path.join(folder, STATISTICS_FOLDER))
+    if heads is not None:
+        io_utils.copy_dir(heads, os.path.join(folder, _HEADS_FOLDER))
     value = {MODEL: digest_of_model(saved_model), SPLIT: digest_of(manifest)}
     # Last: a version without it is half kept.
     with fileio.open(os.path.join(folder, RECORD_FILE), "w") as file:

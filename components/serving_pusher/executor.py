@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from tfx import types
 from tfx.components.pusher import executor
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils
+from tfx.utils import io_utils, path_utils
 
 from components.infra_check.note import precision_of, write_note
 from components.model_card.beside import put_beside
@@ -40,12 +41,15 @@ class Executor(executor.Executor):
         kept = exec_properties.get(PUSHED)
         if kept and pushed.get_int_custom_property("pushed") == 1:
             version = pushed.get_string_custom_property("pushed_version")
+            model = artifact_utils.get_single_uri(input_dict[standard_component_specs.MODEL_KEY])
+            heads = path_utils.eval_model_dir(model)
             keep(
                 os.path.join(kept, version),
                 saved_model=super().GetModelPath(input_dict),
                 manifest=artifact_utils.get_single_uri(input_dict[MANIFEST]),
                 model_run=_uri_if_any(input_dict.get(MODEL_RUN)),
                 statistics=_uri_if_any(input_dict.get(STATISTICS)),
+                heads=heads if fileio.exists(heads) else None,
             )
 
     def CheckBlessing(  # noqa: N802 (TFX's name)

@@ -95,12 +95,16 @@ def test_of_a_combination_is_kept_what_a_baseline_needs(golden: GoldenRun) -> No
     """As of a backbone; else it would never have one."""
     from components.pushed_versions.record import read_kept, training_data_of
     from components.saved_models import digest_of_model
+    from models import evaluation_model
 
     kept = {}
     for name in ("vgg16", *COMBINED):
         pushed = Path(golden.summary["models"][name]["pushed_to"])
         kept[name] = read_kept(str(golden.layout.pushed / name / pushed.name))
         assert kept[name].model == digest_of_model(str(pushed))
+        # By which it answers in the next run, where features are those of this one.
+        wanted = set(BACKBONES) if name in COMBINED else {name}
+        assert set(evaluation_model.read_members(kept[name].heads)) == wanted
     of_member, *of_combined = map(training_data_of, kept.values())
     assert len(of_member.held_out.hashes) == 18
     assert all(of_member == other for other in of_combined)

@@ -70,6 +70,20 @@ def test_the_latest_push_is(push: Push, baseline: Find, tmp_path: Path) -> None:
     assert baseline(manifest) == "10"
 
 
+def test_it_has_the_heads_that_were_pushed_with_it(
+    push: Push, baseline: Find, tmp_path: Path
+) -> None:
+    """Else Inferrer would ask its SavedModel about every test image, network and all."""
+    manifest = make_manifest(tmp_path / "m", train=["t"], test=["a"])
+    heads = Path(path_utils.eval_model_dir(str(tmp_path / "baseline")))
+    push(9, manifest)
+    assert baseline(manifest) == "9"
+    assert not heads.exists()
+    push(10, manifest, heads=True)
+    assert baseline(manifest, "another") == "10"
+    assert (heads / "variables" / "index").read_text() == "heads of 10"
+
+
 def test_the_candidate_is_never_its_own_baseline(
     push: Push, baseline: Find, tmp_path: Path
 ) -> None:

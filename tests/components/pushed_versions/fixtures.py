@@ -103,11 +103,16 @@ def push(places: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         recipe: bool = False,
         seen: Images = NOTHING,
         statistics: bool = False,
+        heads: bool = False,
     ) -> None:
         model = make_artifact(standard_artifacts.Model, tmp_path / "trained" / str(version))
         folder = Path(path_utils.serving_model_dir(model.uri))
         folder.mkdir(parents=True)
         (folder / contract.SAVED_MODEL_FILE).write_text(str(version))
+        if heads:
+            beside = Path(path_utils.eval_model_dir(model.uri), "variables")
+            beside.mkdir(parents=True)
+            (beside / "index").write_text(f"heads of {version}")
         blessing = make_artifact(standard_artifacts.ModelBlessing, tmp_path / "b" / str(version))
         blessing.set_int_custom_property("blessed", int(blessed))
         pushed = make_artifact(standard_artifacts.PushedModel, tmp_path / "p" / str(version))
