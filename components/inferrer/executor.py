@@ -99,9 +99,7 @@ def _of_baseline(
             for name, member in wanted.items()
         ):
             return evaluation_model.answer(earlier, features)
-    logging.info(
-        "The baseline's SavedModel is asked: other features, or no heads of it."
-    )
+    logging.info("The baseline's SavedModel is asked: other features, or no heads of it.")
     images = ((_digest(each), each.SerializeToString()) for each in read_examples(examples))
     return _of_saved_model(path_utils.serving_model_path(baseline.uri), images)
 
