@@ -7,7 +7,7 @@
 # Behaviour: for each of several questions about each captured variable (its value, type, shape, and
 #            its operation's type, which is asked many times) the frontend goes through all tensors
 #            that the graph captured, and then through all its variables. Four times the variables
-#            are sixteen times the calls. Three classification networks in one function (836 variables) took
+#            are thirteen times the calls here. Three classification networks in one function (836 variables) took
 #            23 s of CPU, of which 20 were this; with the variables looked up in a dict, 3 s.
 # Valid:     a tf.Module with variables, traced by tf.function.
 # Matters:   ensembles and networks of many small layers wait for it, mostly where a server starts.
