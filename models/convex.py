@@ -36,7 +36,7 @@ _MEMORY: Final = 30
 
 
 class Span:
-    """What rows span, by an orthonormal basis, `rows.T @ weights`, never written out.
+    """The span of rows, by an orthonormal basis, `rows.T @ weights`, never written out.
 
     From the eigenvalues of the rows' products with each other, for a third of what a QR of the rows
     takes where there are many times more channels. What is lost of the smallest directions by the

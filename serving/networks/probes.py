@@ -38,7 +38,7 @@ def log_odds_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 class Answers:
-    """What was answered to the probes, so that the next version needn't ask again.
+    """The answers to the probes, so that the next version needn't ask again.
 
     Attributes:
         tensorflow: network's key -> TensorFlow's answers.

@@ -45,7 +45,7 @@ class RunsTrunk(Protocol):
 
 
 class FindsTrunks(Protocol):
-    """Where trunks are had from; `Trunks` says how."""
+    """A source of trunks; `Trunks` says how."""
 
     def get(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> RunsTrunk:
         """Return a trunk."""
