@@ -65,11 +65,8 @@ def _keep_objects(
 
     Tables keep theirs, which make and fill them.
     """
-    kept: set[int] = set()
-    for name in names:
-        kept |= _found(objects, name.split("/"))
-    for number in _children(objects, 0, (_SIGNATURES,)):
-        kept |= _children(objects, number, signatures)
+    paths = [*(name.split("/") for name in names), *([_SIGNATURES, each] for each in signatures)]
+    kept = {number for path in paths for number in _found(objects, path)}
     tables = (node for node in objects.nodes if node.WhichOneof("kind") == "resource")
     kept |= {child.node_id for table in tables for child in table.children}
     called: set[str] = set()
@@ -107,12 +104,6 @@ def _found(objects: saved_object_graph_pb2.SavedObjectGraph, path: Sequence[str]
             if part in ("*", child.local_name)
         }
     return places
-
-
-def _children(
-    objects: saved_object_graph_pb2.SavedObjectGraph, parent: int, names: Collection[str]
-) -> set[int]:
-    return {each.node_id for each in objects.nodes[parent].children if each.local_name in names}
 
 
 def _keep_functions(graph: graph_pb2.GraphDef, called: Iterable[str]) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from absl import logging
 
+from common.digests import digest_of
 from models.openvino_runtime import CPUINFO, import_openvino
 from serving.networks.plan import KEY, PartName, Plan, plan_from_json
 from serving.openvino_repository import file_digest
@@ -194,9 +195,10 @@ class Store:
             description: dict[str, Any] = json.loads((folder / _DESCRIPTION).read_text("utf-8"))
             digest = description.pop("digest")
             files = {str(name): str(wanted) for name, wanted in description["files"].items()}
+            unchanged = digest == digest_of(description)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{folder / _DESCRIPTION}: {error!r}") from error
-        if digest != _digest_of(description):
+        if not unchanged:
             raise DamagedError(f"{folder / _DESCRIPTION} was changed")
         inside = self.root.resolve()
         for name, wanted in files.items():
@@ -272,9 +274,5 @@ def _parts_of(plan: Plan) -> list[PartName]:
 def _describe(folder: Path, content: Mapping[str, Any]) -> None:
     files = {file.relative_to(folder).as_posix(): file_digest(file) for file in _files_of(folder)}
     description = {**content, "files": files}
-    text = json.dumps({**description, "digest": _digest_of(description)}, indent=1)
+    text = json.dumps({**description, "digest": digest_of(description)}, indent=1)
     (folder / _DESCRIPTION).write_text(text, encoding="utf-8")
-
-
-def _digest_of(description: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

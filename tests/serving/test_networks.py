@@ -429,7 +429,7 @@ def test_a_folders_answers_come_in_order_and_are_those_of_each_alone(
         shutil.copy(files[index % 2], file)
         many.append(file)
     many[3:3] = [files[2], tmp_path / "absent.png"]
-    found = list(predict_files(many, serving, "champion", network_cache=kept.root))
+    found = list(predict_files(many, serving, "champion", network_cache=root))
     alone = [
         result
         for file in (*files, tmp_path / "absent.png")
