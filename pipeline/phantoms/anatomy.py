@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.phantoms.canvas import Field, Point, Pose, blob, soft, strokes
+from pipeline.phantoms.canvas import Field, Point, Pose, blob, exact, soft, strokes
 
 TISSUE = 0.60  # attenuation of the chest wall and of what lies below the diaphragm
 AIR_DEPTH = 0.42  # how much of it an air-filled lung takes away
@@ -110,13 +110,14 @@ def lungs(anatomy: Anatomy, x: Field, y: Field) -> Field:
     """Return the mask of both lungs, cut by mediastinum and diaphragm."""
     rise = np.clip((0.02 - y) / anatomy.lung_height, 0.0, 1.0)
     narrowing = 1.0 - anatomy.apex_taper * rise * rise
-    down = np.abs(y - 0.02) / anatomy.lung_height
+    high = exact(np.power, np.abs(y - 0.02) / anatomy.lung_height, 2.4)
     mask = np.zeros_like(x)
     for side in SIDES:
         lateral = side * x
         axis = anatomy.lung_centre - 0.10 * rise * rise
         across = np.abs(lateral - axis) / (anatomy.lung_width * narrowing)
-        wall = 1.0 - (across**2.4 + down**2.4) ** (1 / 2.4)
+        far = exact(np.power, across, 2.4) + high
+        wall = 1.0 - exact(np.power, far, 1 / 2.4)
         inside = np.minimum(wall * anatomy.lung_width, lateral - 0.85 * anatomy.mediastinum)
         inside = np.minimum(inside, dome(anatomy, side, lateral) - y)
         mask += soft(inside, 0.018)
@@ -161,7 +162,7 @@ def mediastinum(anatomy: Anatomy, x: Field, y: Field) -> Field:
 def spine(x: Field, y: Field) -> Field:
     """Return the vertebral column with its discs."""
     column = soft(0.075 - np.abs(x), 0.02)
-    discs = np.cos(np.float32(2 * math.pi / 0.125) * y)
+    discs = exact(np.cos, np.float32(2 * math.pi / 0.125) * y)
     bone: Field = column * (0.055 + 0.018 * discs)
     return bone
 
@@ -192,7 +193,7 @@ def rib_bands(height: Field, spacing: float, phase: float, half_width: float) ->
 def clavicles(anatomy: Anatomy, x: Field, y: Field) -> Field:
     """Return both collar bones, S-shaped and rising outwards."""
     lateral = np.abs(x)
-    centre = anatomy.clavicle - 0.26 * lateral + 0.03 * np.sin(6.5 * lateral)
+    centre = anatomy.clavicle - 0.26 * lateral + 0.03 * exact(np.sin, 6.5 * lateral)
     band = soft(0.032 - np.abs(y - centre), 0.014)
     return 0.10 * band * soft(lateral - 0.09, 0.02) * soft(0.80 - lateral, 0.05)
 

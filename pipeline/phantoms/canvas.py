@@ -3,14 +3,17 @@
 Chest coordinates are unitless: x grows to the right of the image, y downwards, and
 an upright, centred chest fills [-1, 1] both ways. As on any frontal radiograph, the
 patient's right lung is at negative x. All fields are float32 [CANVAS, CANVAS].
+
+A phantom is the same on every CPU: NumPy's exp, sin, cos and power of float32 are not, as
+each instruction set has its own, so those are computed in float64 and rounded (`exact`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +60,14 @@ class Pose:
         return (u * self.zoom + 1.0) * half - 0.5, (v * self.zoom + 1.0) * half - 0.5
 
 
+def exact(function: Callable[..., Any], field: Field, *others: float) -> Field:
+    """Return `function` of a field and numbers, computed in float64, as float32.
+
+    Two CPUs differ in the last bits of float64; hardly ever is that seen after rounding.
+    """
+    return np.asarray(function(field.astype(np.float64), *others), dtype=np.float32)
+
+
 def soft(distance: Field, width: float) -> Field:
     """Return a mask 0..1 that rises over `distance` -width..+width (inside is positive)."""
     # In place: most of the time of a phantom goes into fetching memory for such fields.
@@ -79,8 +90,7 @@ def blob(x: Field, y: Field, centre: Point, radii: Point) -> Field:
     down *= down
     bump += down
     bump *= np.float32(-0.5 / radii[1] ** 2)
-    np.exp(bump, out=bump)
-    return bump
+    return exact(np.exp, bump)
 
 
 def resample(field: Field, size: int) -> Field:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from pipeline.phantoms.anatomy import SIDES, Anatomy
-from pipeline.phantoms.canvas import Field, Point, Pose, blob, smooth_noise, strokes
+from pipeline.phantoms.canvas import Field, Point, Pose, blob, exact, smooth_noise, strokes
 
 
 def clear(rng: np.random.Generator, anatomy: Anatomy, pose: Pose, x: Field, y: Field) -> Field:
@@ -59,8 +59,7 @@ def interstitial(
 
 def ridges(field: Field) -> Field:
     """Return thin bright curves where `field` crosses zero: a net of random meshes."""
-    net: Field = np.exp(-((field / 0.16) ** 2))
-    return net
+    return exact(np.exp, -((field / 0.16) ** 2))
 
 
 def streaks(
@@ -87,5 +86,5 @@ def streaks(
 
 def saturate(opacity: Field) -> Field:
     """Return `opacity` bent smoothly below 1, so that patches add up without clipping."""
-    replaced: Field = 1.0 - np.exp(-np.maximum(opacity, 0.0))
+    replaced: Field = 1.0 - exact(np.exp, -np.maximum(opacity, 0.0))
     return replaced

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from common.errors import InputError
 from pipeline.phantoms.anatomy import AIR_DEPTH, Anatomy, draw_chest
-from pipeline.phantoms.canvas import Field, Pose, resample, smooth_noise
+from pipeline.phantoms.canvas import Field, Pose, exact, resample, smooth_noise
 from pipeline.phantoms.opacities import clear, ground_glass, interstitial
 
 COVID: Final = "COVID-19"
@@ -112,11 +112,12 @@ def expose(
     rng: np.random.Generator, exposure: Exposure, attenuation: Field, size: int
 ) -> NDArray[np.uint8]:
     """Return the exposed image, uint8 [size, size], of a field of attenuation."""
-    film = np.maximum(attenuation, 0.0) ** np.float32(exposure.gamma)
+    film = exact(np.power, np.maximum(attenuation, 0.0), exposure.gamma)
     film += np.float32(0.012) * smooth_noise(rng, 10)  # soft tissue is not uniform
     # Like a machine's automatic exposure: the mean is set, not left to the lungs, so
     # that mean brightness does not tell the classes apart.
-    film = (film - film.mean()) * np.float32(exposure.contrast) + np.float32(exposure.brightness)
+    film -= np.float32(film.mean(dtype=np.float64))
+    film = film * np.float32(exposure.contrast) + np.float32(exposure.brightness)
     ramp = np.linspace(-1.0, 1.0, film.shape[0], dtype=np.float32)
     film += np.float32(exposure.tilt[0]) * ramp[None, :]
     film += np.float32(exposure.tilt[1]) * ramp[:, None]
