@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName
+import numpy as np
+
+from models.combination import combine
+from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName, Features
 from models.rule import Rule, parse_rule, write_rule
+from schema import contract
+from serving.networks.folders import KEY
 from serving.networks.running import (
     CombinedNetwork,
     FindsTrunks,
@@ -18,8 +22,6 @@ from serving.networks.running import (
     PartedNetwork,
 )
 from serving.servables.careful_engine import CarefulEngine
-
-KEY: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -69,44 +71,124 @@ class Plan:
     engine: EngineName
     difference: float
 
+@dataclass(frozen=True)
+class KnownNetwork:
+    """A network that was converted.
+
+    Attributes:
+        plan: its parts.
+        answers: to the probes, of OpenVINO in float32; TensorFlow's agree (`conversion`).
+    """
+
+    plan: NetworkPlan
+    answers: Features
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
+        head = self.plan.head
         return {
-            "networks": [
-                {
-                    "trunks": [[part.key, list(part.outputs)] for part in network.trunks],
-                    "head": network.head and [network.head.key, list(network.head.outputs)],
-                }
-                for network in self.networks
-            ],
-            "rule": self.rule and write_rule(self.rule),
-            "engine": self.engine,
-            "difference": self.difference,
+            "trunks": [[part.key, list(part.outputs)] for part in self.plan.trunks],
+            "head": head and [head.key, list(head.outputs)],
+            "answers": {name: found.tolist() for name, found in self.answers.items()},
         }
 
 
-def plan_from_json(content: Mapping[str, Any]) -> Plan:
-    """Read what `Plan.to_json` wrote.
+def network_from_json(content: Mapping[str, Any]) -> KnownNetwork:
+    """Read what `KnownNetwork.to_json` wrote.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        rule, engine = content["rule"], content["engine"]
-        networks = tuple(
-            NetworkPlan(
-                tuple(_part_name(part) for part in network["trunks"]),
-                network["head"] and _part_name(network["head"]),
-            )
-            for network in content["networks"]
+        plan = NetworkPlan(
+            tuple(_part_name(part) for part in content["trunks"]),
+            content["head"] and _part_name(content["head"]),
         )
-        plan = Plan(networks, rule and parse_rule(rule), engine, float(content["difference"]))
+        answers = {
+            str(name): np.array(found, np.float32) for name, found in content["answers"].items()
+        }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"is no plan: {error!r}") from error
-    members = len(plan.rule.members) if plan.rule else 1
-    if engine not in (OPENVINO_BF16, OPENVINO_F32) or len(networks) != members:
-        raise ValueError(f"is no plan: {json.dumps(dict(content))[:200]}")
-    return plan
+        raise ValueError(f"is no network: {error!r}") from error
+    if not plan.trunks or any(found.ndim != 2 for found in answers.values()):  # noqa: PLR2004
+        raise ValueError(f"is no network: {json.dumps(dict(content))[:200]}")
+    return KnownNetwork(plan, answers)
+
+
+@dataclass(frozen=True)
+class ConvertedVersion:
+    """A version's networks, whatever machine is to run them.
+
+    Attributes:
+        networks: one, or a combination's members.
+        rule: by which their answers become one; None where there is one.
+    """
+
+    networks: tuple[KnownNetwork, ...]
+    rule: Rule | None
+
+    @property
+    def expected(self) -> np.ndarray:
+        """The answers to the probes, `contract.FLAT`."""
+        given = [network.answers for network in self.networks]
+        return given[0][contract.FLAT] if self.rule is None else combine(self.rule, given)
+
+    def plan(self, choice: Choice) -> Plan:
+        """Say how they run on a machine."""
+        networks = tuple(network.plan for network in self.networks)
+        return Plan(networks, self.rule, choice.engine, choice.difference)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        networks = [network.to_json() for network in self.networks]
+        return {"networks": networks, "rule": self.rule and write_rule(self.rule)}
+
+
+def version_from_json(content: Mapping[str, Any]) -> ConvertedVersion:
+    """Read what `ConvertedVersion.to_json` wrote.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        rule = content["rule"] and parse_rule(content["rule"])
+        version = ConvertedVersion(tuple(map(network_from_json, content["networks"])), rule)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"is no version: {error!r}") from error
+    if len(version.networks) != (len(rule.members) if rule else 1):
+        raise ValueError(f"is no version: {json.dumps(dict(content))[:200]}")
+    return version
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine of a version on a machine.
+
+    Attributes:
+        engine: the fastest whose answers are close enough to TensorFlow's.
+        difference: how far its log-odds are off on the probes (see `CarefulEngine`).
+    """
+
+    engine: EngineName
+    difference: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {"engine": self.engine, "difference": self.difference}
+
+
+def choice_from_json(content: Mapping[str, Any]) -> Choice:
+    """Read what `Choice.to_json` wrote.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        choice = Choice(content["engine"], float(content["difference"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"is no choice: {error!r}") from error
+    if choice.engine not in (OPENVINO_BF16, OPENVINO_F32):
+        raise ValueError(f"is no choice: {choice.engine!r}")
+    return choice
 
 
 def _part_name(value: Any) -> PartName:
