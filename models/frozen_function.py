@@ -98,6 +98,8 @@ class FrozenFunction:
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(self.graph(with_weights=False), name="")
         config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        # To simplify the graph takes longer than to run it for a few images.
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
         with tf.compat.v1.Session(graph=graph, config=config) as session:
             found: dict[str, np.ndarray] = session.run(
                 {name: f"{name}:0" for name in self.outputs}, values
@@ -120,7 +122,9 @@ class SavedFile:
         """
         (self._meta,) = read_saved_model(directory).meta_graphs
         self._nodes = self._meta.object_graph_def.nodes
-        self._library = {each.signature.name: each for each in self._meta.graph_def.library.function}
+        self._library = {
+            each.signature.name: each for each in self._meta.graph_def.library.function
+        }
         self._checkpoint = tf.train.load_checkpoint(os.path.join(directory, VARIABLES))
         self._keys = self._checkpoint_keys()
 
@@ -282,7 +286,9 @@ def _replace(function: function_pb2.FunctionDef, values: Mapping[str, str]) -> N
 
 
 def _used(function: function_pb2.FunctionDef) -> set[str]:
-    return {source for node in function.node_def for source in node.input} | {*function.ret.values()}
+    return {source for node in function.node_def for source in node.input} | {
+        *function.ret.values()
+    }
 
 
 def _name(argument: Any) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import platform
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,26 @@ def convert(network: Any) -> Any:
     let_openvino_convert()
     with _root_logger_kept(), _variables_found_at_once():
         return openvino.convert_model(network)
+
+
+def convert_graph(graph: Any) -> Any:
+    """Make an `openvino.Model` of a graph without variables, which OpenVINO reads by itself.
+
+    Args:
+        graph: `tf.compat.v1.GraphDef`.
+
+    Raises:
+        Exception: as `convert`.
+    """
+    openvino = import_openvino()
+    let_openvino_convert()
+    with tempfile.NamedTemporaryFile(suffix=".pb") as file:
+        file.write(graph.SerializeToString())
+        file.flush()
+        with _root_logger_kept():
+            model = openvino.convert_model(file.name)
+        # Constants may still be mapped from the file, which goes.
+        return model.clone()
 
 
 @contextlib.contextmanager

@@ -8,13 +8,15 @@ from typing import Any, Final
 from tfx import types
 from tfx.components.pusher import executor
 from tfx.dsl.io import fileio
+from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils, path_utils
+from tfx.utils import io_utils, path_utils, proto_utils
 
 from components.infra_check.note import precision_of, write_note
 from components.model_card.beside import put_beside
 from components.pushed_versions.record import keep
 from components.shortcut_audit.artifact import lets_push
+from serving.networks.pushing import convert_for
 
 MODEL_CARD: Final = "model_card"
 AUDIT: Final = "audit"
@@ -34,6 +36,9 @@ class Executor(executor.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Push, and keep what the version was made with where that is asked for."""
+        if self.CheckBlessing(input_dict):
+            # Before the push: a server that looks for new versions finds the networks there.
+            convert_for(super().GetModelPath(input_dict), _serving(exec_properties))
         super().Do(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.PUSHED_MODEL_KEY]
@@ -74,6 +79,14 @@ class Executor(executor.Executor):
             write_note(copied, precision)
         put_beside(card, copied)
         return copied
+
+
+def _serving(exec_properties: dict[str, Any]) -> str:
+    """Return the folder that has a folder a model."""
+    destination = pusher_pb2.PushDestination()
+    content = exec_properties[standard_component_specs.PUSH_DESTINATION_KEY]
+    proto_utils.json_to_proto(content, destination)
+    return os.path.dirname(destination.filesystem.base_directory.rstrip("/"))
 
 
 def _uri_if_any(artifacts: list[types.Artifact] | None) -> str | None:

@@ -11,7 +11,8 @@ import tensorflow as tf
 from models.saved_functions import load_functions
 
 # What a conversion calls (`serving.networks.conversion`), of a model and of a combination.
-_CONVERTED: Final = ("preprocess", "network", "answer", "members/*/network")
+_ENDS: Final = ("preprocess", "answer")
+_CONVERTED: Final = (*_ENDS, "network", "members/*/network")
 # What the two functions hold on to.
 _HELD: Final = ("transform", "class_names", "abstain_below")
 _LOADING: Final = threading.Lock()
@@ -37,6 +38,12 @@ def load_convertible(folder: Path) -> Any:
     """
     with _LOADING:
         return load_functions(str(folder), _CONVERTED)
+
+
+def load_ends(folder: Path) -> Any:
+    """Load `preprocess` and `answer` alone, in the same way."""
+    with _LOADING:
+        return load_functions(str(folder), _ENDS)
 
 
 class _Front(tf.Module):

@@ -71,6 +71,7 @@ class Plan:
     engine: EngineName
     difference: float
 
+
 @dataclass(frozen=True)
 class KnownNetwork:
     """A network that was converted.

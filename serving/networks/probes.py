@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from PIL import Image
 
 from models.engines import EngineName, Features
 from schema import contract
-from serving.networks.running import RunsTrunk, Trunks
+from serving.networks.folders import KEY
+from serving.networks.running import FindsTrunks, RunsTrunk
 
 _SMOOTH_PROBES: Final = 4
 _COARSE_PROBES: Final = 12
+# Those that TensorFlow is asked about: a network that was converted wrongly is wrong about any
+# image. How far an engine in another precision is off is told by all of them.
+CONFIRMED: Final = (1, 6, 10, 14)
 # Below it, a probability is 0.
 _TINY: Final = 1e-7
 
@@ -38,24 +42,86 @@ def log_odds_difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(differences.mean())
 
 
-class Answers:
-    """The answers to the probes, so that the next version needn't ask again.
+def vector_name(trunk: str, output: str) -> str:
+    """Name a trunk's output for what it is, in whatever trunk.
 
-    Attributes:
-        tensorflow: network's key -> TensorFlow's answers.
+    Args:
+        trunk: its key.
+        output: named by its digest, unless the trunk is a whole network.
     """
+    return output if KEY.fullmatch(output) else f"{trunk} {output}"
+
+
+class KeepsVectors(Protocol):
+    """A place for what trunks make of the probes; `store.Store` says how."""
+
+    def vectors(self, name: str, engine: EngineName, *, anywhere: bool) -> np.ndarray | None:
+        """Read what is known."""
+
+    def write_vectors(
+        self, name: str, engine: EngineName, vectors: np.ndarray, *, anywhere: bool
+    ) -> None:
+        """Keep it."""
+
+
+class Answers:
+    """The answers to the probes, so that the next version needn't ask again."""
 
     def __init__(self) -> None:
         """Begin without any."""
-        self.tensorflow: dict[str, Features] = {}
-        # (Trunk's key, engine, image's digest) -> its vectors.
-        self.vectors: dict[tuple[str, EngineName, bytes], dict[str, np.ndarray]] = {}
+        # (Output, engine, image's digest) -> its vector.
+        self.vectors: dict[tuple[str, EngineName, bytes], np.ndarray] = {}
+        self._probes = [_digest(image) for image in probe_pixels()]
+
+    def take(
+        self,
+        kept: KeepsVectors,
+        trunk: str,
+        outputs: Sequence[str],
+        name: EngineName,
+        *,
+        anywhere: bool,
+    ) -> bool:
+        """Read what was kept of a trunk, where it isn't known.
+
+        Returns:
+            Whether all of it is known.
+        """
+        for output in (vector_name(trunk, each) for each in outputs):
+            if self._known(output, name) is None:
+                found = kept.vectors(output, name, anywhere=anywhere)
+                if found is None or len(found) != len(self._probes):
+                    return False
+                for digest, vector in zip(self._probes, found, strict=True):
+                    self.vectors[output, name, digest] = vector
+        return True
+
+    def keep(
+        self,
+        kept: KeepsVectors,
+        trunk: str,
+        outputs: Sequence[str],
+        name: EngineName,
+        *,
+        anywhere: bool,
+    ) -> None:
+        """Keep what is known of a trunk."""
+        for output in (vector_name(trunk, each) for each in outputs):
+            found = self._known(output, name)
+            if found is not None:
+                kept.write_vectors(output, name, found, anywhere=anywhere)
+
+    def _known(self, output: str, name: EngineName) -> np.ndarray | None:
+        keys = [(output, name, digest) for digest in self._probes]
+        if any(key not in self.vectors for key in keys):
+            return None
+        return np.stack([self.vectors[key] for key in keys])
 
 
 class ProbedTrunks:
     """Trunks that are asked about an image once, whatever stands on them."""
 
-    def __init__(self, trunks: Trunks, answers: Answers) -> None:
+    def __init__(self, trunks: FindsTrunks, answers: Answers) -> None:
         """Join them.
 
         Args:
@@ -66,25 +132,39 @@ class ProbedTrunks:
 
     def get(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> RunsTrunk:
         """Return a trunk, as `Trunks.get` does."""
-        return _ProbedTrunk(key, self._trunks.get(key, outputs, read), self._answers)
+        return _ProbedTrunk(key, outputs, self._trunks.get(key, outputs, read), self._answers)
 
 
 class _ProbedTrunk:
-    def __init__(self, key: str, trunk: RunsTrunk, answers: Answers) -> None:
-        self._key, self._trunk, self._known = key, trunk, answers.vectors
+    def __init__(
+        self, key: str, outputs: Sequence[str], trunk: RunsTrunk, answers: Answers
+    ) -> None:
+        self._names = {output: vector_name(key, output) for output in outputs}
+        self._trunk, self._known = trunk, answers.vectors
 
     def __call__(self, images: np.ndarray, name: EngineName) -> Features:
-        keys = [(self._key, name, hashlib.sha256(image.tobytes()).digest()) for image in images]
-        unknown = [row for row, key in enumerate(keys) if key not in self._known]
+        digests = [_digest(image) for image in images]
+        unknown = [
+            row
+            for row, digest in enumerate(digests)
+            if any((known, name, digest) not in self._known for known in self._names.values())
+        ]
         if unknown:
             found = self._trunk(images[unknown], name)
             for place, row in enumerate(unknown):
-                self._known[keys[row]] = {output: found[output][place] for output in found}
-        rows = [self._known[key] for key in keys]
-        return {output: np.stack([row[output] for row in rows]) for output in rows[0]}
+                for output, known in self._names.items():
+                    self._known[known, name, digests[row]] = found[output][place]
+        return {
+            output: np.stack([self._known[known, name, digest] for digest in digests])
+            for output, known in self._names.items()
+        }
 
     def compile(self, name: EngineName) -> None:
         self._trunk.compile(name)
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.sha256(image.tobytes()).digest()
 
 
 def probe_pixels() -> np.ndarray:

@@ -8,7 +8,6 @@ of the SavedModel than these two ends, until somebody asks for another signature
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from models.signatures import parse_examples
 from schema import contract
 from schema.inputs import for_backbones
 from serving.networks.conversion import signature_names
-from serving.networks.front import load_convertible
 from serving.networks.versions import Networks
 from serving.protocol.tensors import STRING, Tensors
 from serving.servables.servable import Signature, check_shapes
@@ -51,8 +49,7 @@ class OpenVinoServable(TensorFlowServable):
         """
         super().__init__(directory, lazy=True)
         # What is asked for seldom is loaded when it is.
-        load = partial(load_convertible, directory)
-        version = (networks or Networks()).load(directory, precision, load)
+        version = (networks or Networks()).load(directory, precision)
         self._engine, self._front = version.engine, version.front
         self.engine = self._engine.name
 
