@@ -1,7 +1,7 @@
-"""A function of a SavedModel's module as a graph with its weights inside, read from the file alone.
+"""A function of a SavedModel's module, as a graph with its weights; the file alone is read.
 
-TensorFlow rebuilds a SavedModel in Python, node by node, and OpenVINO asks Python about each node of
-what comes of that. Of the file itself both read a graph in C++: a tenth of the time.
+TensorFlow rebuilds a SavedModel in Python, node by node, and OpenVINO asks Python about each node
+of what comes of that. A graph both read in C++, in a fraction of the time.
 
 A function has variables as arguments, and reads them inside. Here it gets their values instead, and
 its arguments, and the functions that it calls, get names that say nothing of the SavedModel they

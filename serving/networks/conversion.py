@@ -192,8 +192,9 @@ def _network(
     parted = take_apart(source.convert(), secrets.token_hex(32))
     models |= {part.key: part.model for part in _parts(parted)}
     plan = _planned(parted)
-    for trunk in plan.trunks if kept else ():
-        answers.take(kept, trunk.key, trunk.outputs, OPENVINO_F32, anywhere=True)
+    if kept:
+        for trunk in plan.trunks:
+            answers.take(kept, trunk.key, trunk.outputs, OPENVINO_F32, anywhere=True)
     # What is known of the engine is found out with it.
     unknown = Plan((plan,), None, OPENVINO_F32, 0.0)
     probed = ProbedTrunks(trunks, answers)
@@ -205,8 +206,9 @@ def _network(
         difference = log_odds_difference(answer[rows], expected[name])
         if not difference <= TOLERANCE:
             raise NotConvertibleError(f"{_OFF} ({name}: {difference:.3f} log-odds)")
-    for trunk in plan.trunks if kept else ():
-        answers.keep(kept, trunk.key, trunk.outputs, OPENVINO_F32, anywhere=True)
+    if kept:
+        for trunk in plan.trunks:
+            answers.keep(kept, trunk.key, trunk.outputs, OPENVINO_F32, anywhere=True)
     return KnownNetwork(plan, found)
 
 

@@ -110,7 +110,7 @@ def network_from_json(content: Mapping[str, Any]) -> KnownNetwork:
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"is no network: {error!r}") from error
-    if not plan.trunks or any(found.ndim != 2 for found in answers.values()):  # noqa: PLR2004
+    if not plan.trunks or any(found.ndim != 2 for found in answers.values()):
         raise ValueError(f"is no network: {json.dumps(dict(content))[:200]}")
     return KnownNetwork(plan, answers)
 

@@ -83,9 +83,8 @@ class Networks:
             if kept is not None:
                 return kept
             converted = convert_version(directory, self.trunks, self._answers, self._store)
-            if key is not None and self._store is not None:
-                if keep(self._store, key, converted):
-                    kept = self._kept(key, stores[:1], directory, precision)
+            if key and self._store and keep(self._store, key, converted):
+                kept = self._kept(key, stores[:1], directory, precision)
             if kept is not None:
                 return kept
         try:
@@ -149,8 +148,9 @@ class Networks:
         trunks = [trunk for network in version.networks for trunk in network.plan.trunks]
         (name, *_) = engines_for(precision)
         with self._choosing:
-            for trunk in trunks if store else ():
-                self._answers.take(store, trunk.key, trunk.outputs, name, anywhere=False)
+            if store:
+                for trunk in trunks:
+                    self._answers.take(store, trunk.key, trunk.outputs, name, anywhere=False)
             choice = choose(version, read, self.trunks, self._answers, directory, precision)
             if store and named:
                 store.write_choice(named, choice)
