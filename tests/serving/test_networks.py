@@ -29,10 +29,10 @@ from serving.networks import store as store_module  # noqa: E402
 from serving.networks import versions as versions_module  # noqa: E402
 from serving.networks.cache_folder import default_folder  # noqa: E402
 from serving.networks.parts import take_apart  # noqa: E402
-from serving.networks.plan import plan_from_json  # noqa: E402
+from serving.networks.plan import choice_from_json, version_from_json  # noqa: E402
 from serving.networks.probes import probe_pixels  # noqa: E402
 from serving.networks.running import Flight, Trunk  # noqa: E402
-from serving.networks.store import Store, version_key  # noqa: E402
+from serving.networks.store import Store, choice_key, version_key  # noqa: E402
 from serving.networks.versions import Networks  # noqa: E402
 from serving.prediction import Failure, Prediction  # noqa: E402
 from serving.protocol.tensors import strings  # noqa: E402
@@ -43,6 +43,7 @@ from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E4
 from tests.golden_run import GoldenRun  # noqa: E402
 
 BACKBONES = ("vgg16", "xception", "densenet121")
+KINDS = {"versions", "networks", "parts", "vectors", "choices"}
 COMBINED = ("ensemble", "cascade", "fusion")
 NAMES = (*BACKBONES, *COMBINED, contract.CHAMPION)
 
@@ -72,6 +73,7 @@ class Kept:
         with pytest.MonkeyPatch.context() as patch:
             # Whoever converts, or loads a whole SavedModel, fails.
             patch.setattr(versions_module, "convert_version", None)
+            patch.setattr(versions_module, "choose", None)
             patch.setattr(TensorFlowServable, "load", None)
             self.second = self.load(self.networks)
 
@@ -184,8 +186,9 @@ def test_what_is_damaged_is_said_and_made_again(
     root = tmp_path / "networks"
     shutil.copytree(kept.root, root)
     version = kept.models["vgg16"]
-    key = version_key(version, "f32")
+    key = version_key(version)
     own = {part.key for part in _plan(root, key).networks[0].parts} | {key}
+    shutil.rmtree(root / "networks")
     for folder in (*(root / "parts").iterdir(), *(root / "versions").iterdir()):
         if folder.name not in own:
             shutil.rmtree(folder)
@@ -199,13 +202,15 @@ def test_what_is_damaged_is_said_and_made_again(
     again = load_servable(version, "auto", "f32", Networks(Store(root)))
     np.testing.assert_array_equal(_ask(again, asked), _ask(servable, asked))
     assert caplog.text == ""
-    assert {path.name for path in root.iterdir()} == {"parts", "versions"}
+    assert {path.name for path in root.iterdir()} == KINDS
 
 
 def _plan(root: Path, key: str) -> Any:
-    plan = Store(root).plan(key)
-    assert plan is not None
-    return plan
+    store = Store(root)
+    version, choice = store.version(key), store.choice(choice_key(key, "f32"))
+    assert version is not None
+    assert choice is not None
+    return version.plan(choice)
 
 
 def test_a_store_that_cannot_be_written_is_not_needed(
@@ -227,44 +232,54 @@ def test_a_store_that_cannot_be_written_is_not_needed(
 @pytest.mark.parametrize(
     "change",
     [
-        {"networks": [{"trunks": [["../../outside", ["a"]]], "head": None}]},
-        {"networks": [{"trunks": [["a" * 64]], "head": None}]},
-        {"networks": []},
-        {"engine": TENSORFLOW},
-        {"rule": '{"kind": "all"}'},
-        {"rule": "{"},
-        {"difference": None},
+        {"trunks": [["../../outside", ["a"]]]},
+        {"trunks": [["a" * 64]]},
+        {"trunks": []},
+        {"answers": {"flat": [0.5]}},
+        {"answers": {"flat": None}},
+        {"head": "none"},
     ],
 )
-def test_a_plan_that_is_none_is_refused(change: dict[str, Any]) -> None:
-    good = {
-        "networks": [{"trunks": [["a" * 64, ["flat"]]], "head": None}],
-        "rule": None,
-        "engine": OPENVINO_F32,
-        "difference": 0.0,
-    }
-    assert plan_from_json(json.loads(json.dumps(plan_from_json(good).to_json()))).engine
+def test_a_network_that_is_none_is_refused(change: dict[str, Any]) -> None:
+    network = {"trunks": [["a" * 64, ["flat"]]], "head": None, "answers": {"flat": [[0.5, 0.5]]}}
+    good = {"networks": [network], "rule": None}
+    assert version_from_json(json.loads(json.dumps(version_from_json(good).to_json()))).networks
+    bads: list[dict[str, Any]] = [{"networks": [network | change]}, {"networks": []}, {"rule": "{"}]
+    for bad in bads:
+        with pytest.raises(ValueError, match="is no"):
+            version_from_json(good | bad)
     with pytest.raises(ValueError, match="is no"):
-        plan_from_json(good | change)
+        version_from_json(good | {"networks": [network, network]})
 
 
-def test_a_versions_key_tells_weights_precision_and_machine(
+@pytest.mark.parametrize("change", [{"engine": TENSORFLOW}, {"difference": None}, {"engine": 1}])
+def test_a_choice_that_is_none_is_refused(change: dict[str, Any]) -> None:
+    good = {"engine": OPENVINO_F32, "difference": 0.25}
+    assert choice_from_json(good).to_json() == good
+    with pytest.raises(ValueError, match="is no"):
+        choice_from_json(good | change)
+
+
+def test_keys_tell_weights_programs_precision_and_machine(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = tmp_path / "1"
     shutil.copytree(models["vgg16"], version)
-    keys = [version_key(version, "f32"), version_key(version, "bf16")]
+    keys = [version_key(version)]
     # A card beside the model changes nothing, and neither does the folder's name.
     (version / "assets.extra").mkdir(exist_ok=True)
     (version / "assets.extra" / "card.md").write_text("a card")
-    assert version_key(version.rename(tmp_path / "2"), "f32") == keys[0]
+    assert version_key(version.rename(tmp_path / "2")) == keys[0]
+    choices = [choice_key(keys[0], "f32"), choice_key(keys[0], "bf16")]
     monkeypatch.setattr(store_module, "CPUINFO", tmp_path / "another")
-    keys.append(version_key(tmp_path / "2", "f32"))
+    # What was converted is any machine's.
+    assert version_key(tmp_path / "2") == keys[0]
+    choices.append(choice_key(keys[0], "f32"))
     monkeypatch.setattr(import_openvino(), "__version__", "0.0")
-    keys.append(version_key(tmp_path / "2", "f32"))
+    keys.append(version_key(tmp_path / "2"))
     _damage(next((tmp_path / "2" / "variables").glob("*.data*")))
-    keys.append(version_key(tmp_path / "2", "f32"))
-    assert len(set(keys)) == len(keys)
+    keys.append(version_key(tmp_path / "2"))
+    assert len({*keys, *choices}) == len(keys) + len(choices)
 
 
 def test_what_nobody_used_for_a_month_is_removed(
@@ -272,6 +287,7 @@ def test_what_nobody_used_for_a_month_is_removed(
 ) -> None:
     root = tmp_path / "networks"
     shutil.copytree(kept.root, root)
+    shutil.rmtree(root / "networks")
     (root / ".tmp-abandoned").mkdir()
     (root / "parts" / "notes").mkdir()
     old = [root / ".tmp-abandoned", root / "parts" / "notes"]
@@ -279,15 +295,15 @@ def test_what_nobody_used_for_a_month_is_removed(
     for folder in old:
         os.utime(folder, (0, 0))
     store = Store(root)
-    key = version_key(models["xception"], "f32")
+    key = version_key(models["xception"])
     used = {part.key for part in _plan(root, key).networks[0].parts}
-    shutil.rmtree(root / "versions" / version_key(models["vgg16"], "f32"))
+    shutil.rmtree(root / "versions" / version_key(models["vgg16"]))
     load_servable(models["vgg16"], "auto", "f32", Networks(store))
     left = {folder.name for folder in (root / "parts").iterdir()}
     assert used < left
     assert "notes" in left
     assert len(left) == 1 + 2 * 2
-    assert {folder.name for folder in root.iterdir()} == {"parts", "versions"}
+    assert {folder.name for folder in root.iterdir()} == KINDS
     assert key in {folder.name for folder in (root / "versions").iterdir()}
 
 
@@ -303,7 +319,7 @@ def test_the_users_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_a_lone_image_goes_the_other_way_and_gets_the_same_answer(
     models: dict[str, Path], kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = version_key(models["xception"], "f32")
+    key = version_key(models["xception"])
     (name,) = _plan(kept.root, key).networks[0].trunks
     flight = Flight()
     trunk = Trunk(Store(kept.root).read(name), name.outputs, flight)
@@ -348,7 +364,7 @@ def test_a_trunk_is_asked_about_a_probe_once(
     assert sorted(run.values()) == [len(probe_pixels())] * len(BACKBONES)
     alone = Networks(Store(tmp_path / "alone"))
     load_servable(models["cascade"], "auto", "f32", alone)
-    key = version_key(models["cascade"], "f32")
+    key = version_key(models["cascade"])
     assert _plan(tmp_path / "together", key) == _plan(tmp_path / "alone", key)
 
 
