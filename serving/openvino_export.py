@@ -25,6 +25,7 @@ from serving.networks.conversion import (
     convert_network,
     expected_answers,
 )
+from serving.networks.places import PUSHED_NETWORKS
 from serving.openvino_repository import (
     CONFIG_FILE,
     NETWORK_FILES,
@@ -149,7 +150,8 @@ def _highest_versions(model_dir: Path) -> dict[str, Path | None]:
     if not model_dir.is_dir():
         raise InputError(f"model-dir: {model_dir} is no folder; run the pipeline first.")
     found: dict[str, Path | None] = {}
-    for folder in sorted(path for path in model_dir.iterdir() if path.is_dir()):
+    folders = sorted(path for path in model_dir.iterdir() if path.is_dir())
+    for folder in (each for each in folders if each.name != PUSHED_NETWORKS):
         versions = versions_in(folder)
         found[folder.name] = versions[max(versions)] if versions else None
     if not found:

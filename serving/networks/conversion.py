@@ -18,6 +18,7 @@ from models.frozen_function import FrozenFunction, SavedFile
 from models.openvino_runtime import convert, convert_graph, has_bf16
 from models.rule import Rule, rule_of
 from schema import contract
+from serving.networks.folders import DamagedError
 from serving.networks.front import load_convertible, load_ends
 from serving.networks.parts import Part, Parted, take_apart
 from serving.networks.plan import (
@@ -324,6 +325,9 @@ def choose_engine(
         try:
             engine = make(name)
             found = engine(probe_pixels()[rows])[contract.FLAT]
+        # Not OpenVINO's fault: it can be made again.
+        except DamagedError:
+            raise
         except Exception as error:
             raise NotConvertibleError(f"{directory}: {error}") from error
         if name == OPENVINO_F32:

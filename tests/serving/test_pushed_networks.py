@@ -23,6 +23,7 @@ from serving.local_client import latest_version  # noqa: E402
 from serving.networks import conversion  # noqa: E402
 from serving.networks import store as store_module  # noqa: E402
 from serving.networks import versions as versions_module  # noqa: E402
+from serving.networks.conversion import NotConvertibleError  # noqa: E402
 from serving.networks.places import PUSHED_NETWORKS  # noqa: E402
 from serving.networks.probes import probe_pixels  # noqa: E402
 from serving.networks.pushing import convert_for  # noqa: E402
@@ -96,7 +97,7 @@ def test_what_was_chosen_is_not_measured_again(
     _load(pushed, "ensemble", tmp_path)
     monkeypatch.setattr(versions_module, "choose", None)
     _load(pushed, "ensemble", tmp_path)
-    with pytest.raises(TypeError):
+    with pytest.raises(NotConvertibleError):
         Networks(None).load(latest_version(pushed, "ensemble"), "f32")
 
 
@@ -195,7 +196,8 @@ def test_a_function_read_from_the_file_answers_as_when_it_is_loaded(
 ) -> None:
     directory, pixels = str(latest_version(pushed, name)), probe_pixels()[:2]
     found = SavedFile(directory).freeze("network")(pixels)
-    expected = tf.saved_model.load(directory).network(tf.constant(pixels, tf.float32))
+    loaded = tf.saved_model.load(directory)
+    expected = loaded.network(tf.constant(pixels, tf.float32))
     assert set(found) == set(expected)
     for head, answer in expected.items():
         np.testing.assert_allclose(found[head], answer, atol=1e-5)
