@@ -27,8 +27,9 @@ from serving.networks.conversion import NotConvertibleError  # noqa: E402
 from serving.networks.places import PUSHED_NETWORKS  # noqa: E402
 from serving.networks.probes import probe_pixels  # noqa: E402
 from serving.networks.pushing import convert_for  # noqa: E402
-from serving.networks.store import Store  # noqa: E402
+from serving.networks.store import Store, version_key  # noqa: E402
 from serving.networks.versions import Networks  # noqa: E402
+from serving.openvino_export import _highest_versions  # noqa: E402
 from serving.protocol.tensors import strings  # noqa: E402
 from serving.servables.loading import load_servable  # noqa: E402
 from serving.servables.servable import Servable  # noqa: E402
@@ -101,9 +102,28 @@ def test_what_was_chosen_is_not_measured_again(
         Networks(None).load(latest_version(pushed, "ensemble"), "f32")
 
 
-def test_no_server_takes_the_folder_for_a_model(pushed: Path) -> None:
+def test_no_server_and_no_export_takes_the_folder_for_a_model(pushed: Path) -> None:
     assert (pushed / PUSHED_NETWORKS).is_dir()
     assert set(models_in(pushed)) == set(NAMES)
+    assert set(_highest_versions(pushed)) == set(NAMES)
+
+
+def test_a_push_to_a_uri_leaves_the_same_there(pushed: Path, tmp_path: Path) -> None:
+    # TensorFlow's own file system in memory: what a bucket is, without a network.
+    serving = f"ram://{tmp_path.name}/serving"
+    for _ in range(2):
+        convert_for(str(latest_version(pushed, "vgg16")), serving)
+    copied = tmp_path / "serving" / PUSHED_NETWORKS
+    for parent, _, names in tf.io.gfile.walk(f"{serving}/{PUSHED_NETWORKS}"):
+        for name in names:
+            file = copied / Path(parent).relative_to(f"{serving}/{PUSHED_NETWORKS}") / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tf.io.gfile.copy(f"{parent}/{name}", str(file))
+    networks = Store(copied, of_pushes=True)
+    version = networks.version(version_key(latest_version(pushed, "vgg16")))
+    assert version is not None
+    for part in version.networks[0].plan.parts:
+        assert networks.read(part)
 
 
 @pytest.mark.parametrize("pattern", ["versions/*/files.json", "parts/*/network.bin"])

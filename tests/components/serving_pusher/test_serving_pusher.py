@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 
 from common.errors import InputError
 from components.model_card.artifact import ModelCardFiles
-from components.serving_pusher import ServingPusher, driver
+from components.serving_pusher import ServingPusher, driver, executor
 from components.serving_pusher.driver import Push, choose_attempt, highest_version
 from components.serving_pusher.executor import Executor
 from schema import contract
@@ -134,6 +134,34 @@ def test_card_and_note_are_pushed_beside_the_model_and_not_into_its_artifact(
     assert [path.name for path in (tmp_path / "m" / "Format-Serving").iterdir()] == [
         "saved_model.pb"
     ]
+
+
+@pytest.mark.parametrize("blessed", [True, False])
+def test_what_is_blessed_is_converted_beside_the_models_before_it_is_pushed(
+    blessed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_file = "Format-Serving/saved_model.pb"
+    inputs = {"model": [_artifact(standard_artifacts.Model, tmp_path / "m", {model_file: "x"})]}
+    infra = standard_artifacts.InfraBlessing()
+    infra.set_int_custom_property("blessed", int(blessed))
+    inputs["infra_blessing"] = [infra]
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    base = tmp_path / "serving" / "vgg16"
+    converted = []
+
+    def convert(model: str, serving: str) -> None:
+        converted.append((model, serving))
+        assert not base.exists()
+
+    monkeypatch.setattr(executor, "convert_for", convert)
+    destination = json.dumps({"filesystem": {"base_directory": f"{base}/"}})
+    Executor(Executor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")).Do(
+        inputs, {"pushed_model": [pushed]}, {"push_destination": destination}
+    )
+    expected = (str(tmp_path / "m" / "Format-Serving"), str(tmp_path / "serving"))
+    assert converted == ([expected] if blessed else [])
+    assert base.exists() == blessed
 
 
 def test_the_compiled_node_is_a_pusher_with_this_driver(tmp_path: Path) -> None:
