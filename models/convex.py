@@ -16,6 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpstrf
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
@@ -38,9 +40,10 @@ _MEMORY: Final = 30
 class Span:
     """The span of rows, by an orthonormal basis, `rows.T @ weights`, never written out.
 
-    From the eigenvalues of the rows' products with each other, for a third of what a QR of the rows
-    takes where there are many times more channels. What is lost of the smallest directions by the
-    squares is below what float64 can tell in a loss.
+    From the rows' products with each other, by Cholesky's factors with pivots (LAPACK's dpstrf):
+    what a QR of the rows does, for a small part of its time where there are many times more
+    channels. What is lost of the smallest directions by the squares is below what float64 can tell
+    in a loss.
     """
 
     def __init__(self, rows: np.ndarray) -> None:
@@ -50,22 +53,48 @@ class Span:
             rows: float64 [rows, channels].
         """
         self._rows = rows
-        values, vectors = np.linalg.eigh(rows @ rows.T)
-        kept = values > len(rows) * np.finfo(np.float64).eps * values.max(initial=0.0)
-        lengths = np.sqrt(values[kept])
-        self._weights, self._own = vectors[:, kept] / lengths, vectors[:, kept] * lengths
+        factors, pivots, rank, _ = dpstrf(rows @ rows.T, lower=1)
+        lower = np.tril(factors)[:, :rank]
+        self._own = np.empty_like(lower)
+        self._own[pivots - 1] = lower
+        # The rows that the basis is made of: those after them bring no direction of their own.
+        self._chosen, self._factor = pivots[:rank] - 1, lower[:rank]
+
+    def is_of(self, rows: np.ndarray) -> bool:
+        """Tell whether these are the rows, in their order."""
+        return np.array_equal(rows, self._rows)
+
+    def own_coordinates(self) -> np.ndarray:
+        """Return the coordinates of the rows themselves, [rows, dimensions]."""
+        return self._own
 
     def coordinates(self, rows: np.ndarray) -> np.ndarray:
         """Project rows, float64 [n, channels], onto the basis: [n, dimensions]."""
-        if rows is self._rows:
-            return self._own
-        products: np.ndarray = rows @ self._rows.T @ self._weights
-        return products
+        products = self._rows[self._chosen] @ rows.T
+        solved: np.ndarray = solve_triangular(self._factor, products, lower=True).T
+        return solved
 
     def from_coordinates(self, kernel: np.ndarray) -> np.ndarray:
         """Return a kernel, [dimensions, n], by channel; 0 where a channel is 0 in all rows."""
-        by_channel: np.ndarray = self._rows.T @ (self._weights @ kernel)
+        weights = solve_triangular(self._factor, kernel, trans="T", lower=True)
+        by_channel: np.ndarray = self._rows[self._chosen].T @ weights
         return by_channel
+
+
+class Spans:
+    """The spans of rows, each found once: heads, and a head's layers, read the same rows."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._known: list[Span] = []
+
+    def of(self, rows: np.ndarray) -> Span:
+        """Find the span of rows, float64 [rows, channels]."""
+        for known in self._known:
+            if known.is_of(rows):
+                return known
+        self._known.append(Span(rows))
+        return self._known[-1]
 
 
 class Softmax:
@@ -94,18 +123,22 @@ class Softmax:
         self._l2 = l2
         self._at, self._logs = np.empty(0), np.empty(0)
 
-    def span(self) -> Span | None:
+    def span(self, spans: Spans) -> Span | None:
         """Find where the minimum lies: in what the rows span, as the penalty wants no more.
+
+        Args:
+            spans: those found before.
 
         Returns:
             None where there are no fewer rows than channels.
         """
         count, channels = self._rows.shape
-        return Span(self._rows) if count < channels else None
+        return spans.of(self._rows) if count < channels else None
 
     def project(self, span: Span) -> None:
         """Go on with the rows' coordinates: as many channels as the span has dimensions."""
-        self._rows = span.coordinates(self._rows)
+        own = span.is_of(self._rows)
+        self._rows = span.own_coordinates() if own else span.coordinates(self._rows)
 
     def loss(self, weights: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean cross-entropy with the penalty, in nats, and its slope along each weight."""
@@ -138,26 +171,29 @@ class Softmax:
 def fit(
     head: keras.Model,
     training: tuple[Taps, np.ndarray],
-    validation: tuple[Taps, np.ndarray],
+    validation: tuple[Taps, np.ndarray] | None,
     *,
     l2: float,
     iterations: int,
     healthy: int | None = None,
     continued: bool = False,
     log_dir: str | None = None,
+    spans: Spans | None = None,
 ) -> History:
     """Fit a head of standardised taps and softmax layers, without dropout.
 
     Args:
         head: of `models.heads`.
         training: {tap: float32 [rows, channels]}, labels int64 [rows].
-        validation: the same, of the validation images; the history alone asks for them.
+        validation: the same, of the validation images; the history alone asks for them, and has
+            no `val_` where None.
         l2: as in `HeadParams`.
         iterations: at most.
         healthy: index of the healthy class, where the head is a hierarchical one.
         continued: begin with the head's weights. Else it begins with none at all, so that
             what no training row shows has no weight in the end.
         log_dir: where TensorBoard logs go; none where None.
+        spans: what was found for other heads on the same rows; new ones are put in.
 
     Returns:
         Metric name -> value per iteration, the start's first, and HISTORY_ITERATION. Of
@@ -167,17 +203,21 @@ def fit(
         FloatingPointError: a feature is no number.
     """
     history: History = {}
-    unseen = questions(validation[1], healthy)
+    spans = spans or Spans()
+    unseen = {} if validation is None else questions(validation[1], healthy)
     for name, targets in questions(training[1], healthy).items():
         layer = head.get_layer(name)
         read = keras.Model(head.input, layer.input)
         problem = Softmax(_rows(read, training[0], "training"), targets, l2)
-        beside = Softmax(_rows(read, validation[0], "validation"), unseen[name], l2)
-        kernel, bias = (part.astype(np.float64) * float(continued) for part in layer.get_weights())
-        span = problem.span()
+        beside = None
+        if validation is not None:
+            beside = Softmax(_rows(read, validation[0], "validation"), unseen[name], l2)
+        kernel, bias = (each.astype(np.float64) * float(continued) for each in layer.get_weights())
+        span = problem.span(spans)
         if span is not None:
-            problem.project(span)
-            beside.project(span)
+            for part in (problem, beside):
+                if part is not None:
+                    part.project(span)
             kernel = span.coordinates(kernel.T).T
         start = np.vstack([kernel, bias])
         weights, history = _minimise(problem, beside, start, l2, iterations)
@@ -199,15 +239,16 @@ def _rows(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
 
 
 def _minimise(
-    problem: Softmax, beside: Softmax, start: np.ndarray, l2: float, iterations: int
+    problem: Softmax, beside: Softmax | None, start: np.ndarray, l2: float, iterations: int
 ) -> tuple[np.ndarray, History]:
     """Find the weights at the minimum, float64 [channels + 1, classes], and the way there."""
     history: History = {contract.HISTORY_ITERATION: []}
+    judged = {"": problem} | ({} if beside is None else {"val_": beside})
 
     def remember(weights: np.ndarray) -> None:
         count = history[contract.HISTORY_ITERATION]
         count.append(float(len(count)))
-        for prefix, data in (("", problem), ("val_", beside)):
+        for prefix, data in judged.items():
             for metric, value in zip(("loss", "accuracy"), data.judge(weights), strict=True):
                 history.setdefault(f"{prefix}{metric}", []).append(value)
 

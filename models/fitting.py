@@ -70,6 +70,7 @@ def fit_on_taps(
     healthy: int | None = None,
     continued: bool = False,
     log_dir: str | None = None,
+    spans: convex.Spans | None = None,
 ) -> History:
     """Fit a head on pooled taps that are in memory.
 
@@ -86,6 +87,7 @@ def fit_on_taps(
         healthy: index of the healthy class, where the head is a hierarchical one.
         continued: the head's weights are an earlier model's, and not drawn.
         log_dir: where TensorBoard logs go; none where None.
+        spans: of these rows, where other heads are fitted to them too (see `models.convex.fit`).
 
     Returns:
         Metric name -> value per epoch, or per iteration (see `models.convex.fit`).
@@ -96,12 +98,14 @@ def fit_on_taps(
         return convex.fit(
             head,
             training,
-            validation,
+            # The history is the flat head's: nobody reads a hierarchical one's.
+            validation if healthy is None else None,
             l2=of_head.l2,
             iterations=params.epochs,
             healthy=healthy,
             continued=continued,
             log_dir=log_dir,
+            spans=spans,
         )
     return fit_in_batches(head, training, validation, params, seed=seed, log_dir=log_dir)
 

@@ -181,11 +181,11 @@ def _refitted(
     """Fits to both splits; what the folds say judges. No fold may start from what saw it."""
 
     def fit_heads(taps: TapData, last: bool) -> tuple[dict[str, keras.Model], History]:
-        begin = start if last else None
-        flat, history = fit_head(params, task.n_classes, taps, seed, start=begin)
+        begin, spans = start if last else None, convex.Spans()
+        flat, history = fit_head(params, task.n_classes, taps, seed, start=begin, spans=spans)
         heads = {contract.FLAT: flat}
         if task.hierarchical:
-            heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed, begin)
+            heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed, begin, spans)
         return heads, history
 
     fitted = refit(read_image_taps(network, params, files), seed, fit_heads)
@@ -214,6 +214,7 @@ def fit_head(
     seed: int,
     log_dir: str | None = None,
     start: Start | None = None,
+    spans: convex.Spans | None = None,
 ) -> tuple[keras.Model, History]:
     """Fits the flat head in front of a network that doesn't train.
 
@@ -224,6 +225,7 @@ def fit_head(
         seed: of initial weights, order and dropout; L-BFGS asks for none of them.
         log_dir: where TensorBoard logs go; none where None.
         start: weights to start with, in place of random ones.
+        spans: of these rows, where other heads are fitted to them too.
 
     Raises:
         FloatingPointError: the training diverged.
@@ -239,6 +241,7 @@ def fit_head(
         seed=seed,
         continued=start is not None,
         log_dir=log_dir,
+        spans=spans,
     )
     return head, history
 
@@ -336,7 +339,12 @@ def _fit_both(
 
 
 def _fit_hierarchical(
-    params: TrainingParams, task: Task, taps: TapData, seed: int, start: Start | None
+    params: TrainingParams,
+    task: Task,
+    taps: TapData,
+    seed: int,
+    start: Start | None,
+    spans: convex.Spans | None = None,
 ) -> keras.Model:
     assert task.healthy is not None
     head = build_hierarchical_head(
@@ -354,6 +362,7 @@ def _fit_hierarchical(
         seed=seed,
         healthy=task.healthy,
         continued=start is not None,
+        spans=spans,
     )
     return head
 

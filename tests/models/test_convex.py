@@ -135,10 +135,12 @@ def test_rows_that_say_the_same_twice_span_fewer_dimensions() -> None:
     labels = np.concatenate([labels[:5], labels[[1, 3]]])
     rows = np.concatenate([taps[name] for name in sorted(taps)], axis=1).astype(np.float64)
     span = convex.Span(rows)
-    own = span.coordinates(rows)
+    own = span.own_coordinates()
+    assert span.is_of(rows.copy())
+    assert not span.is_of(rows[::-1])
     assert own.shape == (7, 5)
     np.testing.assert_allclose(own @ own.T, rows @ rows.T, rtol=1e-9)
-    np.testing.assert_allclose(span.coordinates(rows.copy()), own, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(span.coordinates(rows), own, rtol=0, atol=1e-6)
     kernel = np.random.default_rng(0).normal(size=(5, 3))
     np.testing.assert_allclose(rows @ span.from_coordinates(kernel), own @ kernel, atol=1e-6)
     head = _head((taps, labels))
@@ -159,6 +161,37 @@ def test_a_hierarchical_heads_layers_are_each_at_their_own_optimum() -> None:
         [state[:, 1] * illness[:, 0], state[:, 0], state[:, 1] * illness[:, 1]], axis=1
     )
     assert np.abs(_answers(head, split) - expected).max() < 1e-4
+
+
+def test_heads_on_the_same_rows_share_their_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    make = convex.Span.__init__
+
+    def counted(self: convex.Span, rows: np.ndarray) -> None:
+        found.append(len(rows))
+        make(self, rows)
+
+    monkeypatch.setattr(convex.Span, "__init__", counted)
+    split = _split(15)
+    alone = [_head(split), _head(split, hierarchical=True)]
+    shared = [_head(split), _head(split, hierarchical=True)]
+    spans = convex.Spans()
+    for healthy, own, other in zip((None, HEALTHY), alone, shared, strict=True):
+        _fit(own, split, healthy=healthy)
+        _fit(other, split, healthy=healthy, spans=spans)
+        np.testing.assert_array_equal(_answers(own, split), _answers(other, split))
+    sick = int((split[1] != HEALTHY).sum())
+    # The sick alone are asked which illness it is.
+    assert sorted(found) == sorted([15, 15, sick, 15, sick])
+
+
+def test_without_validation_rows_the_history_is_of_training_alone() -> None:
+    split = _split()
+    fitted, followed = _head(split), _head(split)
+    history = convex.fit(fitted, split, None, l2=L2, iterations=50)
+    assert set(history) == {"iteration", "loss", "accuracy"}
+    _fit(followed, split, iterations=50)
+    np.testing.assert_array_equal(_answers(fitted, split), _answers(followed, split))
 
 
 def test_the_history_ends_with_what_keras_finds_in_the_head() -> None:
