@@ -151,18 +151,10 @@ class Store:
         Returns:
             Whether it is kept; not where the folder can't be written to, which is said.
         """
-        openvino = import_openvino()
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             for part, model in models.items():
-                target = self.root / _PARTS / part
-                if self._is_whole(target):
-                    _touch(target)
-                else:
-                    with self._unfinished(target) as folder:
-                        # As trained: half precision would be another model.
-                        openvino.save_model(model, str(folder / _NETWORK), compress_to_fp16=False)
-                        _describe(folder, {})
+                self.write_part(part, model)
             with self._unfinished(self.root / _VERSIONS / key) as folder:
                 write_front(folder / FRONT)
                 _describe(folder, {"plan": plan.to_json()})
@@ -171,6 +163,26 @@ class Store:
             logging.warning("%s: converted networks can't be kept: %s", self.root, error)
             return False
         return True
+
+    def write_part(self, key: str, model: Any) -> None:
+        """Keep a part, unless it is there already.
+
+        Args:
+            key: of the part.
+            model: `openvino.Model`.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        target = self.root / _PARTS / key
+        if self._is_whole(target):
+            _touch(target)
+            return
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._unfinished(target) as folder:
+            # As trained: half precision would be another model.
+            import_openvino().save_model(model, str(folder / _NETWORK), compress_to_fp16=False)
+            _describe(folder, {})
 
     def forget(self, key: str) -> None:
         """Remove a version that is damaged."""

@@ -12,7 +12,7 @@ from absl import logging
 
 from serving.networks.conversion import Converted, NotConvertibleError, convert_version
 from serving.networks.front import load_front, write_front
-from serving.networks.plan import engine_of
+from serving.networks.plan import PartName, Plan, engine_of
 from serving.networks.probes import Answers
 from serving.networks.running import Network, Trunks
 from serving.networks.store import DamagedError, Store, version_key
@@ -25,10 +25,14 @@ class RunningVersion:
     Attributes:
         engine: what runs its network.
         front: has its `preprocess` and `answer`.
+        plan: by which the engine was put together.
+        read: a part of it -> its `openvino.Model`.
     """
 
     engine: Network
     front: Any
+    plan: Plan
+    read: Callable[[PartName], Any]
 
 
 class Networks:
@@ -85,7 +89,7 @@ class Networks:
                 return kept
         try:
             engine = engine_of(converted.plan, converted.read, self.trunks)
-            return RunningVersion(engine, loaded)
+            return RunningVersion(engine, loaded, converted.plan, converted.read)
         # OpenVINO has no class of its own.
         except Exception as error:
             raise NotConvertibleError(f"{directory}: {error}") from error
@@ -108,7 +112,8 @@ class Networks:
             if plan is None:
                 return None
             engine = engine_of(plan, self._store.read, self.trunks)
-            return RunningVersion(engine, load_front(self._store.front(key)))
+            front = load_front(self._store.front(key))
+            return RunningVersion(engine, front, plan, self._store.read)
         except (DamagedError, OSError) as error:
             logging.warning("a converted network is damaged, and is made again: %s", error)
         # What OpenVINO, which has no class of its own, can't compile any more.

@@ -1,0 +1,123 @@
+"""Int8 beside what would serve otherwise, on the validation images: how far off, how much faster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from models.engines import OPENVINO_F32
+from schema import contract
+from serving.networks.int8_choice import Figures
+from serving.networks.plan import network_of
+from serving.networks.running import Network, Trunks
+from serving.networks.versions import RunningVersion
+from serving.servables.careful_engine import ALLOWED, CarefulEngine, largest_logit_difference
+
+# Below, int8 isn't worth a third set of networks in memory.
+LEAST_GAIN: Final = 1.15
+# Images in a request to the networks; more in flight are no faster.
+_BATCH: Final = 16
+_TIMED_IMAGES: Final = 96
+# Each engine runs the timed images so often, in turns: others may be busy on the machine.
+_ROUNDS: Final = 3
+_SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The outcome of a comparison.
+
+    Attributes:
+        chosen: whether int8 keeps all answers, and is faster.
+        reason: a sentence.
+        difference: see `Int8Choice`.
+        figures: of the comparison.
+    """
+
+    chosen: bool
+    reason: str
+    difference: float
+    figures: Figures
+
+
+def judge(
+    version: RunningVersion,
+    fast: Network,
+    images: np.ndarray,
+    trunks: Trunks,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Judgement:
+    """Compare int8 with float32's answers and with the speed of what would serve otherwise.
+
+    Args:
+        version: as it would be served otherwise.
+        fast: its network in int8.
+        images: of the validation split, uint8 [n, 256, 256, 1].
+        trunks: those in memory.
+        clock: seconds.
+    """
+    exact = network_of(version.plan, OPENVINO_F32, version.read, trunks)
+    expected, found = _answers(exact, images), _answers(fast, images)
+    difference = largest_logit_difference(found, expected)
+    careful = CarefulEngine(fast, version.engine, difference)
+    unsure = careful.is_unsure(found)
+    answers = found.copy()
+    if unsure.any():
+        answers[unsure] = _answers(version.engine, images[unsure])
+    timed = _some(images)
+    seconds = _seconds({"int8": careful, "otherwise": version.engine}, timed, clock)
+    figures = Figures(
+        images=len(images),
+        classes_changed=int((answers.argmax(-1) != expected.argmax(-1)).sum()),
+        largest_move=float(np.abs(answers - expected).max()),
+        asked_again=float(unsure.mean()),
+        timed_images=len(timed),
+        images_per_second=len(timed) / seconds["int8"],
+        images_per_second_otherwise=len(timed) / seconds["otherwise"],
+    )
+    return Judgement(*verdict(figures), difference, figures)
+
+
+def verdict(figures: Figures) -> tuple[bool, str]:
+    """Say whether int8 is chosen, and why; what isn't a number is no reason to choose it."""
+    if figures.classes_changed:
+        return False, f"the class of {figures.classes_changed} validation images changes"
+    if not figures.largest_move <= ALLOWED:
+        return False, f"a probability moves by {figures.largest_move:.3f} (allowed {ALLOWED})"
+    gain = f"{figures.gain:.2f} times as fast, with {figures.asked_again:.0%} asked again"
+    if not figures.gain >= LEAST_GAIN:
+        return False, f"it is {gain}, and {LEAST_GAIN} is asked for"
+    return True, f"no class changes, and it is {gain}"
+
+
+def _some(images: np.ndarray) -> np.ndarray:
+    """Choose the images whose time is taken, from all over the split, which may be in classes."""
+    chosen = np.random.default_rng(_SEED).permutation(len(images))[:_TIMED_IMAGES]
+    some: np.ndarray = images[np.sort(chosen)]
+    return some
+
+
+def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(images), _BATCH):
+        yield images[start : start + _BATCH]
+
+
+def _answers(engine: Network, images: np.ndarray) -> np.ndarray:
+    return np.concatenate([engine(batch)[contract.FLAT] for batch in _batches(images)])
+
+
+def _seconds(
+    engines: dict[str, Network], images: np.ndarray, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Take each engine's best time for all images; all are compiled by now, and warm."""
+    best = dict.fromkeys(engines, float("inf"))
+    for _ in range(_ROUNDS):
+        for name, engine in engines.items():
+            started = clock()
+            _answers(engine, images)
+            best[name] = min(best[name], clock() - started)
+    return best
