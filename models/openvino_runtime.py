@@ -1,4 +1,4 @@
-"""OpenVINO itself: how it is imported, and which numbers this CPU multiplies. Imports nothing heavy."""
+"""OpenVINO itself: how it is imported, and what this CPU multiplies. Imports nothing heavy."""
 
 from __future__ import annotations
 

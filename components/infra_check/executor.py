@@ -19,8 +19,8 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.examples import read_examples
-from components.infra_check.note import PRECISION
 from components.serving_precision.beside import put_precision_beside
+from components.serving_precision.note import PRECISION
 from schema import contract, inputs
 
 MODEL: Final = "model"

@@ -13,7 +13,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
 from common.digests import digest_of
-from components.infra_check.note import precision_of, write_note
+from components.serving_precision.note import precision_of, write_note
 from schema import contract
 
 _CHOICE: Final = os.path.basename(contract.INT8_CHOICE_FILE)

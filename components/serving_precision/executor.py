@@ -16,7 +16,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.examples import read_examples
-from components.infra_check.note import note_text
+from components.serving_precision.note import note_text
 from schema import contract
 
 MODEL: Final = "model"
@@ -55,7 +55,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _try_int8(model: types.Artifact, examples: types.Artifact, target: str) -> bool:
-    """Put into a folder, local or remote, what `choose_int8` writes; return whether it chose int8."""
+    """Put what `choose_int8` writes into a folder, local or remote; return what it chose."""
     from serving.networks.cache_folder import default_folder
     from serving.networks.int8_push import choose_int8
     from serving.networks.store import Store
@@ -67,8 +67,7 @@ def _try_int8(model: types.Artifact, examples: types.Artifact, target: str) -> b
         made.mkdir()
         choice = choose_int8(
             saved_model,
-            _images(examples, contract.SPLIT_TRAIN),
-            _images(examples, contract.SPLIT_EVAL),
+            *(_images(examples, split) for split in (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)),
             made,
             None if cache is None else Store(cache),
         )
@@ -78,14 +77,22 @@ def _try_int8(model: types.Artifact, examples: types.Artifact, target: str) -> b
 
 
 def _images(examples: types.Artifact, split: str) -> list[np.ndarray]:
-    """Read the images of a split, as the networks get them, in the order of their digests.
-
-    Transform's own order is another where Beam has several workers.
-    """
     if split not in artifact_utils.decode_split_names(examples.split_names):
         return []
+    return read_images(artifact_utils.get_split_uri([examples], split))
+
+
+def read_images(folder: str) -> list[np.ndarray]:
+    """Read a split's images as the networks get them, uint8 [256, 256, 1].
+
+    Args:
+        folder: of the split of Transform's examples, local or remote.
+
+    Returns:
+        In the order of their digests; Transform's own is another where Beam has several workers.
+    """
     found = {}
-    for example in read_examples(artifact_utils.get_split_uri([examples], split)):
+    for example in read_examples(folder):
         features = example.features.feature
         png = features[contract.TRANSFORMED_IMAGE].bytes_list.value[0]
         found[features[contract.SHA256].bytes_list.value[0]] = tf.io.decode_png(png).numpy()

@@ -10,6 +10,7 @@ from tfx.utils import json_utils
 
 from components.model_card.artifact import ModelCardFiles
 from components.radiograph_example_gen.artifact import SplitManifest
+from components.serving_precision.artifact import ServingPrecisionFiles
 from components.serving_pusher.driver import ServingPusherDriver
 from components.serving_pusher.executor import (
     AUDIT,
@@ -21,7 +22,6 @@ from components.serving_pusher.executor import (
     STATISTICS,
     Executor,
 )
-from components.serving_precision.artifact import ServingPrecisionFiles
 from components.shortcut_audit.artifact import AuditReport
 
 

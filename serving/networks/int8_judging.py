@@ -1,9 +1,9 @@
-"""Int8 beside what would serve otherwise, on the validation images: how far off, how much faster."""
+"""Int8 beside what would serve otherwise, on the validation images: how far off, how fast."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +49,8 @@ def judge(
     fast: Network,
     images: np.ndarray,
     trunks: Trunks,
+    *,
+    difference: float | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Judgement:
     """Compare int8 with float32's answers and with the speed of what would serve otherwise.
@@ -58,18 +60,20 @@ def judge(
         fast: its network in int8.
         images: of the validation split, uint8 [n, 256, 256, 1].
         trunks: those in memory.
+        difference: of the log-odds; the largest of these images where None.
         clock: seconds.
     """
     exact = network_of(version.plan, OPENVINO_F32, version.read, trunks)
-    expected, found = _answers(exact, images), _answers(fast, images)
-    difference = largest_logit_difference(found, expected)
+    expected, found = answers_of(exact, images), answers_of(fast, images)
+    if difference is None:
+        difference = largest_logit_difference(found, expected)
     careful = CarefulEngine(fast, version.engine, difference)
     unsure = careful.is_unsure(found)
     answers = found.copy()
     if unsure.any():
-        answers[unsure] = _answers(version.engine, images[unsure])
+        answers[unsure] = answers_of(version.engine, images[unsure])
     timed = _some(images)
-    seconds = _seconds({"int8": careful, "otherwise": version.engine}, timed, clock)
+    seconds = best_seconds({"int8": careful, "otherwise": version.engine}, timed, clock)
     figures = Figures(
         images=len(images),
         classes_changed=int((answers.argmax(-1) != expected.argmax(-1)).sum()),
@@ -106,18 +110,35 @@ def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
         yield images[start : start + _BATCH]
 
 
-def _answers(engine: Network, images: np.ndarray) -> np.ndarray:
+def answers_of(engine: Network, images: np.ndarray) -> np.ndarray:
+    """Run a split's images, a few at a time.
+
+    Args:
+        engine: what runs.
+        images: uint8 [n, 256, 256, 1].
+
+    Returns:
+        Probabilities [n, classes].
+    """
     return np.concatenate([engine(batch)[contract.FLAT] for batch in _batches(images)])
 
 
-def _seconds(
-    engines: dict[str, Network], images: np.ndarray, clock: Callable[[], float]
+def best_seconds(
+    engines: Mapping[str, Network],
+    images: np.ndarray,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Take each engine's best time for all images; all are compiled by now, and warm."""
+    """Take each engine's best time for all images; by the second round all are compiled.
+
+    Args:
+        engines: name -> what runs.
+        images: uint8 [n, 256, 256, 1].
+        clock: seconds.
+    """
     best = dict.fromkeys(engines, float("inf"))
     for _ in range(_ROUNDS):
         for name, engine in engines.items():
             started = clock()
-            _answers(engine, images)
+            answers_of(engine, images)
             best[name] = min(best[name], clock() - started)
     return best

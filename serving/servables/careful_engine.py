@@ -41,8 +41,8 @@ class CarefulEngine:
     """An engine in bfloat16 or int8; images that it is unsure of run again in a more exact one.
 
     A probability p moves by p (1 - p) of what its log-odds move by (the logistic function's
-    derivative). So the fast engine's error can be seen only where p (1 - p) is large, and with a model
-    that is any good these are few.
+    derivative). So the fast engine's error can be seen only where p (1 - p) is large, and with a
+    model that is any good these are few.
 
     Attributes:
         name: of the fast engine.
