@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import platform
 import sys
@@ -43,6 +44,7 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
+@functools.cache
 def import_nncf() -> ModuleType:
     """Import NNCF, which quantises OpenVINO's models; nothing is reported with it, either.
 
@@ -52,9 +54,11 @@ def import_nncf() -> ModuleType:
     # First: NNCF looks for `openvino_telemetry`, too, when it is imported.
     import_openvino()
     import nncf
+    from nncf.common.logging.track_progress import track
 
-    # Else it draws progress bars, and tells of each of its steps.
+    # Else it tells of each of its steps, and draws progress bars, which it has no setting for.
     nncf.set_log_level(logging.ERROR)
+    track.__init__ = functools.partialmethod(track.__init__, disable=True)
     return nncf
 
 

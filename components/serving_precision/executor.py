@@ -67,7 +67,8 @@ def _try_int8(model: types.Artifact, examples: types.Artifact, target: str) -> b
         made.mkdir()
         choice = choose_int8(
             saved_model,
-            *(_images(examples, split) for split in (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)),
+            _images(examples, contract.SPLIT_TRAIN),
+            _images(examples, contract.SPLIT_EVAL),
             made,
             None if cache is None else Store(cache),
         )
