@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ prepare_environment()
 import tensorflow as tf  # noqa: E402
 
 from common.digests import digest_of  # noqa: E402
-from models.engines import OPENVINO_F32, OPENVINO_INT8  # noqa: E402
+from models.engines import OPENVINO_F32, OPENVINO_INT8, EngineName  # noqa: E402
 from models.openvino_runtime import has_int8, low_precision  # noqa: E402
 from models.preprocessing import decode_and_resize  # noqa: E402
 from schema import contract  # noqa: E402
@@ -74,7 +75,10 @@ def test_whatever_is_worse_is_not_chosen(worse: dict[str, Any], why: str) -> Non
 class _Engine:
     """Answers with the probabilities of the image's number, and moves the clock."""
 
-    def __init__(self, name: str, answers: np.ndarray, clock: list[float], seconds: float) -> None:
+    def __init__(
+        self, name: EngineName, answers: np.ndarray, clock: list[float], seconds: float
+    ) -> None:
+
         self.name = name
         self.asked: list[int] = []
         self._answers, self._clock, self._seconds = answers, clock, seconds
@@ -95,7 +99,7 @@ def _judged(
     """A model whose answer to image i is `exact[i]`, and in int8 `int8[i]`; f32 takes a second."""
     clock = [0.0]
 
-    def engine(name: str, p: list[float], taken: float) -> _Engine:
+    def engine(name: EngineName, p: list[float], taken: float) -> _Engine:
         return _Engine(name, np.stack([np.array(p), 1 - np.array(p)], -1), clock, taken)
 
     fast, otherwise = engine(OPENVINO_INT8, int8, seconds), engine(OPENVINO_F32, exact, 1.0)
@@ -237,7 +241,7 @@ def test_a_trunk_is_quantised_once_whatever_stands_on_it(
     monkeypatch.setitem(quantise_trunks.__globals__, "quantise", counting)
     for name in ("a", "cascade", "a"):
         folder = versions[name]
-        version = networks.load(folder, "f32", lambda folder=folder: load_convertible(folder))
+        version = networks.load(folder, "f32", partial(load_convertible, folder))
         parts = [part for network in version.plan.networks for part in network.trunks]
         models = {part.key: version.read(part) for part in parts}
         quantise_trunks(version.plan, models, choose_calibration(pixels), Store(tmp_path))
@@ -304,7 +308,7 @@ def test_what_is_damaged_is_not_used_and_said(
     folder = _damage(version, tmp_path / "1", names.get(name, name), change)
     for precision in ("auto", "int8"):
         warned.clear()
-        servable = load_servable(folder, "auto", precision)  # type: ignore[arg-type]
+        servable = load_servable(folder, "auto", precision)
         assert servable.engine == version.choice.otherwise
         assert any(said in text and "not served in int8" in text for text in warned), warned
     exact = _ask(load_servable(folder, "tensorflow"), images)
