@@ -45,7 +45,7 @@ class Figures:
 
     @property
     def gain(self) -> float:
-        """How many times faster it is, with what is asked again."""
+        """Images a second, with what is asked again, by those of what would serve otherwise."""
         return self.images_per_second / self.images_per_second_otherwise
 
 
@@ -68,7 +68,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Int8Choice:
-    """Whether a version is served in int8.
+    """The choice of int8 for a version, or against it.
 
     Attributes:
         chosen: whether it is.
