@@ -29,6 +29,8 @@ class Figures:
         images: that were compared.
         classes_changed: of these, beside float32's answers.
         largest_move: of a probability, likewise.
+        classes_changed_alone: where nothing is asked again.
+        largest_move_alone: likewise.
         asked_again: share of the images that int8 is unsure of.
         timed_images: of which the speed was measured.
         images_per_second: with int8, and what is unsure asked again.
@@ -38,6 +40,8 @@ class Figures:
     images: int
     classes_changed: int
     largest_move: float
+    classes_changed_alone: int
+    largest_move_alone: float
     asked_again: float
     timed_images: int
     images_per_second: float

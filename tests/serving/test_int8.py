@@ -46,7 +46,7 @@ from serving.servables.loading import load_servable  # noqa: E402
 from serving.servables.openvino_servable import OpenVinoServable  # noqa: E402
 from serving.servables.servable import Servable  # noqa: E402
 
-GOOD = Figures(100, 0, 0.01, 0.2, 50, 23.0, 20.0)
+GOOD = Figures(100, 0, 0.01, 1, 0.1, 0.2, 50, 23.0, 20.0)
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="this CPU has neither VNNI nor AMX")
 
 
@@ -116,6 +116,8 @@ def test_the_unsure_are_asked_again_and_counted(monkeypatch: pytest.MonkeyPatch)
     found, _ = _judged(monkeypatch, [0.999, 0.45, 0.999, 0.998], [0.999, 0.55, 0.999, 0.998], 0.25)
     assert (found.figures.classes_changed, found.figures.asked_again) == (0, 0.25)
     assert found.figures.largest_move == pytest.approx(0.0, abs=1e-6)
+    assert found.figures.classes_changed_alone == 1
+    assert found.figures.largest_move_alone == pytest.approx(0.1)
     assert found.figures.gain == pytest.approx(4.0 / (4 * 0.25 + 1))
     assert found.difference == pytest.approx(2 * np.log(0.55 / 0.45))
     assert found.chosen
