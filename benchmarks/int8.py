@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -55,13 +55,16 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"{name:<12} {line}", flush=True)
 
 
-def compare(folder: Path, images: dict[str, list[np.ndarray]], store: Store) -> list[str]:
+def compare(folder: Path, images: dict[str, list[np.ndarray]], store: Store) -> Iterator[str]:
     """Write the lines on one model.
 
     Args:
         folder: of its version.
         images: split -> its images, as the networks get them.
         store: an empty one.
+
+    Yields:
+        A line as soon as it is known.
     """
     networks = Networks(store)
     version = networks.load(folder, "auto", lambda: load_convertible(folder))
@@ -87,12 +90,12 @@ def compare(folder: Path, images: dict[str, list[np.ndarray]], store: Store) -> 
     engines = {"f32": f32, "bf16": bf16, "served": version.engine, "int8 alone": fast}
     rates = {name: len(timed) / best for name, best in best_seconds(engines, timed).items()}
     told = ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items())
-    lines = [f"images/s: {told}; quantised in {seconds:.0f} CPU s"]
+    yield f"images/s: {told}; quantised in {seconds:.0f} CPU s"
     difference = None
     for name, split in (("validation", validation), ("test", test)):
         judgement = judge(version, fast, split, networks.trunks, difference=difference)
         difference, figures = judgement.difference, judgement.figures
-        lines.append(
+        yield (
             f"{name}, {figures.images} images: int8 alone moves {figures.largest_move_alone:.3f}, "
             f"{figures.classes_changed_alone} classes change; asked again "
             f"{figures.asked_again:.0%}: moves {figures.largest_move:.4f}, "
@@ -100,7 +103,6 @@ def compare(folder: Path, images: dict[str, list[np.ndarray]], store: Store) -> 
             f"beside {figures.images_per_second_otherwise:.1f}: {figures.gain:.2f}×; "
             f"{'chosen' if verdict(figures)[0] else 'not chosen'}"
         )
-    return lines
 
 
 if __name__ == "__main__":

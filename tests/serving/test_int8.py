@@ -35,7 +35,7 @@ from serving.networks.int8_choice import (  # noqa: E402
     network_files,
     read_choice,
 )
-from serving.networks.int8_judging import Judgement, judge, verdict  # noqa: E402
+from serving.networks.int8_judging import Judgement, _timed, judge, verdict  # noqa: E402
 from serving.networks.int8_push import choose_int8  # noqa: E402
 from serving.networks.quantisation import choose_calibration, quantise_trunks  # noqa: E402
 from serving.networks.store import Store  # noqa: E402
@@ -393,3 +393,12 @@ def test_calibration_is_a_fixed_sample() -> None:
     assert first.shape == (128, 256, 256, 1)
     np.testing.assert_array_equal(first, second)
     assert len(choose_calibration(images[:5])) == 5
+
+
+@pytest.mark.parametrize(("images", "unsure"), [(1, 1), (10, 0), (10, 10), (400, 100), (400, 1)])
+def test_timed_images_are_as_often_unsure_as_all(images: int, unsure: int) -> None:
+    kinds = np.zeros(images, bool)
+    kinds[:unsure] = True
+    timed = _timed(kinds)
+    assert len(timed) == len(set(timed)) == min(images, 48)
+    assert abs(kinds[timed].sum() - len(timed) * unsure / images) <= 0.5
