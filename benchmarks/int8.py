@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="OUTPUT of a run")
     parser.add_argument("--models", default="vgg16,xception,densenet121")
+    parser.add_argument("--splits", default="eval,test", help="on which answers are compared")
+    parser.add_argument("--store", type=Path, help="of networks from an earlier call, if any")
     args = parser.parse_args(argv)
     with quick_tfx_import():
         from components.serving_precision.executor import read_images
@@ -51,17 +53,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in args.models.split(","):
         with tempfile.TemporaryDirectory() as scratch:
             version = latest_version(args.output / "serving", name)
-            for line in compare(version, images, Store(Path(scratch))):
+            store = Store(args.store or Path(scratch))
+            for line in compare(version, images, store, args.splits.split(",")):
                 print(f"{name:<12} {line}", flush=True)
 
 
-def compare(folder: Path, images: dict[str, list[np.ndarray]], store: Store) -> Iterator[str]:
+def compare(
+    folder: Path, images: dict[str, list[np.ndarray]], store: Store, splits: Sequence[str]
+) -> Iterator[str]:
     """Write the lines on one model.
 
     Args:
         folder: of its version.
         images: split -> its images, as the networks get them.
-        store: an empty one.
+        store: of networks.
+        splits: on which answers are compared; what int8 is unsure of is learnt from the first.
 
     Yields:
         A line as soon as it is known.
@@ -74,7 +80,7 @@ def compare(folder: Path, images: dict[str, list[np.ndarray]], store: Store) -> 
         version.plan,
         {key: version.read(part) for key, part in trunks.items()},
         choose_calibration(images[contract.SPLIT_TRAIN]),
-        None,
+        store,
     )
     seconds = time.process_time() - started
     names = {key: f"int8 {key}" for key in quantised}
@@ -83,20 +89,20 @@ def compare(folder: Path, images: dict[str, list[np.ndarray]], store: Store) -> 
         network_of(version.plan, name, version.read, networks.trunks)
         for name in (OPENVINO_F32, OPENVINO_BF16)
     )
-    validation, test = (
-        np.stack(images[split]) for split in (contract.SPLIT_EVAL, contract.SPLIT_TEST)
-    )
-    timed = validation[:: max(1, len(validation) // _TIMED_IMAGES)][:_TIMED_IMAGES]
+    first = np.stack(images[splits[0]])
+    timed = first[:: max(1, len(first) // _TIMED_IMAGES)][:_TIMED_IMAGES]
     engines = {"f32": f32, "bf16": bf16, "served": version.engine, "int8 alone": fast}
     rates = {name: len(timed) / best for name, best in best_seconds(engines, timed).items()}
     told = ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items())
     yield f"images/s: {told}; quantised in {seconds:.0f} CPU s"
     difference = None
-    for name, split in (("validation", validation), ("test", test)):
-        judgement = judge(version, fast, split, networks.trunks, difference=difference)
+    for split in splits:
+        judgement = judge(
+            version, fast, np.stack(images[split]), networks.trunks, difference=difference
+        )
         difference, figures = judgement.difference, judgement.figures
         yield (
-            f"{name}, {figures.images} images: int8 alone moves {figures.largest_move_alone:.3f}, "
+            f"{split}, {figures.images} images: int8 alone moves {figures.largest_move_alone:.3f}, "
             f"{figures.classes_changed_alone} classes change; asked again "
             f"{figures.asked_again:.0%}: moves {figures.largest_move:.4f}, "
             f"{figures.classes_changed} classes change, {figures.images_per_second:.1f} images/s "

@@ -28,7 +28,7 @@ def test_speed_and_answers_of_both_splits_are_told(
         r"quantised in \d+ CPU s",
         speed,
     ), speed
-    for name, line in zip(("validation", "test"), splits, strict=True):
+    for name, line in zip(("eval", "test"), splits, strict=True):
         found = re.fullmatch(
             rf"densenet121 +{name}, \d+ images: int8 alone moves ([\d.]+), \d+ classes? change; "
             r"asked again \d+%: moves ([\d.]+), (\d+) classes change, "
