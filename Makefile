@@ -32,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ bench-goals: setup ## a study beside this project's goals: OUTPUT of `make study
 
 bench-heads: setup ## a regularised head fitted by L-BFGS and by Keras
 	$(BIN)/python -m benchmarks.heads $(ARGS)
+
+bench-int8: setup ## int8 beside bf16 and f32, with what is unsure asked again: OUTPUT of a run, ARGS
+	$(BIN)/python -m benchmarks.int8 "$$OUTPUT" $(ARGS)
 
 bench-memory: setup ## peak memory up to Transform for growing numbers of images
 	$(BIN)/python -m benchmarks.memory $(ARGS)

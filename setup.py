@@ -49,6 +49,7 @@ setup(
         "pillow>=10",
         "h5py",
         "openvino>=2026",
+        "nncf>=3.4,<4",
         "pydantic>=2,<3",
         "typer",
         "rich",

@@ -14,6 +14,7 @@ _ARTIFACTS: Final = {
     "AuditReport": "components.shortcut_audit.artifact",
     "ModelCardFiles": "components.model_card.artifact",
     "ReportArtifact": "components.report.component",
+    "ServingPrecisionFiles": "components.serving_precision.artifact",
     "SpanDriftReport": "components.span_drift.artifact",
     "SplitManifest": "components.radiograph_example_gen.artifact",
 }

@@ -24,9 +24,11 @@ from schema import contract
 if TYPE_CHECKING:
     import keras
 
-EngineName = Literal["openvino-bf16", "openvino-f32", "tensorflow"]
+EngineName = Literal["openvino-int8", "openvino-bf16", "openvino-f32", "tensorflow"]
 # What OpenVINO is asked for: as many images as possible, or one as soon as possible.
 Hint = Literal["THROUGHPUT", "LATENCY"]
+# For networks that were quantised (`serving.networks.quantisation`), and for serving alone.
+OPENVINO_INT8: Final[EngineName] = "openvino-int8"
 OPENVINO_BF16: Final[EngineName] = "openvino-bf16"
 OPENVINO_F32: Final[EngineName] = "openvino-f32"
 TENSORFLOW: Final[EngineName] = "tensorflow"
@@ -127,7 +129,7 @@ class OpenVinoEngine(Engine):
         self._compiled = openvino.Core().compile_model(
             model,
             "CPU",
-            {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": PRECISIONS[engine]},
+            {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": _precision_of(engine)},
         )
         # Asked for by name, since OpenVINO orders outputs its own way; fails where it has none.
         self._outputs = {name: self._compiled.output(name) for name in names}
@@ -178,6 +180,13 @@ def _stacked(names: Iterable[str], done: list[Features], count: int) -> Features
     taken = done[:count]
     del done[:count]
     return {name: np.stack([features[name] for features in taken]) for name in names}
+
+
+def _precision_of(engine: EngineName) -> str:
+    """Return what OpenVINO is told; of a quantised network it is for what was left as it was."""
+    if engine == OPENVINO_INT8:
+        return PRECISIONS[OPENVINO_BF16 if has_bf16() else OPENVINO_F32]
+    return PRECISIONS[engine]
 
 
 def precision_here(wanted: EngineName) -> EngineName:

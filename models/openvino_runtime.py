@@ -1,8 +1,9 @@
-"""OpenVINO itself: how it is imported, and whether this CPU has bf16. Imports nothing heavy."""
+"""OpenVINO itself: how it is imported, and what this CPU multiplies. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import platform
 import sys
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 CPUINFO: Final = Path("/proc/cpuinfo")
 # Instructions that multiply bf16 numbers, in the kernel's spelling.
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+# And those that multiply int8 numbers into int32 sums. Without them OpenVINO's int8 saturates at
+# 16 bits, and is slow.
+_INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 # Prefixes of those that matrix kernels are chosen by, on x86 and on ARM.
 _WIDE: Final = ("amx", "asimd", "avx", "bf16", "f16c", "fma", "i8mm", "sme", "sve")
 _CONVERTING: Final = threading.Lock()
@@ -39,6 +43,24 @@ def import_openvino() -> ModuleType:
     import openvino
 
     return openvino
+
+
+@functools.cache
+def import_nncf() -> ModuleType:
+    """Import NNCF, which quantises OpenVINO's models; nothing is reported with it, either.
+
+    Raises:
+        ImportError: it isn't installed, or can't be loaded here.
+    """
+    # First: NNCF looks for `openvino_telemetry`, too, when it is imported.
+    import_openvino()
+    import nncf
+    from nncf.common.logging.track_progress import track
+
+    # Else it tells of each of its steps, and draws progress bars, which it has no setting for.
+    nncf.set_log_level(logging.ERROR)
+    track.__init__ = functools.partialmethod(track.__init__, disable=True)
+    return nncf
 
 
 def convert(network: Any) -> Any:
@@ -143,6 +165,38 @@ def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
             is no.
     """
     return not _BF16_FLAGS.isdisjoint(_flags(cpuinfo))
+
+
+def has_int8(cpuinfo: Path = CPUINFO) -> bool:
+    """Return whether this CPU multiplies int8 numbers: VNNI or AMX.
+
+    Args:
+        cpuinfo: as in `has_bf16`.
+    """
+    return not _INT8_FLAGS.isdisjoint(_flags(cpuinfo))
+
+
+def low_precision(cpuinfo: Path = CPUINFO) -> list[str]:
+    """List this CPU's instructions for bf16 and int8, in the kernel's spelling.
+
+    Args:
+        cpuinfo: as in `has_bf16`; where it can't be read, there are none.
+    """
+    return sorted((_BF16_FLAGS | _INT8_FLAGS).intersection(_flags(cpuinfo)))
+
+
+def cpu_name(cpuinfo: Path = CPUINFO) -> str:
+    """Return the name that the kernel has for this CPU; empty where it has none.
+
+    Args:
+        cpuinfo: as in `has_bf16`.
+    """
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "")
 
 
 def instruction_sets(cpuinfo: Path = CPUINFO) -> list[str]:

@@ -126,7 +126,11 @@ HIERARCHICAL: Final = "hierarchical"
 # The SavedModel.
 SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no model
 # Beside it; other servers pass it over. What `cxr serve` has to heed, where there is something.
-SERVING_NOTE_FILE: Final = "assets.extra/cxr_serving.json"  # {"precision": "bf16" or "f32"}
+# {"precision": "int8", "bf16" or "f32"}
+SERVING_NOTE_FILE: Final = "assets.extra/cxr_serving.json"
+# Whether int8 was chosen at the push, with the figures (serving/networks/int8_choice.py). Where it
+# was, the quantised networks lie there, too.
+INT8_CHOICE_FILE: Final = "assets.extra/int8.json"
 # The model card (components/model_card), for people and for programs; beside a pushed model it
 # lies in this folder.
 EXTRA_ASSETS: Final = "assets.extra"

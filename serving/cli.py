@@ -65,7 +65,10 @@ def serve(
         ),
     ] = False,
     engine: Annotated[EngineChoice, typer.Option(help="What runs the networks.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of OpenVINO.")] = "auto",
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of OpenVINO; int8 where it was chosen at the push, as with auto."),
+    ] = "auto",
     batch_threads: Annotated[
         int, typer.Option(help="Batches computed at once; 0 for one a core.")
     ] = 0,

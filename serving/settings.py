@@ -9,7 +9,7 @@ from typing import Final, Literal
 from schema import contract
 
 EngineChoice = Literal["auto", "openvino", "tensorflow"]
-Precision = Literal["auto", "bf16", "f32"]
+Precision = Literal["auto", "int8", "bf16", "f32"]
 LOOPBACK: Final = "127.0.0.1"
 # Where TensorFlow Serving's Prometheus metrics are unless told otherwise.
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"

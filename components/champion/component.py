@@ -12,6 +12,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 from components.champion.executor import (
     BLESSING,
     CARD,
+    FILES,
     INFRA_BLESSING,
     MODEL,
     PREFER,
@@ -34,6 +35,7 @@ class Candidate:
         blessing: Evaluator's `blessing`.
         infra_blessing: of the node that had the model served; None where there is none.
         card: ModelCard's `model_card`, for the copy; None where there is none.
+        precision_files: ServingPrecision's `files`, likewise.
     """
 
     model: channel.BaseChannel
@@ -41,6 +43,7 @@ class Candidate:
     blessing: channel.BaseChannel
     infra_blessing: channel.BaseChannel | None = None
     card: channel.BaseChannel | None = None
+    precision_files: channel.BaseChannel | None = None
 
 
 class ChampionSpec(component_spec.ComponentSpec):
@@ -58,7 +61,7 @@ class ChampionSpec(component_spec.ComponentSpec):
 
 
 def _inputs(candidates: Mapping[str, Candidate]) -> dict[str, channel.BaseChannel]:
-    """Three to five a candidate."""
+    """Three to six a candidate."""
     inputs = {}
     for name, candidate in candidates.items():
         inputs[input_key(MODEL, name)] = candidate.model
@@ -68,6 +71,8 @@ def _inputs(candidates: Mapping[str, Candidate]) -> dict[str, channel.BaseChanne
             inputs[input_key(INFRA_BLESSING, name)] = candidate.infra_blessing
         if candidate.card is not None:
             inputs[input_key(CARD, name)] = candidate.card
+        if candidate.precision_files is not None:
+            inputs[input_key(FILES, name)] = candidate.precision_files
     return inputs
 
 

@@ -14,9 +14,9 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components.infra_check.note import precision_of, write_note
 from components.many_inputs import input_key
 from components.model_card.beside import put_beside
+from components.serving_precision.beside import put_precision_beside
 from models.choice import choose
 from models.predictions import read_predictions
 
@@ -25,6 +25,7 @@ RUN: Final = "run"
 BLESSING: Final = "blessing"
 INFRA_BLESSING: Final = "infra"
 CARD: Final = "card"
+FILES: Final = "precision"
 PREFER: Final = "prefer"
 # The champion's name among the candidates (also an ensemble's), on the model artifact.
 BACKBONE_PROPERTY: Final = "backbone"
@@ -58,8 +59,11 @@ class Executor(base_executor.BaseExecutor):
         io_utils.copy_dir(
             path_utils.serving_model_path(source), path_utils.serving_model_dir(model.uri)
         )
-        if precision := precision_of(input_dict.get(input_key(INFRA_BLESSING, winner))):
-            write_note(path_utils.serving_model_dir(model.uri), precision)
+        put_precision_beside(
+            input_dict.get(input_key(FILES, winner)),
+            input_dict.get(input_key(INFRA_BLESSING, winner)),
+            path_utils.serving_model_dir(model.uri),
+        )
         put_beside(input_dict.get(input_key(CARD, winner)), path_utils.serving_model_dir(model.uri))
         model.set_string_custom_property(BACKBONE_PROPERTY, winner)
         _write_verdict(blessing, constants.BLESSED_FILE_NAME, blessed=True)

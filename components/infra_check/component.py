@@ -5,7 +5,8 @@ from __future__ import annotations
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
-from components.infra_check.executor import BLESSING, EXAMPLES, MODEL, RUN, Executor
+from components.infra_check.executor import BLESSING, EXAMPLES, FILES, MODEL, RUN, Executor
+from components.serving_precision.artifact import ServingPrecisionFiles
 
 
 class InfraCheckSpec(component_spec.ComponentSpec):
@@ -19,6 +20,7 @@ class InfraCheckSpec(component_spec.ComponentSpec):
         MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
         RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        FILES: component_spec.ChannelParameter(type=ServingPrecisionFiles, optional=True),
     }
     OUTPUTS = {BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing)}
 
@@ -42,6 +44,7 @@ class InfraCheck(base_component.BaseComponent):
         examples: channel.BaseChannel,
         images: int,
         code_digest: str,
+        precision_files: channel.BaseChannel | None = None,
     ) -> None:
         """Construct the node.
 
@@ -51,6 +54,7 @@ class InfraCheck(base_component.BaseComponent):
             examples: RadiographExampleGen's, with validation and test split.
             images: sent of each class, of either split.
             code_digest: of the code that the verdict depends on.
+            precision_files: ServingPrecision's; they lie beside the model while it is served.
         """
         super().__init__(
             spec=InfraCheckSpec(
@@ -59,6 +63,7 @@ class InfraCheck(base_component.BaseComponent):
                 examples=examples,
                 images=images,
                 code_digest=code_digest,
+                precision_files=precision_files,
                 blessing=channel.Channel(type=standard_artifacts.InfraBlessing),
             )
         )

@@ -19,13 +19,15 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.examples import read_examples
-from components.infra_check.note import PRECISION
+from components.serving_precision.beside import put_precision_beside
+from components.serving_precision.note import PRECISION
 from schema import contract, inputs
 
 MODEL: Final = "model"
 RUN: Final = "model_run"
 EXAMPLES: Final = "examples"
 BLESSING: Final = "blessing"
+FILES: Final = "precision_files"
 REPORT_FILE: Final = "infra_check.json"
 # What TFX's InfraValidator calls them.
 _BLESSED: Final = "INFRA_BLESSED"
@@ -60,6 +62,7 @@ class Executor(base_executor.BaseExecutor):
             # A copy: the server is told a number, and the artifact's folder has none.
             version = Path(folder) / "models" / "1"
             io_utils.copy_dir(source, str(version))
+            put_precision_beside(input_dict.get(FILES), None, str(version))
             findings = check_served_well(version, samples)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
         blessed = not findings.failures

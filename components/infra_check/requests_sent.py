@@ -15,7 +15,8 @@ import requests
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from models.engines import OPENVINO_BF16
+from models.engines import OPENVINO_BF16, OPENVINO_INT8
+from models.openvino_runtime import has_bf16
 from schema import contract, inputs
 from schema.inputs import Input
 from serving.process import Server, ServerFailedError, running_server
@@ -27,6 +28,7 @@ from serving.servables.tensorflow_servable import TensorFlowServable
 OWN_TOLERANCE: Final = ALLOWED
 NOTED_TOLERANCE: Final = 0.05
 _F32: Final = "f32"
+_BF16: Final = "bf16"
 _NAME: Final = "candidate"
 _TIMEOUT_S: Final = 120
 _SAID_CHARACTERS: Final = 500
@@ -74,18 +76,25 @@ def check_served_well(version: Path, samples: Sequence[Sample]) -> Findings:
     """Serve a SavedModel for a moment, and compare its answers.
 
     What the server takes for good enough on its own probes may be too far off on these
-    images. Where that is bf16's doing, f32 is asked for.
+    images. Where that is int8's doing, bf16 is asked for; where it is bf16's, f32.
 
     Args:
         version: its folder.
         samples: of the test split without, of the validation split with `noted`.
     """
     found = check_served(version, samples)
-    if found.failures and found.engine == OPENVINO_BF16:
-        again = check_served(version, samples, _F32)
+    for precision in _next_best(found.engine) if found.failures else ():
+        again = check_served(version, samples, precision)
         if not again.failures:
             return again
     return found
+
+
+def _next_best(engine: str) -> tuple[str, ...]:
+    """List the precisions to try behind an engine whose answers are off."""
+    if engine == OPENVINO_INT8:
+        return (_BF16, _F32) if has_bf16() else (_F32,)
+    return (_F32,) if engine == OPENVINO_BF16 else ()
 
 
 def check_served(version: Path, samples: Sequence[Sample], precision: str = "") -> Findings:

@@ -10,12 +10,14 @@ from tfx.utils import json_utils
 
 from components.model_card.artifact import ModelCardFiles
 from components.radiograph_example_gen.artifact import SplitManifest
+from components.serving_precision.artifact import ServingPrecisionFiles
 from components.serving_pusher.driver import ServingPusherDriver
 from components.serving_pusher.executor import (
     AUDIT,
     MANIFEST,
     MODEL_CARD,
     MODEL_RUN,
+    PRECISION_FILES,
     PUSHED,
     STATISTICS,
     Executor,
@@ -39,6 +41,7 @@ class ServingPusherSpec(standard_component_specs.PusherSpec):
         STATISTICS: component_spec.ChannelParameter(
             type=standard_artifacts.ExampleStatistics, optional=True
         ),
+        PRECISION_FILES: component_spec.ChannelParameter(type=ServingPrecisionFiles, optional=True),
     }
 
 
@@ -48,7 +51,8 @@ class ServingPusher(Pusher):
     The stock Pusher's cache knows nothing of the folder it pushed to: it says "pushed"
     after that was deleted, and after a return to an earlier model, while a later one is
     what TensorFlow Serving serves. And what belongs beside a model is pushed with it: its
-    card, and, where InfraCheck found that it must be served in one precision, a note of that.
+    card, and where a precision was chosen (ServingPrecision), or InfraCheck found that it must be
+    served in one, a note of that, with the networks in int8 where they were chosen.
     """
 
     SPEC_CLASS = ServingPusherSpec
@@ -67,6 +71,7 @@ class ServingPusher(Pusher):
         manifest: channel.BaseChannel | None = None,
         model_run: channel.BaseChannel | None = None,
         statistics: channel.BaseChannel | None = None,
+        precision_files: channel.BaseChannel | None = None,
         pushed: str | None = None,
     ) -> None:
         """Construct the node.
@@ -81,6 +86,7 @@ class ServingPusher(Pusher):
             manifest: of the images; with `pushed`, kept there under the version's name.
             model_run: what the training left beside the model; with `pushed`, its recipe, and
                 what earlier models saw that it goes on from, are kept there, too.
+            precision_files: ServingPrecision's; they go into the version's `assets.extra`.
             statistics: StatisticsGen's; with `pushed`, kept there, too.
             pushed: folder, outside what is served, since the manifest names patients; with it
                 `manifest` and `model_run` have to be there.
@@ -96,6 +102,7 @@ class ServingPusher(Pusher):
                 manifest=manifest,
                 model_run=model_run,
                 statistics=statistics,
+                precision_files=precision_files,
                 pushed=pushed,
                 push_destination=push_destination,
                 custom_config=json_utils.dumps(None),

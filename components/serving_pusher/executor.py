@@ -12,9 +12,9 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils, proto_utils
 
-from components.infra_check.note import precision_of, write_note
 from components.model_card.beside import put_beside
 from components.pushed_versions.record import keep
+from components.serving_precision.beside import is_anything_beside, put_precision_beside
 from components.shortcut_audit.artifact import lets_push
 from serving.networks.pushing import convert_for
 
@@ -23,11 +23,12 @@ AUDIT: Final = "audit"
 MANIFEST: Final = "manifest"
 MODEL_RUN: Final = "model_run"
 STATISTICS: Final = "statistics"
+PRECISION_FILES: Final = "precision_files"
 PUSHED: Final = "pushed"
 
 
 class Executor(executor.Executor):
-    """TFX's Pusher; a model card and a note of the precision go into `assets.extra`."""
+    """TFX's Pusher; a model card and the choice of a precision go into `assets.extra`."""
 
     def Do(
         self,
@@ -68,15 +69,15 @@ class Executor(executor.Executor):
     ) -> str:
         """Return the folder that is copied: the model's, or a copy with what belongs beside it."""
         model: str = super().GetModelPath(input_dict)
-        precision = precision_of(input_dict.get(standard_component_specs.INFRA_BLESSING_KEY))
+        files = input_dict.get(PRECISION_FILES)
+        infra = input_dict.get(standard_component_specs.INFRA_BLESSING_KEY)
         card = input_dict.get(MODEL_CARD)
-        if precision is None and not card:
+        if not card and not is_anything_beside(files, infra):
             return model
         # A node that reads an artifact never writes to it.
         copied = os.path.join(self._get_tmp_dir(), "model")
         io_utils.copy_dir(model, copied)
-        if precision is not None:
-            write_note(copied, precision)
+        put_precision_beside(files, infra, copied)
         put_beside(card, copied)
         return copied
 

@@ -36,12 +36,37 @@ class FeaturizerConfig(Strict):
     precision: Literal["auto", "bf16", "f32"] = "auto"
     store: str | None = Field(None, min_length=1)
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _check_not_int8(cls, precision: object) -> object:
+        if precision == "int8":
+            raise ValueError(
+                "int8 is for serving alone, since what it is unsure of is asked again in bf16 or "
+                "f32, and a head knows one kind of features only; set serve.precision: int8, and "
+                "leave this one at auto"
+            )
+        return precision
+
     @field_validator("precision")
     @classmethod
     def _check_precision(cls, precision: str, info: ValidationInfo) -> str:
         if precision == "bf16" and info.data.get("engine") == "tensorflow":
             raise ValueError("only OpenVINO has bf16; TensorFlow's features are f32")
         return precision
+
+
+class ServeConfig(Strict):
+    """The precision in which `cxr serve` runs the networks of what this run pushes.
+
+    Attributes:
+        precision: `auto`: the server takes bf16 where its CPU has it, else f32. `int8`: each model
+            that passes the gate is quantised, which takes 20 to 150 seconds of a CPU a network;
+            int8 is then used where no class and no probability changes on the validation images
+            and it is faster, and what int8 is unsure of is asked again in bf16 or f32. `bf16`,
+            `f32`: the server takes that.
+    """
+
+    precision: Literal["auto", "int8", "bf16", "f32"] = "auto"
 
 
 class InfraValidationConfig(Strict):

@@ -30,7 +30,12 @@ from pipeline.config.audit import AuditConfig
 from pipeline.config.beam import YAML_SUFFIXES, check_beam
 from pipeline.config.data import SPAN, DataConfig
 from pipeline.config.kubeflow import KubeflowConfig
-from pipeline.config.nodes import ChampionConfig, FeaturizerConfig, InfraValidationConfig
+from pipeline.config.nodes import (
+    ChampionConfig,
+    FeaturizerConfig,
+    InfraValidationConfig,
+    ServeConfig,
+)
 from pipeline.config.tuning import TuningConfig
 from schema import SCHEMA_FILE
 
@@ -75,6 +80,7 @@ class PipelineConfig(Strict):
         champion: which of the models that reach it is pushed as `champion`.
         audit: what is looked for in the split, and what stops a push.
         infra_validation: whether and how it must have been served before it is pushed.
+        serve: the precision in which what is pushed is served.
         kubeflow: what a run on Kubeflow needs on top.
         schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
         beam: where the Beam nodes run: an engine (`pipeline.config.beam.ENGINES`), or the path
@@ -102,6 +108,7 @@ class PipelineConfig(Strict):
     champion: ChampionConfig = ChampionConfig()
     audit: AuditConfig = AuditConfig()
     infra_validation: InfraValidationConfig = InfraValidationConfig()
+    serve: ServeConfig = ServeConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
     schema_dir: Path | None = None
     beam: str = "direct"

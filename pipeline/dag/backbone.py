@@ -90,6 +90,7 @@ def backbone_branch(
         name,
         config,
         example_gen,
+        transform,
         trainer,
         {name: featurizer.outputs["features"]},
         engine,

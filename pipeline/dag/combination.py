@@ -35,7 +35,7 @@ def combination_branch(
         made_by = _combiner(kind, config, backbones, transform).with_id(f"Combiner.{kind}")
     features = {name: backbone.features[name] for name, backbone in backbones.items()}
     behind, judged = verdict_branch(
-        kind, config, example_gen, made_by, features, engine, platform, audit
+        kind, config, example_gen, transform, made_by, features, engine, platform, audit
     )
     return [made_by, *behind], judged
 

@@ -24,6 +24,7 @@ def infra_validation(
     config: InfraValidationConfig,
     example_gen: RadiographExampleGen,
     model_from: tfx.dsl.components.BaseNode,
+    precision_files: tfx.types.BaseChannel | None = None,
 ) -> tfx.dsl.components.BaseNode | None:
     """Build a node whose `blessing` is an InfraBlessing, or none.
 
@@ -32,6 +33,7 @@ def infra_validation(
         config: which kind of node.
         example_gen: whose images are sent.
         model_from: Trainer or ModelCombiner.
+        precision_files: ServingPrecision's, where there is one.
     """
     if config.mode == "off":
         return None
@@ -43,6 +45,7 @@ def infra_validation(
             examples=examples,
             images=config.images,
             code_digest=code_digest("components.infra_check.executor", "serving.cli"),
+            precision_files=precision_files,
         ).with_id(f"InfraCheck.{name}")
     validator = tfx.components.InfraValidator(
         model=model_from.outputs["model"],

@@ -23,6 +23,7 @@ from models.engines import PROBABILITY_TOLERANCE
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.dag.infra_validation import infra_validation
 from pipeline.dag.platforms import Platform
+from pipeline.dag.serving_precision import serving_precision
 from pipeline.resolve.engine import ResolvedEngine
 from schema import contract
 
@@ -51,6 +52,7 @@ def verdict_branch(
     name: str,
     config: PipelineConfig,
     example_gen: RadiographExampleGen,
+    transform: tfx.components.Transform,
     model_from: tfx.dsl.components.BaseNode,
     features: Mapping[str, tfx.types.BaseChannel],
     engine: ResolvedEngine,
@@ -64,6 +66,7 @@ def verdict_branch(
         name: of the model.
         config: of the run.
         example_gen: whose test split judges.
+        transform: whose images say whether int8 pays.
         model_from: Trainer, FusedTrainer or ModelCombiner.
         features: backbone -> Featurizer's `features`, of all that the model stands on.
         engine: what computed them.
@@ -86,7 +89,13 @@ def verdict_branch(
         code_digest=code_digest("components.inferrer.executor"),
     ).with_id(f"Inferrer.{name}")
     evaluator = _evaluator(name, config, inferrer, model_from, baseline, engine)
-    infra = infra_validation(name, config.infra_validation, example_gen, model_from)
+    precision = serving_precision(
+        name, config.serve, transform, model_from, evaluator, local=platform.metadata is not None
+    )
+    precision_files = precision.outputs["files"] if precision else None
+    infra = infra_validation(
+        name, config.infra_validation, example_gen, model_from, precision_files
+    )
     infra_blessing = infra.outputs["blessing"] if infra else None
     card = ModelCard(
         name=name,
@@ -114,6 +123,7 @@ def verdict_branch(
         infra_blessing=infra_blessing,
         model_card=model_card,
         audit=audit,
+        precision_files=precision_files,
     )
     candidate = Candidate(
         model=model_from.outputs["model"],
@@ -121,9 +131,11 @@ def verdict_branch(
         blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_blessing,
         card=model_card,
+        precision_files=precision_files,
     )
     judged = Judged(candidate, evaluator.outputs["evaluation"], features)
-    return [baseline, inferrer, evaluator, *([infra] if infra else []), card, pusher], judged
+    between = [node for node in (precision, infra) if node]
+    return [baseline, inferrer, evaluator, *between, card, pusher], judged
 
 
 def _evaluator(
@@ -166,6 +178,7 @@ def build_pusher(
     infra_blessing: tfx.types.BaseChannel | None = None,
     model_card: tfx.types.BaseChannel | None = None,
     audit: tfx.types.BaseChannel | None = None,
+    precision_files: tfx.types.BaseChannel | None = None,
 ) -> ServingPusher:
     """Build the node that pushes a blessed model into the serving folder, under its name.
 
@@ -180,6 +193,7 @@ def build_pusher(
         manifest=manifest,
         model_run=model_run,
         statistics=statistics,
+        precision_files=precision_files,
         pushed=platform.pushed_of(name),
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(

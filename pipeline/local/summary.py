@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 import ml_metadata as mlmd
 import tensorflow as tf
@@ -24,6 +24,7 @@ from components.evaluator.results import (
 from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
 from components.pushed_versions.choice import VERSION
 from components.radiograph_example_gen.manifest import read_summary
+from components.serving_precision.executor import CHOSEN_PROPERTY
 from components.shortcut_audit.report import AUDIT_FILE, read_audit
 from components.span_drift.artifact import DRIFT_FILE
 from pipeline.config.layout import PIPELINE_NAME, OutputLayout
@@ -32,6 +33,8 @@ from pipeline.config.tuning import BEST_HYPERPARAMETERS, tuner_id
 from pipeline.local.metadata_store import open_store
 from pipeline.local.tuning_results import latest_search, search_summary
 from schema import contract
+
+INT8_CHOICE: Final = os.path.basename(contract.INT8_CHOICE_FILE)
 
 
 def _latest_run_context(store: mlmd.MetadataStore) -> metadata_store_pb2.Context | None:
@@ -227,6 +230,7 @@ def _model_summary(
         "gate": gate_figures(evaluation),
         "refused_because": refusal(evaluation),
         "infra_validation": _infra_validation(name, outputs),
+        **_served_in(name, outputs),
         "abstain": abstaining(validation["abstain"]["threshold"], confidence_curve(evaluation)),
         "baseline": _baseline(name, outputs, layout),
         "pushed_to": _pushed_to(name, outputs),
@@ -242,6 +246,19 @@ def _infra_validation(name: str, outputs: RunOutputs) -> dict[str, Any] | None:
     passed = blessing.custom_properties["blessed"].int_value == 1
     failures = _read_json(check.uri, INFRA_REPORT)["failures"] if check else []
     return {"passed": passed, "failures": failures}
+
+
+def _served_in(name: str, outputs: RunOutputs) -> dict[str, Any]:
+    """Return the precision that was chosen and why, where `serve.precision` asks for one."""
+    files = outputs.get(f"ServingPrecision.{name}", "files")
+    if files is None:
+        return {}
+    asked = files.custom_properties[CHOSEN_PROPERTY].string_value
+    int8 = None
+    if tf.io.gfile.exists(os.path.join(files.uri, INT8_CHOICE)):
+        choice = _read_json(files.uri, INT8_CHOICE)
+        int8 = {key: choice[key] for key in ("chosen", "reason", "figures")}
+    return {"serve": {"precision": asked or "auto", "int8": int8}}
 
 
 def _recipe(name: str, config: PipelineConfig, outputs: RunOutputs) -> dict[str, Any]:

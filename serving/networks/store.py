@@ -185,17 +185,10 @@ class Store:
         Returns:
             Whether it is kept; not where the folder can't be written to, which is said.
         """
-        openvino = import_openvino()
-
-        def save(model: Any) -> Callable[[Path], object]:
-            # As trained: half precision would be another model.
-            return lambda folder: openvino.save_model(
-                model, str(folder / _NETWORK), compress_to_fp16=False
-            )
 
         def kept() -> None:
             for part, model in models.items():
-                self._folders.write(PARTS, part, {}, save(model))
+                self.write_part(part, model)
             for source, network in zip(sources, version.networks, strict=True):
                 if source is not None:
                     named = _key([source, *_programs()])
@@ -206,6 +199,23 @@ class Store:
                 self._folders.sweep()
 
         return self._kept(kept)
+
+    def write_part(self, key: str, model: Any) -> None:
+        """Keep a part, unless it is there already.
+
+        Args:
+            key: of the part.
+            model: `openvino.Model`.
+
+        Raises:
+            OSError: it can't be written.
+        """
+
+        def save(folder: Path) -> None:
+            # As trained: half precision would be another model.
+            import_openvino().save_model(model, str(folder / _NETWORK), compress_to_fp16=False)
+
+        self._folders.write(PARTS, key, {}, save)
 
     def choice(self, key: str) -> Choice | None:
         """Read a choice; None where there is none, or it is damaged."""

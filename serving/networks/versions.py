@@ -19,7 +19,7 @@ from serving.networks.conversion import (
 )
 from serving.networks.front import load_front, write_front
 from serving.networks.places import beside
-from serving.networks.plan import Choice, ConvertedVersion, PartName, engine_of
+from serving.networks.plan import Choice, ConvertedVersion, PartName, Plan, engine_of
 from serving.networks.probes import Answers
 from serving.networks.running import Network, Trunks
 from serving.networks.store import DamagedError, Store, choice_key, version_key
@@ -34,10 +34,14 @@ class RunningVersion:
     Attributes:
         engine: what runs its network.
         front: has its `preprocess` and `answer`.
+        plan: by which the engine was put together.
+        read: a part of it -> its `openvino.Model`.
     """
 
     engine: Network
     front: Any
+    plan: Plan
+    read: Callable[[PartName], Any]
 
 
 class Networks:
@@ -129,8 +133,8 @@ class Networks:
         directory: Path,
         precision: str,
     ) -> RunningVersion:
-        choice = self._choice(key, version, read, directory, precision)
-        return RunningVersion(engine_of(version.plan(choice), read, self.trunks), front)
+        plan = version.plan(self._choice(key, version, read, directory, precision))
+        return RunningVersion(engine_of(plan, read, self.trunks), front, plan, read)
 
     def _choice(
         self,

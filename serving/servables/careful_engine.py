@@ -1,4 +1,4 @@
-"""bfloat16 where it is sure, float32 where bfloat16's error could be seen."""
+"""A fast engine where it is sure, a more exact one where the fast one's error could be seen."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def largest_logit_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 class CarefulEngine:
-    """An engine in bfloat16; images that it is unsure of run again in float32.
+    """An engine in bfloat16 or int8; images that it is unsure of run again in a more exact one.
 
     A probability p moves by p (1 - p) of what its log-odds move by (the logistic function's
-    derivative). So bfloat16's error can be seen only where p (1 - p) is large, and with a model
-    that is any good these are few.
+    derivative). So the fast engine's error can be seen only where p (1 - p) is large, and with a
+    model that is any good these are few.
 
     Attributes:
         name: of the fast engine.
@@ -52,9 +52,9 @@ class CarefulEngine:
         """Join two engines of the same network.
 
         Args:
-            fast: bfloat16.
-            exact: float32.
-            logit_difference: the largest that was seen between the two.
+            fast: bfloat16, or int8.
+            exact: float32; behind int8 also a careful engine, with bfloat16 in front.
+            logit_difference: the largest that was seen between the fast one and float32.
         """
         self.name = fast.name
         self._fast, self._exact = fast, exact
@@ -70,11 +70,23 @@ class CarefulEngine:
             Probabilities, float32 [batch, n], as `contract.FLAT`.
         """
         probabilities = self._fast(images)[contract.FLAT]
-        unsure = (probabilities * (1 - probabilities)).max(axis=-1) > self._spread
+        unsure = self.is_unsure(probabilities)
         if unsure.any():
             probabilities = probabilities.copy()
             probabilities[unsure] = self._exact(images[unsure])[contract.FLAT]
         return {contract.FLAT: probabilities}
+
+    def is_unsure(self, probabilities: np.ndarray) -> np.ndarray:
+        """Say which images are asked again.
+
+        Args:
+            probabilities: of the fast engine, [images, n].
+
+        Returns:
+            bool [images].
+        """
+        unsure: np.ndarray = (probabilities * (1 - probabilities)).max(axis=-1) > self._spread
+        return unsure
 
     def compile(self) -> None:
         """Compile the fast engine; the other is, once there is an image for it."""

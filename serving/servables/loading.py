@@ -28,7 +28,8 @@ def load_servable(
         directory: a version's folder.
         engine: `auto` takes OpenVINO for this project's models and TensorFlow for what
             OpenVINO can't run; so does `openvino`, but says so louder.
-        precision: of OpenVINO; `auto` is what InfraCheck noted beside the model, if it did.
+        precision: of OpenVINO; `auto` is what was noted beside the model at its push, if
+            something was. Where int8 can't be used, a warning says why, and `auto` is taken.
         networks: OpenVINO's, in memory and on disk; none where None.
 
     Raises:
@@ -39,10 +40,10 @@ def load_servable(
     from serving.servables.tensorflow_servable import TensorFlowServable
 
     if engine != "tensorflow":
-        if precision == "auto":
-            precision = _noted_precision(directory)
+        wanted = _noted_precision(directory) if precision == "auto" else precision
         try:
-            return OpenVinoServable(directory, precision, networks)
+            insist = precision == "int8"
+            return OpenVinoServable(directory, wanted, networks, insist=insist)
         except NotConvertibleError as error:
             level = logging.WARNING if engine == "openvino" else logging.INFO
             logging.log(level, "TensorFlow serves %s: %s", directory, error)
@@ -50,7 +51,7 @@ def load_servable(
 
 
 def _noted_precision(directory: Path) -> Precision:
-    """Read what components/infra_check/note.py noted; `auto` where there is no note."""
+    """Read the note beside a pushed model; `auto` where there is none."""
     file = directory / contract.SERVING_NOTE_FILE
     try:
         noted = json.loads(file.read_text(encoding="utf-8"))["precision"]

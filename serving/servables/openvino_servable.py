@@ -17,6 +17,7 @@ from models.signatures import parse_examples
 from schema import contract
 from schema.inputs import for_backbones
 from serving.networks.conversion import signature_names
+from serving.networks.int8_serving import engine_with_int8
 from serving.networks.versions import Networks
 from serving.protocol.tensors import STRING, Tensors
 from serving.servables.servable import Signature, check_shapes
@@ -32,15 +33,22 @@ class OpenVinoServable(TensorFlowServable):
     """A servable with the network of `serving_default` and `serve_examples` on OpenVINO."""
 
     def __init__(
-        self, directory: Path, precision: str = "auto", networks: Networks | None = None
+        self,
+        directory: Path,
+        precision: str = "auto",
+        networks: Networks | None = None,
+        *,
+        insist: bool = True,
     ) -> None:
         """Load the version's networks; convert them first where that wasn't done before.
 
         Args:
             directory: a version's folder.
             precision: `bf16`, `f32`, or `auto`, which takes bf16 where the CPU has it and
-                its answers are close enough.
+                its answers are close enough; or `int8`, which goes first where it was chosen at
+                the push, before what `auto` takes.
             networks: those in memory and on disk; none where None.
+            insist: take int8 also on a CPU on which nobody measured it.
 
         Raises:
             ServingError: no SavedModel.
@@ -49,8 +57,11 @@ class OpenVinoServable(TensorFlowServable):
         """
         super().__init__(directory, lazy=True)
         # What is asked for seldom is loaded when it is.
-        version = (networks or Networks()).load(directory, precision)
+        networks = networks or Networks()
+        version = networks.load(directory, "auto" if precision == "int8" else precision)
         self._engine, self._front = version.engine, version.front
+        if precision == "int8":
+            self._engine = engine_with_int8(directory, version, networks.trunks, insist=insist)
         self.engine = self._engine.name
 
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:

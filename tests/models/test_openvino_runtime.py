@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,13 @@ prepare_environment()
 import tensorflow as tf  # noqa: E402
 
 from models import openvino_runtime  # noqa: E402
-from models.openvino_runtime import convert, import_openvino  # noqa: E402
+from models.openvino_runtime import (  # noqa: E402
+    convert,
+    cpu_name,
+    has_int8,
+    import_openvino,
+    low_precision,
+)
 from serving.networks.parts import take_apart  # noqa: E402
 
 
@@ -44,6 +53,40 @@ def _decoder() -> Any:
     from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
 
     return TFGraphNodeDecoder
+
+
+@pytest.mark.parametrize(
+    ("flags", "int8", "listed"),
+    [
+        ("avx2 avx512f avx512_bf16", False, ["avx512_bf16"]),
+        ("avx2 avx_vnni", True, ["avx_vnni"]),
+        ("avx512_vnni sse", True, ["avx512_vnni"]),
+        ("amx_tile amx_int8 amx_bf16", True, ["amx_bf16", "amx_int8"]),
+        ("", False, []),
+    ],
+)
+def test_int8_is_where_vnni_or_amx_is(
+    flags: str, int8: bool, listed: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(f"processor\t: 0\nmodel name\t: A CPU @ 2: fast\nflags\t\t: fpu {flags}\n")
+    assert (has_int8(file), low_precision(file)) == (int8, listed)
+    assert cpu_name(file) == "A CPU @ 2: fast"
+    assert not has_int8(tmp_path / "none")
+    assert (low_precision(tmp_path / "none"), cpu_name(tmp_path / "none")) == ([], "")
+
+
+def test_nncf_reports_nothing_and_draws_nothing() -> None:
+    # In a process of its own: under pytest NNCF reports nothing in any case.
+    code = (
+        "from models.openvino_runtime import import_nncf\n"
+        "assert import_nncf() is import_nncf()\n"
+        "from nncf.common.logging.track_progress import track\n"
+        "from nncf.telemetry.wrapper import NNCFTelemetry, telemetry\n"
+        "print(isinstance(telemetry, NNCFTelemetry), list(track([1, 2], description='Drawn')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "False [1, 2]\n", done.stderr
 
 
 def test_a_converted_network_is_the_one_that_openvino_makes_alone(

@@ -33,7 +33,7 @@ from components.infra_check.requests_sent import Findings  # noqa: E402
 from components.serving_pusher.executor import Executor as ServingPusherExecutor  # noqa: E402
 from models.boundary import CutNetwork  # noqa: E402
 from models.classifier import BackboneModel, CalibratedHead, Classifier  # noqa: E402
-from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW  # noqa: E402
+from models.engines import OPENVINO_BF16, OPENVINO_F32, OPENVINO_INT8, TENSORFLOW  # noqa: E402
 from models.heads import build_head  # noqa: E402
 from models.hyperparameters import HeadParams  # noqa: E402
 from models.predictions import Predictions, write_predictions  # noqa: E402
@@ -206,6 +206,24 @@ def test_where_bf16_is_off_f32_is_tried(
     assert told == ["", *([] if second is None else ["f32"])]
     assert findings.precision == precision
     assert findings.failures == (first if second is None or second else [])
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_where_int8_is_off_what_would_serve_without_it_is_tried(
+    bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def check_served(version: Path, samples: Any, asked: str = "") -> Findings:
+        told.append(asked)
+        right = asked == "f32"
+        return _found(OPENVINO_F32 if right else OPENVINO_INT8, *([] if right else ["off"]),
+                      precision=asked)  # fmt: skip
+
+    monkeypatch.setattr(requests_sent, "check_served", check_served)
+    monkeypatch.setattr(requests_sent, "has_bf16", lambda: bf16)
+    assert requests_sent.check_served_well(Path("1"), []).precision == "f32"
+    assert told == (["", "bf16", "f32"] if bf16 else ["", "f32"])
 
 
 @pytest.fixture

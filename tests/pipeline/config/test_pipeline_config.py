@@ -148,6 +148,8 @@ def test_only_demo_goes_on_with_random_weights() -> None:
         ),
         ({"featurizer": {"engine": "openvno"}}, "featurizer.engine"),
         ({"featurizer": {"precision": "f16"}}, "featurizer.precision"),
+        ({"featurizer": {"precision": "int8"}}, "featurizer.precision: int8 is for serving alone"),
+        ({"serve": {"precision": "int4"}}, "serve.precision"),
         ({"featurizer": {"engine": "tensorflow", "precision": "bf16"}}, "featurizer.precision"),
         *(
             ({"data": {"slice_columns": columns}}, "data.slice_columns")

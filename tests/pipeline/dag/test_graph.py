@@ -68,6 +68,21 @@ def test_the_nodes_are_those_of_the_readme(tmp_path: Path) -> None:
     assert set(_nodes(_config(tmp_path))) == expected
 
 
+@pytest.mark.parametrize("precision", ["int8", "bf16", "f32"])
+def test_a_precision_is_chosen_before_anything_serves(precision: str, tmp_path: Path) -> None:
+    checked = {"infra_validation": {"mode": "embedded"}}
+    before = _nodes(_config(tmp_path, **checked))
+    nodes = _nodes(_config(tmp_path, serve={"precision": precision}, **checked))
+    models = {*BACKBONES, "ensemble", "cascade", "fusion"}
+    assert set(nodes) - set(before) == {f"ServingPrecision.{name}" for name in models}
+    for name in models:
+        node = f"ServingPrecision.{name}"
+        assert {f"Evaluator.{name}", "Transform"} <= set(nodes[node].upstream_nodes)
+        for behind in (f"InfraCheck.{name}", f"Pusher.{name}", "Champion"):
+            assert node in nodes[behind].upstream_nodes
+    assert set(_nodes(_config(tmp_path, serve={"precision": "auto"}, **checked))) == set(before)
+
+
 @pytest.mark.parametrize(
     ("mode", "node"), [("embedded", "InfraCheck"), ("docker", "InfraValidator")]
 )

@@ -1,4 +1,4 @@
-"""The note of what InfraCheck found out about serving a model, handed on to the server."""
+"""The note of the precision in which a model is to be served, handed on to the server."""
 
 from __future__ import annotations
 
@@ -32,5 +32,10 @@ def precision_of(infra_blessing: Sequence[types.Artifact] | None) -> str | None:
 def write_note(saved_model: str, precision: str) -> None:
     """Put the note into a SavedModel's folder, local or remote."""
     io_utils.write_string_file(
-        os.path.join(saved_model, contract.SERVING_NOTE_FILE), json.dumps({PRECISION: precision})
+        os.path.join(saved_model, contract.SERVING_NOTE_FILE), note_text(precision)
     )
+
+
+def note_text(precision: str) -> str:
+    """Write the note."""
+    return json.dumps({PRECISION: precision})
