@@ -108,6 +108,23 @@ def test_the_nodes_are_the_local_dags(compiled: list[dict[str, Any]]) -> None:
     assert compiled[0]["root"]["dag"]["tasks"].keys() == expected
 
 
+def test_int8_is_tried_there_too_whatever_this_machines_cpu() -> None:
+    spec = compile_pipeline(
+        _config(
+            "demo",
+            backbones=["vgg16"],
+            allow_random_weights=True,
+            serve={"precision": "int8"},
+            infra_validation={"mode": "embedded"},
+        )
+    )[0]
+    tasks = spec["root"]["dag"]["tasks"]
+    task = tasks["serving-precision-vgg16"]
+    assert task["inputs"]["parameters"]["machine"]["runtimeValue"]["constant"] == "[]"
+    for behind in ("infra-check-vgg16", "pusher-vgg16", "champion"):
+        assert "serving-precision-vgg16" in tasks[behind]["dependentTasks"]
+
+
 def test_names_are_fit_for_kubernetes(compiled: list[dict[str, Any]]) -> None:
     spec = compiled[0]
     for name, task in spec["root"]["dag"]["tasks"].items():
