@@ -33,6 +33,7 @@ NODES = (
     ("components.infra_check.executor", "serving.cli"),
     ("components.model_card.executor",),
     ("components.champion.executor",),
+    ("components.serving_precision.executor",),
     ("components.report.executor",),
 )
 FILES = {

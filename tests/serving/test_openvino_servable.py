@@ -100,7 +100,7 @@ def test_a_note_beside_the_model_is_heeded(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        openvino_servable, "OpenVinoServable", lambda *given: asked.append(given[:2])
+        openvino_servable, "OpenVinoServable", lambda *given, insist: asked.append(given[:2])
     )
     if note is not None:
         file = tmp_path / contract.SERVING_NOTE_FILE
