@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from absl import logging
 
-from models.openvino_runtime import convert, has_bf16, import_openvino
+from models.openvino_runtime import convert, gains_by_bf16, has_bf16, import_openvino
 from schema import contract
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _stacked(names: Iterable[str], done: list[Features], count: int) -> Features
 def _precision_of(engine: EngineName) -> str:
     """Return what OpenVINO is told; of a quantised network it is for what was left as it was."""
     if engine == OPENVINO_INT8:
-        return PRECISIONS[OPENVINO_BF16 if has_bf16() else OPENVINO_F32]
+        return PRECISIONS[OPENVINO_BF16 if gains_by_bf16() else OPENVINO_F32]
     return PRECISIONS[engine]
 
 

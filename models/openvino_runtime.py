@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CPUINFO: Final = Path("/proc/cpuinfo")
 # Instructions that multiply bf16 numbers, in the kernel's spelling.
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
+_AMD: Final = "AuthenticAMD"
 # And those that multiply int8 numbers into int32 sums. Without them OpenVINO's int8 saturates at
 # 16 bits, and is slow.
 _INT8_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
@@ -167,6 +168,20 @@ def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
     return not _BF16_FLAGS.isdisjoint(_flags(cpuinfo))
 
 
+def gains_by_bf16(cpuinfo: Path = CPUINFO) -> bool:
+    """Return whether networks are faster in bf16 on this CPU, by what was measured.
+
+    With AMX they are (4 to 6 times), and with `avx512_bf16` on AMD (2.2 to 2.6 times). On Intel
+    `avx512_bf16` alone, as a virtual machine may show it without AMX, takes 1.3 to 1.9 times as
+    long as float32 (docs/benchmarks.md, "Featurizer").
+
+    Args:
+        cpuinfo: as in `has_bf16`.
+    """
+    flags = _flags(cpuinfo)
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and _field(cpuinfo, "vendor_id") == _AMD)
+
+
 def has_int8(cpuinfo: Path = CPUINFO) -> bool:
     """Return whether this CPU multiplies int8 numbers: VNNI or AMX.
 
@@ -191,12 +206,7 @@ def cpu_name(cpuinfo: Path = CPUINFO) -> str:
     Args:
         cpuinfo: as in `has_bf16`.
     """
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "")
+    return _field(cpuinfo, "model name")
 
 
 def instruction_sets(cpuinfo: Path = CPUINFO) -> list[str]:
@@ -210,9 +220,14 @@ def instruction_sets(cpuinfo: Path = CPUINFO) -> list[str]:
 
 
 def _flags(cpuinfo: Path) -> list[str]:
+    return (_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split()
+
+
+def _field(cpuinfo: Path, name: str) -> str:
+    """Read a field of the first CPU; empty where it has none."""
     try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return []
-    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
-    return next(lines, "").split()
+        return ""
+    fields = (line.partition(":") for line in lines)
+    return next((value.strip() for field, _, value in fields if field.strip() == name), "")

@@ -25,7 +25,7 @@ from rich.text import Text
 from common.errors import InputError
 from common.generations import Generation, derive_generation, read_note
 from models.backbones import BACKBONES
-from models.openvino_runtime import has_bf16
+from models.openvino_runtime import gains_by_bf16
 from models.weights import IMAGENET, find_weights, keras_cache
 
 Status = Literal["ok", "warn", "fail"]
@@ -249,7 +249,7 @@ def _openvino() -> Check:
     if version is None:
         advice = f"Featurizer takes TensorFlow, which is slower on a CPU. {_REINSTALL}"
         return Check("OpenVINO", "warn", "not installed", advice)
-    return Check("OpenVINO", "ok", f"{version}, {'bf16' if has_bf16(CPUINFO) else 'f32'}")
+    return Check("OpenVINO", "ok", f"{version}, {'bf16' if gains_by_bf16(CPUINFO) else 'f32'}")
 
 
 def _memory() -> Check:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from models.engines import OPENVINO_BF16, OPENVINO_INT8
-from models.openvino_runtime import has_bf16
+from models.openvino_runtime import gains_by_bf16
 from schema import contract, inputs
 from schema.inputs import Input
 from serving.process import Server, ServerFailedError, running_server
@@ -93,7 +93,7 @@ def check_served_well(version: Path, samples: Sequence[Sample]) -> Findings:
 def _next_best(engine: str) -> tuple[str, ...]:
     """List the precisions to try behind an engine whose answers are off."""
     if engine == OPENVINO_INT8:
-        return (_BF16, _F32) if has_bf16() else (_F32,)
+        return (_BF16, _F32) if gains_by_bf16() else (_F32,)
     return (_F32,) if engine == OPENVINO_BF16 else ()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from common.errors import InputError
 from models.devices import has_gpu
 from models.engines import OPENVINO_BF16, OPENVINO_F32, TENSORFLOW, EngineName
-from models.openvino_runtime import has_bf16, import_openvino
+from models.openvino_runtime import gains_by_bf16, has_bf16, import_openvino
 from pipeline.config.nodes import FeaturizerConfig
 
 
@@ -39,7 +39,7 @@ def resolve_engine(
     """Chooses the engine.
 
     `auto` takes TensorFlow where it sees a GPU or OpenVINO is missing, else OpenVINO; and
-    bf16 where the CPU has it. Where `precision` is given, only OpenVINO can mean it, and
+    bf16 where the CPU gains by it. Where `precision` is given, only OpenVINO can mean it, and
     `auto` looks for no GPU.
 
     Args:
@@ -71,7 +71,7 @@ def resolve_engine(
     version = importlib.metadata.version("openvino")
     if config.precision == "f32":
         return ResolvedEngine(OPENVINO_F32, version)
-    if has_bf16():
+    if gains_by_bf16() or (config.precision == "bf16" and has_bf16()):
         return ResolvedEngine(OPENVINO_BF16, version)
     if config.precision == "bf16":
         raise InputError(

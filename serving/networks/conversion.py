@@ -15,7 +15,7 @@ from absl import logging
 
 from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName, Features
 from models.frozen_function import FrozenFunction, SavedFile
-from models.openvino_runtime import convert, convert_graph, has_bf16
+from models.openvino_runtime import convert, convert_graph, gains_by_bf16
 from models.rule import Rule, rule_of
 from schema import contract
 from serving.networks.folders import DamagedError
@@ -358,5 +358,5 @@ def signature_names() -> set[str]:
 def engines_for(precision: str) -> list[EngineName]:
     """List the engines that are tried, the fastest first."""
     if precision == "auto":
-        return [OPENVINO_BF16, OPENVINO_F32] if has_bf16() else [OPENVINO_F32]
+        return [OPENVINO_BF16, OPENVINO_F32] if gains_by_bf16() else [OPENVINO_F32]
     return [OPENVINO_BF16 if precision == "bf16" else OPENVINO_F32]

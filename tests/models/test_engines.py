@@ -27,7 +27,7 @@ from models.engines import (
     converted,
     load_engine,
 )
-from models.openvino_runtime import convert, has_bf16, import_openvino
+from models.openvino_runtime import convert, gains_by_bf16, has_bf16, import_openvino
 from schema import contract
 
 if TYPE_CHECKING:
@@ -302,6 +302,24 @@ def test_bf16_is_what_the_kernel_lists(tmp_path: Path, flags: str, expected: boo
     file.write_text(f"model name\t: avx512_bf16\nflags\t\t: {flags}\nbugs\t: x\n")
     assert has_bf16(file) is expected
     assert not has_bf16(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("AuthenticAMD", "avx avx2 avx512f", False),
+    ],
+)
+def test_bf16_is_taken_where_it_was_measured_to_gain(
+    tmp_path: Path, vendor: str, flags: str, expected: bool
+) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n")
+    assert gains_by_bf16(file) is expected
+    assert not gains_by_bf16(tmp_path / "none")
 
 
 _SILENT = """

@@ -221,7 +221,7 @@ def test_where_int8_is_off_what_would_serve_without_it_is_tried(
                       precision=asked)  # fmt: skip
 
     monkeypatch.setattr(requests_sent, "check_served", check_served)
-    monkeypatch.setattr(requests_sent, "has_bf16", lambda: bf16)
+    monkeypatch.setattr(requests_sent, "gains_by_bf16", lambda: bf16)
     assert requests_sent.check_served_well(Path("1"), []).precision == "f32"
     assert told == (["", "bf16", "f32"] if bf16 else ["", "f32"])
 

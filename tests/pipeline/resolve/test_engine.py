@@ -24,10 +24,12 @@ Machine = Callable[..., None]
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """(has bf16, has OpenVINO) -> this machine seems so."""
+    """(has bf16, gains by it, has OpenVINO) -> this machine seems so."""
 
-    def call(*, bf16: bool = True, openvino: bool = True) -> None:
+    def call(*, bf16: bool = True, gains: bool | None = None, openvino: bool = True) -> None:
         monkeypatch.setattr(engine_resolution, "has_bf16", lambda: bf16)
+        gained = bf16 if gains is None else gains
+        monkeypatch.setattr(engine_resolution, "gains_by_bf16", lambda: gained)
         if not openvino:
             monkeypatch.setitem(sys.modules, "openvino", None)
 
