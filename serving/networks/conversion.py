@@ -312,7 +312,7 @@ def choose_engine(
         expected: TensorFlow's answers to the probes, or some that agree with them.
         make: makes an engine of the network.
         directory: its folder, for messages.
-        precision: `bf16`, `f32`, or `auto` for bf16 where the CPU has it, else f32.
+        precision: `bf16`, `f32`, or `auto` for bf16 where the CPU gains by it, else f32.
 
     Returns:
         The engine, its name, and how far its log-odds are off.

@@ -44,7 +44,7 @@ class OpenVinoServable(TensorFlowServable):
 
         Args:
             directory: a version's folder.
-            precision: `bf16`, `f32`, or `auto`, which takes bf16 where the CPU has it and
+            precision: `bf16`, `f32`, or `auto`, which takes bf16 where the CPU gains and
                 its answers are close enough; or `int8`, which goes first where it was chosen at
                 the push, before what `auto` takes.
             networks: those in memory and on disk; none where None.

@@ -70,6 +70,12 @@ def test_bf16_where_the_cpu_has_it_unless_told_otherwise(
     assert _resolve(**fields) == expected
 
 
+def test_bf16_that_is_slower_is_taken_only_by_name(machine: Machine) -> None:
+    machine(gains=False)
+    assert _resolve() == F32
+    assert _resolve(precision="bf16") == BF16
+
+
 def test_a_gpu_goes_to_tensorflow_where_the_choice_is_free(machine: Machine) -> None:
     machine()
     assert _resolve(lambda: True) == TENSORFLOW
