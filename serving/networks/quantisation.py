@@ -13,7 +13,7 @@ from models.openvino_runtime import import_nncf, import_openvino
 from serving.networks.plan import PartName, Plan
 from serving.networks.store import DamagedError, Store
 
-# More of them change no network's answers by more than a few others would.
+# All that was measured (docs/benchmarks.md) was with so many.
 CALIBRATION_IMAGES: Final = 128
 _SEED: Final = 0
 # Activations may lie on both sides of 0; weights are symmetric.

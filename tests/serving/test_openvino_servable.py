@@ -88,6 +88,7 @@ def test_an_engine_that_is_off_is_not_used(
     [
         ('{"precision": "f32"}', "f32"),
         ('{"precision": "bf16"}', "bf16"),
+        ('{"precision": "int8"}', "int8"),
         ('{"precision": "int4"}', "auto"),
         ('{"precision": ["f32"]}', "auto"),
         ("[]", "auto"),
@@ -100,7 +101,9 @@ def test_a_note_beside_the_model_is_heeded(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        openvino_servable, "OpenVinoServable", lambda *given, insist: asked.append(given[:2])
+        openvino_servable,
+        "OpenVinoServable",
+        lambda *given, insist: asked.append((*given[:2], insist)),
     )
     if note is not None:
         file = tmp_path / contract.SERVING_NOTE_FILE
@@ -110,7 +113,14 @@ def test_a_note_beside_the_model_is_heeded(
     load_servable(tmp_path, "openvino")
     # Who says which one he wants gets it.
     load_servable(tmp_path, "auto", "f32")
-    assert asked == [(tmp_path, precision), (tmp_path, precision), (tmp_path, "f32")]
+    load_servable(tmp_path, "auto", "int8")
+    assert asked == [
+        (tmp_path, precision, False),
+        (tmp_path, precision, False),
+        (tmp_path, "f32", False),
+        # And int8 on CPUs, too, on which nobody measured it.
+        (tmp_path, "int8", True),
+    ]
 
 
 def test_a_model_is_loaded_as_its_note_says(versions: dict[str, Path], tmp_path: Path) -> None:
