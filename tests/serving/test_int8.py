@@ -5,12 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-<<<<<<< HEAD
-from dataclasses import dataclass, replace
-=======
 from dataclasses import replace
-from functools import partial
->>>>>>> i8
 from pathlib import Path
 from typing import Any, NamedTuple
 
