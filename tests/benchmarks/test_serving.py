@@ -150,4 +150,5 @@ def test_a_first_and_a_later_start(golden: GoldenRun, tmp_path: Path) -> None:
     assert first.answers == later.answers
     assert len(later.answers["vgg16"]) == 3
     assert 0 < later.memory <= later.peak
-    assert list((networks / "versions").iterdir())
+    # Which engine is the fastest here; the networks themselves lie beside the pushed model.
+    assert list((networks / "choices").iterdir())
