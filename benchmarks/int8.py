@@ -73,14 +73,9 @@ def compare(
     """
     networks = Networks(store)
     version = networks.load(folder, "auto")
-    trunks = {part.key: part for network in version.plan.networks for part in network.trunks}
+    calibration = choose_calibration(images[contract.SPLIT_TRAIN])
     started = time.process_time()
-    quantised = quantise_trunks(
-        version.plan,
-        {key: version.read(part) for key, part in trunks.items()},
-        choose_calibration(images[contract.SPLIT_TRAIN]),
-        store,
-    )
+    quantised = quantise_trunks(version.plan, version.read, calibration, store)
     seconds = time.process_time() - started
     names = {key: f"int8 {key}" for key in quantised}
     fast = int8_network(version, QuantisedTrunks(networks.trunks, quantised, names))

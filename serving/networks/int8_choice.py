@@ -173,8 +173,7 @@ def check_usable(choice: Int8Choice, plan: Plan, instructions: list[str], insist
     """
     if not choice.chosen:
         raise UnusableError(f"int8 was tried at the push, and not chosen: {choice.reason}")
-    trunks = {part.key for network in plan.networks for part in network.trunks}
-    if choice.networks != keys_of(plan) or set(choice.files) != trunks:
+    if choice.networks != keys_of(plan) or set(choice.files) != set(plan.trunks):
         raise UnusableError("int8 was chosen for another model; push this one again")
     version = import_openvino().__version__
     if choice.machine.openvino != version:

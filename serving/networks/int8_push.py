@@ -76,9 +76,7 @@ def _tried(
     store: Store | None,
     judges: Judges,
 ) -> Int8Choice:
-    parts = [part for network in version.plan.networks for part in network.trunks]
-    own = {part.key: version.read(part) for part in parts}
-    models = quantise_trunks(version.plan, own, choose_calibration(train), store)
+    models = quantise_trunks(version.plan, version.read, choose_calibration(train), store)
     # What OpenVINO, which has no class of its own, can't run.
     try:
         names = {key: f"int8 {key}" for key in models}

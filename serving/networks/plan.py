@@ -71,6 +71,11 @@ class Plan:
     engine: EngineName
     difference: float
 
+    @property
+    def trunks(self) -> dict[str, PartName]:
+        """The trunks of all networks, each once, by their keys."""
+        return {part.key: part for network in self.networks for part in network.trunks}
+
 
 @dataclass(frozen=True)
 class KnownNetwork:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -39,13 +39,13 @@ def choose_calibration(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def quantise_trunks(
-    plan: Plan, models: dict[str, Any], images: np.ndarray, store: Store | None
+    plan: Plan, read: Callable[[PartName], Any], images: np.ndarray, store: Store | None
 ) -> dict[str, Any]:
     """Quantise each trunk of a version once.
 
     Args:
         plan: of the version.
-        models: trunk's key -> `openvino.Model`; they are left as they are.
+        read: a trunk -> its `openvino.Model`, which is left as it is.
         images: of `choose_calibration`.
         store: where quantised trunks are found again, by other models that have them, too.
 
@@ -55,8 +55,7 @@ def quantise_trunks(
     Raises:
         NotQuantisableError: NNCF isn't there, or can't take one.
     """
-    trunks = {part.key: part for network in plan.networks for part in network.trunks}
-    return {key: _quantised(part, models[key], images, store) for key, part in trunks.items()}
+    return {key: _quantised(part, read, images, store) for key, part in plan.trunks.items()}
 
 
 def quantise(model: Any, images: np.ndarray) -> Any:
@@ -83,15 +82,17 @@ def quantise(model: Any, images: np.ndarray) -> Any:
         raise NotQuantisableError(f"{type(error).__name__}: {error}") from error
 
 
-def _quantised(part: PartName, model: Any, images: np.ndarray, store: Store | None) -> Any:
+def _quantised(
+    part: PartName, read: Callable[[PartName], Any], images: np.ndarray, store: Store | None
+) -> Any:
     if store is None:
-        return quantise(model, images)
+        return quantise(read(part), images)
     kept = PartName(_key(part, images), part.outputs)
     try:
         return store.read(kept)
     except DamagedError:
         logging.info("trunk %s is quantised", part.key[:12])
-    made = quantise(model, images)
+    made = quantise(read(part), images)
     try:
         store.write_part(kept.key, made)
     except OSError as error:

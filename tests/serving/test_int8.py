@@ -240,9 +240,8 @@ def test_a_trunk_is_quantised_once_whatever_stands_on_it(
     for name in ("a", "cascade", "a"):
         folder = versions[name]
         version = networks.load(folder, "f32")
-        parts = [part for network in version.plan.networks for part in network.trunks]
-        models = {part.key: version.read(part) for part in parts}
-        quantise_trunks(version.plan, models, choose_calibration(pixels), Store(tmp_path))
+        calibration = choose_calibration(pixels)
+        quantise_trunks(version.plan, version.read, calibration, Store(tmp_path))
     # Xception's, and DenseNet121's with the cascade.
     assert len(counted) == 2
 
