@@ -80,7 +80,10 @@ class _Observer:
         with self._lock:
             self._peaks.clear()
 
-    def node_progressed(self, what: str, done: int, total: int) -> None:
+    def node_progressed(self, node: str, what: str, done: int, total: int) -> None:
+        """Leave it out."""
+
+    def node_failed(self, node: str) -> None:
         """Leave it out."""
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:

@@ -1,4 +1,4 @@
-"""Runs the DAG on this machine, node after node, in this process.
+"""Runs the DAG on this machine, in this process and some beside it.
 
 `cxr run` calls `run`. For TFX's own command line this file is the pipeline definition:
 `tfx pipeline create --engine=local --pipeline_path=pipeline/local_runner.py` and
@@ -42,9 +42,11 @@ from pipeline.local.folder.vanishing import (
 from pipeline.local.progress import Listener, NodeClock
 from pipeline.local.recording import Recording, code_of, new_record
 from pipeline.local.room import Room
+from pipeline.local.side_by_side.process import reason_of
 from pipeline.resolve.columns import resolve_columns
 from pipeline.resolve.docker import require_images
 from pipeline.resolve.engine import resolve_engine
+from pipeline.resolve.processes import resolve_processes
 from pipeline.resolve.spans import resolve_spans
 from pipeline.resolve.weights import resolve_weights
 
@@ -96,12 +98,12 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     with quick_tfx_import():
         # Looks for a GPU, which takes TensorFlow.
         engine = resolve_engine(config.featurizer, listener.warn)
-
-        from tfx import v1 as tfx
+        processes = resolve_processes(config)
 
         from models.feature_store.store import point_to
         from pipeline.dag.graph import create_pipeline
         from pipeline.local.report_folder import publish_report
+        from pipeline.local.side_by_side.runner import SideBySideRunner
         from pipeline.local.summary import read_run, summarize, write_summary
 
     pipeline = create_pipeline(config, weights, engine, spans=spans)
@@ -120,7 +122,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     with holding(layout) as held, recording:
         try:
             with watching(services):
-                run_observed(lambda: tfx.orchestration.LocalDagRunner().run(pipeline), clock)
+                run_observed(lambda: SideBySideRunner(processes).run(pipeline), clock)
             if not record.nodes:
                 return None
             summary = recording.look()
@@ -186,7 +188,7 @@ def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:
     """Run a pipeline with a clock listening.
 
     Args:
-        run_pipeline: calls LocalDagRunner.
+        run_pipeline: calls LocalDagRunner, or the runner that stands on it.
         clock: is told of every node.
 
     Raises:
@@ -214,15 +216,10 @@ def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:
 
 def _explained(error: BaseException, node: str | None) -> Exception:
     """Find the user's own mistake, where one lies beneath; else the node's failure."""
-    seen: BaseException | None = error
-    said = ""
-    while seen is not None:
-        if isinstance(seen, InputError):
-            return seen
-        # TFX's own errors may say nothing: what led to them does.
-        said = said or str(seen).strip()
-        seen = seen.__cause__ or seen.__context__
-    return NodeFailedError(f"{node or 'the runner'} failed: {said or type(error).__name__}")
+    reason = reason_of(error)
+    if isinstance(reason, InputError):
+        return reason
+    return NodeFailedError(f"{node or 'the runner'} failed: {reason}")
 
 
 def main() -> None:

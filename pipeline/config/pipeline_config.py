@@ -43,6 +43,8 @@ Preset = Literal["fast", "paper", "demo"]
 PRESETS: Final[tuple[Preset, ...]] = ("fast", "paper", "demo")
 Combining = Literal["ensemble", "cascade", "fusion"]
 COMMAND_LINE: Final = "command line"
+# More have no work: so many nodes of the DAG are seldom ready at a time.
+MOST_PROCESSES: Final = 8
 _PRESET_DIR = Path(__file__).parent / "presets"
 # Block -> a field of it as it was called once -> as it is called.
 _OF_TRAINING: Final = {"views": "augmentations", "augmentation": "random_augmentation"}
@@ -86,6 +88,8 @@ class PipelineConfig(Strict):
         beam: where the Beam nodes run: an engine (`pipeline.config.beam.ENGINES`), or the path
             of a YAML mapping of Beam's pipeline options.
         beam_args: further pipeline options, as `--name=value`; they win.
+        processes: of this machine that execute nodes side by side; `auto` takes two where
+            there are cores, memory and no GPU for it. The results are the same.
         enable_cache: reuse what an earlier run in `output` computed from the same inputs.
     """
 
@@ -113,6 +117,7 @@ class PipelineConfig(Strict):
     schema_dir: Path | None = None
     beam: str = "direct"
     beam_args: tuple[str, ...] = ()
+    processes: int | Literal["auto"] = "auto"
     enable_cache: bool = True
 
     @field_validator("beam")
@@ -127,6 +132,13 @@ class PipelineConfig(Strict):
             if not argument.startswith("--"):
                 raise ValueError(f"{argument!r} is no Beam option: write --name=value")
         return arguments
+
+    @field_validator("processes")
+    @classmethod
+    def _check_processes(cls, processes: int | Literal["auto"]) -> int | Literal["auto"]:
+        if processes != "auto" and not 1 <= processes <= MOST_PROCESSES:
+            raise ValueError(f"{processes} is none of auto, 1 … {MOST_PROCESSES}")
+        return processes
 
     @field_validator("backbones")
     @classmethod

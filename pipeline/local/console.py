@@ -33,9 +33,10 @@ class Console:
         """
         self._console = open_console(file)
         self._status: Status | None = None
-        self._node = ""
-        # What is counted, and when the count began.
-        self._counted = ("", 0.0)
+        # Node under way -> what is said of it beside its name.
+        self._under_way: dict[str, str] = {}
+        # What of a node is counted -> when the count began.
+        self._counted: dict[tuple[str, str], float] = {}
         self._count = 0
 
     def warn(self, sentence: str) -> None:
@@ -43,26 +44,41 @@ class Console:
         self._console.print(Text.assemble(("WARNING", "bold yellow"), f" {sentence}"))
 
     def node_started(self, node: str) -> None:
-        """Show a spinner on a terminal."""
-        if self._console.is_terminal:
-            self._status = self._console.status(f"{node} …")
-            self._status.start()
-            self._node, self._counted = node, ("", 0.0)
+        """Show it beside the spinner, on a terminal."""
+        self._under_way[node] = ""
+        self._spin()
 
-    def node_progressed(self, what: str, done: int, total: int) -> None:
+    def node_progressed(self, node: str, what: str, done: int, total: int) -> None:
         """Say beside the spinner how far the node is, and how long it may still take."""
-        if self._status is None:
+        began = self._counted.setdefault((node, what), monotonic())
+        left = time_left(monotonic() - began, done, total)
+        self._under_way[node] = f" {done} of {total} {what}{left}"
+        self._spin()
+
+    def node_failed(self, node: str) -> None:
+        """Say so where others are under way, which are finished before the run ends."""
+        self._under_way.pop(node, None)
+        if others := ", ".join(self._under_way):
+            self._console.print(f"{node} failed. {others}: finished first, so that it is kept.")
+        self._spin()
+
+    def _spin(self) -> None:
+        """Show what is under way."""
+        if not self._console.is_terminal:
             return
-        if what != self._counted[0]:
-            self._counted = (what, monotonic())
-        left = time_left(monotonic() - self._counted[1], done, total)
-        self._status.update(f"{self._node} … {done} of {total} {what}{left}")
+        said = " | ".join(f"{node} …{far}" for node, far in self._under_way.items())
+        if not said:
+            self.stop()
+        elif self._status is None:
+            self._status = self._console.status(said)
+            self._status.start()
+        else:
+            self._status.update(said)
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Print the node's line."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        self._under_way.pop(node, None)
+        self._spin()
         self._count += 1
         self._console.print(
             Text.assemble(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,10 +12,13 @@ from typing import Final, Literal, Protocol
 from common.progress import PROGRESS
 
 # LocalDagRunner has no hook; these are the messages (format strings) it logs.
-_STARTED: Final = "Component %s is running."
-_FINISHED: Final = "Component %s is finished."
+STARTED: Final = "Component %s is running."
+FINISHED: Final = "Component %s is finished."
 _CACHED: Final = "A cached execution %d is used."
 _EXECUTING: Final = "Going to run a new execution %d"
+# And these are of `side_by_side` alone: that the main thread executes a node, and that one failed.
+HERE: Final = "Component %s is executed in the main thread."
+FAILED: Final = "Component %s has failed."
 
 # `resolved`: a resolver looked something up in the metadata store; it computes nothing.
 How = Literal["executed", "cached", "resolved"]
@@ -29,11 +33,14 @@ class Listener(Protocol):
     def node_started(self, node: str) -> None:
         """Take note that a node was handed to its launcher."""
 
-    def node_progressed(self, what: str, done: int, total: int) -> None:
-        """Take note of how far the node under way is: `done` of `total` `what`."""
+    def node_progressed(self, node: str, what: str, done: int, total: int) -> None:
+        """Take note of how far a node under way is: `done` of `total` `what`."""
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Take note that a node is done."""
+
+    def node_failed(self, node: str) -> None:
+        """Take note that a node failed, of those under way; not told where only one is."""
 
 
 @dataclass
@@ -46,14 +53,21 @@ class NodeClock(logging.Handler):
             ends the run.
         seconds: node id -> wall-clock seconds, in the order of execution.
         how: node id -> what was done for it.
+
+    Several nodes may be under way, each launched by a thread of its own.
     """
 
     listener: Listener
     before_execution: Callable[[str], None] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     how: dict[str, How] = field(default_factory=dict)
-    _running: str | None = None
-    _started: float = 0.0
+    # Of the nodes under way, in the order of their start: when that was.
+    _started: dict[str, float] = field(default_factory=dict)
+    # Thread -> the node that it speaks of. Executors have threads of their own, which speak of
+    # the node that the main thread executes.
+    _spoken_of: dict[int, str] = field(default_factory=dict)
+    _here: str | None = None
+    _failed: str | None = None
 
     def __post_init__(self) -> None:
         super().__init__(logging.INFO)
@@ -63,27 +77,34 @@ class NodeClock(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one message."""
-        if record.msg == _STARTED and record.args:
-            self._running = str(record.args[0])  # type: ignore[index]
-            self._started = time.monotonic()
-            self.listener.node_started(self._running)
-        elif record.msg == PROGRESS and isinstance(record.args, tuple) and self._running:
-            done, total, what = record.args
-            self.listener.node_progressed(str(what), int(str(done)), int(str(total)))
-        elif record.msg == _CACHED and self._running:
-            self.how[self._running] = "cached"
-        elif record.msg == _EXECUTING and self._running:
-            self.how[self._running] = "executed"
+        args = record.args if isinstance(record.args, tuple) else ()
+        if record.msg in (STARTED, HERE) and args:
+            self._here = self._spoken_of[threading.get_ident()] = str(args[0])
+            if record.msg == STARTED:
+                self._started[self._here] = time.monotonic()
+                self.listener.node_started(self._here)
+            return
+        node = self._spoken_of.get(threading.get_ident(), self._here)
+        if node is None or node not in self._started:
+            return
+        if record.msg == PROGRESS and args:
+            done, total, what = args
+            self.listener.node_progressed(node, str(what), int(str(done)), int(str(total)))
+        elif record.msg == _CACHED:
+            self.how[node] = "cached"
+        elif record.msg == _EXECUTING:
+            self.how[node] = "executed"
             if self.before_execution:
-                self.before_execution(self._running)
-        elif record.msg == _FINISHED and self._running:
-            spent = time.monotonic() - self._started
-            self.seconds[self._running] = spent
-            how = self.how.setdefault(self._running, "resolved")
-            self.listener.node_finished(self._running, spent, how)
-            self._running = None
+                self.before_execution(node)
+        elif record.msg == FINISHED:
+            spent = time.monotonic() - self._started.pop(node)
+            self.seconds[node] = spent
+            self.listener.node_finished(node, spent, self.how.setdefault(node, "resolved"))
+        elif record.msg == FAILED:
+            self._failed = self._failed or node
+            self.listener.node_failed(node)
 
     @property
     def running(self) -> str | None:
-        """The node that is under way (or has failed)."""
-        return self._running
+        """The node that has failed, or else the last of those under way."""
+        return self._failed or next(reversed(self._started), None)

@@ -98,11 +98,12 @@ class Recording:
 
     def _failed(self, error: BaseException) -> None:
         record = self.record
-        last = record.nodes[next(reversed(record.nodes))]
         if isinstance(error, Exception):
             record.state, record.error = "failed", str(error)
             record.exit = EXIT_INPUT if isinstance(error, InputError) else EXIT_ERROR
-            last.how = "failed" if last.how == "unfinished" else last.how
+            last = record.nodes[next(reversed(record.nodes))]
+            if last.how == "unfinished":
+                last.how = "failed"
             self._look_if_possible()
         else:
             record.state, record.exit = "stopped", EXIT_INTERRUPTED
@@ -139,9 +140,9 @@ class Recording:
         self._write()
         self._listener.node_started(node)
 
-    def node_progressed(self, what: str, done: int, total: int) -> None:
+    def node_progressed(self, node: str, what: str, done: int, total: int) -> None:
         """Hands it on."""
-        self._listener.node_progressed(what, done, total)
+        self._listener.node_progressed(node, what, done, total)
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Write down what was done for it."""
@@ -151,6 +152,12 @@ class Recording:
             self._look_if_possible()
         self._write()
         self._listener.node_finished(node, seconds, how)
+
+    def node_failed(self, node: str) -> None:
+        """Write down that it failed, while others may go on."""
+        self.record.nodes[node].how = "failed"
+        self._write()
+        self._listener.node_failed(node)
 
     def _begin(self) -> None:
         folder = self._layout.runs / self.record.id

@@ -35,7 +35,10 @@ class Told:
         """Keep it."""
         self.started.append(node)
 
-    def node_progressed(self, what: str, done: int, total: int) -> None:
+    def node_progressed(self, node: str, what: str, done: int, total: int) -> None:
+        """Leave it: nothing is asked of it here."""
+
+    def node_failed(self, node: str) -> None:
         """Leave it: nothing is asked of it here."""
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:

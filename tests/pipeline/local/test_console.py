@@ -86,7 +86,7 @@ def test_a_terminal_shows_how_far_a_node_is(
     page: Page, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page.console.node_started("Report")
-    page.console.node_progressed("heat maps", 1, 9)
+    page.console.node_progressed("Report", "heat maps", 1, 9)
     assert page.text == "", "in a file it is noise"
     monkeypatch.setenv("FORCE_COLOR", "1")
     console, now = Console(), iter((10.0, 10.0, 40.0, 50.0, 50.0))
@@ -94,7 +94,7 @@ def test_a_terminal_shows_how_far_a_node_is(
     console.node_started("Report")
     shown = []
     for what, done in (("heat maps", 0), ("heat maps", 3), ("pages", 0)):
-        console.node_progressed(what, done, 9)
+        console.node_progressed("Report", what, done, 9)
         assert console._status is not None
         shown.append(str(console._status.status))
     console.node_finished("Report", 60, "executed")

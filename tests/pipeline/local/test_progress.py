@@ -26,9 +26,13 @@ class _Keeping:
         """Keeps it."""
         self.told.append(node)
 
-    def node_progressed(self, what: str, done: int, total: int) -> None:
+    def node_progressed(self, node: str, what: str, done: int, total: int) -> None:
         """Keeps it."""
         self.told.append(f"{done} of {total} {what}")
+
+    def node_failed(self, node: str) -> None:
+        """Keeps it."""
+        self.told.append(f"{node} failed")
 
     def node_finished(self, node: str, seconds: float, how: How) -> None:
         """Keeps it."""

@@ -47,9 +47,13 @@ class Told:
         """Keeps it."""
         self.nodes.append(node)
 
-    def node_progressed(self, what: str, done: int, total: int) -> None:
+    def node_progressed(self, node: str, what: str, done: int, total: int) -> None:
         """Keeps it."""
         self.nodes.append(f"{done} of {total} {what}")
+
+    def node_failed(self, node: str) -> None:
+        """Keeps it."""
+        self.nodes.append(f"{node} failed")
 
     def node_finished(self, node: str, seconds: float, how: str) -> None:
         """Keeps it."""

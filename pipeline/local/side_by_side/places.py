@@ -1,0 +1,208 @@
+"""Where executors run: in this process's main thread, and in processes kept beside it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, Final
+
+from absl import logging
+
+from common.errors import InputError
+from common.progress import PROGRESS
+from pipeline.local.progress import HERE
+from pipeline.local.side_by_side.process import Call, NodeError, serve
+
+# For a process to end by itself once its channel is closed.
+_ENDS_WITHIN_S: Final = 5.0
+
+
+class StoppedError(RuntimeError):
+    """The run ended before the node did."""
+
+
+@dataclass
+class Task:
+    """An executor's call that the main thread is to make.
+
+    Attributes:
+        node: whose it is.
+        call: the call.
+    """
+
+    node: str
+    call: Callable[[], Any]
+    _done: threading.Event = field(default_factory=threading.Event)
+    _result: Any = None
+    _error: BaseException | None = None
+
+    def execute(self) -> None:
+        """Make the call, for whom waits for it.
+
+        Raises:
+            BaseException: what ends the process, such as KeyboardInterrupt. All else is the
+                waiting thread's.
+        """
+        try:
+            logging.info(HERE, self.node)
+            self._result = self.call()
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._done.set()
+
+    def wait(self) -> Any:
+        """Wait for what the call returns, or raise what it raises."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def abandon(self) -> None:
+        """End the waiting: the main thread makes no more calls."""
+        if not self._done.is_set():
+            self._error = StoppedError("the run was stopped")
+            self._done.set()
+
+
+class Places:
+    """The places of a run, of which one node has one at a time.
+
+    As many nodes may be under way as there are places, so one is always free for the next. A
+    process is started when a node needs it, and loads TensorFlow and TFX then.
+    """
+
+    def __init__(self, processes: int, hand_over: Callable[[Task], None]) -> None:
+        """Start none yet.
+
+        Args:
+            processes: in all, this one included; at least 1.
+            hand_over: takes a task to the main thread.
+        """
+        self._most = processes - 1
+        self._hand_over = hand_over
+        self._lock = threading.Lock()
+        self._here: Task | None = None
+        self._taken_here = False
+        self._free: list[_Process] = []
+        self._all: list[_Process] = []
+        self._stopped = False
+
+    def __enter__(self) -> Places:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End all processes; kill them where the run itself is being ended."""
+        at_once = error is not None and not isinstance(error, Exception)
+        with self._lock:
+            self._stopped = True
+            if self._here is not None:
+                self._here.abandon()
+        for process in self._all:
+            process.end(at_once)
+
+    def execute(self, node: str, here: Callable[[], Any], elsewhere: Callable[[], Call]) -> Any:
+        """Execute a node in a free place, and wait for it.
+
+        Args:
+            node: its id.
+            here: makes the call in this process.
+            elsewhere: returns what another process needs for the call.
+
+        Returns:
+            What `here` returns, or the bytes of it.
+
+        Raises:
+            InputError: bad input.
+            NodeError: the node failed in another process.
+            StoppedError: the run ended.
+        """
+        with self._lock:
+            if self._stopped:
+                raise StoppedError("the run was stopped")
+            if not self._taken_here:
+                self._taken_here = True
+                self._here = task = Task(node, here)
+                self._hand_over(task)
+                process = None
+            else:
+                process = self._free.pop() if self._free else self._start()
+        if process is None:
+            try:
+                return task.wait()
+            finally:
+                with self._lock:
+                    self._here, self._taken_here = None, False
+        answer = process.execute(elsewhere())
+        with self._lock:
+            self._free.append(process)
+        return answer
+
+    def _start(self) -> _Process:
+        if len(self._all) >= self._most:
+            raise RuntimeError("more nodes are under way than there are places")
+        process = _Process()
+        self._all.append(process)
+        return process
+
+
+class _Process:
+    """One other process, seen from here."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._channel: Connection
+        self._channel, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(target=serve, args=(theirs,), name="cxr-node")
+        self._process.start()
+        theirs.close()
+
+    def execute(self, call: Call) -> bytes:
+        try:
+            self._channel.send(call)
+            while True:
+                kind, content = self._channel.recv()
+                if kind == "progress":
+                    # Of the node whose thread this is.
+                    logging.info(PROGRESS, *content)
+                elif kind == "done":
+                    return bytes(content)
+                elif kind == "input error":
+                    raise InputError(content)
+                else:
+                    raise NodeError(content)
+        except (EOFError, OSError) as error:
+            raise NodeError(self._how_it_ended()) from error
+
+    def _how_it_ended(self) -> str:
+        self._process.join(_ENDS_WITHIN_S)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            return (
+                f"the process that executed it was ended by {name}; if the machine ran out of "
+                "memory, set `processes: 1`"
+            )
+        return f"the process that executed it ended (exit status {code})"
+
+    def end(self, at_once: bool) -> None:
+        self._channel.close()
+        if not at_once:
+            self._process.join(_ENDS_WITHIN_S)
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()

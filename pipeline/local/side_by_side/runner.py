@@ -1,0 +1,202 @@
+"""A LocalDagRunner that starts a node as soon as all that it needs is there."""
+
+from __future__ import annotations
+
+import datetime
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from absl import logging
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.portable import data_types, launcher, runtime_parameter_utils
+from tfx.proto.orchestration import execution_result_pb2, pipeline_pb2
+
+from pipeline.local.progress import FAILED, FINISHED, STARTED
+from pipeline.local.side_by_side.operators import OPERATORS
+from pipeline.local.side_by_side.places import Places, Task
+from pipeline.local.side_by_side.process import Call
+
+# For a node's thread to remove its temporary files, once its executor is ended.
+_CLEANS_UP_WITHIN_S: Final = 5.0
+
+
+class SideBySideRunner(LocalDagRunner):
+    """TFX's runner, several nodes at a time.
+
+    Each node is launched by TFX's own launcher, in a thread of its own: it asks the metadata store
+    for its inputs and the cache, and publishes its outputs, as ever. One thread at a time does so;
+    while a node's executor runs, in the main thread or in another process, it lets others in.
+    So what a run computes, and what the store has of it, is the same as with one node at a
+    time, but for the order.
+    """
+
+    def __init__(self, processes: int) -> None:
+        """Take as many nodes at a time as processes may be busy with them.
+
+        Args:
+            processes: at least 1; this one is among them. With 1, TFX's runner runs the DAG.
+        """
+        super().__init__()
+        self._processes = processes
+
+    def run_with_ir(
+        self,
+        pipeline: pipeline_pb2.Pipeline,
+        run_options: pipeline_pb2.RunOptions | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Run the DAG.
+
+        A node that fails lets no other begin. Those under way are finished, so that nothing of
+        their work is lost, and then the error is raised.
+
+        Args:
+            pipeline: its intermediate representation.
+            run_options: a part of the DAG, which TFX's own runner runs.
+            kwargs: handed on to that.
+
+        Raises:
+            Exception: the first node's that failed.
+        """
+        if self._processes == 1 or run_options:
+            super().run_with_ir(pipeline, run_options, **kwargs)
+            return
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline,
+            {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()},
+        )
+        _Run(pipeline, self._processes).run()
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """The end of a node.
+
+    Attributes:
+        node: its id.
+        error: where it failed.
+    """
+
+    node: str
+    error: BaseException | None
+
+
+class _Run:
+    """One run of a DAG. The main thread is in `run`; every other method is a node's thread's."""
+
+    def __init__(self, pipeline: pipeline_pb2.Pipeline, processes: int) -> None:
+        self._pipeline = pipeline
+        self._deployment = runner_utils.extract_local_deployment_config(pipeline)
+        connection = self._deployment.metadata_connection_config
+        self._connection = getattr(connection, connection.WhichOneof("connection_config"))
+        self._most = processes
+        # Held by the thread that uses TFX's launcher or the metadata store.
+        self._turn = threading.Lock()
+        # What the main thread has to do: an executor to call, or a node's end to note.
+        self._for_main: queue.SimpleQueue[Task | _Ended] = queue.SimpleQueue()
+        # In topological order, as TFX's compiler leaves them.
+        self._waiting = {
+            node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes
+        }
+        self._missing = {name: set(node.upstream_nodes) for name, node in self._waiting.items()}
+        self._threads: dict[str, threading.Thread] = {}
+
+    def run(self) -> None:
+        try:
+            with Places(self._most, self._for_main.put) as self._places:
+                error = self._run()
+        finally:
+            # After Ctrl-C, those of the nodes that were under way.
+            for thread in self._threads.values():
+                thread.join(_CLEANS_UP_WITHIN_S)
+        if error is not None:
+            raise error
+
+    def _run(self) -> BaseException | None:
+        """Return the first error."""
+        error: BaseException | None = None
+        self._start_what_is_ready()
+        while self._threads:
+            item = self._for_main.get()
+            if isinstance(item, Task):
+                item.execute()
+                continue
+            self._threads.pop(item.node).join()
+            error = error or item.error
+            for missing in self._missing.values():
+                missing.discard(item.node)
+            if error is None:
+                self._start_what_is_ready()
+        return error
+
+    def _start_what_is_ready(self) -> None:
+        ready = [name for name in self._waiting if not self._missing[name]]
+        for name in ready[: self._most - len(self._threads)]:
+            node = self._waiting.pop(name)
+            # A daemon: Ctrl-C doesn't wait for what a node's thread waits for.
+            thread = threading.Thread(target=self._launch, args=(node,), name=name, daemon=True)
+            self._threads[name] = thread
+            thread.start()
+
+    def _launch(self, node: pipeline_pb2.PipelineNode) -> None:
+        name = node.node_info.id
+        error: BaseException | None = None
+        with self._turn:
+            logging.info(STARTED, name)
+            try:
+                self._launcher(node).launch()
+                logging.info(FINISHED, name)
+            except BaseException as raised:
+                logging.exception(FAILED, name)
+                error = raised
+        self._for_main.put(_Ended(name, error))
+
+    def _launcher(self, node: pipeline_pb2.PipelineNode) -> launcher.Launcher:
+        name = node.node_info.id
+        return launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(self._connection),
+            pipeline_info=self._pipeline.pipeline_info,
+            pipeline_runtime_spec=self._pipeline.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(self._deployment, name),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(self._deployment, name),
+            custom_executor_operators=self._operators(name),
+        )
+
+    def _operators(self, name: str) -> Mapping[Any, type]:
+        return {
+            spec: self._operator(name, kind, operator)
+            for kind, (spec, operator) in OPERATORS.items()
+        }
+
+    def _operator(self, name: str, kind: str, operator: Any) -> type:
+        """Derive TFX's operator of a kind of executors: in one of the run's places, out of turn."""
+        turn, places = self._turn, self._places
+
+        class Operator(operator):  # type: ignore[misc]
+            def run_executor(
+                self, execution_info: data_types.ExecutionInfo
+            ) -> execution_result_pb2.ExecutorOutput:
+                here = super().run_executor
+                turn.release()
+                try:
+                    output = places.execute(
+                        name, lambda: here(execution_info), lambda: self._call(execution_info)
+                    )
+                finally:
+                    turn.acquire()
+                if isinstance(output, bytes):
+                    return execution_result_pb2.ExecutorOutput.FromString(output)
+                return output
+
+            def _call(self, execution_info: data_types.ExecutionInfo) -> Call:
+                spec = self._executor_spec.SerializeToString()
+                return kind, spec, execution_info.to_proto().SerializeToString()
+
+        return Operator
