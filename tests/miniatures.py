@@ -8,6 +8,7 @@ channels. Nothing of the product knows of it: `keras.applications` answers with 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,9 @@ def _miniature(row: Backbone) -> Callable[..., Any]:
 
 def main() -> None:
     """`cxr`, on miniatures."""
+    # Processes beside the run begin with this file. By its name they'd find another `tests`:
+    # IPython, which comes with TFX, puts a folder with one on the path.
+    sys.modules["__main__"].__spec__ = None
     with miniature_backbones():
         from pipeline import cli
 
@@ -76,3 +80,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":
+    # A process beside such a run, which begins with the run's own module.
+    _whole_process = miniature_backbones()
+    _whole_process.__enter__()

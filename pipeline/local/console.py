@@ -50,8 +50,9 @@ class Console:
 
     def node_progressed(self, node: str, what: str, done: int, total: int) -> None:
         """Say beside the spinner how far the node is, and how long it may still take."""
-        began = self._counted.setdefault((node, what), monotonic())
-        left = time_left(monotonic() - began, done, total)
+        if (node, what) not in self._counted:
+            self._counted[node, what] = monotonic()
+        left = time_left(monotonic() - self._counted[node, what], done, total)
         self._under_way[node] = f" {done} of {total} {what}{left}"
         self._spin()
 

@@ -179,7 +179,7 @@ class _Run:
         """Derive TFX's operator of a kind of executors: in one of the run's places, out of turn."""
         turn, places = self._turn, self._places
 
-        class Operator(operator):  # type: ignore[misc]
+        class Operator(operator):
             def run_executor(
                 self, execution_info: data_types.ExecutionInfo
             ) -> execution_result_pb2.ExecutorOutput:
