@@ -26,16 +26,24 @@ _CHANNELS = 8
 
 
 @contextmanager
-def miniature_backbones() -> Iterator[None]:
-    """Have `keras.applications` build miniatures in this process, while the block lasts."""
+def miniature_backbones(*, in_others_too: bool = False) -> Iterator[None]:
+    """Have `keras.applications` build miniatures in this process, while the block lasts.
+
+    Args:
+        in_others_too: processes beside a run's do so, too, since they begin with this file; else
+            a run of the block has none.
+    """
     from common.runtime import prepare_environment
 
     prepare_environment()
     import keras
 
     from models.backbones import BACKBONES
+    from pipeline.resolve import processes
 
     with pytest.MonkeyPatch.context() as patch:
+        if not in_others_too:
+            patch.setattr(processes, "_MOST", 1)
         for row in BACKBONES.values():
             patch.setattr(keras.applications, row.application, _miniature(row), raising=False)
         yield
@@ -72,7 +80,7 @@ def main() -> None:
     # Processes beside the run begin with this file. By its name they'd find another `tests`:
     # IPython, which comes with TFX, puts a folder with one on the path.
     sys.modules["__main__"].__spec__ = None
-    with miniature_backbones():
+    with miniature_backbones(in_others_too=True):
         from pipeline import cli
 
         cli.main()
@@ -82,5 +90,5 @@ if __name__ == "__main__":
     main()
 elif __name__ == "__mp_main__":
     # A process beside such a run, which begins with the run's own module.
-    _whole_process = miniature_backbones()
+    _whole_process = miniature_backbones(in_others_too=True)
     _whole_process.__enter__()

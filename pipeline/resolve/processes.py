@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from models.backbones import BOUNDARY_HEAD
 from models.devices import has_gpu
 from pipeline.beam.options import beam_plan
 from pipeline.config.pipeline_config import PipelineConfig
 
 # More than two weren't measured.
 _MOST: Final = 2
-# A run on 657 radiographs held 2.4 GiB at most in one process, and 3.5 with ba497f8.
+# A run on 657 radiographs held 2.8 GiB at most in one process, and one with `preset: paper`, which
+# trains blocks of its networks, 11.
 _MEMORY_EACH: Final = 4 * 2**30
+_MEMORY_TRAINED: Final = 12 * 2**30
 
 
 def available_memory() -> int:
@@ -59,4 +62,6 @@ def resolve_processes(
     )
     if not in_process or cores < 2 or gpu():
         return 1
-    return max(1, min(_MOST, cores, memory() // _MEMORY_EACH))
+    trained = any(config.training_for(name).boundary != BOUNDARY_HEAD for name in config.backbones)
+    each = _MEMORY_TRAINED if trained else _MEMORY_EACH
+    return max(1, min(_MOST, cores, memory() // each))

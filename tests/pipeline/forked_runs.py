@@ -165,6 +165,8 @@ def _child(order: dict[str, Any]) -> None:
             {
                 "preset": "demo",
                 "backbones": ["vgg16"],
+                # The node at which something happens is the one under way.
+                "processes": 1,
                 "seed": 3,
                 "gate": {"min_accuracy": 0.0},
                 "training": {"learning_rate": 0.01, "epochs": 3},

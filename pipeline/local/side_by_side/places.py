@@ -1,4 +1,4 @@
-"""Where executors run: in this process's main thread, and in processes kept beside it."""
+"""The places where executors run: the main thread, and processes kept beside it."""
 
 from __future__ import annotations
 

@@ -106,6 +106,18 @@ def test_a_terminal_shows_how_far_a_node_is(
     assert "executed" in capsys.readouterr().out
 
 
+def test_a_node_that_failed_is_said_while_another_is_finished(page: Page) -> None:
+    page.console.node_started("Trainer.vgg16")
+    page.console.node_failed("Trainer.vgg16")
+    assert page.text == "", "the run's own error says it"
+    for node in ("Trainer.vgg16", "Trainer.xception"):
+        page.console.node_started(node)
+    page.console.node_failed("Trainer.vgg16")
+    assert page.lines == [
+        "Trainer.vgg16 failed. Trainer.xception: finished first, so that it is kept."
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "done", "said"),
     [(5, 0, ""), (5, 1, ", about 45 s left"), (100, 1, ", about 15 min left"), (9, 10, "")],

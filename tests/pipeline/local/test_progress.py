@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -65,3 +66,57 @@ def test_a_count_is_told_at_its_beginning_and_with_each_percent(listener: _Keepi
     absl_logging.info("Component %s is finished.", "ShortcutAudit")
     counted = [f"{done} of 1000 pairs" for done in (0, 10, 20, 1000)]
     assert listener.told == ["ShortcutAudit", *counted, "ShortcutAudit resolved"]
+
+
+def test_several_nodes_speak_at_once_each_in_its_thread(listener: _Keeping) -> None:
+    ended, begun = threading.Event(), threading.Event()
+
+    def second() -> None:
+        absl_logging.info("Component %s is running.", "B")
+        begun.set()
+        ended.wait()
+        Progress("maps", 2).advance(2)
+        absl_logging.info("Component %s is finished.", "B")
+
+    thread = threading.Thread(target=second)
+    absl_logging.info("Component %s is running.", "A")
+    thread.start()
+    begun.wait()
+    Progress("pairs", 2)
+    ended.set()
+    thread.join()
+    # A thread of no node's own speaks of what the main thread executes.
+    absl_logging.info("Component %s is executed in the main thread.", "A")
+    other = threading.Thread(target=Progress, args=("edges", 3))
+    other.start()
+    other.join()
+    absl_logging.error("Component %s has failed.", "A")
+    assert listener.told == [
+        "A",
+        "B",
+        "0 of 2 pairs",
+        "0 of 2 maps",
+        "2 of 2 maps",
+        "B resolved",
+        "0 of 3 edges",
+        "A failed",
+    ]
+
+
+def test_what_failed_is_told_from_what_is_under_way() -> None:
+    clock = NodeClock(_Keeping())
+    logger = logging.Logger("runner", logging.INFO)
+    logger.addHandler(clock)
+    assert clock.running is None
+    logger.info("Component %s is running.", "A")
+    assert clock.running == "A"
+
+    def second() -> None:
+        logger.info("Component %s is running.", "B")
+        logger.info("Component %s has failed.", "B")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    thread.join()
+    logger.info("Component %s is finished.", "A")
+    assert clock.running == "B"

@@ -161,6 +161,23 @@ def test_at_the_end_the_record_holds_what_the_summary_does(
     assert [file.name for file in folder.iterdir()] == ["run.json"]
 
 
+def test_of_two_nodes_under_way_the_one_that_failed_is_said(
+    recording: Recording, layout: OutputLayout
+) -> None:
+    with pytest.raises(ValueError, match="broken"), recording:
+        recording.node_started(FIRST)
+        recording.node_started(LAST)
+        recording.node_failed(FIRST)
+        recording.node_finished(LAST, 1.0, "executed")
+        raise ValueError("broken")
+    record = read(layout)
+    assert (record.state, record.error) == ("failed", "broken")
+    assert {name: node.how for name, node in record.nodes.items()} == {
+        FIRST: "failed",
+        LAST: "executed",
+    }
+
+
 def test_where_nothing_is_blessed(
     recording: Recording, layout: OutputLayout, summary: dict[str, Any]
 ) -> None:
