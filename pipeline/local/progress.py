@@ -84,7 +84,8 @@ class NodeClock(logging.Handler):
                 self._started[self._here] = time.monotonic()
                 self.listener.node_started(self._here)
             return
-        node = self._spoken_of.get(threading.get_ident(), self._here)
+        thread = threading.get_ident()
+        node = self._spoken_of.get(thread, self._here)
         if node is None or node not in self._started:
             return
         if record.msg == PROGRESS and args:
@@ -97,10 +98,13 @@ class NodeClock(logging.Handler):
             if self.before_execution:
                 self.before_execution(node)
         elif record.msg == FINISHED:
+            # The number may be another thread's next.
+            self._spoken_of.pop(thread, None)
             spent = time.monotonic() - self._started.pop(node)
             self.seconds[node] = spent
             self.listener.node_finished(node, spent, self.how.setdefault(node, "resolved"))
         elif record.msg == FAILED:
+            self._spoken_of.pop(thread, None)
             self._failed = self._failed or node
             self.listener.node_failed(node)
 

@@ -129,8 +129,11 @@ class Record(BaseModel):
     @property
     def at(self) -> str | None:
         """The node at which the run isn't, or wasn't, complete."""
-        whole = self.state in ("complete", "none blessed")
-        return None if whole else next(reversed(self.nodes), None)
+        if self.state in ("complete", "none blessed"):
+            return None
+        last = next(reversed(self.nodes), None)
+        # Another may have begun after it, and was finished.
+        return next((name for name, node in self.nodes.items() if node.how == "failed"), last)
 
     @property
     def digest(self) -> str | None:

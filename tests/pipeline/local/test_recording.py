@@ -171,7 +171,7 @@ def test_of_two_nodes_under_way_the_one_that_failed_is_said(
         recording.node_finished(LAST, 1.0, "executed")
         raise ValueError("broken")
     record = read(layout)
-    assert (record.state, record.error) == ("failed", "broken")
+    assert (record.state, record.error, record.at) == ("failed", "broken", FIRST)
     assert {name: node.how for name, node in record.nodes.items()} == {
         FIRST: "failed",
         LAST: "executed",
