@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -43,10 +44,15 @@ def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
     Args:
         evaluation_uri: of Evaluator's `evaluation`.
     """
-    result = tfma.load_eval_result(evaluation_uri)
-    if result.plots:
-        return result
-    return tfma.load_eval_result(evaluation_uri, model_name=tfma.CANDIDATE_KEY)
+    result = _read(evaluation_uri)
+    return result if result.plots else _read(evaluation_uri, tfma.CANDIDATE_KEY)
+
+
+# More than a run has models. Cards and report go through an evaluation a dozen times, and TFMA takes
+# a tenth of a second or two for each reading. The content of an artifact doesn't change.
+@lru_cache(maxsize=32)
+def _read(evaluation_uri: str, *model_name: str) -> tfma.EvalResult:
+    return tfma.load_eval_result(evaluation_uri, model_name=next(iter(model_name), None))
 
 
 def confidence_curve(evaluation_uri: str, slice_key: SliceKey = ()) -> list[tuple[float, int, int]]:
@@ -88,7 +94,7 @@ def gate_figures(evaluation_uri: str) -> dict[str, float]:
     metrics = _metrics(candidate_result(evaluation_uri))
     figures = {name: _number(metrics, name) for name in (ACCURACY, WILSON_LOWER)}
     if ONLY_BASELINE_RIGHT in metrics:
-        baseline = tfma.load_eval_result(evaluation_uri, model_name=tfma.BASELINE_KEY)
+        baseline = _read(evaluation_uri, tfma.BASELINE_KEY)
         figures[BASELINE_ACCURACY] = _number(_metrics(baseline), ACCURACY)
         figures[MCNEMAR_P] = _number(metrics, MCNEMAR_P)
         for name in (ONLY_CANDIDATE_RIGHT, ONLY_BASELINE_RIGHT):
