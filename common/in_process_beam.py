@@ -52,7 +52,19 @@ def in_process(pipeline: beam.Pipeline) -> beam.Pipeline:
         or pipeline.options.view_as(StandardOptions).streaming
     ):
         return pipeline
-    return beam.Pipeline(runner=InProcessRunner(pipeline.runner), options=pipeline.options)
+    options = pipeline.options.view_as(_Options)
+    return beam.Pipeline(runner=InProcessRunner(pipeline.runner), options=options)
+
+
+class _Options(PipelineOptions):  # type: ignore[misc]
+    """Options whose views are made once: Beam asks a thousand times, and each makes a parser."""
+
+    def view_as(self, cls: type[PipelineOptions]) -> PipelineOptions:
+        # Beam lets no other attribute be set.
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
 
 
 class InProcessRunner(PipelineRunner):  # type: ignore[misc]
