@@ -1,10 +1,11 @@
 """Run a small Beam pipeline in this process, value by value, without serialising anything.
 
-Beam's local runner treats each job as if its workers were elsewhere: it writes the pipeline down, and
-pickles functions, values and accumulators between stages. For a TFMA job on a few hundred answers
-that is a third of the CPU seconds (`make bench-evaluation`, docs/benchmarks.md). `InProcessRunner`
-hands Python's objects on instead. It computes what Beam's local runner computes, in the same order,
-so that sums are the same to the last bit (tests/common/test_in_process_beam.py).
+Beam's local runner treats each job as if its workers were elsewhere: it writes the pipeline down,
+and pickles functions, values and accumulators between stages. For a TFMA job on a few hundred
+answers that is a third of the CPU seconds (`make bench-evaluation`, docs/benchmarks.md).
+`InProcessRunner` hands Python's objects on instead. It computes what Beam's local runner computes,
+in the same order, so that sums are the same to the last bit
+(tests/common/test_in_process_beam.py).
 
 It knows bounded sources, ParDo with side inputs, groups and combines, all in the one global window.
 A pipeline with anything else goes to Beam's own local runner as it is.
@@ -56,7 +57,7 @@ def in_process(pipeline: beam.Pipeline) -> beam.Pipeline:
     return beam.Pipeline(runner=InProcessRunner(pipeline.runner), options=options)
 
 
-class _Options(PipelineOptions):  # type: ignore[misc]
+class _Options(PipelineOptions):
     """Options whose views are made once: Beam asks a thousand times, and each makes a parser."""
 
     def view_as(self, cls: type[PipelineOptions]) -> PipelineOptions:
@@ -67,7 +68,7 @@ class _Options(PipelineOptions):  # type: ignore[misc]
         return views[cls]
 
 
-class InProcessRunner(PipelineRunner):  # type: ignore[misc]
+class InProcessRunner(PipelineRunner):
     """Beam's local runner without its serialisation, for pipelines that need none."""
 
     def __init__(self, otherwise: PipelineRunner) -> None:
@@ -122,7 +123,7 @@ def _step(node: AppliedPTransform) -> _Step:
     raise _UnsupportedError(f"{node.full_label} is a {type(node.transform).__name__}")
 
 
-class _Output(Receiver):  # type: ignore[misc]
+class _Output(Receiver):
     """Hands a value on to all that take from a PCollection."""
 
     def __init__(self, takers: list[_Take]) -> None:
@@ -246,44 +247,38 @@ class _ParDo(_Step):
         self._runner.finalize()
 
 
-class _Keyed(_Step):
-    """Holds something for each key; keys are the same where Beam writes them the same."""
+class _GroupByKey(_Step):
+    """Groups; keys are the same where Beam writes them the same."""
 
     def __init__(self, node: AppliedPTransform) -> None:
         super().__init__(node)
         coder = coders.registry.get_coder(node.inputs[0].element_type)
         keys = coder.key_coder() if coder.is_kv_coder() else coders.FastPrimitivesCoder()
         self._coder = keys.as_deterministic_coder(node.full_label)
-        self._held: dict[bytes, Any] = {}
+        self._groups: dict[bytes, list[Any]] = {}
 
     def take(self, value: WindowedValue) -> None:
-        key, one = value.value
-        written = self._coder.encode(key)
-        if written not in self._held:
-            self._held[written] = self.empty()
-        self._held[written] = self.add(self._held[written], one)
+        self.add(*value.value)
+
+    def add(self, key: Any, value: Any) -> None:
+        """Put a value into its key's group."""
+        self._groups.setdefault(self._coder.encode(key), []).append(value)
 
     def finish(self) -> None:
-        for written, held in self._held.items():
-            self.emit((self._coder.decode(written), self.whole(held)))
-        self._held = {}
+        for key, group in self._groups.items():
+            self.emit((self._coder.decode(key), self.whole(group)))
+        self._groups = {}
 
-    def empty(self) -> Any:
-        """Begin a key."""
-        return []
-
-    def add(self, held: Any, value: Any) -> Any:
-        """Add a value to what is held for its key."""
-        held.append(value)
-        return held
-
-    def whole(self, held: Any) -> Any:
-        """Return what is handed on for a key."""
-        return held
+    def whole(self, group: list[Any]) -> Any:
+        """Return what is handed on for a group."""
+        return group
 
 
-class _CombinePerKey(_Keyed):
-    """Combines as Beam's local runner does with one bundle: added up, and merged with nothing."""
+class _CombinePerKey(_GroupByKey):
+    """Combines as Beam's local runner does with one bundle: adds up, then merges and extracts.
+
+    What is added up is kept by the key itself, before the key is written: 1 and True add up.
+    """
 
     def __init__(self, node: AppliedPTransform) -> None:
         super().__init__(node)
@@ -291,7 +286,7 @@ class _CombinePerKey(_Keyed):
         if node.side_inputs:
             raise _UnsupportedError(f"{node.full_label} combines with side inputs")
         self._fn = curry_combine_fn(transform.fn, transform.args, transform.kwargs)
-        self.empty, self.add = self._fn.create_accumulator, self._fn.add_input
+        self._added: dict[Any, Any] = {}
 
     def start(
         self,
@@ -302,8 +297,20 @@ class _CombinePerKey(_Keyed):
         self._fn.setup()
         ending.callback(self._fn.teardown)
 
-    def whole(self, held: Any) -> Any:
-        return self._fn.extract_output(self._fn.merge_accumulators([self._fn.compact(held)]))
+    def take(self, value: WindowedValue) -> None:
+        key, one = value.value
+        if key not in self._added:
+            self._added[key] = self._fn.create_accumulator()
+        self._added[key] = self._fn.add_input(self._added[key], one)
+
+    def finish(self) -> None:
+        for key, added in self._added.items():
+            self.add(key, self._fn.compact(added))
+        self._added = {}
+        super().finish()
+
+    def whole(self, group: list[Any]) -> Any:
+        return self._fn.extract_output(self._fn.merge_accumulators(group))
 
 
 _STEPS: Final[dict[type[beam.PTransform], type[_Step]]] = {
@@ -312,6 +319,6 @@ _STEPS: Final[dict[type[beam.PTransform], type[_Step]]] = {
     core.WindowInto: _WindowInto,
     core.Flatten: _Step,
     core.CombinePerKey: _CombinePerKey,
-    core.GroupByKey: _Keyed,
+    core.GroupByKey: _GroupByKey,
     core.ParDo: _ParDo,
 }

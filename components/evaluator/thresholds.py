@@ -1,9 +1,10 @@
 """TFMA's confusion matrices at ten thousand thresholds, counted by NumPy.
 
-AUC takes them for each class, slice and model: a fifth of an Evaluator's CPU seconds where the answers
-are some hundreds, since TFMA goes through the thresholds in Python, and most of them lie between no
-two answers. Here only thresholds with an answer behind them are gone through; the sums are made in
-TFMA's order, so that they are the same to the last bit (tests/components/evaluator/test_thresholds.py).
+AUC takes them for each class, slice and model. TFMA goes through the thresholds in Python: a fifth
+of an Evaluator's CPU seconds where there are some hundred answers, though most thresholds lie
+between no two of them. Here only those with an answer behind them are gone through. The sums are
+made in TFMA's order, so that they are the same to the last bit
+(tests/components/evaluator/test_thresholds.py).
 """
 
 from __future__ import annotations
