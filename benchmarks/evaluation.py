@@ -1,13 +1,17 @@
-"""A model judged with its network in TFMA, and on Inferrer's answers (`make bench-evaluation`).
+"""A model judged with its network, on Inferrer's answers, and by either Evaluator.
 
-Both in one process, on the test split of a run and with its gate, the network first. In CPU
-seconds, since the machine may do other things meanwhile; and how far the figures are apart.
+For `make bench-evaluation`: all in one process, on the test split of a run and with its gate. In
+CPU seconds, since the machine may do other things meanwhile; and how far the figures are apart.
+First TFMA alone, with the network and then on answers, Inferrer's work included. Then TFX's
+Evaluator and this project's on the same answers, in turns, against a baseline: the model itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,15 +29,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="OUTPUT of a run")
     parser.add_argument("--models", default="vgg16,ensemble")
+    parser.add_argument("--repeats", type=int, default=3, help="of either Evaluator")
     args = parser.parse_args(argv)
     with quick_tfx_import():
         for name in args.models.split(","):
             with tempfile.TemporaryDirectory() as scratch:
-                print(compare(args.output / "artifacts", name, Path(scratch)), flush=True)
+                artifacts = args.output / "artifacts"
+                print(compare(artifacts, name, Path(scratch)), flush=True)
+                print(evaluators(artifacts, name, Path(scratch), args.repeats), flush=True)
 
 
 def compare(artifacts: Path, name: str, scratch: Path) -> str:
-    """Write one line on one model.
+    """Judge a model with its network and on answers, and write a line on it.
 
     Args:
         artifacts: of a run.
@@ -45,7 +52,7 @@ def compare(artifacts: Path, name: str, scratch: Path) -> str:
     from schema import contract
 
     evaluation = _latest(artifacts / f"Evaluator.{name}" / "evaluation")
-    (model,) = (p.parent for p in artifacts.glob(f"*.{name}/model/*/Format-TFMA"))
+    model = _model(artifacts, name)
     examples = _latest(artifacts / "RadiographExampleGen" / "examples")
     seconds = []
     for way in _WAYS:
@@ -75,7 +82,109 @@ def compare(artifacts: Path, name: str, scratch: Path) -> str:
     )
 
 
-def _infer(artifacts: Path, model: Path, examples: Path, folder: Path) -> Path:
+def evaluators(artifacts: Path, name: str, scratch: Path, repeats: int) -> str:
+    """Judge a model by TFX's Evaluator and by this project's, and write a line on it.
+
+    Args:
+        artifacts: of a run.
+        name: of one of its models.
+        scratch: a folder for what comes of it.
+        repeats: of each; the median counts.
+
+    Raises:
+        ValueError: the two don't find the same.
+    """
+    import tensorflow_model_analysis as tfma
+    from google.protobuf import json_format
+    from tfx.components.evaluator.executor import Executor as Stock
+    from tfx.types import standard_artifacts
+
+    from components.evaluator.eval_config import eval_config
+    from components.evaluator.executor import Executor
+    from schema import contract
+
+    judged = tfma.load_eval_result(str(_latest(artifacts / f"Evaluator.{name}" / "evaluation")))
+    own = [
+        key
+        for spec in judged.config.slicing_specs
+        for key in spec.feature_keys
+        if key.startswith(contract.COLUMN_PREFIX)
+    ]
+    config = eval_config(
+        n_classes=_classes(judged.config),
+        min_accuracy=0.5,
+        against_baseline=True,
+        served_within=1.0,
+        columns=[key.removeprefix(contract.COLUMN_PREFIX) for key in own],
+    )
+    model = _artifact(standard_artifacts.Model, _model(artifacts, name))
+    records = scratch / "against"
+    examples = _latest(artifacts / "RadiographExampleGen" / "examples")
+    _infer(artifacts, Path(model[0].uri), examples, records, against_itself=True)
+    seconds: dict[str, list[float]] = {"stock": [], "own": []}
+    for _ in range(repeats):
+        for way, executor in (("stock", Stock), ("own", Executor)):
+            outputs = {
+                "evaluation": _artifact(standard_artifacts.ModelEvaluation, scratch / way / "e"),
+                "blessing": _artifact(standard_artifacts.ModelBlessing, scratch / way / "b"),
+            }
+            shutil.rmtree(scratch / way, ignore_errors=True)
+            (scratch / way / "b").mkdir(parents=True)
+            started = time.process_time()
+            executor().Do(
+                {
+                    "examples": _artifact(
+                        standard_artifacts.Examples, records, [contract.SPLIT_TEST]
+                    ),
+                    "model": model,
+                    "baseline_model": model,
+                },
+                outputs,
+                {
+                    "eval_config": json_format.MessageToJson(config),
+                    "example_splits": json.dumps([contract.SPLIT_TEST]),
+                },
+            )
+            seconds[way].append(time.process_time() - started)
+    stock, ours = (_values(scratch / way / "e") for way in ("stock", "own"))
+    if stock != ours:
+        raise ValueError(f"{name}: the two Evaluators differ")
+    there, here = (statistics.median(seconds[way]) for way in ("stock", "own"))
+    return (
+        f"{name:<12} TFX's Evaluator {there:5.1f} CPU s, this one {here:5.1f}: "
+        f"{there / here:.1f}×; all slices' {len(stock)} records the same"
+    )
+
+
+def _classes(config: Any) -> int:
+    binarized = [spec.binarize.class_ids.values for spec in config.metrics_specs]
+    return max(len(found) for found in binarized)
+
+
+def _values(evaluation: Path) -> list[bytes]:
+    """Read all metrics, plots and attributions of all slices, in one order."""
+    import tensorflow as tf
+
+    files = [str(file) for file in evaluation.glob("*.tfrecord")]
+    return sorted(record.numpy() for record in tf.data.TFRecordDataset(files))
+
+
+def _model(artifacts: Path, name: str) -> Path:
+    (model,) = (p.parent for p in artifacts.glob(f"*.{name}/model/*/Format-TFMA"))
+    return model
+
+
+def _artifact(kind: Any, where: Path, splits: Sequence[str] = ()) -> list[Any]:
+    made = kind()
+    made.uri = str(where)
+    if splits:
+        made.split_names = json.dumps(splits)
+    return [made]
+
+
+def _infer(
+    artifacts: Path, model: Path, examples: Path, folder: Path, against_itself: bool = False
+) -> Path:
     """Write what Inferrer writes for the model."""
     from tfx.types import standard_artifacts
 
@@ -84,22 +193,17 @@ def _infer(artifacts: Path, model: Path, examples: Path, folder: Path) -> Path:
     from pipeline.dag.verdict import SAMPLED_IMAGES
     from schema import contract
 
-    def artifact(kind: Any, where: Path, splits: Sequence[str] = ()) -> list[Any]:
-        made = kind()
-        made.uri = str(where)
-        if splits:
-            made.split_names = json.dumps(splits)
-        return [made]
-
     examples_kind = standard_artifacts.Examples
     inputs = {
-        "model": artifact(standard_artifacts.Model, model),
-        "examples": artifact(examples_kind, examples, contract.SPLITS),
+        "model": _artifact(standard_artifacts.Model, model),
+        "examples": _artifact(examples_kind, examples, contract.SPLITS),
     }
     for member in read_members(str(model / "Format-TFMA")):
         features = _latest(artifacts / f"Featurizer.{member}" / "features")
-        inputs[features_key(member)] = artifact(examples_kind, features, contract.SPLITS)
-    outputs = {"answers": artifact(examples_kind, folder)}
+        inputs[features_key(member)] = _artifact(examples_kind, features, contract.SPLITS)
+    if against_itself:
+        inputs["baseline_model"] = inputs["model"]
+    outputs = {"answers": _artifact(examples_kind, folder)}
     Executor().Do(inputs, outputs, {"sampled_images": SAMPLED_IMAGES, "code_digest": ""})
     return folder
 

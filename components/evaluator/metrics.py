@@ -268,6 +268,7 @@ class Judge:
         """Judge the model that TFMA calls so; "" where there is only one."""
         self._eval_config = eval_config
         self.model_name = model_name
+        self._last: tuple[Any, tuple[int, np.ndarray]] | None = None
 
     def read(self, element: metric_types.StandardMetricInputs) -> tuple[int, np.ndarray]:
         """Read the label, and the probabilities, float32 [classes].
@@ -275,6 +276,12 @@ class Judge:
         Raises:
             ValueError: the label is not one class index of the predictions.
         """
+        # One and the same element comes once for each slice that it is in, one after the other.
+        if self._last is None or self._last[0] is not element:
+            self._last = element, self._read(element)
+        return self._last[1]
+
+    def _read(self, element: metric_types.StandardMetricInputs) -> tuple[int, np.ndarray]:
         (answer,) = metric_util.to_label_prediction_example_weight(
             element, eval_config=self._eval_config, model_name=self.model_name, flatten=False
         )
