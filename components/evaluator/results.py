@@ -48,8 +48,8 @@ def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
     return result if result.plots else _read(evaluation_uri, tfma.CANDIDATE_KEY)
 
 
-# More than a run has models. Cards and report go through an evaluation a dozen times, and TFMA takes
-# a tenth of a second or two for each reading. The content of an artifact doesn't change.
+# More than a run has models. Cards and report ask for an evaluation a dozen times, and TFMA takes a
+# tenth of a second or two for each reading. The content of an artifact doesn't change.
 @lru_cache(maxsize=32)
 def _read(evaluation_uri: str, *model_name: str) -> tfma.EvalResult:
     return tfma.load_eval_result(evaluation_uri, model_name=next(iter(model_name), None))
