@@ -52,7 +52,8 @@ class Floats(beam.CombineFn):
     def merge_accumulators(
         self, accumulators: Iterable[tuple[float, tuple[str, ...]]]
     ) -> tuple[float, tuple[str, ...]]:
-        total, steps = 0.0, ()
+        total = 0.0
+        steps: tuple[str, ...] = ()
         for each, taken in accumulators:
             total, steps = total + each, (*steps, *taken)
         return total, (*steps, "merge")
