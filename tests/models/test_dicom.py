@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
-from pydicom.pixels.decoders import get_decoder, pylibjpeg
+from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders import pylibjpeg
 
 from models import conversion
 from models.conversion import converted, dicom, dicom_pixels, prepared
