@@ -36,6 +36,7 @@ from components.radiograph_example_gen.settings import (
 )
 from components.radiograph_example_gen.span_facts import write_span_facts
 from components.radiograph_example_gen.writing import Shard, make_record, plan_shards, write_shard
+from models.rendering import Rendering
 from schema import contract
 
 EXAMPLES_KEY = "examples"
@@ -69,13 +70,14 @@ class InspectFn(beam.DoFn):
 class WriteShardFn(beam.DoFn):
     """Shard as JSON → JSON list of its path and what went wrong, empty if nothing did."""
 
-    def __init__(self, data_dir: str) -> None:
+    def __init__(self, data_dir: str, rendering: Rendering) -> None:
         self._data_dir = data_dir
+        self._rendering = rendering
 
     def process(self, element: str) -> Iterator[str]:
         """Write one file."""
         shard = Shard.from_json(element)
-        yield json.dumps([shard.path, write_shard(self._data_dir, shard)])
+        yield json.dumps([shard.path, write_shard(self._data_dir, shard, self._rendering)])
 
 
 class RadiographExampleGenExecutor(BaseBeamExecutor):
@@ -151,7 +153,8 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
             ]
             shards.extend(plan_shards(records, folder, scratch))
         plans = [shard.to_json() for shard in shards]
-        lines = self._map_to_lines(plans, WriteShardFn(settings.data_dir), scratch, "write")
+        write = WriteShardFn(settings.data_dir, settings.limits.rendering)
+        lines = self._map_to_lines(plans, write, scratch, "write")
         outcomes = dict(map(json.loads, lines))
         if len(outcomes) != len(shards):
             raise RuntimeError(

@@ -77,9 +77,10 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         width, height, bit_depth = reader.header(content)
         known |= {"width": width, "height": height, "bit_depth": bit_depth}
         _check_size(width, height, limits)
-        bits = limits.bits_stored if bit_depth == DEEP else 0
+        # What is converted knows its bits by itself.
+        bits = limits.bits_stored if bit_depth == DEEP and not known["conversion"] else 0
         # From here on, the PNG that Transform will see.
-        content = reader.for_example(content, bits)
+        content = reader.for_example(content, bits, limits.rendering)
         image = decode_grey(content)
         if is_deep(content) and (reason := too_dark(image)):
             raise UnusableImageError(reason)

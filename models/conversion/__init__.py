@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 from models import deep_images
 from models.conversion import dicom, jpeg
-from models.conversion.rendering import DEFAULT, Rendering
 from models.deep_images import UnusableImageError
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.conversion.rendering import DEFAULT, Rendering
 from models.conversion.stored_png import stored_png
 from models.deep_images import UnusableImageError
+from models.rendering import DEFAULT, Rendering
 
 if TYPE_CHECKING:
     from models.conversion.dicom_file import DicomFile

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from models.conversion.dicom_file import DicomFile, named, values_of
-from models.conversion.rendering import Rendering
 from models.deep_images import UnusableImageError
+from models.rendering import Rendering
 
 KEYWORDS: Final = (
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),

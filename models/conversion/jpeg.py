@@ -18,9 +18,9 @@ from PIL import Image, features
 from PIL.JpegImagePlugin import JpegImageFile
 
 from models.conversion.jpeg_segments import START_OF_SCAN, segments
-from models.conversion.rendering import DEFAULT, Rendering
 from models.conversion.stored_png import stored_png
 from models.deep_images import UnusableImageError
+from models.rendering import DEFAULT, Rendering
 
 FORMAT = "JPEG"
 SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".jpe", ".jfif")

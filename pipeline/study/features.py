@@ -24,6 +24,7 @@ from models.augmentations import augmented
 from models.feature_store.keys import image_key
 from models.feature_store.stored_prefix import Features, StoredPrefix
 from models.preprocessing import decode_and_resize
+from models.rendering import DEFAULT, Rendering
 
 # As in Featurizer: of that many images one augmentation of all follows another.
 _BATCH = 8
@@ -57,13 +58,15 @@ _Step = tuple[Sequence[Labelled], str]
 class Pixels:
     """The images as networks see them, and their keys in the store, which are kept."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, rendering: Rendering = DEFAULT) -> None:
         """Read nothing yet.
 
         Args:
             data_dir: the images' paths start there.
+            rendering: of DICOM.
         """
         self._data_dir = data_dir
+        self._rendering = rendering
         self._keys: dict[tuple[str, int, str], bytes] = {}
         self._readers = ThreadPoolExecutor(os.cpu_count())
 
@@ -105,7 +108,9 @@ class Pixels:
         return [self._keys[image.sha256, image.bits_stored, augmentation] for image in images]
 
     def _decoded(self, images: Sequence[Labelled]) -> tf.Tensor:
-        decoded = self._readers.map(lambda image: _decoded(self._data_dir, image), images)
+        decoded = self._readers.map(
+            lambda image: _decoded(self._data_dir, image, self._rendering), images
+        )
         return tf.stack(list(decoded))
 
 
@@ -200,7 +205,7 @@ class ImageFeatures:
             yield from (features for _, features in stream)
 
 
-def _decoded(data_dir: Path, image: Labelled) -> tf.Tensor:
+def _decoded(data_dir: Path, image: Labelled, rendering: Rendering) -> tf.Tensor:
     try:
         content = read_regular_file(data_dir / image.path)
     except OSError as error:
@@ -209,5 +214,5 @@ def _decoded(data_dir: Path, image: Labelled) -> tf.Tensor:
         ) from error
     if hashlib.sha256(content).hexdigest() != image.sha256:
         raise InputError(f"data.dir: {image.path} was changed during the study; start it again.")
-    content = reader_of(content).for_example(content, image.bits_stored)
+    content = reader_of(content).for_example(content, image.bits_stored, rendering)
     return decode_and_resize(tf.constant(content))

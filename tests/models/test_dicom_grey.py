@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from models.conversion import converted
-from models.conversion.rendering import Rendering
 from models.deep_images import UnusableImageError
+from models.rendering import Rendering
 from tests.dicoms import dataset, encoded, phantom
 
 _PIXELS = phantom(12)
