@@ -1,4 +1,4 @@
-"""What the configuration says of how a DICOM's values become grey levels."""
+"""The choices of how a DICOM's values become grey levels."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
     def _decide(self, settings: Settings, expected: str | None, scratch: str) -> Decision:
         folder = look(settings)
         inspections = self._inspect(settings, folder.found, scratch)
-        files = ((item.path, item.size, item.sha256) for item in inspections)
+        files = ((item.path, item.size, item.file_digest) for item in inspections)
         conversions = (item.conversion for item in inspections)
         seen = fingerprint(files, folder.found, folder.metadata, conversions)
         if expected and seen != expected:

@@ -29,7 +29,8 @@ class Inspection:
     Attributes:
         path: relative to the data folder.
         class_name: from the folder.
-        sha256: hex digest of the file; empty where it could not be read.
+        sha256: hex digest of the file, or as `Reader.identity` has it; empty where the file could
+            not be read.
         size: bytes.
         width: pixels.
         height: pixels.
@@ -40,6 +41,7 @@ class Inspection:
         reason: why the image is left out.
         bits_stored: by which its values were scaled; 0 where they weren't.
         conversion: what made a PNG of it, with versions; empty where nothing had to.
+        file_sha256: hex digest of the file, where `sha256` is another.
     """
 
     path: str
@@ -55,6 +57,12 @@ class Inspection:
     reason: str = ""
     bits_stored: int = 0
     conversion: str = ""
+    file_sha256: str = ""
+
+    @property
+    def file_digest(self) -> str:
+        """Hex digest of the file; empty where it could not be read."""
+        return self.file_sha256 or self.sha256
 
     def to_json(self) -> str:
         """Write one line of JSON; floats survive the round trip exactly."""
@@ -80,8 +88,10 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         # What is converted knows its bits by itself.
         bits = limits.bits_stored if bit_depth == DEEP and not known["conversion"] else 0
         # From here on, the PNG that Transform will see.
-        content = reader.for_example(content, bits, limits.rendering)
+        whole, content = content, reader.for_example(content, bits, limits.rendering)
         image = decode_grey(content)
+        if identity := reader.identity(whole, content, limits.rendering):
+            known |= {"sha256": identity, "file_sha256": known["sha256"]}
         if is_deep(content) and (reason := too_dark(image)):
             raise UnusableImageError(reason)
         mean, std, entropy = grey_statistics(image)

@@ -67,7 +67,7 @@ class Limits:
 
     @property
     def rendering(self) -> Rendering:
-        """What DICOM's standard leaves open."""
+        """The choices that DICOM's standard leaves open."""
         return Rendering(self.dicom_window, self.dicom_percentile)
 
 

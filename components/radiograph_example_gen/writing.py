@@ -118,7 +118,7 @@ def write_shard(data_dir: str, shard: Shard, rendering: Rendering = DEFAULT) -> 
                 content = read_regular_file(Path(data_dir) / path)
             except OSError as error:
                 return f"{path} can no longer be read: {error.strerror or error}"
-            if hashlib.sha256(content).hexdigest() != record.inspection.sha256:
+            if hashlib.sha256(content).hexdigest() != record.inspection.file_digest:
                 return f"{path} was changed"
             bits = record.inspection.bits_stored
             content = reader_of(content).for_example(content, bits, rendering)

@@ -1,4 +1,4 @@
-"""What a compressed image says of itself, before anything is decoded."""
+"""The size of a compressed image, by its own header, before anything is decoded."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ pydicom is imported late: questions about other images don't need it.
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -32,6 +33,13 @@ _LIBRARIES: Final = (
     "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
 )  # fmt: skip
 
+# JPEG's baseline and extended, near-lossless JPEG-LS, and JPEG 2000 and HTJ2K that may be lossy.
+_LOSSY: Final = frozenset(
+    {
+        *("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"),
+        *("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"),
+    }
+)
 _KIND: Final = ("SOPClassUID", "Modality", "ViewPosition", "ViewCodeSequence")
 # Modalities of projection radiographs, and what secondary captures are called (PS3.3, C.7.3.1.1.1).
 _RADIOGRAPHS: Final = frozenset({"", "CR", "DX", "DR", "RG", "OT", "SC"})
@@ -87,6 +95,30 @@ def to_png(content: bytes, rendering: Rendering = DEFAULT) -> bytes:
     file, form = _read(content)
     words = raw_words(file, form)
     return stored_png(_looked_up(words, _table(file, form, words, rendering)))
+
+
+def identity(content: bytes, shown: bytes, rendering: Rendering) -> str:
+    """Name the pixels of a file that holds them without loss: SHA-256 of the PNG made of them.
+
+    So an image stays in its split in whatever transfer syntax it is saved, and whichever window is
+    configured; it is the same as that PNG, too. What was lost depends on the decoder, which may
+    change: such a file is known by its own digest.
+
+    Args:
+        content: of the file.
+        shown: what `to_png` made of it.
+        rendering: with which.
+
+    Returns:
+        Hex digits; empty where the file's own digest counts.
+
+    Raises:
+        UnusableImageError: the header is malformed.
+    """
+    file, _ = _read(content)
+    if file.syntax in _LOSSY:
+        return ""
+    return hashlib.sha256(shown if rendering == DEFAULT else to_png(content)).hexdigest()
 
 
 def _table(

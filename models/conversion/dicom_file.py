@@ -260,7 +260,7 @@ class _Head(io.BytesIO):
 
     @property
     def cut(self) -> bool:
-        """Whether something was to be read or passed over that isn't there."""
+        """True where something was to be read, or passed over, that isn't there."""
         return self._short or self.tell() > self._size
 
     def read(self, size: int | None = -1, /) -> bytes:

@@ -278,6 +278,7 @@ class Experiment:
                 image.inspection.path,
                 groups[image.inspection.sha256],
                 image.inspection.bits_stored,
+                image.inspection.file_sha256,
             )
             for image in self.decision(seed).chosen(split)
         ]

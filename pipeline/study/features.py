@@ -35,12 +35,13 @@ class Labelled:
     """An image file and its class.
 
     Attributes:
-        sha256: hex digest of the file.
+        sha256: by which the image is known.
         class_name: of the class.
         label: its index.
         path: relative to the data folder.
         group: as `contract.GROUP`.
         bits_stored: by which its values are scaled; 0 where they aren't.
+        file_sha256: hex digest of the file, where `sha256` is another.
     """
 
     sha256: str
@@ -49,6 +50,7 @@ class Labelled:
     path: str
     group: str
     bits_stored: int = 0
+    file_sha256: str = ""
 
 
 # Images of one augmentation.
@@ -212,7 +214,7 @@ def _decoded(data_dir: Path, image: Labelled, rendering: Rendering) -> tf.Tensor
         raise InputError(
             f"data.dir: {image.path} can no longer be read: {error.strerror or error}."
         ) from error
-    if hashlib.sha256(content).hexdigest() != image.sha256:
+    if hashlib.sha256(content).hexdigest() != (image.file_sha256 or image.sha256):
         raise InputError(f"data.dir: {image.path} was changed during the study; start it again.")
     content = reader_of(content).for_example(content, image.bits_stored, rendering)
     return decode_and_resize(tf.constant(content))

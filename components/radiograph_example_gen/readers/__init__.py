@@ -68,6 +68,18 @@ class Reader(Protocol):
             UnusableImageError: it can't be made.
         """
 
+    def identity(self, content: bytes, shown: bytes, rendering: Rendering, /) -> str:
+        """Name what an image is known by in splits, beside its file's digest.
+
+        Args:
+            content: of the file.
+            shown: what `for_example` made of it.
+            rendering: with which.
+
+        Returns:
+            A SHA-256 in hex digits; empty where the file's own counts.
+        """
+
 
 READERS: tuple[Reader, ...] = (png, jpeg, dicom)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from models.conversion.dicom import FORMAT, MAGIC, SUFFIXES, header, to_png
+from models.conversion.dicom import FORMAT, MAGIC, SUFFIXES, header, identity, to_png
 from models.conversion.dicom import version as conversion
 from models.rendering import DEFAULT, Rendering
 
-__all__ = ["END", "FORMAT", "MAGIC", "SUFFIXES", "conversion", "for_example", "header"]
+__all__ = ["END", "FORMAT", "MAGIC", "SUFFIXES", "conversion", "for_example", "header", "identity"]
 
 END = b""
 

@@ -29,3 +29,8 @@ def header(content: bytes) -> tuple[int, int, int]:
     if chunk != b"IHDR":
         raise UnusableImageError("damaged: the PNG does not start with its header")
     return width, height, bit_depth
+
+
+def identity(_: bytes, __: bytes, ___: Rendering) -> str:
+    """Return that the file's digest counts."""
+    return ""

@@ -33,3 +33,6 @@ def header(content: bytes) -> tuple[int, int, int]:
 def for_example(content: bytes, bits_stored: int, _: Rendering = DEFAULT) -> bytes:
     """The PNG, without its frame."""
     return png.for_example(content[_LENGTH:], bits_stored)
+
+
+identity = png.identity
