@@ -26,6 +26,7 @@ from components.radiograph_example_gen.fingerprint import fingerprint
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.kept_splits import read_kept, write_kept
 from components.radiograph_example_gen.manifest import write_manifest
+from components.radiograph_example_gen.salt import salt_for
 from components.radiograph_example_gen.selection import Decision, decide, look, sift, summarize
 from components.radiograph_example_gen.settings import (
     INPUT_FINGERPRINT,
@@ -53,15 +54,17 @@ class InspectFn(beam.DoFn):
     where Beam runs a single worker.
     """
 
-    def __init__(self, data_dir: str, limits: Limits) -> None:
+    def __init__(self, data_dir: str, limits: Limits, salt: bytes = b"") -> None:
         self._data_dir = data_dir
         self._limits = limits
+        self._salt = salt
 
     def process(self, element: Sequence[tuple[str, str]]) -> Iterator[str]:
         """Inspect the files."""
 
         def inspect(candidate: tuple[str, str]) -> str:
-            return inspect_file(self._data_dir, Candidate(*candidate), self._limits).to_json()
+            one = Candidate(*candidate)
+            return inspect_file(self._data_dir, one, self._limits, self._salt).to_json()
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield from pool.map(inspect, element)
@@ -109,17 +112,20 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
 
     def _decide(self, settings: Settings, expected: str | None, scratch: str) -> Decision:
         folder = look(settings)
-        inspections = self._inspect(settings, folder.found, scratch)
+        salt = salt_for(each.path for each in folder.found.candidates)
+        inspections = self._inspect(settings, folder.found, scratch, salt.value)
         files = ((item.path, item.size, item.file_digest) for item in inspections)
-        conversions = (item.conversion for item in inspections)
+        conversions = (*(item.conversion for item in inspections), salt.name)
         seen = fingerprint(files, folder.found, folder.metadata, conversions)
         if expected and seen != expected:
             raise InputError(f"{_CHANGED}: start it again when nothing writes to it.")
         return decide(settings, sift(settings, folder, inspections), read_kept(settings))
 
-    def _inspect(self, settings: Settings, found: Discovery, scratch: str) -> list[Inspection]:
+    def _inspect(
+        self, settings: Settings, found: Discovery, scratch: str, salt: bytes
+    ) -> list[Inspection]:
         elements = [(candidate.path, candidate.class_name) for candidate in found.candidates]
-        inspect = InspectFn(settings.data_dir, settings.limits)
+        inspect = InspectFn(settings.data_dir, settings.limits, salt)
         chunks = [elements[at : at + _CHUNK] for at in range(0, len(elements), _CHUNK)]
         lines = self._map_to_lines(chunks, inspect, scratch, "inspect")
         # A retried bundle or a runner at fault must not change the counts unnoticed.

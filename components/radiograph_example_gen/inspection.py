@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import stat
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.radiograph_example_gen.discovery import Candidate
-from components.radiograph_example_gen.readers import reader_of
+from components.radiograph_example_gen.headers import read_header
+from components.radiograph_example_gen.readers import dicom, reader_of
 from components.radiograph_example_gen.settings import Limits
 from models.deep_images import DEEP, GREY_LEVELS, UnusableImageError, is_deep, too_dark
 
@@ -42,6 +44,9 @@ class Inspection:
         bits_stored: by which its values were scaled; 0 where they weren't.
         conversion: what made a PNG of it, with versions; empty where nothing had to.
         file_sha256: hex digest of the file, where `sha256` is another.
+        header: what a DICOM's header says (`headers.Header.text`).
+        numbers: likewise.
+        unread: likewise.
     """
 
     path: str
@@ -58,6 +63,9 @@ class Inspection:
     bits_stored: int = 0
     conversion: str = ""
     file_sha256: str = ""
+    header: Mapping[str, str] = field(default_factory=dict, hash=False)
+    numbers: Mapping[str, float] = field(default_factory=dict, hash=False)
+    unread: Sequence[str] = field(default=(), hash=False)
 
     @property
     def file_digest(self) -> str:
@@ -74,8 +82,17 @@ class Inspection:
         return cls(**json.loads(line))
 
 
-def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspection:
-    """Read, check and measure one image. Never raises for what the file may hold."""
+def inspect_file(
+    data_dir: str, candidate: Candidate, limits: Limits, salt: bytes = b""
+) -> Inspection:
+    """Read, check and measure one image. Never raises for what the file may hold.
+
+    Args:
+        data_dir: where the image's path starts.
+        candidate: the image.
+        limits: of images.
+        salt: for the patient's id in a DICOM's header, which isn't read where there is none.
+    """
     known: dict[str, Any] = {"path": candidate.path, "class_name": candidate.class_name}
     try:
         content = read_regular_file(Path(data_dir) / candidate.path)
@@ -83,6 +100,9 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         reader = reader_of(content)
         known["conversion"] = reader.conversion()
         width, height, bit_depth = reader.header(content)
+        if salt and reader is dicom:
+            header = read_header(content, salt)
+            known |= {"header": header.text, "numbers": header.numbers, "unread": header.unread}
         known |= {"width": width, "height": height, "bit_depth": bit_depth}
         _check_size(width, height, limits)
         # What is converted knows its bits by itself.
