@@ -50,6 +50,14 @@ setup(
         "h5py",
         "openvino>=2026",
         "nncf>=3.4,<4",
+        # DICOM: files, decoders, reports, PACS.
+        "pydicom>=3.0.2,<4",
+        "pylibjpeg>=2",
+        "pylibjpeg-openjpeg>=2",
+        "pylibjpeg-rle>=2",
+        "highdicom>=0.27",
+        "pynetdicom>=3",
+        "dicomweb-client>=0.60",
         "pydantic>=2,<3",
         "typer",
         "rich",
@@ -78,6 +86,8 @@ setup(
         "setuptools<81",
     ],
     extras_require={
+        # JPEG, lossless JPEG and JPEG-LS in DICOM, under GPL-3; `make setup` installs it.
+        "dicom-jpeg": ["pylibjpeg-libjpeg>=2"],
         # The KFP v2 compiler and client; `make setup` installs them.
         "kubeflow": [
             'kfp>=2,<3; python_version < "3.11"',

@@ -1,23 +1,35 @@
 """The two passes of RadiographExampleGen: inspecting the images, and writing TFRecords.
 
 `make bench-ingest` runs it. Inspection is timed on one thread and as the component does it;
-writing as our stored shards, as TFX's gzip, and beside a plain copy. The files lie in the
-page cache.
+writing as our stored shards, as TFX's gzip, and beside a plain copy. Then the same images are
+inspected and written as PNG, JPEG and DICOM (12 bits with a window, as detectors store them, and
+8 bits), each in a process of its own, which also says how much memory a third of the images takes
+at most, and all of them. The files lie in the page cache.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import multiprocessing
+import resource
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
+import numpy as np
 import tensorflow as tf
 import typer
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +39,9 @@ from components.radiograph_example_gen.inspection import Inspection, inspect_fil
 from components.radiograph_example_gen.settings import Limits
 from components.radiograph_example_gen.writing import Record, make_example, plan_shards, write_shard
 from pipeline.phantoms import write_phantoms
+
+_FORMATS: Final = ("PNG", "JPEG", "DICOM 12", "DICOM 8")
+_JPEG_QUALITY: Final = 92
 
 
 def _records(folder: Path) -> list[Record]:
@@ -110,6 +125,108 @@ def _compare_inspections(images: Path, records: list[Record], rounds: int) -> Ta
     return table
 
 
+def _dicom(pixels: NDArray[np.uint8], bits: int) -> bytes:
+    """Write an uncompressed DX image; of 12 bits with the window that shows the same."""
+    found = Dataset()
+    found.file_meta = FileMetaDataset()
+    found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    found.SOPClassUID = DigitalXRayImageStorageForPresentation
+    found.SOPInstanceUID = "2.25.1"
+    found.Modality = "DX"
+    found.Rows, found.Columns = pixels.shape
+    found.SamplesPerPixel = 1
+    found.PhotometricInterpretation = "MONOCHROME2"
+    found.PixelRepresentation = 0
+    found.BitsStored, found.BitsAllocated = bits, 8 if bits == 8 else 16
+    found.HighBit = bits - 1
+    if bits > 8:
+        found.WindowCenter, found.WindowWidth = 2 ** (bits - 1), 2**bits
+        pixels = pixels.astype(np.uint16) << (bits - 8)
+    found.PixelData = pixels.tobytes()
+    found["PixelData"].VR = "OW"
+    buffer = io.BytesIO()
+    dcmwrite(buffer, found, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _encoded(file: Path, form: str) -> tuple[str, bytes]:
+    """Return the suffix and the content of a PNG in another format."""
+    if form == "PNG":
+        return ".png", file.read_bytes()
+    pixels = np.asarray(Image.open(file).convert("L"))
+    if form == "JPEG":
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+        return ".jpg", buffer.getvalue()
+    return ".dcm", _dicom(pixels, int(form.removeprefix("DICOM ")))
+
+
+def _ingested(folder: str, count: int, rounds: int, sender: Connection) -> None:
+    """Send images a second of inspecting and of writing, and the most memory (MB) of each part."""
+    root = Path(folder)
+    paths = sorted(path.name for path in root.iterdir())
+    candidates = [Candidate(name, "a") for name in paths]
+    inspect = InspectFn(folder, Limits(), bytes(32))
+    elements = [(each.path, each.class_name) for each in candidates]
+    list(inspect.process(elements[: count // 3]))
+    little = _most_memory()
+    spent = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        found = [Inspection.from_json(line) for line in inspect.process(elements)]
+        spent.append(time.perf_counter() - started)
+        if any(item.reason for item in found):
+            raise RuntimeError("a phantom was refused")
+    much = _most_memory()
+    records = [Record(item, 0, item.sha256, {}, {}, {}) for item in found]
+    written = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as out:
+            started = time.perf_counter()
+            _stored(root, records, Path(out))
+            written.append(time.perf_counter() - started)
+    speeds = [count / statistics.median(part) for part in (spent, written)]
+    sender.send((*speeds, little, much))
+
+
+def _most_memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _compare_formats(data: Path, scratch: Path, rounds: int) -> Table:
+    table = Table(
+        "format", "inspected/s", "beside PNG", "written/s", "memory, a third", "memory, all"
+    )
+    files = sorted(data.rglob("*.png"))
+    of_png = 0.0
+    for form in _FORMATS:
+        folder = scratch / form.replace(" ", "")
+        folder.mkdir()
+        for number, file in enumerate(files):
+            suffix, content = _encoded(file, form)
+            (folder / f"{number:05d}{suffix}").write_bytes(content)
+        # Spawned, so that it begins with its own memory.
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        arguments = (str(folder), len(files), rounds, sender)
+        process = context.Process(target=_ingested, args=arguments)
+        process.start()
+        sender.close()
+        inspected, written, little, much = receiver.recv()
+        process.join()
+        of_png = of_png or inspected
+        table.add_row(
+            form,
+            f"{inspected:.0f}",
+            f"{inspected / of_png:.2f}×",
+            f"{written:.0f}",
+            f"{little:.0f} MB",
+            f"{much:.0f} MB",
+        )
+        shutil.rmtree(folder)
+    return table
+
+
 def main(
     images: Annotated[int, typer.Option(help="Phantoms to write.")] = 90,
     size: Annotated[int, typer.Option(help="Pixels a side.")] = 1024,
@@ -129,6 +246,7 @@ def main(
             for name, write in ways.items():
                 spent, stored[name] = _seconds(write, data, records, scratch)
                 times[name].append(spent)
+        formats = _compare_formats(data, scratch, rounds)
     medians = {name: statistics.median(values) for name, values in times.items()}
     table = Table("writing", "images/s", "MB/s", "size", "time beside ours")
     for name, spent in medians.items():
@@ -142,6 +260,7 @@ def main(
     Console(width=100).print(f"{len(records)} phantoms of {size} pixels, {total / 1e6:.0f} MB")
     Console(width=100).print(inspections)
     Console(width=100).print(table)
+    Console(width=100).print(formats)
 
 
 if __name__ == "__main__":

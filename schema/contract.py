@@ -18,7 +18,7 @@ IMAGE: Final = "image/encoded"  # bytes, a PNG: the file as it was, or what was 
 LABEL: Final = "image/class/label"  # int64, index into the configured classes
 LABEL_TEXT: Final = "image/class/text"  # bytes, the class name
 PATH: Final = "image/path"  # bytes, relative to the data folder, "/" separated
-SHA256: Final = "image/sha256"  # bytes, lower-case hex digest of the file
+SHA256: Final = "image/sha256"  # bytes, lower-case hex digest: what an image is known by
 WIDTH: Final = "image/width"  # int64, pixels
 HEIGHT: Final = "image/height"  # int64, pixels
 BYTES: Final = "image/bytes"  # int64, size of the file
@@ -56,6 +56,11 @@ OWN_COLUMNS: Final = (
 # + a further column's name in lower case: bytes, UNKNOWN where empty. Only the columns that a run
 # slices by are features, and neither statistics nor schema nor any model knows them.
 COLUMN_PREFIX: Final = "metadata/"
+# Further columns that a DICOM's header fills in where no table does.
+HEADER_COLUMNS: Final = (
+    *("modality", "manufacturer", "institution", "pixel_spacing", "presentation_intent"),
+    "days_since_first",
+)
 # The terms under which an image may be used, by either name, the first that is filled in. They
 # are counted in the manifest. A run may slice by them as by any further column.
 LICENCE_COLUMNS: Final = ("licence", "license")

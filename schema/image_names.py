@@ -11,7 +11,8 @@ IGNORED_NAMES: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 IGNORED_FOLDERS: Final = frozenset({"masks"})
 # The one folder in a class's folder that is read, too.
 IMAGES_FOLDER: Final = "images"
-PNG_AND_JPEG: Final = (".png", ".jpg", ".jpeg")
+# What `cxr predict` takes for an image in a folder, beside what is a DICOM by its content.
+IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 
 
 def is_of_the_system(name: str) -> bool:

@@ -15,6 +15,7 @@ import absl.logging
 import typer
 
 from common.errors import InputError
+from models.rendering import Rendering
 from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
 
 _DEFAULT = Limits()
@@ -28,6 +29,20 @@ BitsStored = Annotated[
 ]
 
 
+DicomWindow = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Which of a DICOM's VOI LUTs and windows counts, as data.dicom_window."
+    ),
+]
+DicomPercentile = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=49.9,
+        help="Of DICOMs without any: cut off so much at both ends, as data.dicom_percentile.",
+    ),
+]
 NetworkCache = Annotated[
     str | None,
     typer.Option(
@@ -90,6 +105,8 @@ def serve(
         float, typer.Option(help="Without a byte from a client that is still sending.")
     ] = _DEFAULT.read_seconds,
     bits_stored: BitsStored = None,
+    dicom_window: DicomWindow = 1,
+    dicom_percentile: DicomPercentile = None,
     shutdown_timeout_seconds: Annotated[
         float, typer.Option(help="For requests to end, after SIGTERM.")
     ] = 30.0,
@@ -123,6 +140,7 @@ def serve(
             request_seconds=request_timeout_seconds,
             read_seconds=read_timeout_seconds,
             bits_stored=bits_stored or 0,
+            rendering=Rendering(dicom_window, dicom_percentile or 0.0),
         ),
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
@@ -136,7 +154,9 @@ def serve(
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files, or folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")
+    ],
     url: Annotated[
         str | None,
         typer.Option(help="Server to ask, such as http://127.0.0.1:8501; else in this process."),
@@ -147,6 +167,8 @@ def predict(
     model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
     bits_stored: BitsStored = None,
+    dicom_window: DicomWindow = 1,
+    dicom_percentile: DicomPercentile = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -163,6 +185,7 @@ def predict(
     from serving.prediction import Prediction, files_in, print_results, raise_for
 
     files = files_in(images)
+    rendering = Rendering(dicom_window, dicom_percentile or 0.0)
     pictures = {}
     if explain is not None:
         from serving.explained import plan, write_pictures
@@ -173,7 +196,9 @@ def predict(
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
-        answers = Client(url, model).predict_files(files, explain=bool(pictures))
+        answers = Client(url, model, rendering=rendering).predict_files(
+            files, explain=bool(pictures)
+        )
     else:
         from serving.local_client import predict_files
 
@@ -183,10 +208,11 @@ def predict(
             model,
             explain=bool(pictures),
             bits_stored=bits_stored or 0,
+            rendering=rendering,
             network_cache=_cache_folder(network_cache),
         )
     if pictures:
-        answers = write_pictures(answers, pictures)
+        answers = write_pictures(answers, pictures, rendering)
     console = open_console(sys.stderr)
     shown = track(
         answers, "classifying", len(files), console=console, transient=True, disable=len(files) < 2

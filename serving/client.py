@@ -16,6 +16,7 @@ from urllib3.util import Retry
 from common.errors import InputError
 from models.conversion import converted
 from models.deep_images import UnusableImageError
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
@@ -40,13 +41,16 @@ class ServerError(RuntimeError):
 class Client:
     """A model of a server."""
 
-    def __init__(self, url: str, model: str, tries: int = _TRIES) -> None:
+    def __init__(
+        self, url: str, model: str, tries: int = _TRIES, rendering: Rendering = DEFAULT
+    ) -> None:
         """Keep the settings; open no connection yet.
 
         Args:
             url: of the server, up to the port, such as `http://127.0.0.1:8501`.
             model: its name.
             tries: of a request, while the server is busy or can't be reached.
+            rendering: of DICOM, as in training; it is converted here.
 
         Raises:
             InputError: no URL of HTTP.
@@ -54,6 +58,7 @@ class Client:
         if not url.startswith(("http://", "https://")):
             raise InputError(f"url: {url!r} must begin with http:// or https://.")
         self._model_url = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}"
+        self._rendering = rendering
         self._session = requests.Session()
         retry = Retry(
             total=tries - 1,
@@ -88,11 +93,21 @@ class Client:
             yield from self._batch(files[start : start + size], explain)
 
     def _batch(self, files: Sequence[Path], explain: bool) -> Iterator[Result]:
-        contents = [(file, _read(file)) for file in files]
+        contents = [(file, self._read(file)) for file in files]
         readable = [(file, c) for file, c in contents if isinstance(c, bytes)]
         answers = iter(self._classify(readable, explain))
         for _file, content in contents:
             yield next(answers) if isinstance(content, bytes) else content
+
+    def _read(self, file: Path) -> bytes | Failure:
+        """Read a file as every server takes it: TensorFlow Serving converts nothing."""
+        content = read_file(file)
+        if isinstance(content, Failure):
+            return content
+        try:
+            return converted(content, rendering=self._rendering)
+        except UnusableImageError as error:
+            return Failure(file, str(error))
 
     def _classify(self, images: Sequence[tuple[Path, bytes]], explain: bool) -> list[Result]:
         if not images:
@@ -118,17 +133,6 @@ class Client:
             raise ServerError(
                 f"{self._model_url} can't be reached ({error}); is `cxr serve` running there?"
             ) from error
-
-
-def _read(file: Path) -> bytes | Failure:
-    """Read a file as every server takes it: TensorFlow Serving converts nothing."""
-    content = read_file(file)
-    if isinstance(content, Failure):
-        return content
-    try:
-        return converted(content)
-    except UnusableImageError as error:
-        return Failure(file, str(error))
 
 
 def _prediction(file: Path, row: dict[str, Any]) -> Prediction:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from common.errors import InputError
 from models.conversion import converted
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, read_file
 
@@ -95,12 +96,15 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def write_pictures(results: Iterable[Result], targets: Mapping[Path, Path]) -> Iterator[Result]:
+def write_pictures(
+    results: Iterable[Result], targets: Mapping[Path, Path], rendering: Rendering = DEFAULT
+) -> Iterator[Result]:
     """Draw each answer's heat map as it comes.
 
     Args:
         results: of the files of `targets`, with heat maps.
         targets: image -> its picture; what is there is written over.
+        rendering: of DICOM, as the answers were made with.
 
     Returns:
         The results, with the picture's file instead of the heat map.
@@ -112,16 +116,16 @@ def write_pictures(results: Iterable[Result], targets: Mapping[Path, Path]) -> I
         if isinstance(result, Failure):
             yield result
             continue
-        yield _write(result, targets[result.file])
+        yield _write(result, targets[result.file], rendering)
 
 
-def _write(result: Prediction, target: Path) -> Result:
+def _write(result: Prediction, target: Path, rendering: Rendering) -> Result:
     assert result.heat_map is not None
     content = read_file(result.file)
     if isinstance(content, Failure):
         return content
     try:
-        picture = overlay(content, result.heat_map)
+        picture = overlay(content, result.heat_map, rendering)
     # Pillow says that a file is damaged in many ways.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Failure(result.file, f"can't be drawn on: {error}")
@@ -133,12 +137,13 @@ def _write(result: Prediction, target: Path) -> Result:
     return replace(result, heat_map=None, explanation=target)
 
 
-def overlay(image: bytes, heat: np.ndarray) -> Image.Image:
+def overlay(image: bytes, heat: np.ndarray, rendering: Rendering = DEFAULT) -> Image.Image:
     """Lay a heat map over a radiograph.
 
     Args:
-        image: PNG or JPEG file.
+        image: PNG, JPEG or DICOM file.
         heat: float [256, 256], 0..1.
+        rendering: of DICOM.
 
     Returns:
         Colours, 512×512.
@@ -148,7 +153,7 @@ def overlay(image: bytes, heat: np.ndarray) -> Image.Image:
         UnusableImageError: it can't be converted.
     """
     model_size = (contract.IMAGE_SIZE, contract.IMAGE_SIZE)
-    seen = grey(image).resize(model_size, Image.Resampling.BILINEAR)
+    seen = grey(image, rendering).resize(model_size, Image.Resampling.BILINEAR)
     shown = np.asarray(seen.resize(_SHOWN_SIZE, Image.Resampling.BICUBIC), np.float32)
     field = Image.fromarray(np.asarray(heat, np.float32))
     warmth = np.asarray(field.resize(_SHOWN_SIZE, Image.Resampling.BILINEAR))[..., np.newaxis]
@@ -163,11 +168,12 @@ def colours(heat: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(heat, steps, channel) for channel in _PLASMA.T], axis=-1)
 
 
-def grey(content: bytes) -> Image.Image:
+def grey(content: bytes, rendering: Rendering = DEFAULT) -> Image.Image:
     """Decode as `models.preprocessing` does, up to rounding.
 
     Args:
-        content: PNG or JPEG file.
+        content: PNG, JPEG or DICOM file.
+        rendering: of DICOM.
 
     Returns:
         Grey levels ("L") in the file's own size.
@@ -176,7 +182,7 @@ def grey(content: bytes) -> Image.Image:
         OSError: Pillow can't decode it.
         UnusableImageError: it can't be converted.
     """
-    with Image.open(io.BytesIO(converted(content))) as image:
+    with Image.open(io.BytesIO(converted(content, rendering=rendering))) as image:
         if image.mode.startswith("I"):
             # 16 bits: Pillow would cut off at 255, TensorFlow keeps the high byte.
             high = np.asarray(image).astype(np.int64) >> 8

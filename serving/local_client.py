@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from common.errors import InputError
 from common.runtime import prepare_environment
 from models.conversion import prepared
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
@@ -46,6 +47,7 @@ def predict_files(
     *,
     explain: bool = False,
     bits_stored: int = 0,
+    rendering: Rendering = DEFAULT,
     network_cache: Path | None = None,
 ) -> Iterator[Result]:
     """Classify files, in order.
@@ -59,6 +61,7 @@ def predict_files(
         model: its name.
         explain: whether answers come with heat maps.
         bits_stored: as `models.deep_images.scaled` takes it.
+        rendering: of DICOM, as in training.
         network_cache: folder for converted networks; None to convert them now.
 
     Raises:
@@ -68,7 +71,7 @@ def predict_files(
     prepare_environment()
     name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
     servable = _load(version, name, network_cache)
-    answer = partial(_predict, servable, name, bits_stored)
+    answer = partial(_predict, servable, name, partial(_prepared, bits_stored, rendering))
     if explain or len(files) == 1:
         for file in files:
             yield from answer([file])
@@ -83,8 +86,12 @@ def predict_files(
         pool.shutdown(cancel_futures=True)
 
 
+def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:
+    return prepared(content, bits_stored, rendering=rendering)
+
+
 def _predict(
-    servable: Servable, signature: str, bits_stored: int, files: Sequence[Path]
+    servable: Servable, signature: str, prepare: Callable[[bytes], bytes], files: Sequence[Path]
 ) -> list[Result]:
     results: dict[Path, Result] = {}
     images: dict[Path, bytes] = {}
@@ -94,7 +101,7 @@ def _predict(
             results[file] = content
             continue
         try:
-            images[file] = prepared(content, bits_stored)
+            images[file] = prepare(content)
         except ValueError as error:
             results[file] = Failure(file, str(error))
     results |= _answered(servable, signature, images)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from common.errors import InputError
+from models.conversion import dicom
 from schema import contract
 from schema.class_tables import MOST_COLUMNS
-from schema.image_names import PNG_AND_JPEG, is_image, is_skipped_folder
+from schema.image_names import IMAGE_SUFFIXES, is_image, is_of_the_system, is_skipped_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 3
 # What the names may have together, to be headings.
 _LETTERS: Final = 100
+_DICOMDIR: Final = "dicomdir"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     """List the files that are meant: those given, and the images below the folders given.
 
     What is an image there is what training takes for one: no masks, none of a system's own files.
+    DICOM files often have no suffix, so they are found by how they begin; a DICOMDIR is no image.
 
     Raises:
         InputError: a folder without images.
@@ -89,14 +92,31 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
         below = sorted(
             inner
             for inner in path.rglob("*")
-            if is_image(inner.name, PNG_AND_JPEG)
+            if _is_image(inner)
             and not any(map(is_skipped_folder, inner.relative_to(path).parts[:-1]))
-            and inner.is_file()
         )
         if not below:
-            raise InputError(f"{path} holds no image ({', '.join(PNG_AND_JPEG)}).")
+            raise InputError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
         files += below
     return list(dict.fromkeys(files))
+
+
+def _is_image(file: Path) -> bool:
+    if not file.is_file() or is_of_the_system(file.name):
+        return False
+    return is_image(file.name, IMAGE_SUFFIXES) or _is_dicom(file)
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.name.casefold() == _DICOMDIR:
+        return False
+    offset, magic = dicom.MAGIC
+    try:
+        with file.open("rb") as opened:
+            return opened.read(offset + len(magic)).startswith(magic, offset)
+    except OSError:
+        # Whether it is one can't be known, and its name doesn't say so.
+        return False
 
 
 def read_file(file: Path) -> bytes | Failure:

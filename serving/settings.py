@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 
 EngineChoice = Literal["auto", "openvino", "tensorflow"]
@@ -30,6 +31,7 @@ class Limits:
         read_seconds: without a byte of a request, or of an answer being taken.
         bits_stored: 9..15, of the detector: unscaled 16-bit images are scaled by it, as in
             training; they are refused where 0.
+        rendering: of DICOM, as in training.
     """
 
     body_bytes: int = 64 * 2**20
@@ -40,6 +42,7 @@ class Limits:
     request_seconds: float = 60.0
     read_seconds: float = 30.0
     bits_stored: int = 0
+    rendering: Rendering = DEFAULT
 
 
 @dataclass(frozen=True)

@@ -180,8 +180,14 @@ def _contradictory(
 
 def _redundant(copies: Sequence[Inspection], rows: Mapping[str, Row]) -> list[LeftOut]:
     kept = _preferred(copies, rows)
-    reason = f"byte-identical with {kept.path}"
-    return [LeftOut(item.path, Kind.DUPLICATE, reason) for item in copies if item is not kept]
+    return [
+        LeftOut(item.path, Kind.DUPLICATE, _same(item, kept)) for item in copies if item is not kept
+    ]
+
+
+def _same(item: Inspection, other: Inspection) -> str:
+    alike = item.file_digest == other.file_digest
+    return f"{'byte-identical with' if alike else 'of the very same pixels as'} {other.path}"
 
 
 def _preferred(copies: Sequence[Inspection], rows: Mapping[str, Row]) -> Inspection:

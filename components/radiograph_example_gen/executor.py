@@ -26,6 +26,7 @@ from components.radiograph_example_gen.fingerprint import fingerprint
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.kept_splits import read_kept, write_kept
 from components.radiograph_example_gen.manifest import write_manifest
+from components.radiograph_example_gen.salt import salt_for
 from components.radiograph_example_gen.selection import Decision, decide, look, sift, summarize
 from components.radiograph_example_gen.settings import (
     INPUT_FINGERPRINT,
@@ -36,6 +37,7 @@ from components.radiograph_example_gen.settings import (
 )
 from components.radiograph_example_gen.span_facts import write_span_facts
 from components.radiograph_example_gen.writing import Shard, make_record, plan_shards, write_shard
+from models.rendering import Rendering
 from schema import contract
 
 EXAMPLES_KEY = "examples"
@@ -52,15 +54,17 @@ class InspectFn(beam.DoFn):
     where Beam runs a single worker.
     """
 
-    def __init__(self, data_dir: str, limits: Limits) -> None:
+    def __init__(self, data_dir: str, limits: Limits, salt: bytes = b"") -> None:
         self._data_dir = data_dir
         self._limits = limits
+        self._salt = salt
 
     def process(self, element: Sequence[tuple[str, str]]) -> Iterator[str]:
         """Inspect the files."""
 
         def inspect(candidate: tuple[str, str]) -> str:
-            return inspect_file(self._data_dir, Candidate(*candidate), self._limits).to_json()
+            one = Candidate(*candidate)
+            return inspect_file(self._data_dir, one, self._limits, self._salt).to_json()
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield from pool.map(inspect, element)
@@ -69,13 +73,14 @@ class InspectFn(beam.DoFn):
 class WriteShardFn(beam.DoFn):
     """Shard as JSON → JSON list of its path and what went wrong, empty if nothing did."""
 
-    def __init__(self, data_dir: str) -> None:
+    def __init__(self, data_dir: str, rendering: Rendering) -> None:
         self._data_dir = data_dir
+        self._rendering = rendering
 
     def process(self, element: str) -> Iterator[str]:
         """Write one file."""
         shard = Shard.from_json(element)
-        yield json.dumps([shard.path, write_shard(self._data_dir, shard)])
+        yield json.dumps([shard.path, write_shard(self._data_dir, shard, self._rendering)])
 
 
 class RadiographExampleGenExecutor(BaseBeamExecutor):
@@ -107,17 +112,20 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
 
     def _decide(self, settings: Settings, expected: str | None, scratch: str) -> Decision:
         folder = look(settings)
-        inspections = self._inspect(settings, folder.found, scratch)
-        files = ((item.path, item.size, item.sha256) for item in inspections)
-        conversions = (item.conversion for item in inspections)
+        salt = salt_for(each.path for each in folder.found.candidates)
+        inspections = self._inspect(settings, folder.found, scratch, salt.value)
+        files = ((item.path, item.size, item.file_digest) for item in inspections)
+        conversions = (*(item.conversion for item in inspections), salt.name)
         seen = fingerprint(files, folder.found, folder.metadata, conversions)
         if expected and seen != expected:
             raise InputError(f"{_CHANGED}: start it again when nothing writes to it.")
         return decide(settings, sift(settings, folder, inspections), read_kept(settings))
 
-    def _inspect(self, settings: Settings, found: Discovery, scratch: str) -> list[Inspection]:
+    def _inspect(
+        self, settings: Settings, found: Discovery, scratch: str, salt: bytes
+    ) -> list[Inspection]:
         elements = [(candidate.path, candidate.class_name) for candidate in found.candidates]
-        inspect = InspectFn(settings.data_dir, settings.limits)
+        inspect = InspectFn(settings.data_dir, settings.limits, salt)
         chunks = [elements[at : at + _CHUNK] for at in range(0, len(elements), _CHUNK)]
         lines = self._map_to_lines(chunks, inspect, scratch, "inspect")
         # A retried bundle or a runner at fault must not change the counts unnoticed.
@@ -151,7 +159,8 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
             ]
             shards.extend(plan_shards(records, folder, scratch))
         plans = [shard.to_json() for shard in shards]
-        lines = self._map_to_lines(plans, WriteShardFn(settings.data_dir), scratch, "write")
+        write = WriteShardFn(settings.data_dir, settings.limits.rendering)
+        lines = self._map_to_lines(plans, write, scratch, "write")
         outcomes = dict(map(json.loads, lines))
         if len(outcomes) != len(shards):
             raise RuntimeError(

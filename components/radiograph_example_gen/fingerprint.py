@@ -11,6 +11,7 @@ from pathlib import Path
 from components.radiograph_example_gen.discovery import Discovery, Kind
 from components.radiograph_example_gen.inspection import read_regular_file
 from components.radiograph_example_gen.readers import reader_of
+from components.radiograph_example_gen.salt import salt_for
 from models.deep_images import UnusableImageError
 
 # Reading waits for the disk and sha256 releases the interpreter lock.
@@ -32,7 +33,8 @@ def fingerprint(
             stop the run: their content is never opened.
         metadata: content of the metadata file.
         conversions: of the candidates, as `Reader.conversion` names them: another decoder may give
-            other pixels. Folders of PNGs have none, and no such part.
+            other pixels; and the name of the salt, where there are DICOMs. Folders of PNGs have
+            none, and no such part.
     """
     hasher = hashlib.sha256()
     kinds = (Kind.BAD, Kind.UNREAD_IMAGE)
@@ -51,7 +53,8 @@ def fingerprint_folder(data_dir: str, discovery: Discovery, metadata: bytes | No
     with ThreadPoolExecutor(_THREADS) as pool:
         paths = [candidate.path for candidate in discovery.candidates]
         digested = list(pool.map(lambda path: _digest_file(data_dir, path), paths))
-    files, conversions = [file for file, _ in digested], (conversion for _, conversion in digested)
+    files = [file for file, _ in digested]
+    conversions = (*(conversion for _, conversion in digested), salt_for(paths).name)
     return fingerprint(files, discovery, metadata, conversions)
 
 

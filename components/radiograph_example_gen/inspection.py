@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import stat
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.radiograph_example_gen.discovery import Candidate
-from components.radiograph_example_gen.readers import reader_of
+from components.radiograph_example_gen.headers import read_header
+from components.radiograph_example_gen.readers import dicom, reader_of
 from components.radiograph_example_gen.settings import Limits
 from models.deep_images import DEEP, GREY_LEVELS, UnusableImageError, is_deep, too_dark
 
@@ -29,7 +31,8 @@ class Inspection:
     Attributes:
         path: relative to the data folder.
         class_name: from the folder.
-        sha256: hex digest of the file; empty where it could not be read.
+        sha256: hex digest of the file, or as `Reader.identity` has it; empty where the file could
+            not be read.
         size: bytes.
         width: pixels.
         height: pixels.
@@ -40,6 +43,10 @@ class Inspection:
         reason: why the image is left out.
         bits_stored: by which its values were scaled; 0 where they weren't.
         conversion: what made a PNG of it, with versions; empty where nothing had to.
+        file_sha256: hex digest of the file, where `sha256` is another.
+        header: what a DICOM's header says (`headers.Header.text`).
+        numbers: likewise.
+        unread: likewise.
     """
 
     path: str
@@ -55,6 +62,15 @@ class Inspection:
     reason: str = ""
     bits_stored: int = 0
     conversion: str = ""
+    file_sha256: str = ""
+    header: Mapping[str, str] = field(default_factory=dict, hash=False)
+    numbers: Mapping[str, float] = field(default_factory=dict, hash=False)
+    unread: Sequence[str] = field(default=(), hash=False)
+
+    @property
+    def file_digest(self) -> str:
+        """Hex digest of the file; empty where it could not be read."""
+        return self.file_sha256 or self.sha256
 
     def to_json(self) -> str:
         """Write one line of JSON; floats survive the round trip exactly."""
@@ -66,8 +82,17 @@ class Inspection:
         return cls(**json.loads(line))
 
 
-def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspection:
-    """Read, check and measure one image. Never raises for what the file may hold."""
+def inspect_file(
+    data_dir: str, candidate: Candidate, limits: Limits, salt: bytes = b""
+) -> Inspection:
+    """Read, check and measure one image. Never raises for what the file may hold.
+
+    Args:
+        data_dir: where the image's path starts.
+        candidate: the image.
+        limits: of images.
+        salt: for the patient's id in a DICOM's header, which isn't read where there is none.
+    """
     known: dict[str, Any] = {"path": candidate.path, "class_name": candidate.class_name}
     try:
         content = read_regular_file(Path(data_dir) / candidate.path)
@@ -75,12 +100,18 @@ def inspect_file(data_dir: str, candidate: Candidate, limits: Limits) -> Inspect
         reader = reader_of(content)
         known["conversion"] = reader.conversion()
         width, height, bit_depth = reader.header(content)
+        if salt and reader is dicom:
+            header = read_header(content, salt)
+            known |= {"header": header.text, "numbers": header.numbers, "unread": header.unread}
         known |= {"width": width, "height": height, "bit_depth": bit_depth}
         _check_size(width, height, limits)
-        bits = limits.bits_stored if bit_depth == DEEP else 0
+        # What is converted knows its bits by itself.
+        bits = limits.bits_stored if bit_depth == DEEP and not known["conversion"] else 0
         # From here on, the PNG that Transform will see.
-        content = reader.for_example(content, bits)
+        whole, content = content, reader.for_example(content, bits, limits.rendering)
         image = decode_grey(content)
+        if identity := reader.identity(whole, content, limits.rendering):
+            known |= {"sha256": identity, "file_sha256": known["sha256"]}
         if is_deep(content) and (reason := too_dark(image)):
             raise UnusableImageError(reason)
         mean, std, entropy = grey_statistics(image)

@@ -47,7 +47,8 @@ class Row:
     """One record of metadata.csv.
 
     Attributes:
-        line: where the record starts, counted from 1, the header included.
+        line: where the record starts, counted from 1, the header included; 0 where there is no
+            record, and a DICOM's header alone says something.
         file: the key, normalised to "/" and without "./".
         label: the class it claims, "" where there is none.
         text: column → value for `contract.METADATA_TEXT_COLUMNS`; UNKNOWN where empty.
@@ -126,7 +127,8 @@ def parse_metadata(
     """
     columns, records = _read_table(content, name)
     for column in further:
-        if column not in columns.names:
+        # What a DICOM's header may know needs no column.
+        if column not in (*columns.names, *contract.HEADER_COLUMNS):
             raise InputError(
                 f"{name} has no column {column!r} (data.slice_columns); it has "
                 f"{', '.join(filter(None, columns.names))}."
@@ -249,7 +251,7 @@ def _parse_row(
     problems = []
     for column in contract.METADATA_NUMBER_COLUMNS:
         value = cells.get(column, "")
-        number = _parse_years(value)
+        number = parse_years(value)
         if number is not None:
             numbers[column] = number
         elif value.casefold() not in UNKNOWN_VALUES:
@@ -282,7 +284,7 @@ def known_patient(value: str) -> str:
     return _known("" if _NO_PATIENT.fullmatch(text) else text)
 
 
-def _parse_years(text: str) -> float | None:
+def parse_years(text: str) -> float | None:
     """Read a number of years: plain, with a decimal comma, or DICOM's Age String (PS3.5, 6.2)."""
     age = _AGE.fullmatch(text.casefold())
     try:

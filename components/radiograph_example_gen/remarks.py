@@ -149,7 +149,7 @@ def of_classes(rows: Iterable[tuple[str, Row | None]]) -> Iterator[Remark]:
     known: Counter[str] = Counter()
     for name, row in rows:
         images[name] += 1
-        known[name] += row is not None
+        known[name] += row is not None and row.line > 0
     if known.total():
         for name, count in sorted(images.items()):
             if not known[name]:

@@ -22,7 +22,8 @@ from components.radiograph_example_gen.cleaning import (
     check_bad_fraction,
     clean,
 )
-from components.radiograph_example_gen.discovery import Discovery, Kind, LeftOut
+from components.radiograph_example_gen.discovery import Candidate, Discovery, Kind, LeftOut
+from components.radiograph_example_gen.informing import informed
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.likeness import of_copies, of_ids
 from components.radiograph_example_gen.listing import list_folder, match
@@ -39,6 +40,7 @@ from components.radiograph_example_gen.remarks import (
     of_patients,
     of_unread_folders,
 )
+from components.radiograph_example_gen.salt import salt_for
 from components.radiograph_example_gen.settings import Settings, SpanFolder
 from components.radiograph_example_gen.span_selection import Merged, merge_spans, split_result
 from components.radiograph_example_gen.span_split import Kept
@@ -162,13 +164,25 @@ def inspect(settings: Settings, folder: Folder) -> list[Inspection]:
         settings: of the node.
         folder: what `look` returned.
     """
+    salt = salt_for(candidate.path for candidate in folder.found.candidates).value
+
+    def one(candidate: Candidate) -> Inspection:
+        return inspect_file(settings.data_dir, candidate, settings.limits, salt)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(
-            pool.map(
-                lambda candidate: inspect_file(settings.data_dir, candidate, settings.limits),
-                folder.found.candidates,
-            )
-        )
+        return list(pool.map(one, folder.found.candidates))
+
+
+def with_headers(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) -> Folder:
+    """Add what DICOM headers say to the tables' rows.
+
+    Args:
+        settings: of the node.
+        folder: what `look` returned.
+        inspections: of all its candidates.
+    """
+    matched = informed(folder.matched, inspections, settings.columns)
+    return replace(folder, matched=matched)
 
 
 def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) -> Usable:
@@ -182,6 +196,7 @@ def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) 
     Raises:
         InputError: too many images are bad.
     """
+    folder = with_headers(settings, folder, inspections)
     found = folder.found
     by_span = tuple(_clean_spans(settings, folder, inspections))
     if by_span:

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any, TypedDict
 
 from common.errors import InputError
+from models.rendering import Rendering
 from schema import contract
 
 INPUT_FINGERPRINT = "input_fingerprint"
@@ -52,6 +53,8 @@ class Limits:
         min_side: smallest usable width and height, pixels.
         bits_stored: 9..15, of the detector: unscaled 16-bit images are scaled by it; they are
             unusable where 0.
+        dicom_window: as `models.rendering.Rendering` has it.
+        dicom_percentile: likewise.
     """
 
     max_bad_fraction: float = 0.05
@@ -59,6 +62,13 @@ class Limits:
     max_pixels: int = contract.MAX_PIXELS
     min_side: int = 32
     bits_stored: int = 0
+    dicom_window: int = 1
+    dicom_percentile: float = 0.0
+
+    @property
+    def rendering(self) -> Rendering:
+        """The choices that DICOM's standard leaves open."""
+        return Rendering(self.dicom_window, self.dicom_percentile)
 
 
 @dataclass(frozen=True)
@@ -265,4 +275,8 @@ def _parse_limits(raw: object) -> Limits:
     for name in ("max_pixels", "min_side"):
         if getattr(limits, name) < 1:
             raise InputError(f"data.{name} is {getattr(limits, name)}: it must be at least 1.")
+    try:
+        _ = limits.rendering
+    except ValueError as error:
+        raise InputError(f"data.{error}.") from error
     return limits

@@ -15,6 +15,7 @@ import tensorflow as tf
 from components.radiograph_example_gen.inspection import Inspection, read_regular_file
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.readers import reader_of
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 
 SHARD_BYTES = 64 * 1024 * 1024
@@ -93,12 +94,17 @@ def plan_shards(
     ]
 
 
-def write_shard(data_dir: str, shard: Shard) -> str:
+def write_shard(data_dir: str, shard: Shard, rendering: Rendering = DEFAULT) -> str:
     """Write one shard, holding one image in memory at a time.
 
     The records are gzip with stored blocks: PNG does not compress again, and deflate
     runs at 20 MB/s. The file appears under its final name when it is complete, so a
     bundle that Beam runs twice leaves one good file.
+
+    Args:
+        data_dir: where the images' paths start.
+        shard: to write.
+        rendering: of DICOM.
 
     Returns:
         Empty, or which image is no longer what was inspected.
@@ -112,9 +118,10 @@ def write_shard(data_dir: str, shard: Shard) -> str:
                 content = read_regular_file(Path(data_dir) / path)
             except OSError as error:
                 return f"{path} can no longer be read: {error.strerror or error}"
-            if hashlib.sha256(content).hexdigest() != record.inspection.sha256:
+            if hashlib.sha256(content).hexdigest() != record.inspection.file_digest:
                 return f"{path} was changed"
-            content = reader_of(content).for_example(content, record.inspection.bits_stored)
+            bits = record.inspection.bits_stored
+            content = reader_of(content).for_example(content, bits, rendering)
             writer.write(make_example(record, content).SerializeToString(deterministic=True))
     tf.io.gfile.rename(temporary, shard.path, overwrite=True)
     return ""

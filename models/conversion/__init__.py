@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from models import deep_images
-from models.conversion import jpeg
+from models.conversion import dicom, jpeg
 from models.deep_images import UnusableImageError
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 
 
@@ -40,15 +41,19 @@ class Converter(Protocol):
             UnusableImageError: there is no such header, or it is of a kind that isn't read.
         """
 
-    def to_png(self, content: bytes) -> bytes:
+    def to_png(self, content: bytes, rendering: Rendering, /) -> bytes:
         """Convert a whole file.
+
+        Args:
+            content: of the file.
+            rendering: of DICOM.
 
         Raises:
             UnusableImageError: it is damaged, or of a kind that isn't read.
         """
 
 
-CONVERTERS: Final[tuple[Converter, ...]] = (jpeg,)
+CONVERTERS: Final[tuple[Converter, ...]] = (jpeg, dicom)
 
 
 def converter_of(content: bytes) -> Converter | None:
@@ -60,12 +65,15 @@ def converter_of(content: bytes) -> Converter | None:
     return None
 
 
-def converted(content: bytes, max_pixels: int = contract.MAX_PIXELS) -> bytes:
+def converted(
+    content: bytes, max_pixels: int = contract.MAX_PIXELS, rendering: Rendering = DEFAULT
+) -> bytes:
     """Convert an image, where somebody does; return all else as it is.
 
     Args:
         content: of an image file of any kind.
         max_pixels: largest width × height that is decoded.
+        rendering: of DICOM, as in training.
 
     Raises:
         UnusableImageError: it is damaged, too large, or of a kind that isn't read.
@@ -76,18 +84,24 @@ def converted(content: bytes, max_pixels: int = contract.MAX_PIXELS) -> bytes:
     width, height, _ = converter.header(content)
     if width * height > max_pixels:
         raise UnusableImageError(f"claims {width}×{height} pixels, more than {max_pixels}")
-    return converter.to_png(content)
+    return converter.to_png(content, rendering)
 
 
-def prepared(content: bytes, bits_stored: int, max_pixels: int = contract.MAX_PIXELS) -> bytes:
+def prepared(
+    content: bytes,
+    bits_stored: int,
+    max_pixels: int = contract.MAX_PIXELS,
+    rendering: Rendering = DEFAULT,
+) -> bytes:
     """Return an image as a model may see it: converted, and scaled where that is asked for.
 
     Args:
         content: of an image file of any kind.
         bits_stored: as `models.deep_images.scaled` takes it.
         max_pixels: as `converted` takes it.
+        rendering: likewise.
 
     Raises:
         UnusableImageError: it can't be converted or scaled, or little but black would be left.
     """
-    return deep_images.prepared(converted(content, max_pixels), bits_stored)
+    return deep_images.prepared(converted(content, max_pixels, rendering), bits_stored)

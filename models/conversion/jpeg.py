@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -18,8 +17,10 @@ import PIL
 from PIL import Image, features
 from PIL.JpegImagePlugin import JpegImageFile
 
+from models.conversion.jpeg_segments import START_OF_SCAN, segments
 from models.conversion.stored_png import stored_png
 from models.deep_images import UnusableImageError
+from models.rendering import DEFAULT, Rendering
 
 FORMAT = "JPEG"
 SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".jpe", ".jfif")
@@ -38,10 +39,7 @@ _OTHER_FRAMES: Final = {
     **dict.fromkeys((0xCD, 0xCE, 0xCF), "hierarchical"),
     0xF7: "JPEG-LS",
 }
-_START_OF_SCAN: Final = 0xDA
 _EXIF: Final = 0xE1
-# Markers without a length behind them: TEM, RST0 to RST7, SOI.
-_BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 # APP1 to APP13, APP15, comments: nothing that a decoder needs (APP0 is JFIF's, APP14 Adobe's).
 _NOTES: Final = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
 _BITS: Final = 8
@@ -91,14 +89,14 @@ def header(content: bytes) -> tuple[int, int, int]:
     return width, height, frame.bits
 
 
-def to_png(content: bytes) -> bytes:
-    """Convert a whole file.
+def to_png(content: bytes, _: Rendering = DEFAULT) -> bytes:
+    """Convert a whole file; a JPEG leaves nothing open.
 
     Raises:
         UnusableImageError: it is damaged, or of a kind that isn't read.
     """
     frame = _frame(content)
-    if content.count(bytes((0xFF, _START_OF_SCAN))) > _MAX_SCANS:
+    if content.count(bytes((0xFF, START_OF_SCAN))) > _MAX_SCANS:
         raise UnusableImageError(f"a JPEG of more than {_MAX_SCANS} scans: save it anew")
     try:
         # Not Image.open, which has a limit of its own for pixels. Ours was asked before.
@@ -119,7 +117,7 @@ def to_png(content: bytes) -> bytes:
 
 def _frame(content: bytes) -> _Frame:
     orientation = 1
-    for marker, _, body in _segments(content):
+    for marker, _, body in segments(content):
         if marker == _EXIF and body.startswith(b"Exif\0\0"):
             orientation = _orientation(body[6:])
         elif marker in _OTHER_FRAMES:
@@ -132,7 +130,7 @@ def _frame(content: bytes) -> _Frame:
                 break
             bits, height, width, components = struct.unpack_from(">BHHB", body)
             return _checked(_Frame(width, height, bits, components, orientation))
-        elif marker == _START_OF_SCAN:
+        elif marker == START_OF_SCAN:
             raise UnusableImageError("damaged: the JPEG has no header with its size")
     raise UnusableImageError("truncated: the file ends inside the JPEG header")
 
@@ -160,33 +158,12 @@ def _without_notes(content: bytes) -> bytes:
     Pillow looks into all of these. What says how colours are coded stays (JFIF's and Adobe's).
     """
     kept = [content[:2]]
-    for marker, start, body in _segments(content):
-        if marker == _START_OF_SCAN:
+    for marker, start, body in segments(content):
+        if marker == START_OF_SCAN:
             return b"".join((*kept, content[start:]))
         if marker not in _NOTES:
             kept.append(content[start : start + 4] + body)
     return content
-
-
-def _segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield marker, start and body of each segment up to the first scan (ITU-T T.81, B.1.1)."""
-    at = 2
-    while at + 4 <= len(content):
-        if content[at] != 0xFF:
-            # What Pillow and libjpeg pass over, too.
-            at += 1
-            continue
-        marker = content[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0x00 or marker in _BARE:
-            at += 2
-        else:
-            length = int.from_bytes(content[at + 2 : at + 4], "big")
-            yield marker, at, content[at + 4 : at + 2 + length]
-            if marker == _START_OF_SCAN:
-                return
-            at += 2 + max(length, 2)
 
 
 def _orientation(tiff: bytes) -> int:

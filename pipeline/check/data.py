@@ -25,6 +25,7 @@ from components.radiograph_example_gen.selection import (
     remarks_on,
     sift,
     summarize,
+    with_headers,
 )
 from pipeline.check.images import settings_of
 from pipeline.check.schema import values_the_schema_refuses
@@ -76,6 +77,7 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
         # Where the images can't be sifted, those that can be opened are spoken of.
         found["remarks"] = _remarks(folder, [item for item in inspections if not item.reason])
         usable = sift(settings, folder, inspections)
+        folder = with_headers(settings, folder, inspections)
         used = sorted((i.inspection for i in usable.cleaned.images), key=lambda item: item.path)
         found["remarks"] = _remarks(folder, used)
         found |= _of_files(usable, found["classes"])

@@ -78,6 +78,10 @@ class DataConfig(Strict):
         min_side: an image with fewer pixels on a side is left out.
         bits_stored: bits of the detector, where 16-bit PNGs hold its values as they were: they are
             scaled by it. Where null, such images are left out as bad.
+        dicom_window: which of a DICOM's VOI LUTs and windows its grey levels follow, from 1, tables
+            first; an image with fewer takes its first. Serving needs the same (`--dicom-window`).
+        dicom_percentile: of a DICOM without any, so much of the darkest and of the brightest pixels
+            is cut off; where null, the whole range of BitsStored is shown. Serving needs the same.
     """
 
     dir: Path
@@ -96,6 +100,8 @@ class DataConfig(Strict):
     max_pixels: int = Field(contract.MAX_PIXELS, ge=1)
     min_side: int = Field(32, ge=1)
     bits_stored: int | None = Field(None, ge=9, le=15)
+    dicom_window: int = Field(1, ge=1)
+    dicom_percentile: float | None = Field(None, gt=0, lt=50)
 
     @field_validator("classes")
     @classmethod
@@ -174,4 +180,6 @@ class DataConfig(Strict):
             "max_pixels": self.max_pixels,
             "min_side": self.min_side,
             "bits_stored": self.bits_stored or 0,
+            "dicom_window": self.dicom_window,
+            "dicom_percentile": self.dicom_percentile or 0.0,
         }

@@ -15,6 +15,7 @@ from components.radiograph_example_gen.metadata import (
 from pipeline.config.data import SPAN
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.resolve.spans import ResolvedSpans
+from schema import contract
 
 # One value tells no groups apart, and so many more hold a handful of test images each.
 _VALUES: Final = range(2, 21)
@@ -47,13 +48,14 @@ def _columns(config: PipelineConfig, spans: ResolvedSpans | None) -> tuple[str, 
     named = config.data.slice_columns
     tables = _tables(config, spans)
     if not tables:
-        if named:
+        missing = [name for name in named or () if name not in contract.HEADER_COLUMNS]
+        if missing:
             folder = str(spans.root if spans else config.data.dir.resolve())
             raise InputError(
-                f"data.slice_columns names {named[0]!r}, but there is no metadata.csv in "
+                f"data.slice_columns names {missing[0]!r}, but there is no metadata.csv in "
                 f"{folder!r}: put it there, or name it in data.metadata."
             )
-        return ()
+        return named or ()
     contents = {str(table): read_metadata_file(table) for table in tables}
     if named is not None:
         for name, content in contents.items():

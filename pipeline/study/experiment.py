@@ -116,7 +116,7 @@ class Experiment:
         self.listener = listener
         self._every_tap = every_tap
         self._decisions: dict[int, Decision] = {}
-        self._pixels = Pixels(Path(pool.settings.data_dir))
+        self._pixels = Pixels(Path(pool.settings.data_dir), pool.settings.limits.rendering)
         place = str(OutputLayout(config.output).features)
         point_to(place, config.featurizer.store)
         self._store = place_of(place)
@@ -278,6 +278,7 @@ class Experiment:
                 image.inspection.path,
                 groups[image.inspection.sha256],
                 image.inspection.bits_stored,
+                image.inspection.file_sha256,
             )
             for image in self.decision(seed).chosen(split)
         ]

@@ -24,6 +24,7 @@ from models.augmentations import augmented
 from models.feature_store.keys import image_key
 from models.feature_store.stored_prefix import Features, StoredPrefix
 from models.preprocessing import decode_and_resize
+from models.rendering import DEFAULT, Rendering
 
 # As in Featurizer: of that many images one augmentation of all follows another.
 _BATCH = 8
@@ -34,12 +35,13 @@ class Labelled:
     """An image file and its class.
 
     Attributes:
-        sha256: hex digest of the file.
+        sha256: by which the image is known.
         class_name: of the class.
         label: its index.
         path: relative to the data folder.
         group: as `contract.GROUP`.
         bits_stored: by which its values are scaled; 0 where they aren't.
+        file_sha256: hex digest of the file, where `sha256` is another.
     """
 
     sha256: str
@@ -48,6 +50,7 @@ class Labelled:
     path: str
     group: str
     bits_stored: int = 0
+    file_sha256: str = ""
 
 
 # Images of one augmentation.
@@ -57,13 +60,15 @@ _Step = tuple[Sequence[Labelled], str]
 class Pixels:
     """The images as networks see them, and their keys in the store, which are kept."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, rendering: Rendering = DEFAULT) -> None:
         """Read nothing yet.
 
         Args:
             data_dir: the images' paths start there.
+            rendering: of DICOM.
         """
         self._data_dir = data_dir
+        self._rendering = rendering
         self._keys: dict[tuple[str, int, str], bytes] = {}
         self._readers = ThreadPoolExecutor(os.cpu_count())
 
@@ -105,7 +110,9 @@ class Pixels:
         return [self._keys[image.sha256, image.bits_stored, augmentation] for image in images]
 
     def _decoded(self, images: Sequence[Labelled]) -> tf.Tensor:
-        decoded = self._readers.map(lambda image: _decoded(self._data_dir, image), images)
+        decoded = self._readers.map(
+            lambda image: _decoded(self._data_dir, image, self._rendering), images
+        )
         return tf.stack(list(decoded))
 
 
@@ -200,14 +207,14 @@ class ImageFeatures:
             yield from (features for _, features in stream)
 
 
-def _decoded(data_dir: Path, image: Labelled) -> tf.Tensor:
+def _decoded(data_dir: Path, image: Labelled, rendering: Rendering) -> tf.Tensor:
     try:
         content = read_regular_file(data_dir / image.path)
     except OSError as error:
         raise InputError(
             f"data.dir: {image.path} can no longer be read: {error.strerror or error}."
         ) from error
-    if hashlib.sha256(content).hexdigest() != image.sha256:
+    if hashlib.sha256(content).hexdigest() != (image.file_sha256 or image.sha256):
         raise InputError(f"data.dir: {image.path} was changed during the study; start it again.")
-    content = reader_of(content).for_example(content, image.bits_stored)
+    content = reader_of(content).for_example(content, image.bits_stored, rendering)
     return decode_and_resize(tf.constant(content))

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from models.conversion import prepared
+from models.conversion import converter_of, dicom, prepared
 from serving.protocol.status import invalid
 from serving.protocol.tensors import Tensors
 from serving.settings import Limits
@@ -52,11 +52,12 @@ def checked(inputs: Tensors, limits: Limits) -> Tensors:
 
 def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:
     """Check one image. Its depth is looked at only where it isn't in a tf.Example."""
-    pixels = claimed_pixels(content)
+    # A DICOM's pixels may look like the beginning of another image; it is asked by its converter.
+    pixels = None if converter_of(content) is dicom else claimed_pixels(content)
     if pixels is not None and pixels > limits.pixels:
         raise invalid(f"{what} has {pixels} pixels, and this server takes {limits.pixels}")
     try:
-        return prepared(content, limits.bits_stored, limits.pixels)
+        return prepared(content, limits.bits_stored, limits.pixels, limits.rendering)
     except ValueError as error:
         raise invalid(f"{what}: {error}") from error
 

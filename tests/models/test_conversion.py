@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +15,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from common.errors import InputError
 from models import conversion
 from models.conversion import converted, jpeg, prepared
 from models.conversion.stored_png import stored_png
 from models.deep_images import UnusableImageError
 from models.preprocessing import decode_and_resize
+from models.rendering import Rendering
 from serving.core.limits import checked
+from serving.prediction import files_in
 from serving.protocol.status import ServingError
 from serving.settings import Limits
+from tests.dicoms import dataset, encoded, phantom
 
 _EXIF = b"\xff\xe1"
 
@@ -221,3 +226,39 @@ def test_the_server_converts_as_training_does() -> None:
         checked(broken, Limits())
     with pytest.raises(ServingError, match=r"image 0 has 2640 pixels, and this server takes 99"):
         checked(inputs, Limits(pixels=99))
+
+
+def test_the_server_converts_dicom_as_training_does() -> None:
+    pixels = phantom(12)
+    content = encoded(dataset(pixels, 12, WindowCenter=[900, 3000], WindowWidth=[500, 500]))
+    for window in (1, 2):
+        rendering = Rendering(window)
+        ready = checked({"images": np.array([content], np.object_)}, Limits(rendering=rendering))
+        assert ready["images"][0] == converted(content, rendering=rendering)
+    lateral = encoded(dataset(pixels, 12, ViewPosition="LL"))
+    with pytest.raises(ServingError, match="image 0: a DICOM of lateral"):
+        checked({"images": np.array([lateral], np.object_)}, Limits())
+    with pytest.raises(ServingError, match="claims 60×48 pixels, more than 99"):
+        checked({"images": np.array([content], np.object_)}, Limits(pixels=99))
+
+
+def test_pixels_that_look_like_a_jpeg_are_a_dicoms() -> None:
+    """The server asks what an image claims, and finds images within tf.Examples."""
+    pixels = np.zeros((40, 40), np.uint8)
+    claim = b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\xff\xff\xff\x01\x01\x11\x00"
+    pixels.reshape(-1)[: len(claim)] = np.frombuffer(claim, np.uint8)
+    ready = checked({"images": np.array([encoded(dataset(pixels))], np.object_)}, Limits())
+    assert ready["images"][0] == stored_png(pixels)
+
+
+def test_a_study_is_found_by_content(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    (study / "series").mkdir(parents=True)
+    content = encoded(dataset(phantom(8)))
+    for name in ("series/IM0001", "b.dcm", "DICOMDIR", "series/.hidden"):
+        (study / name).write_bytes(content)
+    (study / "notes").write_text("hello", encoding="utf-8")
+    assert files_in([study]) == [study / "b.dcm", study / "series/IM0001"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"holds no image .*\.dicom"):
+        files_in([tmp_path / "empty"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -72,8 +73,12 @@ def _names(requirements: Iterable[Requirement]) -> set[str]:
 def test_setup_py_names_the_runtime_requirements(generation: Generation, python: str) -> None:
     required = _for(python, _requirements(_setup()[""]))
     assert _names(required) == _names(_listed("runtime.in")) | {"tfx"}
-    extra = _for(python, _requirements(_setup()["kubeflow"]))
-    assert _names(extra) == _names(_listed("kubeflow.in"))
+    extras = {
+        name: _for(python, _requirements(wanted)) for name, wanted in _setup().items() if name
+    }
+    for name, wanted in extras.items():
+        assert _names(wanted) == _names(_listed(f"{name}.in"))
+    extra = list(itertools.chain.from_iterable(extras.values()))
     # Once each: of a package with bounds for each TFX, only one line counts.
     assert len(required + extra) == len(_names(required + extra))
     assert _names(_listed(f"tfx-{generation.tfx}.in")) == _names(required + extra)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from components.radiograph_example_gen.readers import jpeg, png
+from components.radiograph_example_gen.readers import dicom, jpeg, png
 from models.deep_images import UnusableImageError
+from models.rendering import Rendering
 from schema.image_names import is_image
 
 # Images that are there but not read, by the ends of their names, and by how they begin.
 _UNREAD_SUFFIXES: Final = {
-    **dict.fromkeys((".dcm", ".dicom"), "DICOM"),
     **dict.fromkeys((".tif", ".tiff"), "TIFF"),
     **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
     **{".bmp": "BMP", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000"},
@@ -23,7 +23,6 @@ _UNREAD_MAGIC: Final = {
     (0, b"BM"): "BMP",
     (0, b"II*\x00"): "TIFF",
     (0, b"MM\x00*"): "TIFF",
-    (128, b"DICM"): "DICOM",
 }
 
 
@@ -56,20 +55,33 @@ class Reader(Protocol):
             UnusableImageError: there is no such header.
         """
 
-    def for_example(self, content: bytes, bits_stored: int) -> bytes:
+    def for_example(self, content: bytes, bits_stored: int, rendering: Rendering, /) -> bytes:
         """Return the image as the examples hold it, for Transform's decoder; no copy if it can.
 
         Args:
             content: of the file.
             bits_stored: of the detector, where there are 16 bits a sample and this was given; 0
                 else.
+            rendering: of DICOM.
 
         Raises:
             UnusableImageError: it can't be made.
         """
 
+    def identity(self, content: bytes, shown: bytes, rendering: Rendering, /) -> str:
+        """Name what an image is known by in splits, beside its file's digest.
 
-READERS: tuple[Reader, ...] = (png, jpeg)
+        Args:
+            content: of the file.
+            shown: what `for_example` made of it.
+            rendering: with which.
+
+        Returns:
+            A SHA-256 in hex digits; empty where the file's own counts.
+        """
+
+
+READERS: tuple[Reader, ...] = (png, jpeg, dicom)
 
 
 def is_read(name: str) -> bool:

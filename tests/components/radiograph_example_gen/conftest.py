@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.radiograph_example_gen.salt import ENVIRONMENT
 from components.radiograph_example_gen.settings import ClassSpec
 
 CLASSES: list[ClassSpec] = [
@@ -35,6 +36,14 @@ def _png(number: int, side: int = 40, mode: str = "L", step: int = 257) -> bytes
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def salt_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the salt for patients' ids lies, in place of the user's."""
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config" / "cxr-tfx" / "patient-salt"
 
 
 @pytest.fixture(scope="session")

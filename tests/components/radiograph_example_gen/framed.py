@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from components.radiograph_example_gen.readers import png
 from models.deep_images import UnusableImageError
+from models.rendering import DEFAULT, Rendering
 
 FORMAT = "FRAMED"
 SUFFIXES: tuple[str, ...] = (".framed", ".frm")
@@ -29,6 +30,9 @@ def header(content: bytes) -> tuple[int, int, int]:
     return png.header(content[_LENGTH:])
 
 
-def for_example(content: bytes, bits_stored: int) -> bytes:
+def for_example(content: bytes, bits_stored: int, _: Rendering = DEFAULT) -> bytes:
     """The PNG, without its frame."""
     return png.for_example(content[_LENGTH:], bits_stored)
+
+
+identity = png.identity

@@ -84,7 +84,7 @@ def test_input_errors_reach_the_caller(tree: Any, launch: Launch) -> None:
         launch()
     for path in (tree.root / "Normal").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"no PNG or JPEG in"):
+    with pytest.raises(InputError, match=r"no PNG, JPEG or DICOM in"):
         launch()
 
 

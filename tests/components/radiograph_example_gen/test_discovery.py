@@ -84,14 +84,14 @@ def test_a_folder_name_in_another_normal_form(tmp_path: Path) -> None:
 
 
 def test_images_of_other_formats_are_counted_and_folders_of_no_class_named(tmp_path: Path) -> None:
-    touch(tmp_path, "COVID/1.png", "COVID/2.TIF", "COVID/images/3.dcm", "COVID/x.txt")
+    touch(tmp_path, "COVID/1.png", "COVID/2.TIF", "COVID/images/3.nii.gz", "COVID/x.txt")
     touch(tmp_path, "Normal/1.png", "Normal/._1.png", "__MACOSX/1.png", "COVID/masks/1.png")
     touch(tmp_path, "Lung_Opacity/images/1.png", "Lung_Opacity/images/2.jpeg", "Notes/x.txt")
     found = discover(tmp_path, CLASSES)
     assert paths(found) == ["COVID/1.png", "Normal/1.png"]
     assert [(item.path, item.kind) for item in found.left_out] == [
         ("COVID/2.TIF", Kind.UNREAD_IMAGE),
-        ("COVID/images/3.dcm", Kind.UNREAD_IMAGE),
+        ("COVID/images/3.nii.gz", Kind.UNREAD_IMAGE),
         ("COVID/x.txt", Kind.OTHER_FILE),
     ]
     assert found.found == {"COVID-19": 3, "Normal": 1}
@@ -99,9 +99,9 @@ def test_images_of_other_formats_are_counted_and_folders_of_no_class_named(tmp_p
 
 
 def test_a_class_of_other_formats_alone_says_what_is_there(tmp_path: Path) -> None:
-    touch(tmp_path, "COVID/1.tif", "COVID/2.tiff", "COVID/3.dcm", "Normal/1.png")
+    touch(tmp_path, "COVID/1.tif", "COVID/2.tiff", "COVID/3.nii", "Normal/1.png")
     with pytest.raises(
-        InputError, match=r"below\), but 1 DICOM and 2 TIFF: put PNGs or JPEGs there"
+        InputError, match=r"below\), but 1 NIfTI and 2 TIFF: put PNGs, JPEGs or DICOMs there"
     ):
         discover(tmp_path, CLASSES)
 
@@ -139,7 +139,7 @@ def test_what_a_link_leads_to_is_read_and_no_circle_is_walked(tmp_path: Path) ->
 
 def test_a_class_nested_once_more_says_where_its_images_are(tmp_path: Path) -> None:
     touch(tmp_path, "COVID/COVID/1.png", "COVID/COVID/2.png", "Normal/1.png")
-    what = r"below\), but 2 images in 'COVID/COVID': put PNGs or JPEGs there"
+    what = r"below\), but 2 images in 'COVID/COVID': put PNGs, JPEGs or DICOMs there"
     with pytest.raises(InputError, match=what):
         discover(tmp_path, CLASSES)
 
@@ -195,7 +195,7 @@ def test_missing_class_folder(tmp_path: Path) -> None:
 
 def test_empty_class_folder(tmp_path: Path) -> None:
     touch(tmp_path, "COVID/readme.txt", "Normal/1.png")
-    with pytest.raises(InputError, match=r"no PNG or JPEG in 'COVID'") as caught:
+    with pytest.raises(InputError, match=r"no PNG, JPEG or DICOM in 'COVID'") as caught:
         discover(tmp_path, CLASSES)
     assert "data.classes" in str(caught.value)
 

@@ -85,7 +85,7 @@ def test_without_its_entry_it_is_none(
     left_out = discover(tree.root, classes).left_out
     assert {item.path for item in left_out} == paths.keys()
     kinds = Counter((item.kind, item.reason) for item in left_out)
-    assert kinds == {(Kind.OTHER_FILE, "not a PNG or JPEG by its name"): 5}
+    assert kinds == {(Kind.OTHER_FILE, "not a PNG, JPEG or DICOM by its name"): 5}
 
 
 def test_what_is_wrong_with_it_is_said(
@@ -114,12 +114,16 @@ def test_what_is_wrong_with_it_is_said(
     assert reasons[0] == "cannot be decoded: truncated: the PNG has no end mark"
     assert "16-bit PNG whose grey values use at most 12" in reasons[1]
     assert reasons[2] == "20×20 pixels: a side is below data.min_side = 32"
-    assert reasons[3] == "not a PNG, JPEG or FRAMED but another kind of file, whatever its name"
-    assert reasons[4] == "not a PNG, JPEG or FRAMED by its name"
+    assert (
+        reasons[3] == "not a PNG, JPEG, DICOM or FRAMED but another kind of file, whatever its name"
+    )
+    assert reasons[4] == "not a PNG, JPEG, DICOM or FRAMED by its name"
     assert reasons[5] == "a frame around nothing"
-    assert reasons[6] == "TIFF by its name, and only PNG, JPEG or FRAMED is read"
+    assert reasons[6] == "TIFF by its name, and only PNG, JPEG, DICOM or FRAMED is read"
     (tree.root / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no PNG, JPEG or FRAMED in .*put PNGs, JPEGs or FRA"):
+    with pytest.raises(
+        InputError, match=r"no PNG, JPEG, DICOM or FRAMED in .*put PNGs, JPEGs, DICOMs or FRA"
+    ):
         discover(tree.root, [ClassFolders("empty", ("empty",))])
 
 
@@ -134,7 +138,7 @@ def test_the_content_decides_who_reads_a_file(
     assert [item.reason for item in found] == ["", ""]
     assert found[0].std == found[1].std
     assert [readers.reader_of(content) for content in contents.values()] == [FRAMED, readers.png]
-    with pytest.raises(UnusableImageError, match="not a PNG, JPEG or FRAMED but TIFF"):
+    with pytest.raises(UnusableImageError, match="not a PNG, JPEG, DICOM or FRAMED but TIFF"):
         readers.reader_of(b"II*\x00")
 
 

@@ -1,0 +1,165 @@
+"""A DICOM's header → what metadata.csv would say of the image. Patients' ids are hashed at once.
+
+Nothing that names a person leaves this module: no name, no id, no date of birth, no day of an
+examination. A value that can't be read is unknown, and named by its element alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+from components.radiograph_example_gen.metadata import known_patient, parse_years
+from models.deep_images import UnusableImageError
+from schema import contract
+
+# Further columns that a header has; a run may slice by them (`data.slice_columns`).
+MODALITY: Final = "modality"
+MANUFACTURER: Final = "manufacturer"
+INSTITUTION: Final = "institution"
+PIXEL_SPACING: Final = "pixel_spacing"
+INTENT: Final = "presentation_intent"
+DAYS: Final = "days_since_first"
+# What is known of a DICOM whose grey levels follow no window.
+NO_WINDOW: Final = "no_window"
+# Days, shifted by a number of the patient's own, until the first is known (`days_since_first`).
+SHIFTED_DAY: Final = "shifted_day"
+
+_KEYWORDS: Final = (
+    *("PatientID", "IssuerOfPatientID", "PatientSex", "PatientAge", "PatientBirthDate"),
+    *("StudyDate", "AcquisitionDate", "ViewPosition", "ViewCodeSequence", "Modality"),
+    *("Manufacturer", "InstitutionName", "ImagerPixelSpacing", "PresentationIntentType"),
+    *("WindowCenter", "VOILUTSequence"),
+)
+_SEXES: Final = ("F", "M")
+_VIEWS: Final = ("AP", "PA")
+_VIEW_MEANINGS: Final = {"antero-posterior": "AP", "postero-anterior": "PA"}
+_OLDEST: Final = 120.0
+_OF_AGE: Final = 18.0
+_A_YEAR: Final = 365.25
+# A century, in days.
+_SHIFTS: Final = 36_525
+
+
+@dataclass(frozen=True)
+class Header:
+    """The part of a header that is a table's matter.
+
+    Attributes:
+        text: column -> value, of the contract's columns and of this module's; nothing of what is
+            unknown.
+        numbers: column -> value: age in years, and days.
+        unread: elements whose values can't be read, or aren't known here.
+    """
+
+    text: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+
+def read_header(content: bytes, salt: bytes) -> Header:
+    """Read what a DICOM's header says beside its pixels.
+
+    Args:
+        content: of the file.
+        salt: for the patient's id.
+
+    Raises:
+        UnusableImageError: the header as a whole can't be read.
+    """
+    from models.conversion import dicom_file
+
+    file = dicom_file.read(content, _KEYWORDS)
+    unread: list[str] = []
+
+    def text(keyword: str) -> str:
+        return _tried(lambda: file.text(keyword), "", keyword, unread)
+
+    has_window = _tried(
+        lambda: file.values("WindowCenter") or file.values("VOILUTSequence"),
+        True,
+        "WindowCenter",
+        unread,
+    )
+    found = {
+        "sex": _one_of(text("PatientSex").upper(), _SEXES, "PatientSex", unread),
+        "view": _view(file, unread),
+        MODALITY: text("Modality").upper(),
+        MANUFACTURER: text("Manufacturer"),
+        INSTITUTION: text("InstitutionName"),
+        INTENT: text("PresentationIntentType").upper(),
+        PIXEL_SPACING: "×".join(
+            f"{size:g}"
+            for size in _tried(
+                lambda: file.numbers("ImagerPixelSpacing"), [], "ImagerPixelSpacing", unread
+            )
+        ),
+        NO_WINDOW: "" if has_window else "yes",
+    }
+    numbers = {}
+    patient = known_patient(text("PatientID"))
+    day = _day(text("AcquisitionDate")) or _day(text("StudyDate"))
+    if patient != contract.UNKNOWN:
+        # Numbers of different houses may be the same.
+        who = f"{text('IssuerOfPatientID')}\0{patient}".encode()
+        found["patient_id"] = hmac.new(salt, who, hashlib.sha256).hexdigest()[:32]
+        if day:
+            shift = hmac.new(salt, b"days of " + who, hashlib.sha256).digest()
+            numbers[SHIFTED_DAY] = float(
+                day.toordinal() + int.from_bytes(shift[:8], "big") % _SHIFTS
+            )
+    age = _age(text("PatientAge"), _day(text("PatientBirthDate")), day, unread)
+    if age is not None:
+        numbers["age"] = age
+        found["age_group"] = "adult" if age >= _OF_AGE else "child"
+    return Header({name: value for name, value in found.items() if value}, numbers, tuple(unread))
+
+
+def _tried(ask: Callable[[], Any], default: Any, keyword: str, unread: list[str]) -> Any:
+    try:
+        return ask()
+    except UnusableImageError:
+        unread.append(keyword)
+        return default
+
+
+def _one_of(value: str, known: tuple[str, ...], keyword: str, unread: list[str]) -> str:
+    if value and value not in known:
+        unread.append(keyword)
+    return value if value in known else ""
+
+
+def _view(file: Any, unread: list[str]) -> str:
+    position = _tried(lambda: file.text("ViewPosition"), "", "ViewPosition", unread).upper()
+    if position:
+        return _one_of(position, _VIEWS, "ViewPosition", unread)
+    for item in _tried(lambda: file.items("ViewCodeSequence"), [], "ViewCodeSequence", unread):
+        meaning = str(item.get("CodeMeaning") or "").casefold().strip()
+        if meaning in _VIEW_MEANINGS:
+            return _VIEW_MEANINGS[meaning]
+    return ""
+
+
+def _day(text: str) -> date | None:
+    """Read a DA (PS3.5, 6.2); None where it is none."""
+    digits = text.replace(".", "")
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if digits else None
+    except ValueError:
+        return None
+
+
+def _age(text: str, born: date | None, day: date | None, unread: list[str]) -> float | None:
+    age = parse_years(text) if text else None
+    if text and age is None:
+        unread.append("PatientAge")
+    if age is None and born and day:
+        age = float(int((day - born).days / _A_YEAR))
+    if age is not None and not 0 <= age <= _OLDEST:
+        unread.append("PatientAge")
+        return None
+    return age
