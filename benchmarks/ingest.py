@@ -139,10 +139,11 @@ def _dicom(pixels: NDArray[np.uint8], bits: int) -> bytes:
     found.PixelRepresentation = 0
     found.BitsStored, found.BitsAllocated = bits, 8 if bits == 8 else 16
     found.HighBit = bits - 1
+    words: NDArray[Any] = pixels
     if bits > 8:
         found.WindowCenter, found.WindowWidth = 2 ** (bits - 1), 2**bits
-        pixels = pixels.astype(np.uint16) << (bits - 8)
-    found.PixelData = pixels.tobytes()
+        words = pixels.astype(np.uint16) << (bits - 8)
+    found.PixelData = words.tobytes()
     found["PixelData"].VR = "OW"
     buffer = io.BytesIO()
     dcmwrite(buffer, found, enforce_file_format=True)
