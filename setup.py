@@ -28,6 +28,7 @@ setup(
         "": ["py.typed", "*.j2"],
         "schema": ["*.pbtxt"],
         "pipeline.config": ["presets/*.yaml"],
+        "pipeline.deidentify": ["actions.tsv"],
         "components": ["*/templates/*.css", "*/templates/*.j2"],
     },
     install_requires=[

@@ -31,6 +31,7 @@ from pipeline.config.overrides import (
     run_overrides,
     without_none,
 )
+from pipeline.deidentify.command import deidentify
 from pipeline.kubeflow.cli import kubeflow_app
 from pipeline.local.cache_command import cache_app
 from pipeline.local.exit_codes import (
@@ -232,6 +233,7 @@ app.command()(config_command)
 app.command()(predict)
 app.command()(serve)
 app.command()(export_openvino)
+app.command()(deidentify)
 
 
 @app.command()
