@@ -49,6 +49,7 @@ METADATA: Final = (
     *("ImagerPixelSpacing", "PresentationIntentType"),
 )
 _KEPT: Final = 64 << 20
+_PIECE: Final = 1 << 16
 # Modalities of projection radiographs, and what secondary captures are called (PS3.3, C.7.3.1.1.1).
 _RADIOGRAPHS: Final = frozenset({"", "CR", "DX", "DR", "RG", "OT", "SC"})
 # PS3.3, C.8.1.2 and C.8.11.5: views from the side. A decubitus (LLD, RLD) is frontal.
@@ -162,8 +163,12 @@ def _looked_up(words: NDArray[Any], table: NDArray[np.uint8]) -> NDArray[np.uint
         # Four times as fast as NumPy's.
         translated = words.tobytes().translate(table.tobytes())
         return np.frombuffer(translated, np.uint8).reshape(words.shape)
-    # Twice as fast as indexing.
-    return np.take(table, words)
+    # NumPy makes 64-bit places of the words: in pieces that stay in the cache, twice as fast.
+    flat, found = words.reshape(-1), np.empty(words.size, np.uint8)
+    for start in range(0, flat.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        np.take(table, flat[piece], out=found[piece], mode="clip")
+    return found.reshape(words.shape)
 
 
 def _read(content: bytes) -> tuple[DicomFile, Layout]:
