@@ -141,8 +141,8 @@ def _dicom(pixels: NDArray[np.uint8], bits: int) -> bytes:
     found.HighBit = bits - 1
     if bits > 8:
         found.WindowCenter, found.WindowWidth = 2 ** (bits - 1), 2**bits
-        pixels = pixels.astype(np.uint16) << (bits - 8)
-    found.PixelData = pixels.tobytes()
+    deep = pixels if bits == 8 else pixels.astype(np.uint16) << (bits - 8)
+    found.PixelData = deep.tobytes()
     found["PixelData"].VR = "OW"
     buffer = io.BytesIO()
     dcmwrite(buffer, found, enforce_file_format=True)

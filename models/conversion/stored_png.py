@@ -32,7 +32,7 @@ def stored_png(grey: NDArray[np.uint8]) -> bytes:
     # Each row starts with its filter: 0, none.
     rows = np.zeros((height, width + 1), np.uint8)
     rows[:, 1:] = grey
-    data = memoryview(rows).cast("B")
+    data = rows.data.cast("B")
     parts: list[bytes | memoryview] = [_ZLIB_HEADER]
     for start in range(0, len(data), _BLOCK):
         block = data[start : start + _BLOCK]
