@@ -109,7 +109,7 @@ format: setup ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-bench-ingest: setup ## time writing TFRecords: stored, gzip, plain copy
+bench-ingest: setup ## time reading and writing examples: PNG, JPEG, DICOM; stored, gzip, plain copy
 	$(BIN)/python -m benchmarks.ingest $(ARGS)
 
 bench-decoding: setup ## a request's bytes before the network, in CPU milliseconds: DATA=folder, or drawn images

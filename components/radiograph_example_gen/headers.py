@@ -14,6 +14,7 @@ from datetime import date
 from typing import Any, Final
 
 from components.radiograph_example_gen.metadata import known_patient, parse_years
+from models.conversion import dicom
 from models.deep_images import UnusableImageError
 from schema import contract
 
@@ -29,12 +30,6 @@ NO_WINDOW: Final = "no_window"
 # Days, shifted by a number of the patient's own, until the first is known (`days_since_first`).
 SHIFTED_DAY: Final = "shifted_day"
 
-_KEYWORDS: Final = (
-    *("PatientID", "IssuerOfPatientID", "PatientSex", "PatientAge", "PatientBirthDate"),
-    *("StudyDate", "AcquisitionDate", "ViewPosition", "ViewCodeSequence", "Modality"),
-    *("Manufacturer", "InstitutionName", "ImagerPixelSpacing", "PresentationIntentType"),
-    *("WindowCenter", "VOILUTSequence"),
-)
 _SEXES: Final = ("F", "M")
 _VIEWS: Final = ("AP", "PA")
 _VIEW_MEANINGS: Final = {"antero-posterior": "AP", "postero-anterior": "PA"}
@@ -71,9 +66,7 @@ def read_header(content: bytes, salt: bytes) -> Header:
     Raises:
         UnusableImageError: the header as a whole can't be read.
     """
-    from models.conversion import dicom_file
-
-    file = dicom_file.read(content, _KEYWORDS)
+    file = dicom.opened(content)
     unread: list[str] = []
 
     def text(keyword: str) -> str:

@@ -1,4 +1,4 @@
-"""What DICOM headers say beside what the tables say. A table wins; a contradiction is listed."""
+"""DICOM headers beside the tables' rows. A table wins; a contradiction is listed."""
 
 from __future__ import annotations
 

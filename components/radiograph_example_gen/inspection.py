@@ -9,7 +9,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from components.radiograph_example_gen.readers import dicom, reader_of
 from components.radiograph_example_gen.settings import Limits
 from models.deep_images import DEEP, GREY_LEVELS, UnusableImageError, is_deep, too_dark
 
+# Several are read at once. The largest image of `contract.MAX_PIXELS` takes a fifth.
+_MAX_BYTES: Final = 1 << 30
 GreyImage = NDArray[np.uint8]
 
 
@@ -126,9 +128,12 @@ def read_regular_file(path: Path) -> bytes:
     """Read a whole file; a pipe or device is refused, for reading it may never end.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file.
+        OSError: it cannot be read, is not a regular file, or larger than any radiograph.
     """
-    mode = path.stat().st_mode
+    found = path.stat()
+    mode = found.st_mode
+    if found.st_size > _MAX_BYTES:
+        raise OSError(f"larger than {_MAX_BYTES >> 20} MiB")
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError("not a regular file")
     with path.open("rb") as file:

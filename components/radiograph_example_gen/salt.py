@@ -25,7 +25,7 @@ _BYTES: Final = 32
 
 @dataclass(frozen=True)
 class Salt:
-    """What hashes are made with.
+    """The salt that hashes are made with.
 
     Attributes:
         value: secret bytes.

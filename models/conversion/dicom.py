@@ -8,6 +8,7 @@ pydicom is imported late: questions about other images don't need it.
 from __future__ import annotations
 
 import hashlib
+import threading
 from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -41,6 +42,14 @@ _LOSSY: Final = frozenset(
     }
 )
 _KIND: Final = ("SOPClassUID", "Modality", "ViewPosition", "ViewCodeSequence")
+# For who asks about more than the pixels; patients among it.
+METADATA: Final = (
+    *("PatientID", "IssuerOfPatientID", "PatientSex", "PatientAge", "PatientBirthDate"),
+    *("StudyDate", "AcquisitionDate", "Manufacturer", "InstitutionName"),
+    *("ImagerPixelSpacing", "PresentationIntentType"),
+)
+_KEPT: Final = 64 << 20
+_PIECE: Final = 1 << 16
 # Modalities of projection radiographs, and what secondary captures are called (PS3.3, C.7.3.1.1.1).
 _RADIOGRAPHS: Final = frozenset({"", "CR", "DX", "DR", "RG", "OT", "SC"})
 # PS3.3, C.8.1.2 and C.8.11.5: views from the side. A decubitus (LLD, RLD) is frontal.
@@ -56,6 +65,16 @@ _WITHOUT_PIXELS: Final = {
     "1.2.840.10008.5.1.4.1.1.11.": "a presentation state",
     "1.2.840.10008.5.1.4.1.1.9.": "a wave form",
 }
+
+
+class _Last(threading.local):
+    """The header that a thread has read last."""
+
+    content: bytes | None = None
+    file: DicomFile | None = None
+
+
+_last = _Last()
 
 
 @cache
@@ -144,7 +163,12 @@ def _looked_up(words: NDArray[Any], table: NDArray[np.uint8]) -> NDArray[np.uint
         # Four times as fast as NumPy's.
         translated = words.tobytes().translate(table.tobytes())
         return np.frombuffer(translated, np.uint8).reshape(words.shape)
-    return table[words]
+    # NumPy makes 64-bit places of the words: in pieces that stay in the cache, twice as fast.
+    flat, found = words.reshape(-1), np.empty(words.size, np.uint8)
+    for start in range(0, flat.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        np.take(table, flat[piece], out=found[piece], mode="clip")
+    return found.reshape(words.shape)
 
 
 def _read(content: bytes) -> tuple[DicomFile, Layout]:
@@ -153,11 +177,34 @@ def _read(content: bytes) -> tuple[DicomFile, Layout]:
     Raises:
         UnusableImageError: says why.
     """
-    from models.conversion import dicom_file, dicom_grey, dicom_pixels
+    from models.conversion import dicom_pixels
 
-    file = dicom_file.read(content, (*_KIND, *dicom_pixels.KEYWORDS, *dicom_grey.KEYWORDS))
+    file = opened(content)
     _check_kind(file)
     return file, dicom_pixels.layout(file)
+
+
+def opened(content: bytes) -> DicomFile:
+    """Read a header, with what it says beside the pixels (`METADATA`).
+
+    An image is asked for its size, its pixels and its metadata one after the other. To read the
+    header takes a millisecond, as much as all else; so each thread keeps the last one.
+
+    Args:
+        content: of the file.
+
+    Raises:
+        UnusableImageError: it is damaged, says too much, or not how it is to be read.
+    """
+    from models.conversion import dicom_file, dicom_grey, dicom_pixels
+
+    if _last.content is not content or _last.file is None:
+        _last.content, _last.file = None, None
+        keywords = (*_KIND, *METADATA, *dicom_pixels.KEYWORDS, *dicom_grey.KEYWORDS)
+        _last.file = dicom_file.read(content, keywords)
+        # Of a large file it isn't worth the memory.
+        _last.content = content if len(content) <= _KEPT else None
+    return _last.file
 
 
 def _check_kind(file: DicomFile) -> None:

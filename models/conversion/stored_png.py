@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -31,7 +32,7 @@ def stored_png(grey: NDArray[np.uint8]) -> bytes:
     # Each row starts with its filter: 0, none.
     rows = np.zeros((height, width + 1), np.uint8)
     rows[:, 1:] = grey
-    data = memoryview(rows.tobytes())
+    data = rows.data.cast("B")
     parts: list[bytes | memoryview] = [_ZLIB_HEADER]
     for start in range(0, len(data), _BLOCK):
         block = data[start : start + _BLOCK]
@@ -39,10 +40,14 @@ def stored_png(grey: NDArray[np.uint8]) -> bytes:
         parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
     parts.append(struct.pack(">I", zlib.adler32(data)))
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", b"".join(parts)), (b"IEND", b""))
-    return PNG_SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks)
+    chunks = (*_chunk(b"IHDR", [header]), *_chunk(b"IDAT", parts), *_chunk(b"IEND", []))
+    # The pixels are copied here alone: they are most of what an image costs.
+    return b"".join((PNG_SIGNATURE, *chunks))
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = zlib.crc32(body, zlib.crc32(kind))
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+def _chunk(kind: bytes, body: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    checksum = zlib.crc32(kind)
+    for part in body:
+        checksum = zlib.crc32(part, checksum)
+    length = struct.pack(">I", sum(map(len, body)))
+    return [length, kind, *body, struct.pack(">I", checksum)]

@@ -79,8 +79,9 @@ def test_a_dicom_and_its_png_are_one_image(pngs: Any, run_executor: Callable[...
     (pngs.root / "Normal/again.dcm").write_bytes(encoded(dataset(pixels), "RLE"))
     run = run_executor(pngs.root)
     (copy,) = read_left_out(run.manifest.uri)
-    assert (copy.path, copy.kind) == ("Normal/again.dcm", Kind.DUPLICATE)
-    assert copy.reason == "of the very same pixels as Normal/3.png"
+    # The one with a header is kept: it says more.
+    assert (copy.path, copy.kind) == ("Normal/3.png", Kind.DUPLICATE)
+    assert copy.reason == "of the very same pixels as Normal/again.dcm"
 
 
 def _inspected(folder: Path, content: bytes, **limits: Any) -> Any:
@@ -149,3 +150,10 @@ def test_what_is_wrong_is_listed_with_its_reason(
         ("Normal/wide.dcm", Kind.BAD, "claims 60×40 pixels, more than data.max_pixels = 2000"),
     ]
     assert read_summary(run.manifest.uri)["images_found"]["Normal"] == 14
+
+
+def test_a_file_larger_than_any_radiograph_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "x.dcm").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    reason = inspect_file(str(tmp_path), Candidate("x.dcm", "a"), Limits()).reason
+    assert reason == "cannot be read: larger than 1024 MiB"

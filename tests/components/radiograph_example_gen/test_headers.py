@@ -30,6 +30,7 @@ def _header(**elements: Any) -> Any:
 
 def test_columns_of_a_header() -> None:
     found = _header(
+        PatientID="P1",
         PatientSex="F",
         PatientAge="061Y",
         ViewPosition="PA",
