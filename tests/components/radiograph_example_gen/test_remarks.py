@@ -22,7 +22,7 @@ from components.radiograph_example_gen.remarks import (
 
 
 def _rows(*patients: str) -> list[Row]:
-    return [Row(n, f"{n}.png", text={"patient_id": name}) for n, name in enumerate(patients)]
+    return [Row(n, f"{n}.png", text={"patient_id": name}) for n, name in enumerate(patients, 2)]
 
 
 def _said(remarks: object) -> list[str]:
