@@ -81,7 +81,8 @@ class Inspection:
     @classmethod
     def from_json(cls, line: str) -> Inspection:
         """Read what `to_json` wrote."""
-        return cls(**json.loads(line))
+        found = json.loads(line)
+        return cls(**{**found, "unread": tuple(found["unread"])})
 
 
 def inspect_file(

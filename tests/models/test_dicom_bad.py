@@ -66,7 +66,13 @@ def _report() -> bytes:
 
 def _dicomdir(tmp_path: Any) -> bytes:
     files = FileSet()
-    found = dataset(_PIXELS, PatientName="X", StudyInstanceUID="2.25.2", SeriesInstanceUID="2.25.3")
+    found = dataset(
+        _PIXELS,
+        PatientID="P",
+        PatientName="X",
+        StudyInstanceUID="2.25.2",
+        SeriesInstanceUID="2.25.3",
+    )
     found.StudyDate, found.StudyTime, found.StudyID = "20200101", "101010", "1"
     found.SeriesNumber, found.InstanceNumber = 1, 1
     found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID
@@ -136,7 +142,7 @@ _STREAM = frame("HTJ2K lossless 8")
         (_pdf, "a DICOM without pixels: an encapsulated document"),
         (_report, "a DICOM without pixels: a report"),
         (lambda: _with()[:-1000], "truncated: 1880 bytes of pixels, and 60×48 pixels of 8 bits"),
-        (lambda: _with()[:400], "truncated: the file ends inside the DICOM header"),
+        (lambda: _with()[:401], "truncated: the file ends inside the DICOM header"),
         (lambda: _with()[:132], "doesn't name its transfer syntax"),
         (lambda: _changed("Rows", 65535), "truncated: 2880 bytes"),
         (lambda: _changed("Rows", 0), "damaged: a DICOM of 60×0 pixels"),
