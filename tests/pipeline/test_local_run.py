@@ -155,7 +155,8 @@ def test_the_summary_tells_of_the_run_and_its_data(golden: GoldenRun) -> None:
     assert data["duplicates_dropped"] == 0
     assert data["patients_in_two_splits"] == 0
     nodes = [seconds for node, seconds in summary["seconds"].items() if node != "total"]
-    assert summary["seconds"]["total"] >= sum(nodes)
+    # Two at a time at most.
+    assert 2 * summary["seconds"]["total"] >= sum(nodes)
 
 
 def test_the_summary_tells_of_the_models(golden: GoldenRun) -> None:

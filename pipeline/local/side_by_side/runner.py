@@ -22,8 +22,9 @@ from pipeline.local.side_by_side.operators import OPERATORS
 from pipeline.local.side_by_side.places import Places, Task
 from pipeline.local.side_by_side.process import Call
 
-# For a node's thread to remove its temporary files, once its executor is ended.
-_CLEANS_UP_WITHIN_S: Final = 5.0
+# For a node's thread to note its failure and to remove its temporary files, once its executor is
+# ended. A thread that is still at the metadata store when Python ends may keep it from ending.
+_CLEANS_UP_WITHIN_S: Final = 30.0
 
 
 class SideBySideRunner(LocalDagRunner):

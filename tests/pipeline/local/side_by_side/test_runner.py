@@ -203,7 +203,7 @@ def test_no_process_outlives_the_run(
     (beside,) = {int((notes / name).read_text()) for name in "AB"} - {alone.pid}
     # As a terminal does with Ctrl-C, all of them get SIGINT.
     (os.killpg if number == signal.SIGINT else os.kill)(alone.pid, number)
-    assert alone.wait(60) != 0
+    assert alone.wait(120) != 0
     _until(lambda: not _alive(beside))
 
 
