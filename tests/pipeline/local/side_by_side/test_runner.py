@@ -165,8 +165,10 @@ def test_a_process_that_is_killed_is_a_sentence_that_names_the_signal(
 # there is another package of the name `tests`: hence nothing is imported but in the first process.
 _ALONE = """
 if __name__ == "__main__":
-    import importlib, sys
+    import importlib, signal, sys
     from pathlib import Path
+    # Tests that a shell has put into the background, as CI may, inherit that it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, {folder!r})
     from common.runtime import prepare_environment
     prepare_environment()
