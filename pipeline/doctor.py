@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common import kernel
 from common.errors import InputError
 from common.generations import Generation, derive_generation, read_note
 from models.backbones import BACKBONES
@@ -32,7 +33,7 @@ Status = Literal["ok", "warn", "fail"]
 SEVERITY: Final[tuple[Status, ...]] = ("ok", "warn", "fail")  # from good to bad
 
 CPUINFO: Final = Path("/proc/cpuinfo")
-MEMINFO: Final = Path("/proc/meminfo")
+MEMINFO: Final = kernel.MEMINFO
 DOCKER_SOCKET: Final = Path("/var/run/docker.sock")
 
 _GIB: Final = 1 << 30
@@ -211,7 +212,7 @@ def _kfp(generation: Generation) -> Check:
 
 
 def _cpu() -> Check:
-    model = _fields(CPUINFO).get("model name", platform.processor() or "unknown")
+    model = kernel.fields(CPUINFO).get("model name", platform.processor() or "unknown")
     # What this process may use: a container often gets fewer than the machine has.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = f"{model}, {cores} core{'' if cores == 1 else 's'}"
@@ -223,7 +224,7 @@ def _cpu() -> Check:
 
 def _cpu_features() -> Check:
     name = "CPU features"
-    flags = set(_fields(CPUINFO).get("flags", "").split())
+    flags = set(kernel.fields(CPUINFO).get("flags", "").split())
     present = [feature for feature in _CPU_FEATURES if feature in flags]
     found = ", ".join(present) or "none known"
     if not flags:
@@ -253,8 +254,8 @@ def _openvino() -> Check:
 
 
 def _memory() -> Check:
-    fields = _fields(MEMINFO)
-    total, free = (_kib(fields.get(key, "")) for key in ("MemTotal", "MemAvailable"))
+    fields = kernel.fields(MEMINFO)
+    total, free = (kernel.kibibytes(fields.get(key, "")) for key in ("MemTotal", "MemAvailable"))
     if total is None or free is None:
         advice = f"{MEMINFO} can't be read: check with `free -g` that 4 GiB are available."
         return Check("Memory", "warn", "unknown", advice)
@@ -338,23 +339,3 @@ def _installed(distribution: str) -> str | None:
 def _version(text: str) -> tuple[int, ...]:
     parts = text.split(".")
     return tuple(int(part) for part in parts) if all(p.isdigit() for p in parts) else ()
-
-
-def _fields(file: Path) -> dict[str, str]:
-    """Read `key : value` lines; of a key that comes again (one CPU each), the first counts."""
-    fields: dict[str, str] = {}
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return fields
-    for line in lines:
-        key, separator, value = line.partition(":")
-        if separator:
-            fields.setdefault(key.strip(), value.strip())
-    return fields
-
-
-def _kib(text: str) -> int | None:
-    """Read a /proc/meminfo value such as `24684084 kB`, in bytes."""
-    number = text.removesuffix("kB").strip()
-    return int(number) * 1024 if number.isdigit() else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
+from common import kernel
 from models.backbones import BOUNDARY_HEAD
 from models.devices import has_gpu
 from pipeline.beam.options import beam_plan
@@ -22,12 +22,7 @@ _MEMORY_TRAINED: Final = 12 * 2**30
 
 def available_memory() -> int:
     """Return the bytes that processes may still take, as Linux estimates; 0 where it doesn't."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    kibibytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), "0")
-    return int(kibibytes) * 1024
+    return kernel.kibibytes(kernel.fields(kernel.MEMINFO).get("MemAvailable", "")) or 0
 
 
 def resolve_processes(
