@@ -11,12 +11,15 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from components.radiograph_example_gen.metadata import known_patient, parse_years
 from models.conversion import dicom
 from models.deep_images import UnusableImageError
 from schema import contract
+
+if TYPE_CHECKING:
+    from models.conversion.dicom_file import DicomFile
 
 # Further columns that a header has; a run may slice by them (`data.slice_columns`).
 MODALITY: Final = "modality"
@@ -66,21 +69,19 @@ def read_header(content: bytes, salt: bytes) -> Header:
     Raises:
         UnusableImageError: the header as a whole can't be read.
     """
+    # Imports pydicom.
+    from models.conversion import dicom_grey
+
     file = dicom.opened(content)
     unread: list[str] = []
 
     def text(keyword: str) -> str:
         return _tried(lambda: file.text(keyword), "", keyword, unread)
 
-    has_window = _tried(
-        lambda: file.values("WindowCenter") or file.values("VOILUTSequence"),
-        True,
-        "WindowCenter",
-        unread,
-    )
+    has_window = _tried(lambda: dicom_grey.has_voi(file), True, "WindowCenter", unread)
     found = {
         "sex": _one_of(text("PatientSex").upper(), _SEXES, "PatientSex", unread),
-        "view": _view(file, unread),
+        "view": _view(file, text("ViewPosition").upper(), unread),
         MODALITY: text("Modality").upper(),
         MANUFACTURER: text("Manufacturer"),
         INSTITUTION: text("InstitutionName"),
@@ -126,8 +127,7 @@ def _one_of(value: str, known: tuple[str, ...], keyword: str, unread: list[str])
     return value if value in known else ""
 
 
-def _view(file: Any, unread: list[str]) -> str:
-    position = _tried(lambda: file.text("ViewPosition"), "", "ViewPosition", unread).upper()
+def _view(file: DicomFile, position: str, unread: list[str]) -> str:
     if position:
         return _one_of(position, _VIEWS, "ViewPosition", unread)
     for item in _tried(lambda: file.items("ViewCodeSequence"), [], "ViewCodeSequence", unread):

@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from common.errors import InputError
+from models.conversion.dicom import MAGIC
 from pipeline.deidentify.actions import EDITION
 from pipeline.deidentify.burned_in import find_text
 from pipeline.deidentify.dataset import clean
@@ -31,8 +32,6 @@ from schema import contract
 REPORT: Final = "deidentification.json"
 # Of a file: a radiograph has some tens of MB.
 _MOST_BYTES: Final = 1 << 30
-_MAGIC_AT: Final = 128
-_MAGIC: Final = b"DICM"
 
 PixelsOf = Callable[[Dataset], np.ndarray]
 
@@ -297,7 +296,8 @@ def _read(file: Path) -> Dataset:
         raise _UnusableError(f"has {size} bytes, more than {_MOST_BYTES}")
     try:
         with file.open("rb") as content:
-            if content.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] != _MAGIC:
+            at, magic = MAGIC
+            if content.read(at + len(magic))[at:] != magic:
                 raise _UnusableError("is no DICOM file (no DICM at byte 128)")
         source = pydicom.dcmread(file)
     except OSError as error:

@@ -16,11 +16,11 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID
 
-_JPEG: Final = b"\xff\xd8"
-_J2K: Final = b"\xff\x4f\xff\x51"
+from models.conversion.codestream import JPEG_2000_START, JPEG_START
+from models.conversion.jpeg_segments import START_OF_SCAN
+
 # Of the image, in both.
 _END: Final = b"\xff\xd9"
-_SOS: Final = 0xDA
 _SOT: Final = 0x90
 # Comments, and applications' own segments, which may hold Exif data, thumbnails, whole profiles.
 # The other three say how colours are stored: JFIF (0), JPEG-LS (8), Adobe (14).
@@ -93,10 +93,10 @@ def without_texts(frame: bytes) -> bytes:
     Raises:
         ValueError: its segments are damaged, or it has no end.
     """
-    if frame.startswith(_J2K):
+    if frame.startswith(JPEG_2000_START):
         texts, last = _J2K_TEXTS, _SOT
-    elif frame.startswith(_JPEG):
-        texts, last = _JPEG_TEXTS, _SOS
+    elif frame.startswith(JPEG_START):
+        texts, last = _JPEG_TEXTS, START_OF_SCAN
     else:
         return frame
     end = frame.rfind(_END)
