@@ -277,9 +277,10 @@ class Judge:
             ValueError: the label is not one class index of the predictions.
         """
         # One and the same element comes once for each slice that it is in, one after the other.
-        if self._last is None or self._last[0] is not element:
-            self._last = element, self._read(element)
-        return self._last[1]
+        last = self._last
+        if last is None or last[0] is not element:
+            last = self._last = element, self._read(element)
+        return last[1]
 
     def _read(self, element: metric_types.StandardMetricInputs) -> tuple[int, np.ndarray]:
         (answer,) = metric_util.to_label_prediction_example_weight(

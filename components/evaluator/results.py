@@ -51,8 +51,8 @@ def candidate_result(evaluation_uri: str) -> tfma.EvalResult:
 # More than a run has models. Cards and report ask for an evaluation a dozen times, and TFMA takes a
 # tenth of a second or two for each reading. The content of an artifact doesn't change.
 @lru_cache(maxsize=32)
-def _read(evaluation_uri: str, *model_name: str) -> tfma.EvalResult:
-    return tfma.load_eval_result(evaluation_uri, model_name=next(iter(model_name), None))
+def _read(evaluation_uri: str, model_name: str | None = None) -> tfma.EvalResult:
+    return tfma.load_eval_result(evaluation_uri, model_name=model_name)
 
 
 def confidence_curve(evaluation_uri: str, slice_key: SliceKey = ()) -> list[tuple[float, int, int]]:
