@@ -39,7 +39,7 @@ from pipeline.local.folder.vanishing import (
     missing_data,
     missing_output,
 )
-from pipeline.local.progress import Listener, NodeClock
+from pipeline.local.progress import Listener, NodeClock, log_at_info
 from pipeline.local.recording import Recording, code_of, new_record
 from pipeline.local.room import Room
 from pipeline.local.side_by_side.process import reason_of
@@ -195,14 +195,8 @@ def run_observed(run_pipeline: Callable[[], Any], clock: NodeClock) -> None:
         InputError: bad input, or data that break the schema.
         NodeFailedError: anything else, naming the node.
     """
-    from absl import flags
-    from absl import logging as absl_logging
-
     logger = logging.getLogger("absl")
-    # The clock listens at INFO. TFX parses absl's flags anew for every Beam node, which
-    # puts the level back to the flag's default: so that default has to be INFO, too.
-    flags.FLAGS.set_default("verbosity", absl_logging.INFO)
-    absl_logging.set_verbosity(absl_logging.INFO)
+    log_at_info()
     logger.addHandler(clock)
     try:
         run_pipeline()

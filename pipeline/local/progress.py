@@ -43,6 +43,19 @@ class Listener(Protocol):
         """Take note that a node failed, of those under way; not told where only one is."""
 
 
+def log_at_info() -> None:
+    """Have absl log what launchers and nodes say at INFO, in this process.
+
+    TFX parses absl's flags anew for every Beam node, which puts the level back to the flag's
+    default: so that default has to be INFO, too.
+    """
+    from absl import flags
+    from absl import logging as absl_logging
+
+    flags.FLAGS.set_default("verbosity", absl_logging.INFO)
+    absl_logging.set_verbosity(absl_logging.INFO)
+
+
 @dataclass
 class NodeClock(logging.Handler):
     """A handler that makes calls of the runner's messages, and keeps seconds per node.

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -27,23 +28,22 @@ class StoppedError(RuntimeError):
     """The run ended before the node did."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Task:
     """An executor's call that the main thread is to make.
 
     Attributes:
         node: whose it is.
         call: the call.
+        outcome: what comes of it, for the thread that waits.
     """
 
     node: str
     call: Callable[[], Any]
-    _done: threading.Event = field(default_factory=threading.Event)
-    _result: Any = None
-    _error: BaseException | None = None
+    outcome: Future[Any] = field(default_factory=Future)
 
     def execute(self) -> None:
-        """Make the call, for whom waits for it.
+        """Make the call.
 
         Raises:
             BaseException: what ends the process, such as KeyboardInterrupt. All else is the
@@ -51,26 +51,11 @@ class Task:
         """
         try:
             logging.info(HERE, self.node)
-            self._result = self.call()
+            self.outcome.set_result(self.call())
         except BaseException as error:
-            self._error = error
+            self.outcome.set_exception(error)
             if not isinstance(error, Exception):
                 raise
-        finally:
-            self._done.set()
-
-    def wait(self) -> Any:
-        """Wait for what the call returns, or raise what it raises."""
-        self._done.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result
-
-    def abandon(self) -> None:
-        """End the waiting: the main thread makes no more calls."""
-        if not self._done.is_set():
-            self._error = StoppedError("the run was stopped")
-            self._done.set()
 
 
 class Places:
@@ -90,8 +75,8 @@ class Places:
         self._most = processes - 1
         self._hand_over = hand_over
         self._lock = threading.Lock()
+        # The node that has the main thread.
         self._here: Task | None = None
-        self._taken_here = False
         self._free: list[_Process] = []
         self._all: list[_Process] = []
         self._stopped = False
@@ -110,8 +95,9 @@ class Places:
         at_once = error is not None and not isinstance(error, Exception)
         with self._lock:
             self._stopped = True
-            if self._here is not None:
-                self._here.abandon()
+            if self._here is not None and not self._here.outcome.done():
+                # The main thread makes no more calls.
+                self._here.outcome.set_exception(StoppedError("the run was stopped"))
         for process in self._all:
             process.end(at_once)
 
@@ -134,22 +120,21 @@ class Places:
         with self._lock:
             if self._stopped:
                 raise StoppedError("the run was stopped")
-            if not self._taken_here:
-                self._taken_here = True
-                self._here = task = Task(node, here)
-                self._hand_over(task)
-                process = None
+            place: Task | _Process
+            if self._here is None:
+                self._here = place = Task(node, here)
+                self._hand_over(place)
             else:
-                process = self._free.pop() if self._free else self._start()
-        if process is None:
+                place = self._free.pop() if self._free else self._start()
+        if isinstance(place, Task):
             try:
-                return task.wait()
+                return place.outcome.result()
             finally:
                 with self._lock:
-                    self._here, self._taken_here = None, False
-        answer = process.execute(elsewhere())
+                    self._here = None
+        answer = place.execute(elsewhere())
         with self._lock:
-            self._free.append(process)
+            self._free.append(place)
         return answer
 
     def _start(self) -> _Process:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from common.errors import InputError
 from common.progress import PROGRESS
 from common.runtime import prepare_environment, quick_tfx_import
+from pipeline.local.progress import log_at_info
 
 # What a process is sent: the name of a class of `executable_spec_pb2`, the bytes of such an
 # executor's specification, and those of an ExecutionInvocation.
@@ -66,12 +67,7 @@ def serve(channel: Connection) -> None:
     prepare_environment()
     with quick_tfx_import():
         import tfx.v1  # noqa: F401
-    from absl import flags
-    from absl import logging as absl_logging
-
-    # As in `local_runner.run_observed`: TFX resets the level to the flag's default.
-    flags.FLAGS.set_default("verbosity", absl_logging.INFO)
-    absl_logging.set_verbosity(absl_logging.INFO)
+    log_at_info()
     sending = threading.Lock()
 
     def say(said: Said) -> None:
