@@ -154,6 +154,13 @@ def predict(
             "a folder."
         ),
     ] = None,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for a Structured Report and a heat map of each image, which are DICOM "
+            "files."
+        ),
+    ] = None,
     network_cache: NetworkCache = None,
 ) -> None:
     """Classify images with a pushed model: a server's, or in this process."""
@@ -168,12 +175,26 @@ def predict(
         from serving.explained import plan, write_pictures
 
         pictures = plan(images, files, explain)
+    with_heat_maps = bool(pictures) or dicom_out is not None
+    if dicom_out is not None:
+        from serving.dicom_results.files import require_dicom, write_results
+        from serving.dicom_results.identity import algorithm_of
+        from serving.explained import overlay
+        from serving.local_client import latest_version
+
+        if url is not None:
+            raise InputError(
+                "dicom-out: a server doesn't tell its model's digest, which the report names; "
+                "give --model-dir instead of --url."
+            )
+        require_dicom(files)
+        algorithm = algorithm_of(latest_version(model_dir, model))
     if url is not None:
         if bits_stored:
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
-        answers = Client(url, model).predict_files(files, explain=bool(pictures))
+        answers = Client(url, model).predict_files(files, explain=with_heat_maps)
     else:
         from serving.local_client import predict_files
 
@@ -181,10 +202,12 @@ def predict(
             files,
             model_dir,
             model,
-            explain=bool(pictures),
+            explain=with_heat_maps,
             bits_stored=bits_stored or 0,
             network_cache=_cache_folder(network_cache),
         )
+    if dicom_out is not None:
+        answers = write_results(answers, dicom_out, algorithm, overlay)
     if pictures:
         answers = write_pictures(answers, pictures)
     console = open_console(sys.stderr)
@@ -198,6 +221,8 @@ def predict(
         print_results(results)
         if any(isinstance(result, Prediction) and result.explanation for result in results):
             typer.echo(f"explained in {explain}")
+        if any(isinstance(result, Prediction) and result.dicom for result in results):
+            typer.echo(f"reports and heat maps in {dicom_out}: not for diagnosis")
     raise_for(results)
 
 
