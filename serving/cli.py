@@ -194,7 +194,7 @@ def predict(
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
-        answers = Client(url, model).predict_files(files, explain=with_heat_maps)
+        answers = Client(url, model).predict_files(files, explain=bool(pictures))
     else:
         from serving.local_client import predict_files
 
