@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -176,6 +177,13 @@ def predict(
             "a folder."
         ),
     ] = None,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for a Structured Report and a heat map of each image, which are DICOM "
+            "files."
+        ),
+    ] = None,
     network_cache: NetworkCache = None,
 ) -> None:
     """Classify images with a pushed model: a server's, or in this process."""
@@ -191,6 +199,20 @@ def predict(
         from serving.explained import plan, write_pictures
 
         pictures = plan(images, files, explain)
+    with_heat_maps = bool(pictures) or dicom_out is not None
+    if dicom_out is not None:
+        from serving.dicom_results.files import require_dicom, write_results
+        from serving.dicom_results.identity import algorithm_of
+        from serving.explained import overlay
+        from serving.local_client import latest_version
+
+        if url is not None:
+            raise InputError(
+                "dicom-out: a server doesn't tell its model's digest, which the report names; "
+                "give --model-dir instead of --url."
+            )
+        require_dicom(files)
+        algorithm = algorithm_of(latest_version(model_dir, model))
     if url is not None:
         if bits_stored:
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
@@ -206,10 +228,14 @@ def predict(
             files,
             model_dir,
             model,
-            explain=bool(pictures),
+            explain=with_heat_maps,
             bits_stored=bits_stored or 0,
             rendering=rendering,
             network_cache=_cache_folder(network_cache),
+        )
+    if dicom_out is not None:
+        answers = write_results(
+            answers, dicom_out, algorithm, partial(overlay, rendering=rendering)
         )
     if pictures:
         answers = write_pictures(answers, pictures, rendering)
@@ -224,6 +250,8 @@ def predict(
         print_results(results)
         if any(isinstance(result, Prediction) and result.explanation for result in results):
             typer.echo(f"explained in {explain}")
+        if any(isinstance(result, Prediction) and result.dicom for result in results):
+            typer.echo(f"reports and heat maps in {dicom_out}: not for diagnosis")
     raise_for(results)
 
 

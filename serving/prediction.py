@@ -35,6 +35,7 @@ class Prediction:
         heat_map: float32 [256, 256], 0..1: what speaks for the predicted class, and where;
             None where it wasn't asked for.
         explanation: the picture that was made of it.
+        dicom: files of the DICOM objects that were made of it.
     """
 
     file: Path
@@ -43,16 +44,21 @@ class Prediction:
     abstain: bool = False
     heat_map: np.ndarray | None = field(default=None, compare=False, repr=False)
     explanation: Path | None = None
+    dicom: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what `--json` prints of it."""
-        answer = {
+        answer: dict[str, Any] = {
             "file": str(self.file),
             "predicted_class": self.predicted_class,
             "probabilities": dict(self.probabilities),
             "abstain": self.abstain,
         }
-        return answer | ({"explanation": str(self.explanation)} if self.explanation else {})
+        if self.explanation:
+            answer["explanation"] = str(self.explanation)
+        if self.dicom:
+            answer["dicom"] = [str(file) for file in self.dicom]
+        return answer
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def deidentify(
         for file in progress(files):
             run.take(file)
         if run.findings:
-            raise _not_clean(run.findings, staging)
+            raise _not_clean(run.findings)
         if outcome.written:
             report = json.dumps(outcome.to_json(), indent=1, sort_keys=True)
             (staging / REPORT).write_text(report + "\n", encoding="utf-8")
@@ -137,11 +137,11 @@ def deidentify(
     return outcome
 
 
-def _not_clean(findings: list[Finding], staging: Path) -> NotCleanError:
-    lines = "".join(f"\n  {f.file.relative_to(staging)}: {f.what}" for f in findings)
+def _not_clean(findings: list[Finding]) -> NotCleanError:
+    lines = "".join(f"\n  {f.file}: {f.what}" for f in findings)
     return NotCleanError(
-        f"the check found {len(findings)} things that must not be there, so nothing was "
-        f"written:{lines}"
+        f"the check found {len(findings)} things that must not be there, so nothing was written; "
+        f"take these files out of the folder, and report them:{lines}"
     )
 
 

@@ -82,7 +82,7 @@ class Finding:
     """Something that is in a written file and must not be.
 
     Attributes:
-        file: the written one.
+        file: the original of the written one: it is what a user can take away.
         what: it is, without the value.
     """
 
@@ -105,7 +105,7 @@ def verify(original: Path, written: Path, names: Sequence[str]) -> list[Finding]
     dataset = pydicom.dcmread(written)
     source = pydicom.dcmread(original, stop_before_pixels=True)
     found = [*_structure(dataset, content), *_values(source, dataset, content, names)]
-    return [Finding(written, what) for what in dict.fromkeys(found)]
+    return [Finding(original, what) for what in dict.fromkeys(found)]
 
 
 def _structure(dataset: Dataset, content: bytes) -> Iterator[str]:

@@ -71,7 +71,7 @@ def test_a_failed_check_is_exit_1(
     from pipeline.deidentify.verification import Finding
 
     save(another(1), tmp_path / "in" / "a.dcm")
-    monkeypatch.setattr(folder, "verify", lambda _, file, __: [Finding(file, "a name")])
+    monkeypatch.setattr(folder, "verify", lambda file, _, __: [Finding(file, "a name")])
     assert cxr(monkeypatch, "deidentify", tmp_path / "in", tmp_path / "out") == 1
-    assert ".dcm: a name" in capsys.readouterr().err
+    assert f"{tmp_path / 'in' / 'a.dcm'}: a name" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import json
 import socket
@@ -48,7 +49,17 @@ def submit(
     stand_in: StandIn, ir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Ran]:
     here = Here(monkeypatch, capsys)
-    return lambda *options: here(ir, "--endpoint", stand_in.url, *options)
+
+    def submitted(*options: str) -> Ran:
+        # It once waited a minute for the stand-in's answer, under load. Should it wait so long
+        # again, all threads say where they are.
+        faulthandler.dump_traceback_later(40, file=2)
+        try:
+            return here(ir, "--endpoint", stand_in.url, *options)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    return submitted
 
 
 def test_without_a_token_where_one_is_wanted(stand_in: StandIn, submit: Callable[..., Ran]) -> None:
