@@ -11,8 +11,8 @@
 #            C.11.1 and C.11.2).
 # Matters:   a conversion that ends without an error delivers white rectangles. A pipeline that
 #            checks that files can be decoded lets them through.
-# Here:      PNG and JPEG alone are read, and an image of one grey level is an image. Whoever converts with
-#            highdicom applies the slope first, or uses pydicom where RescaleSlope isn't 1.
+# Here:      models/conversion/dicom_grey.py applies slope and table by itself, and one grey level is an
+#            image.
 set -euo pipefail
 
 folder=$(mktemp -d)

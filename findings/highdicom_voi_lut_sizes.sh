@@ -12,7 +12,7 @@
 #            C.11.2.1.1); Digital X-Ray's entries have 10 to 16 bits (C.8.11.3.1.5).
 # Matters:   what a digital radiograph may hold stops a conversion, or is left out of it: all
 #            images of one device, that is, and not some at random.
-# Here:      PNG and JPEG alone are read. Whoever converts DX with a VOI LUT uses pydicom for it.
+# Here:      models/conversion/dicom_grey.py reads the table by its descriptor, whatever its size.
 set -euo pipefail
 
 folder=$(mktemp -d)

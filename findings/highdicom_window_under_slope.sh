@@ -14,8 +14,8 @@
 #            C.11.1 and C.11.2.1.2).
 # Matters:   grey levels differ by up to 85 of 255 between two libraries that agree on every other
 #            file; a model trained behind the one is served behind the other.
-# Here:      PNG and JPEG alone are read. Whoever converts with highdicom and whoever converts with pydicom
-#            don't hand in the same images: convert training and serving data with one of them.
+# Here:      training, prediction and serving have one conversion, models/conversion/dicom_grey.py, which
+#            applies the window to rescaled values.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -12,8 +12,7 @@
 #            be negative; PixelRepresentation counts only where there is no rescaling.
 # Matters:   implicit VR is DICOM's default, the one that each receiver has to take: images sent
 #            that way through an archive are black, the same from the device are right.
-# Here:      PNG and JPEG alone are read. A converter checks that the first entry lies within the rescaled
-#            range, and takes 65536 off where it doesn't.
+# Here:      models/conversion/dicom_grey.py takes 65536 off the first entry where values may be negative.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -13,8 +13,8 @@
 #            anywhere in the range, and values outside take the first or the last entry (part 3,
 #            C.11.2.1.1).
 # Matters:   a gradient that should be white becomes stripes, in some vendor's images only.
-# Here:      PNG and JPEG alone are read. Whoever converts DICOM for it clips the values to the LUT's range
-#            before the look-up, and reads bytes where as many bytes as entries are there.
+# Here:      models/conversion/dicom_grey.py clips the values to the table's range before the look-up, and
+#            reads bytes where as many bytes as entries are there.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -14,9 +14,8 @@
 #            C.11.1), and LINEAR maps to a range whose smallest value is first (C.11.2.1.2). A
 #            vendor's file of slope -10, shown as a negative, stands in OHIF/Viewers issue 127.
 # Matters:   one vendor's radiographs go into training and serving as negatives of all others.
-# Here:      PNG and JPEG alone are read. Whoever turns DICOM into PNG for this project must not use the
-#            two calls on files with RescaleSlope < 0: apply the window's formula oneself, or take
-#            the result from `y_max + y_min` there.
+# Here:      models/conversion/dicom_grey.py has the window's formula of its own, over the standard's
+#            output range.
 set -euo pipefail
 
 folder=$(mktemp -d)
