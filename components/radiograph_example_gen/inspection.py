@@ -19,6 +19,7 @@ from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.headers import read_header
 from components.radiograph_example_gen.readers import dicom, reader_of
 from components.radiograph_example_gen.settings import Limits
+from models.conversion.stored_png import grey_of
 from models.deep_images import DEEP, GREY_LEVELS, UnusableImageError, is_deep, too_dark
 
 # Several are read at once. The largest image of `contract.MAX_PIXELS` takes a fifth.
@@ -112,7 +113,8 @@ def inspect_file(
         bits = limits.bits_stored if bit_depth == DEEP and not known["conversion"] else 0
         # From here on, the PNG that Transform will see.
         whole, content = content, reader.for_example(content, bits, limits.rendering)
-        image = decode_grey(content)
+        # What was converted here is known to be whole.
+        image = grey_of(content) if known["conversion"] else decode_grey(content)
         if identity := reader.identity(whole, content, limits.rendering):
             known |= {"sha256": identity, "file_sha256": known["sha256"]}
         if is_deep(content) and (reason := too_dark(image)):

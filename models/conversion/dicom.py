@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any, Final
@@ -146,16 +146,21 @@ def _table(
     """Compute the grey level of every word that there may be, bits that don't count included."""
     from models.conversion.dicom_grey import grey_levels, has_voi
 
-    patterns = np.arange(2**form.stored)
-    stored = patterns
+    stored = np.arange(2**form.stored)
     if form.signed:
-        stored = np.where(patterns >= 2 ** (form.stored - 1), patterns - 2**form.stored, patterns)
-    every = np.arange(2**form.allocated) >> (form.high_bit + 1 - form.stored) & patterns[-1]
+        stored = np.where(stored >= 2 ** (form.stored - 1), stored - 2**form.stored, stored)
+    every = _bits_that_count(form.allocated, form.stored, form.high_bit)
     counts = None
     if rendering.percentile and not has_voi(file):
         of_words = np.bincount(words.reshape(-1), minlength=2**form.allocated)
         counts = np.bincount(every, of_words, 2**form.stored).astype(np.int64)
     return grey_levels(file, stored, rendering, counts)[every]
+
+
+@lru_cache(maxsize=4)
+def _bits_that_count(allocated: int, stored: int, high_bit: int) -> NDArray[np.int64]:
+    """Compute what is stored in each word that there may be: [2^allocated], 0..2^stored - 1."""
+    return np.arange(2**allocated) >> (high_bit + 1 - stored) & (2**stored - 1)
 
 
 def _looked_up(words: NDArray[Any], table: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -20,6 +20,10 @@ from models.deep_images import PNG_SIGNATURE
 _BLOCK: Final = 65535
 # Deflate, window of 32 KB, no compression: RFC 1950, 2.2.
 _ZLIB_HEADER: Final = b"\x78\x01"
+# Where the first block begins: behind the signature, IHDR of 25 bytes, and IDAT's head. Each
+# begins with whether it is the last, and its length, twice.
+_FIRST_BLOCK: Final = len(PNG_SIGNATURE) + 25 + 8 + len(_ZLIB_HEADER)
+_BLOCK_HEAD: Final = 5
 
 
 def stored_png(grey: NDArray[np.uint8]) -> bytes:
@@ -43,6 +47,25 @@ def stored_png(grey: NDArray[np.uint8]) -> bytes:
     chunks = (*_chunk(b"IHDR", [header]), *_chunk(b"IDAT", parts), *_chunk(b"IEND", []))
     # The pixels are copied here alone: they are most of what an image costs.
     return b"".join((PNG_SIGNATURE, *chunks))
+
+
+def grey_of(content: bytes) -> NDArray[np.uint8]:
+    """Read what `stored_png` wrote, without decoding: its pixels lie there as they are.
+
+    Args:
+        content: of `stored_png`; another program's may have filters.
+
+    Returns:
+        uint8 [height, width].
+    """
+    width, height = struct.unpack_from(">II", content, len(PNG_SIGNATURE) + 8)
+    size = height * (width + 1)
+    rows = np.empty(size, np.uint8)
+    for start in range(0, size, _BLOCK):
+        piece = rows[start : start + _BLOCK]
+        at = _FIRST_BLOCK + start + (start // _BLOCK + 1) * _BLOCK_HEAD
+        piece[:] = np.frombuffer(content, np.uint8, len(piece), at)
+    return rows.reshape(height, width + 1)[:, 1:]
 
 
 def _chunk(kind: bytes, body: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from common.errors import InputError
 from models import conversion
 from models.conversion import converted, jpeg, prepared
-from models.conversion.stored_png import stored_png
+from models.conversion.stored_png import grey_of, stored_png
 from models.deep_images import UnusableImageError
 from models.preprocessing import decode_and_resize
 from models.rendering import Rendering
@@ -64,6 +64,7 @@ def _frame_at(content: bytes) -> int:
 def test_a_stored_png_is_what_went_in(height: int, width: int, seed: int) -> None:
     grey = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     content = stored_png(grey)
+    assert (grey_of(content) == grey).all()
     assert (_pixels(content) == grey).all()
     assert (tf.io.decode_png(content).numpy()[..., 0] == grey).all()
 
@@ -73,6 +74,7 @@ def test_a_stored_png_of_whole_blocks(width: int) -> None:
     """Blocks of 65,535 bytes end inside, at and behind the row, which is one byte longer."""
     grey = np.arange(width, dtype=np.uint8)[np.newaxis]
     assert (tf.io.decode_png(stored_png(grey)).numpy()[..., 0] == grey).all()
+    assert (grey_of(stored_png(grey)) == grey).all()
 
 
 @settings(max_examples=20, deadline=None)
