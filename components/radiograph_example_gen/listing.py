@@ -31,6 +31,7 @@ from components.radiograph_example_gen.remarks import (
     of_tables,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
+from components.radiograph_example_gen.tabled import is_by_table, list_by_table
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,12 @@ class Listing:
     Attributes:
         found: of all spans; `found` and `left_out` in it only of those that are taken.
         tables: the metadata files.
+        matched: the table's rows, where they say the classes; None where folders do.
     """
 
     found: Discovery
     tables: tuple[Table, ...]
+    matched: Matched | None = None
 
     @property
     def metadata(self) -> bytes | None:
@@ -80,8 +83,16 @@ def list_folder(settings: Settings) -> Listing:
         InputError: a folder or a metadata file can't be used at all.
     """
     if not settings.spans:
+        tables = list(_read(settings.data_dir, settings.metadata_csv))
+        if is_by_table(settings, *((table.name, table.content) for table in tables)):
+            (table,) = tables
+            found, matched = list_by_table(settings, table.name, table.content)
+            read = _inside(settings.data_dir, table.name)
+            remarks = (*of_tables(found.tables, filter(None, [read])), *matched.remarks)
+            matched = dataclasses.replace(matched, remarks=remarks)
+            return Listing(found, tuple(tables), matched)
         found = discover(settings.data_dir, settings.classes, follow_links=settings.follow_links)
-        return Listing(found, tuple(_read(settings.data_dir, settings.metadata_csv)))
+        return Listing(found, tuple(tables))
     root = Path(settings.data_dir)
     tables = list(_read(settings.data_dir, settings.metadata_csv) if settings.metadata_csv else ())
     parts = []
@@ -99,6 +110,8 @@ def match(settings: Settings, listing: Listing) -> Matched:
     Raises:
         InputError: a table is malformed, contradicts itself, or is about other images.
     """
+    if listing.matched is not None:
+        return listing.matched
     found = listing.found
     paths = [candidate.path for candidate in found.candidates]
     paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
@@ -109,7 +122,8 @@ def match(settings: Settings, listing: Listing) -> Matched:
     known: list[tuple[str, Columns]] = []
     for table in listing.tables:
         taken = table.span is None or table.span.taken
-        parsed = parse_metadata(table.content, table.name, settings.columns if taken else ())
+        further = settings.columns if taken else ()
+        parsed = parse_metadata(table.content, table.name, further, settings.layout.columns)
         rows = list(parsed.rows)
         spans = [table.span] if table.span else settings.spans
         parts = [
