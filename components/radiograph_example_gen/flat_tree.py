@@ -86,3 +86,9 @@ def relative_names(root: Path, paths: Iterable[Path]) -> tuple[list[str], list[s
         text = shown(root, path)
         (can if text == path.relative_to(root).as_posix() else cannot).append(text)
     return sorted(can), sorted(cannot)
+
+
+def inside(data_dir: str, path: str) -> str | None:
+    """Return a file's path below the data folder, "/" separated; None where it lies elsewhere."""
+    place, root = Path(path).resolve(), Path(data_dir).resolve()
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else None

@@ -18,6 +18,7 @@ from components.radiograph_example_gen.discovery import (
     discover,
     find_metadata,
 )
+from components.radiograph_example_gen.flat_tree import inside
 from components.radiograph_example_gen.matching import Matched, match_rows
 from components.radiograph_example_gen.metadata import Row, parse_metadata, read_metadata_file
 from components.radiograph_example_gen.remarks import (
@@ -87,7 +88,7 @@ def list_folder(settings: Settings) -> Listing:
         if is_by_table(settings, *((table.name, table.content) for table in tables)):
             (table,) = tables
             found, matched = list_by_table(settings, table.name, table.content)
-            read = _inside(settings.data_dir, table.name)
+            read = inside(settings.data_dir, table.name)
             remarks = (*of_tables(found.tables, filter(None, [read])), *matched.remarks)
             matched = dataclasses.replace(matched, remarks=remarks)
             return Listing(found, tuple(tables), matched)
@@ -117,7 +118,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
     paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
     by_path: dict[str, Row] = {}
     left_out: list[LeftOut] = []
-    read = (_inside(settings.data_dir, table.name) for table in listing.tables)
+    read = (inside(settings.data_dir, table.name) for table in listing.tables)
     remarks: list[Remark] = list(of_tables(found.tables, filter(None, read)))
     known: list[tuple[str, Columns]] = []
     for table in listing.tables:
@@ -136,11 +137,10 @@ def match(settings: Settings, listing: Listing) -> Matched:
         if taken:
             prefix = f"{table.span.folder}/" if table.span else ""
             left_out += [_prefixed(prefix, item) for item in parsed.problems]
-            inside = [path for path in paths if path.startswith(prefix)]
-            count = sum(part.rows for part in used)
+    XX = sum(part.rows for part in used)
             without = [item for part in used for item in part.without_image]
             if used:
-                check_unmatched(table.name, count, without, inside, by_path, settings.limits)
+                check_unmatched(table.name, count, without, own, by_path, settings.limits)
             by_rule = sum((Counter(part.by_rule) for part in used), Counter[str]())
             remarks += [
                 *of_columns(table.name, parsed.columns),
@@ -151,12 +151,6 @@ def match(settings: Settings, listing: Listing) -> Matched:
             known.append((table.name, parsed.columns))
     remarks += of_missing_columns(known)
     return Matched(by_path, tuple(left_out), remarks=tuple(remarks))
-
-
-def _inside(data_dir: str, path: str) -> str | None:
-    """Return a file's path below the data folder; None where it lies elsewhere."""
-    place, root = Path(path).resolve(), Path(data_dir).resolve()
-    return place.relative_to(root).as_posix() if place.is_relative_to(root) else None
 
 
 def _match_span(
@@ -171,8 +165,8 @@ def _match_span(
             for row in rows
             if row.file.startswith(prefix)
         ]
-    inside = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    matched = match_rows(list(own), inside, table.name, settings.folders_of)
+    images = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
+    matched = match_rows(list(own), images, table.name, settings.folders_of)
     return dataclasses.replace(
         matched,
         by_path={prefix + path: row for path, row in matched.by_path.items()},

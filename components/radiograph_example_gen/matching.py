@@ -81,7 +81,7 @@ def match_rows(
     for row in rows:
         path, rule, several = index.find(row.file, folders_of(row.label))
         if path is None:
-            reason = f"{name}, line {row.line}: {why_none(several)}"
+            reason = f"{name}, line {row.line}: {_why_none(several)}"
             left_out.append(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
             continue
         if rule != EXACT:
@@ -151,12 +151,7 @@ class Index:
         return (own[0], BY_CLASS, several) if len(own) == 1 else (None, "", several)
 
 
-def why_none(several: Sequence[str]) -> str:
-    """Say why a key names no image.
-
-    Args:
-        several: the images that it may mean.
-    """
+def _why_none(several: Sequence[str]) -> str:
     if not several:
         return "no image goes by this name"
     return (

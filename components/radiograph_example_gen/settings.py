@@ -197,6 +197,9 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
     layout = _parse_layout(_load("layout", properties.get("layout") or "{}"))
     test_fraction = _parse_fraction("data.test_fraction", properties.get("test_fraction"))
     eval_fraction = _parse_fraction("data.eval_fraction", properties.get("eval_fraction"))
+    spans = _parse_spans(_load("spans", properties.get("spans") or "[]"))
+    if spans and layout.kind == TABLE:
+        raise InputError(f"data.layout: {TABLE} can't be had with spans.")
     return Settings(
         data_dir=str(data_dir),
         metadata_csv=properties.get("metadata_csv") or None,
@@ -206,7 +209,7 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
         test_fraction=test_fraction,
         eval_fraction=eval_fraction,
         columns=_parse_columns(_load("columns", properties.get("columns") or "[]")),
-        spans=_parse_spans(_load("spans", properties.get("spans") or "[]")),
+        spans=spans,
         splits_dir=properties.get("splits_dir") or None,
         follow_links=bool(properties.get("follow_links")),
         layout=layout,

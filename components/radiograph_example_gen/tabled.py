@@ -6,10 +6,8 @@ end in the same candidates, and all behind them is the same program.
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,15 +25,13 @@ from components.radiograph_example_gen.discovery import (
 )
 from components.radiograph_example_gen.flat_tree import (
     files_below,
-    leaves,
+    inside,
     named_beside,
     relative_names,
 )
-from components.radiograph_example_gen.matching import EXACT, Index, Matched, why_none
+from components.radiograph_example_gen.matching import Matched
 from components.radiograph_example_gen.metadata import (
-    UNKNOWN_VALUES,
     Metadata,
-    Row,
     has_label_column,
     parse_metadata,
 )
@@ -55,44 +51,13 @@ from components.radiograph_example_gen.remarks import (
 from components.radiograph_example_gen.settings import (
     AUTO,
     TABLE,
-    ClassFolders,
     Settings,
-    meant,
-    plain,
 )
+from components.radiograph_example_gen.table_rows import VIEW, SortedRows, sort_rows
 from components.radiograph_example_gen.unread_folders import shown
 from schema import contract
 
-_VIEW: Final = "view"
 _SHOWN: Final = 6
-
-
-@dataclass
-class _Sorted:
-    """The rows of a table, by what becomes of each.
-
-    Attributes:
-        taken: image -> its row, whose label is the class's name.
-        left_out: rows that say nothing to use, and rows that no image goes by.
-        wanted: rows of a class, and of a view that is taken.
-        by_rule: as in `Matched`.
-        labels: of no class -> rows; "" counts those without one.
-        views: that are not taken -> rows.
-        named: images that any row names.
-    """
-
-    taken: dict[str, Row] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
-    wanted: int = 0
-    by_rule: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    views: Counter[str] = field(default_factory=Counter)
-    named: set[str] = field(default_factory=set)
-
-    @property
-    def without_image(self) -> list[LeftOut]:
-        """Rows of a class that no image goes by."""
-        return [item for item in self.left_out if item.kind is Kind.ROW_WITHOUT_IMAGE]
 
 
 def is_by_table(settings: Settings, *tables: tuple[str, bytes]) -> bool:
@@ -144,14 +109,11 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
         )
     parsed = parse_metadata(content, name, settings.columns, settings.layout.columns)
     _check_columns(parsed, name, settings)
-    paths = [
-        path
-        for path in files_below(root, follow_links=settings.follow_links)
-        if path.resolve() != Path(name).resolve()
-    ]
-    names, unnameable = relative_names(root, paths)
+    own = {Path(name), root / (inside(settings.data_dir, name) or "")}
+    paths = files_below(root, follow_links=settings.follow_links)
+    names, unnameable = relative_names(root, (path for path in paths if path not in own))
     names += named_beside(root, dict.fromkeys(row.file for row in parsed.rows), set(names))
-    rows = _sort(settings, name, parsed.rows, names)
+    rows = sort_rows(settings, name, parsed.rows, names)
     _check_missing(name, rows, settings)
     candidates, refused, found = _candidates(settings, name, rows)
     _check_classes(settings, name, rows, found, refused)
@@ -178,132 +140,19 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
 
 
 def _check_columns(parsed: Metadata, name: str, settings: Settings) -> None:
-    wanted = [contract.LABEL_COLUMN, *([_VIEW] if settings.layout.views else [])]
+    wanted = [contract.LABEL_COLUMN, *([VIEW] if settings.layout.views else [])]
     for column in wanted:
         if column not in parsed.columns.names:
             there = ", ".join(filter(None, parsed.columns.names))
-            asks = f"data.layout is {TABLE}" if column != _VIEW else "data.views is given"
+            asks = f"data.layout is {TABLE}" if column != VIEW else "data.views is given"
             raise InputError(
                 f"{name} has no column {column!r}, and {asks}; it has {there}: say which one it "
                 f"is in data.columns ({{{column}: …}})."
             )
 
 
-def _sort(settings: Settings, name: str, rows: Iterable[Row], names: Sequence[str]) -> _Sorted:
-    result = _Sorted()
-    index = Index(names)
-    by_path: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        path, why = None, _why_not_below(row)
-        if not why:
-            path, rule, several = index.find(row.file, settings.folders_of(row.label), strict=True)
-            why = _why_missing(several)
-            if path is not None and rule != EXACT:
-                result.by_rule[rule] += 1
-        if path is not None:
-            by_path[path].append(row)
-        elif item := _left_out(settings, name, row, row.file, result):
-            result.left_out.append(item)
-        else:
-            result.wanted += 1
-            reason = f"{name}, line {row.line}: {why}"
-            result.left_out.append(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
-    for path, own in by_path.items():
-        _take(settings, name, path, own, result)
-    result.named = set(by_path)
-    return result
-
-
-def _take(settings: Settings, name: str, path: str, rows: Sequence[Row], result: _Sorted) -> None:
-    """Find the one row of an image, and list its others."""
-    _check_one_label(settings, name, path, rows)
-    first: Row | None = None
-    for row in rows:
-        of_class = _class_of(settings, row)
-        known = dataclasses.replace(row, label=of_class.name) if of_class else None
-        # Before views are looked at: of two, one would be left out in silence.
-        if first and known and not first.agrees_with(known):
-            raise InputError(
-                f"{name}: lines {first.line} and {row.line} contradict each other about {path!r}; "
-                "correct or delete one."
-            )
-        if item := _left_out(settings, name, row, path, result):
-            result.left_out.append(item)
-        elif first:
-            result.wanted += 1
-            reason = f"{name}, line {row.line}: says the same as line {first.line}; used once"
-            result.left_out.append(LeftOut(path, Kind.METADATA, reason))
-        elif known:
-            result.wanted += 1
-            result.taken[path] = known
-        first = first or known
-
-
-def _check_one_label(settings: Settings, name: str, path: str, rows: Sequence[Row]) -> None:
-    said: dict[str, Row] = {}
-    for row in rows:
-        if not _is_empty(row.label):
-            of_class = _class_of(settings, row)
-            said.setdefault(of_class.name if of_class else plain(row.label), row)
-    if len(said) > 1 and any(_class_of(settings, row) for row in said.values()):
-        one, other, *_ = sorted(said.values(), key=lambda row: row.line)
-        raise InputError(
-            f"{name}: lines {one.line} and {other.line} give {path!r} two labels, {one.label!r} "
-            f"and {other.label!r}: correct or delete one."
-        )
-
-
-def _class_of(settings: Settings, row: Row) -> ClassFolders | None:
-    if _is_empty(row.label):
-        return None
-    of_label = meant(settings.classes, row.label)
-    return of_label[0] if len(of_label) == 1 else None
-
-
-def _is_empty(label: str) -> bool:
-    return not label or plain(label) == contract.UNKNOWN
-
-
-def _left_out(
-    settings: Settings, name: str, row: Row, path: str, result: _Sorted
-) -> LeftOut | None:
-    """Say why a row is not of the images that were asked for, and count it; None where it is."""
-    line = f"{name}, line {row.line}"
-    if _class_of(settings, row) is None:
-        empty = _is_empty(row.label)
-        result.labels["" if empty else row.label] += 1
-        what = "it has no label" if empty else f"no class has the label {row.label!r}"
-        advice = "fill it in" if empty else "to take it, add it to a class's labels"
-        return LeftOut(path, Kind.LABEL, f"{line}: {what}; {advice}")
-    views = settings.layout.views
-    view = row.text.get(_VIEW, contract.UNKNOWN)
-    if views and plain(view) not in set(map(plain, views)):
-        result.views[view] += 1
-        return LeftOut(
-            path, Kind.VIEW, f"{line}: the view is {view!r}; data.views takes {', '.join(views)}"
-        )
-    return None
-
-
-def _why_not_below(row: Row) -> str:
-    if not row.file:
-        return "no file is named: fill in the column 'file', or delete the row"
-    if leaves(row.file):
-        return (
-            f"{row.file!r} leaves the data folder: write the path relative to the folder, and put "
-            "the image below it"
-        )
-    return ""
-
-
-def _why_missing(several: Sequence[str]) -> str:
-    if several:
-        return why_none(several)
-    return "no file below the data folder goes by this name: put it there, or correct the path"
-
-
 def _candidates(
-    settings: Settings, name: str, rows: _Sorted
+    settings: Settings, name: str, rows: SortedRows
 ) -> tuple[list[Candidate], list[LeftOut], dict[str, int]]:
     """Return images to inspect, those that are not opened, and how many there are a class."""
     root = Path(settings.data_dir)
@@ -323,7 +172,7 @@ def _candidates(
     return candidates, refused, found
 
 
-def _check_missing(name: str, rows: _Sorted, settings: Settings) -> None:
+def _check_missing(name: str, rows: SortedRows, settings: Settings) -> None:
     missing = rows.without_image
     limit = settings.limits.max_unmatched_fraction
     if len(missing) <= limit * rows.wanted:
@@ -339,7 +188,7 @@ def _check_missing(name: str, rows: _Sorted, settings: Settings) -> None:
 def _check_classes(
     settings: Settings,
     name: str,
-    rows: _Sorted,
+    rows: SortedRows,
     found: Mapping[str, int],
     refused: Iterable[LeftOut],
 ) -> None:
@@ -365,7 +214,7 @@ def _counted(counts: Counter[str]) -> str:
 
 
 def _remarks(
-    name: str, parsed: Metadata, rows: _Sorted, unnamed: Sequence[str]
+    name: str, parsed: Metadata, rows: SortedRows, unnamed: Sequence[str]
 ) -> Iterator[Remark]:
     column = parsed.columns.renamed.get(contract.LABEL_COLUMN, contract.LABEL_COLUMN)
     yield Remark(CLASSES, f"{name}: the column {column!r} says the class of each image")
@@ -374,8 +223,8 @@ def _remarks(
         yield Remark(
             ROWS,
             f"{name}: {others} of {len(parsed.rows)} rows have a label of no class, and are left "
-            f"out: {_counted(rows.labels)} (left_out.csv); to take them, add the label to a class's "
-            "labels in data.classes",
+            f"out: {_counted(rows.labels)} (left_out.csv); to take them, add the label to the "
+            "labels of a class in data.classes",
         )
     if empty:
         yield Remark(
