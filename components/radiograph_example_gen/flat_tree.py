@@ -81,7 +81,8 @@ def relative_names(root: Path, paths: Iterable[Path]) -> tuple[list[str], list[s
     Returns:
         Relative paths of those that it can, and of the others as texts can hold them; sorted.
     """
-    can, cannot = [], []
+    can: list[str] = []
+    cannot: list[str] = []
     for path in paths:
         text = shown(root, path)
         (can if text == path.relative_to(root).as_posix() else cannot).append(text)

@@ -84,7 +84,8 @@ def list_folder(settings: Settings) -> Listing:
         InputError: a folder or a metadata file can't be used at all.
     """
     if not settings.spans:
-        tables = list(_read(settings.data_dir, settings.metadata_csv))
+        there = Path(settings.data_dir).is_dir()
+        tables = list(_read(settings.data_dir, settings.metadata_csv) if there else ())
         if is_by_table(settings, *((table.name, table.content) for table in tables)):
             (table,) = tables
             found, matched = list_by_table(settings, table.name, table.content)
@@ -137,7 +138,8 @@ def match(settings: Settings, listing: Listing) -> Matched:
         if taken:
             prefix = f"{table.span.folder}/" if table.span else ""
             left_out += [_prefixed(prefix, item) for item in parsed.problems]
-    XX = sum(part.rows for part in used)
+            own = [path for path in paths if path.startswith(prefix)]
+            count = sum(part.rows for part in used)
             without = [item for part in used for item in part.without_image]
             if used:
                 check_unmatched(table.name, count, without, own, by_path, settings.limits)

@@ -143,8 +143,8 @@ def parse_metadata(
         row, problem = _parse_row(line, cells, further)
         rows.append(row)
         problems.extend(problem)
-    named = set(filter(None, columns.names))
-    short = tuple(line for line, cells in records if not named <= cells.keys())
+    with_name = set(filter(None, columns.names))
+    short = tuple(line for line, cells in records if not with_name <= cells.keys())
     return Metadata(tuple(rows), tuple(problems), columns, short)
 
 

@@ -68,9 +68,14 @@ def is_by_table(settings: Settings, *tables: tuple[str, bytes]) -> bool:
         tables: name and content of the table, if there is one.
 
     Raises:
-        InputError: it was asked to, and there is none.
+        InputError: it was asked to, and there is none, or no data folder.
     """
     kind = settings.layout.kind
+    root = Path(settings.data_dir)
+    if kind == TABLE and not root.is_dir():
+        raise InputError(
+            f"data.dir {str(root)!r} is not a folder: give the folder that the images lie below."
+        )
     if kind == TABLE and not tables:
         raise InputError(
             f"data.layout is {TABLE}, but there is no {METADATA_NAME} in {settings.data_dir!r}: "
@@ -78,7 +83,6 @@ def is_by_table(settings: Settings, *tables: tuple[str, bytes]) -> bool:
         )
     if kind != AUTO:
         return kind == TABLE
-    root = Path(settings.data_dir)
     return (
         bool(tables)
         and root.is_dir()
@@ -103,10 +107,6 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
             too many files that are not there; or a class has no image.
     """
     root = Path(settings.data_dir)
-    if not root.is_dir():
-        raise InputError(
-            f"data.dir {str(root)!r} is not a folder: give the folder that the images lie below."
-        )
     parsed = parse_metadata(content, name, settings.columns, settings.layout.columns)
     _check_columns(parsed, name, settings)
     own = {Path(name), root / (inside(settings.data_dir, name) or "")}
