@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InputError
-from components.radiograph_example_gen.layouts import what_is_there
+from components.radiograph_example_gen.layouts import METADATA_NAME, what_is_there
 from components.radiograph_example_gen.readers import formats, is_read, unread_format
 from components.radiograph_example_gen.settings import ClassFolders, plain
 from components.radiograph_example_gen.unread_folders import Unread, shown
 from schema.image_names import IMAGES_FOLDER, is_of_the_system, is_skipped_folder
 
 FOLDER_NOT_READ: Final = "a folder other than images/ is not read"
-_METADATA: Final = "metadata"
-METADATA_NAME = f"{_METADATA}.csv"
+_METADATA: Final = METADATA_NAME.removesuffix(".csv")
 # Files that hold tables; only one CSV is read.
 TABLE_SUFFIXES: Final = (
     *(".csv", ".tsv", ".tab", ".xlsx", ".xls", ".xlsm", ".ods", ".numbers"),

@@ -130,7 +130,7 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
         *of_columns(name, parsed.columns),
         *of_cells(name, parsed.problems),
         *of_short_rows(name, parsed.short, len(parsed.rows)),
-        *of_rows(name, rows.by_rule, len(rows.without_image), rows.wanted),
+        *of_rows(name, rows.by_rule, len(rows.without_image), len(parsed.rows)),
         *_remarks(name, parsed, rows, unnamed),
         *of_missing_columns([(name, parsed.columns)]),
     )
