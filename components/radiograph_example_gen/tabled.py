@@ -209,8 +209,8 @@ def _check_classes(
 
 
 def _counted(counts: Counter[str]) -> str:
-    known = [(word, count) for word, count in counts.most_common() if word]
-    return some_of((f"{word!r} ({count})" for word, count in known), _SHOWN)
+    known = sorted((-count, word) for word, count in counts.items() if word)
+    return some_of((f"{word!r} ({-count})" for count, word in known), _SHOWN)
 
 
 def _remarks(

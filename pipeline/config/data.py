@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Literal
@@ -116,7 +115,7 @@ class DataConfig(Strict):
     dir: Path
     metadata: Path | None = None
     layout: Literal["auto", "folders", "table"] = AUTO
-    columns: Mapping[str, str] = Field(default_factory=dict)
+    columns: dict[str, str] = Field(default_factory=dict)
     views: tuple[str, ...] | None = Field(None, min_length=1)
     window: int | None = Field(None, ge=1)
     span: int | None = Field(None, ge=0)
@@ -153,7 +152,7 @@ class DataConfig(Strict):
 
     @field_validator("columns")
     @classmethod
-    def _check_columns(cls, columns: Mapping[str, str]) -> Mapping[str, str]:
+    def _check_columns(cls, columns: dict[str, str]) -> dict[str, str]:
         for ours, theirs in columns.items():
             if ours not in contract.OWN_COLUMNS:
                 raise ValueError(f"{ours!r} is none of {', '.join(contract.OWN_COLUMNS)}")
@@ -242,7 +241,7 @@ class DataConfig(Strict):
     @property
     def how_laid_out(self) -> Layout:
         """The layout and the table's columns, as RadiographExampleGen takes them."""
-        return Layout(self.layout, dict(self.columns), self.views or ())
+        return Layout(self.layout, self.columns, self.views or ())
 
     @property
     def limits(self) -> dict[str, float]:
