@@ -68,20 +68,28 @@ def normal(name: str) -> str:
 _PATIENT_NAMES: Final = frozenset(map(normal, KNOWN_NAMES["patient_id"]))
 
 
-def recognise(header: Sequence[str]) -> Columns:
+def recognise(header: Sequence[str], named: Mapping[str, str] | None = None) -> Columns:
     """Find out which column is which.
 
     Args:
         header: the table's first line, stripped.
+        named: our name -> the column's, where the configuration says so. A column that has our name
+            itself is passed over then; one that isn't there leaves ours out.
     """
     names = [plain(cell) for cell in header]
     bare = [normal(cell) for cell in header]
     renamed = {}
+    for ours, theirs in (named or {}).items():
+        at = place_of(theirs, header)
+        names = ["" if name == ours else name for name in names]
+        if at is not None:
+            names[at] = ours
+            renamed[ours] = header[at]
     for ours, others in KNOWN_NAMES.items():
-        if ours in names:
+        if ours in names or ours in (named or {}):
             continue
         for other in (ours, *others):
-            if normal(other) in bare:
+            if normal(other) in bare and names[bare.index(normal(other))] not in (named or {}):
                 place = bare.index(normal(other))
                 names[place] = ours
                 renamed[ours] = header[place]
@@ -97,6 +105,23 @@ def recognise(header: Sequence[str]) -> Columns:
         if cell and name not in KNOWN_NAMES and name not in contract.LICENCE_COLUMNS
     ]
     return Columns(tuple(names), renamed, tuple(overlooked), tuple(further))
+
+
+def place_of(name: str, header: Sequence[str]) -> int | None:
+    """Find the column that is called so: in any case, else without regard to signs, too.
+
+    Args:
+        name: of a column.
+        header: the table's first line, stripped.
+
+    Returns:
+        Its index; None where there is none.
+    """
+    for way in (plain, normal):
+        names = [way(cell) for cell in header]
+        if (wanted := way(name.strip())) in names:
+            return names.index(wanted)
+    return None
 
 
 def _may_be_a_patient(name: str, *, known: bool) -> bool:

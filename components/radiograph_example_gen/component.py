@@ -21,7 +21,10 @@ from components.radiograph_example_gen.settings import (
     DEFAULT_EVAL_FRACTION,
     DEFAULT_TEST_FRACTION,
     ClassSpec,
+    Layout,
     SpanFolder,
+    classes_to_json,
+    layout_to_json,
     limits_to_json,
     parse_settings,
     spans_to_json,
@@ -44,6 +47,7 @@ class RadiographExampleGenSpec(ComponentSpec):
         "spans": ExecutionParameter(type=str, optional=True),
         "splits_dir": ExecutionParameter(type=str, optional=True),
         "follow_links": ExecutionParameter(type=int, optional=True),
+        "layout": ExecutionParameter(type=str, optional=True),
         "code_digest": ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, ChannelParameter] = {}
@@ -54,7 +58,7 @@ class RadiographExampleGenSpec(ComponentSpec):
 
 
 class RadiographExampleGen(BaseBeamComponent):
-    """Folder of PNG radiographs → balanced, exact, patient-disjoint splits.
+    """Folder of radiographs → balanced, exact, patient-disjoint splits.
 
     Not a FileBasedExampleGen: that one's fingerprint sums sizes and dates, so an image
     moved to another class folder would go unnoticed, and its hash buckets never give
@@ -78,6 +82,7 @@ class RadiographExampleGen(BaseBeamComponent):
         spans: Sequence[SpanFolder] = (),
         splits_dir: str | None = None,
         follow_links: bool = False,
+        layout: Layout | None = None,
         code_digest: str | None = None,
     ) -> None:
         """Serialize the settings and check them.
@@ -85,7 +90,7 @@ class RadiographExampleGen(BaseBeamComponent):
         Args:
             data_dir: local or mounted folder that holds the class folders.
             classes: in label order; each with its name and its folders' names, which
-                are compared without regard to case.
+                are compared without regard to case, and words of the table that mean it.
             seed: of the down-sampling and the split.
             metadata_csv: path of the metadata; None reads metadata.csv in `data_dir` if
                 it is there.
@@ -101,6 +106,7 @@ class RadiographExampleGen(BaseBeamComponent):
             splits_dir: where ServingPusher keeps, locally or remotely, the split that each
                 image of a span was given; without it the spans' folders alone say so.
             follow_links: also symbolic links that lead out of `data_dir`.
+            layout: what says the class of an image, and how the table's columns are called.
             code_digest: anything that changes with the code; it is part of the cache
                 key and otherwise unused.
 
@@ -110,9 +116,7 @@ class RadiographExampleGen(BaseBeamComponent):
         properties = {
             "data_dir": data_dir,
             "metadata_csv": metadata_csv,
-            "classes": to_json(
-                [{"name": entry["name"], "folders": list(entry["folders"])} for entry in classes]
-            ),
+            "classes": classes_to_json(classes),
             "seed": seed,
             "limits": limits_to_json(limits),
             "test_fraction": str(test_fraction),
@@ -121,6 +125,7 @@ class RadiographExampleGen(BaseBeamComponent):
             "spans": spans_to_json(spans),
             "splits_dir": splits_dir,
             "follow_links": int(follow_links),
+            "layout": layout_to_json(layout),
             "code_digest": code_digest,
         }
         parse_settings(properties)

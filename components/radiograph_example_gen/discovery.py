@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InputError
-from components.radiograph_example_gen.layouts import what_is_there
+from components.radiograph_example_gen.layouts import METADATA_NAME, what_is_there
 from components.radiograph_example_gen.readers import formats, is_read, unread_format
 from components.radiograph_example_gen.settings import ClassFolders, plain
 from components.radiograph_example_gen.unread_folders import Unread, shown
 from schema.image_names import IMAGES_FOLDER, is_of_the_system, is_skipped_folder
 
 FOLDER_NOT_READ: Final = "a folder other than images/ is not read"
-_METADATA: Final = "metadata"
-METADATA_NAME = f"{_METADATA}.csv"
+_METADATA: Final = METADATA_NAME.removesuffix(".csv")
 # Files that hold tables; only one CSV is read.
 TABLE_SUFFIXES: Final = (
     *(".csv", ".tsv", ".tab", ".xlsx", ".xls", ".xlsm", ".ods", ".numbers"),
@@ -36,6 +35,9 @@ class Kind(str, Enum):
     DUPLICATE = "duplicate"
     OTHER_FILE = "other file"
     METADATA = "metadata"
+    LABEL = "label of no class"
+    VIEW = "view that is not taken"
+    FILE_WITHOUT_ROW = "file without metadata row"
     ROW_WITHOUT_IMAGE = "metadata row without image"
     DOWN_SAMPLED = "down-sampled"
     PATIENT = "patient in two splits"
@@ -101,7 +103,7 @@ def discover(
         raise InputError(
             f"data.dir {str(root)!r} is not a folder: give the folder that holds the class folders."
         )
-    subfolders = _list(root)
+    subfolders = list_names(root)
     candidates: list[Candidate] = []
     left_out: list[LeftOut] = []
     found: dict[str, int] = {}
@@ -136,9 +138,7 @@ def discover(
         for path in subfolders
         if plain(path.name) not in named and path.is_dir() and not is_skipped_folder(path.name)
     ]
-    tables = tuple(
-        shown(root, path) for path in subfolders if _is_table(path.name) and not path.is_dir()
-    )
+    tables = tuple(shown(root, path) for path in subfolders if is_table(path))
     return Discovery(
         tuple(sorted(candidates)),
         tuple(sorted(left_out)),
@@ -149,9 +149,25 @@ def discover(
     )
 
 
-def _is_table(name: str) -> bool:
-    plain_name = name.casefold()
-    return plain_name.endswith(TABLE_SUFFIXES) or plain_name.startswith(f"{_METADATA}.")
+def is_table(path: Path) -> bool:
+    """Return whether a file looks like a table, by its name."""
+    plain_name = path.name.casefold()
+    named = plain_name.endswith(TABLE_SUFFIXES) or plain_name.startswith(f"{_METADATA}.")
+    return named and not path.is_dir()
+
+
+def has_class_folder(root: Path, classes: Sequence[ClassFolders]) -> bool:
+    """Return whether any class has a folder, or what should be one.
+
+    Args:
+        root: the data folder.
+        classes: and their folders.
+
+    Raises:
+        InputError: the data folder can't be read.
+    """
+    wanted = {plain(name) for entry in classes for name in entry.folders}
+    return any(plain(path.name) in wanted for path in list_names(root))
 
 
 def _unread(root: Path, candidates: Iterable[Candidate], folders: Iterable[Path]) -> Unread:
@@ -194,7 +210,7 @@ def _default_metadata(root: Path) -> Path | None:
             f"{str(exact)!r} is no file{_broken(exact)}: put the table there, remove "
             "it, or give the table as data.metadata."
         )
-    alike = [path for path in _list(root) if path.name.casefold() == METADATA_NAME]
+    alike = [path for path in list_names(root) if path.name.casefold() == METADATA_NAME]
     return alike[0] if len(alike) == 1 and alike[0].is_file() else None
 
 
@@ -223,11 +239,11 @@ def _class_folders(root: Path, subfolders: Sequence[Path], entry: ClassFolders) 
 def _walk(
     root: Path, folder: Path, class_name: str, *, follow_links: bool
 ) -> Iterator[Candidate | LeftOut]:
-    for path in _list(folder):
+    for path in list_names(folder):
         if not path.is_dir() or is_read(path.name):
             yield _file(root, path, class_name, follow_links=follow_links)
         elif path.name.casefold() == IMAGES_FOLDER:
-            for inner in _list(path):
+            for inner in list_names(path):
                 if not inner.is_dir() or is_read(inner.name):
                     yield _file(root, inner, class_name, follow_links=follow_links)
                 elif not is_skipped_folder(inner.name):
@@ -247,7 +263,7 @@ def _file(root: Path, path: Path, class_name: str, *, follow_links: bool) -> Can
         return LeftOut(name, Kind.UNREAD_IMAGE, f"{form} by its name, and only {formats()} is read")
     if not _is_utf8(path):
         return LeftOut(name, Kind.BAD, "the file name is not UTF-8: rename the file")
-    reason = _link_problem(root, path, follow_links=follow_links)
+    reason = link_problem(root, path, follow_links=follow_links)
     return LeftOut(name, Kind.BAD, reason) if reason else Candidate(name, class_name)
 
 
@@ -255,7 +271,12 @@ def _other(root: Path, path: Path, reason: str) -> LeftOut:
     return LeftOut(shown(root, path), Kind.OTHER_FILE, reason)
 
 
-def _list(folder: Path) -> list[Path]:
+def list_names(folder: Path) -> list[Path]:
+    """List what is directly in a folder, by name, without what systems put there.
+
+    Raises:
+        InputError: it can't be read.
+    """
     try:
         paths = sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name))
     except OSError as error:
@@ -263,8 +284,14 @@ def _list(folder: Path) -> list[Path]:
     return [path for path in paths if not is_of_the_system(path.name)]
 
 
-def _link_problem(root: Path, path: Path, *, follow_links: bool) -> str:
-    """Say why a symbolic link is not followed; empty where it is, or where there is none."""
+def link_problem(root: Path, path: Path, *, follow_links: bool) -> str:
+    """Say why a symbolic link is not followed; empty where it is, or where there is none.
+
+    Args:
+        root: the data folder.
+        path: of an image below.
+        follow_links: also links that lead out of the data folder.
+    """
     try:
         path.stat()
     except OSError as error:

@@ -19,6 +19,7 @@ from components.radiograph_example_gen.columns import normal
 from components.radiograph_example_gen.readers import is_picture, picture_suffixes
 from schema.image_names import is_of_the_system, is_skipped_folder
 
+METADATA_NAME: Final = "metadata.csv"
 # Where each layout has its recipe.
 _WHERE: Final = 'docs/data.md, "Layouts that people download"'
 # Columns that name what an image shows, by `normal`.
@@ -105,9 +106,11 @@ def _of_lists(files: Sequence[Path]) -> Iterator[str]:
     """Describe tables and texts that say what the images show."""
     for path in files:
         if path.suffix.casefold() == ".csv" and (column := _finding_column(path)):
+            table = "" if path.name.casefold() == METADATA_NAME else f", data.metadata: {path.name}"
             yield (
-                f"{path.name} has a column {column!r}: sort the images into class folders by it "
-                f"({_WHERE})."
+                f"{path.name} has a column {column!r}: to take the classes from it, set "
+                f"data.layout: table{table}, data.columns: {{label: {json.dumps(column)}}}, and "
+                f"each class's labels in data.classes ({_WHERE})."
             )
         elif path.suffix.casefold() == ".txt" and _is_list(path):
             yield (

@@ -18,6 +18,7 @@ from components.radiograph_example_gen.discovery import (
     discover,
     find_metadata,
 )
+from components.radiograph_example_gen.flat_tree import inside
 from components.radiograph_example_gen.matching import Matched, match_rows
 from components.radiograph_example_gen.metadata import Row, parse_metadata, read_metadata_file
 from components.radiograph_example_gen.remarks import (
@@ -31,6 +32,7 @@ from components.radiograph_example_gen.remarks import (
     of_tables,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
+from components.radiograph_example_gen.tabled import is_by_table, list_by_table
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,12 @@ class Listing:
     Attributes:
         found: of all spans; `found` and `left_out` in it only of those that are taken.
         tables: the metadata files.
+        matched: the table's rows, where they say the classes; None where folders do.
     """
 
     found: Discovery
     tables: tuple[Table, ...]
+    matched: Matched | None = None
 
     @property
     def metadata(self) -> bytes | None:
@@ -80,8 +84,17 @@ def list_folder(settings: Settings) -> Listing:
         InputError: a folder or a metadata file can't be used at all.
     """
     if not settings.spans:
+        there = Path(settings.data_dir).is_dir()
+        tables = list(_read(settings.data_dir, settings.metadata_csv) if there else ())
+        if is_by_table(settings, *((table.name, table.content) for table in tables)):
+            (table,) = tables
+            found, matched = list_by_table(settings, table.name, table.content)
+            read = inside(settings.data_dir, table.name)
+            remarks = (*of_tables(found.tables, filter(None, [read])), *matched.remarks)
+            matched = dataclasses.replace(matched, remarks=remarks)
+            return Listing(found, tuple(tables), matched)
         found = discover(settings.data_dir, settings.classes, follow_links=settings.follow_links)
-        return Listing(found, tuple(_read(settings.data_dir, settings.metadata_csv)))
+        return Listing(found, tuple(tables))
     root = Path(settings.data_dir)
     tables = list(_read(settings.data_dir, settings.metadata_csv) if settings.metadata_csv else ())
     parts = []
@@ -99,17 +112,20 @@ def match(settings: Settings, listing: Listing) -> Matched:
     Raises:
         InputError: a table is malformed, contradicts itself, or is about other images.
     """
+    if listing.matched is not None:
+        return listing.matched
     found = listing.found
     paths = [candidate.path for candidate in found.candidates]
     paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
     by_path: dict[str, Row] = {}
     left_out: list[LeftOut] = []
-    read = (_inside(settings.data_dir, table.name) for table in listing.tables)
+    read = (inside(settings.data_dir, table.name) for table in listing.tables)
     remarks: list[Remark] = list(of_tables(found.tables, filter(None, read)))
     known: list[tuple[str, Columns]] = []
     for table in listing.tables:
         taken = table.span is None or table.span.taken
-        parsed = parse_metadata(table.content, table.name, settings.columns if taken else ())
+        further = settings.columns if taken else ()
+        parsed = parse_metadata(table.content, table.name, further, settings.layout.columns)
         rows = list(parsed.rows)
         spans = [table.span] if table.span else settings.spans
         parts = [
@@ -122,11 +138,11 @@ def match(settings: Settings, listing: Listing) -> Matched:
         if taken:
             prefix = f"{table.span.folder}/" if table.span else ""
             left_out += [_prefixed(prefix, item) for item in parsed.problems]
-            inside = [path for path in paths if path.startswith(prefix)]
+            own = [path for path in paths if path.startswith(prefix)]
             count = sum(part.rows for part in used)
             without = [item for part in used for item in part.without_image]
             if used:
-                check_unmatched(table.name, count, without, inside, by_path, settings.limits)
+                check_unmatched(table.name, count, without, own, by_path, settings.limits)
             by_rule = sum((Counter(part.by_rule) for part in used), Counter[str]())
             remarks += [
                 *of_columns(table.name, parsed.columns),
@@ -137,12 +153,6 @@ def match(settings: Settings, listing: Listing) -> Matched:
             known.append((table.name, parsed.columns))
     remarks += of_missing_columns(known)
     return Matched(by_path, tuple(left_out), remarks=tuple(remarks))
-
-
-def _inside(data_dir: str, path: str) -> str | None:
-    """Return a file's path below the data folder; None where it lies elsewhere."""
-    place, root = Path(path).resolve(), Path(data_dir).resolve()
-    return place.relative_to(root).as_posix() if place.is_relative_to(root) else None
 
 
 def _match_span(
@@ -157,8 +167,8 @@ def _match_span(
             for row in rows
             if row.file.startswith(prefix)
         ]
-    inside = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    matched = match_rows(list(own), inside, table.name, settings.folders_of)
+    images = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
+    matched = match_rows(list(own), images, table.name, settings.folders_of)
     return dataclasses.replace(
         matched,
         by_path={prefix + path: row for path, row in matched.by_path.items()},

@@ -74,7 +74,7 @@ def match_rows(
     Raises:
         InputError: two rows say different things of one image.
     """
-    index = _Index(paths)
+    index = Index(paths)
     by_path: dict[str, Row] = {}
     left_out = []
     by_rule: Counter[str] = Counter()
@@ -99,7 +99,7 @@ def match_rows(
     return Matched(by_path, tuple(sorted(left_out)), len(rows), dict(by_rule))
 
 
-class _Index:
+class Index:
     """Images by what a table may call them."""
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -110,28 +110,38 @@ class _Index:
         self._stems = [_by(paths, way, _stem) for way in _WAYS]
         self._folders = {plain(part) for path in paths for part in path.split("/")[:-1]}
 
-    def find(self, key: str, class_folders: Sequence[str]) -> tuple[str | None, str, list[str]]:
-        """Find the image that goes by a key, the rule that found it, and all that may be meant."""
+    def find(
+        self, key: str, class_folders: Sequence[str], *, strict: bool = False
+    ) -> tuple[str | None, str, list[str]]:
+        """Find the image that goes by a key, the rule that found it, and all that may be meant.
+
+        Args:
+            key: a cell of the column `file`.
+            class_folders: of the class of the row's label.
+            strict: all folders and the extension count where the key has some.
+        """
         several: list[str] = []
-        for read, whole, its_rule in _readings(key):
-            path, rule, more = self._find(read, class_folders, whole=whole)
+        for read, whole, its_rule in _readings(key, strict=strict):
+            path, rule, more = self._find(read, class_folders, whole=whole, strict=strict)
             several = several or more
             if path is not None:
                 return path, its_rule or rule, several
         return None, "", several
 
     def _find(
-        self, key: str, class_folders: Sequence[str], *, whole: bool
+        self, key: str, class_folders: Sequence[str], *, whole: bool, strict: bool
     ) -> tuple[str | None, str, list[str]]:
         several: list[str] = []
         for spelled, fewer in _spellings(key, self._folders):
-            if fewer and whole:
+            if fewer and (whole or strict):
                 break
             for indexes, change, rule in (
                 (self._exact, str, EXACT),
                 (self._plain, plain, AS_WRITTEN),
                 (self._stems, _stem, WITHOUT_SUFFIX),
             ):
+                if rule == WITHOUT_SUFFIX and strict and _stem(spelled) != plain(spelled):
+                    continue
                 hits = next((i[change(spelled)] for i in indexes if change(spelled) in i), [])
                 if len(hits) == 1:
                     return hits[0], FEWER_FOLDERS if fewer else rule, hits
@@ -150,7 +160,7 @@ def _why_none(several: Sequence[str]) -> str:
     )
 
 
-def _readings(key: str) -> Iterator[tuple[str, bool, str]]:
+def _readings(key: str, *, strict: bool) -> Iterator[tuple[str, bool, str]]:
     """Yield what a key may mean, whether all its folders count, and what the rule is called then.
 
     A URL is read before folders in front are left out: `Viral%20Pneumonia/1.png` is not the only
@@ -162,7 +172,7 @@ def _readings(key: str) -> Iterator[tuple[str, bool, str]]:
         yield from_url, False, AS_A_URL
     yield key, False, ""
     without = _without_images(key)
-    if without:
+    if without and not strict:
         yield without, False, FEWER_FOLDERS
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InputError
-from components.radiograph_example_gen.columns import Columns, recognise
+from components.radiograph_example_gen.columns import Columns, place_of, recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from schema import contract
 
@@ -110,7 +110,10 @@ def read_metadata_file(path: Path) -> bytes:
 
 
 def parse_metadata(
-    content: bytes, name: str = "metadata.csv", further: Sequence[str] = ()
+    content: bytes,
+    name: str = "metadata.csv",
+    further: Sequence[str] = (),
+    named: Mapping[str, str] | None = None,
 ) -> Metadata:
     """Parse the bytes of a CSV file with a header line.
 
@@ -120,12 +123,13 @@ def parse_metadata(
         content: UTF-8, with or without a byte order mark.
         name: how messages call the file.
         further: columns to read beside the contract's, in lower case.
+        named: our name of a column -> its own, as the configuration has it.
 
     Raises:
-        InputError: not UTF-8, not CSV, no `file` column, none of those in `further`, or a
-            record that has more cells than the header.
+        InputError: not UTF-8, not CSV, no `file` column, none of those in `further` or `named`, or
+            a record that has more cells than the header.
     """
-    columns, records = _read_table(content, name)
+    columns, records = _read_table(content, name, named or {})
     for column in further:
         # What a DICOM's header may know needs no column.
         if column not in (*columns.names, *contract.HEADER_COLUMNS):
@@ -139,17 +143,20 @@ def parse_metadata(
         row, problem = _parse_row(line, cells, further)
         rows.append(row)
         problems.extend(problem)
-    named = set(filter(None, columns.names))
-    short = tuple(line for line, cells in records if not named <= cells.keys())
+    with_name = set(filter(None, columns.names))
+    short = tuple(line for line, cells in records if not with_name <= cells.keys())
     return Metadata(tuple(rows), tuple(problems), columns, short)
 
 
-def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, frozenset[str]]:
+def further_columns(
+    content: bytes, name: str = "metadata.csv", named: Mapping[str, str] | None = None
+) -> dict[str, frozenset[str]]:
     """Find the columns that the contract doesn't know, with the values of each.
 
     Args:
         content: as `parse_metadata` takes it.
         name: how messages call the file.
+        named: as `parse_metadata` takes it.
 
     Returns:
         Column in lower case → its different values, UNKNOWN for empty cells among them; in the
@@ -158,7 +165,7 @@ def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, fro
     Raises:
         InputError: as `parse_metadata` does of the file itself.
     """
-    columns, records = _read_table(content, name)
+    columns, records = _read_table(content, name, named or {})
     return {
         column: frozenset(_known(cells.get(column, "")) for _, cells in records)
         for column in columns.names
@@ -166,11 +173,34 @@ def further_columns(content: bytes, name: str = "metadata.csv") -> dict[str, fro
     }
 
 
-def _read_table(content: bytes, name: str) -> tuple[Columns, list[tuple[int, dict[str, str]]]]:
+def has_label_column(content: bytes, named: Mapping[str, str] | None = None) -> bool:
+    """Return whether a table says classes; not where it can't be read as one.
+
+    Args:
+        content: as `parse_metadata` takes it.
+        named: likewise.
+    """
+    try:
+        columns, _ = _read_table(content, "", named or {})
+    except InputError:
+        return False
+    return contract.LABEL_COLUMN in columns.names
+
+
+def _read_table(
+    content: bytes, name: str, named: Mapping[str, str]
+) -> tuple[Columns, list[tuple[int, dict[str, str]]]]:
     """Read what the columns are taken for; and each record's line and cells by column."""
-    lines = _read_csv(content, name)
-    columns = recognise(lines[0][1] if lines else [])
+    lines = _read_csv(content, name, named)
+    cells_of_header = lines[0][1] if lines else []
+    columns = recognise(cells_of_header, named)
     header = columns.names
+    for ours, theirs in named.items():
+        if place_of(theirs, cells_of_header) is None:
+            raise InputError(
+                f"{name} has no column {theirs!r}, which data.columns names as {ours!r}; it has "
+                f"{', '.join(filter(None, cells_of_header))}: correct data.columns."
+            )
     if contract.FILE_COLUMN not in header:
         raise InputError(
             f"{name} has no column {contract.FILE_COLUMN!r} (nor one of its other names, as "
@@ -192,7 +222,7 @@ def _read_table(content: bytes, name: str) -> tuple[Columns, list[tuple[int, dic
     return columns, records
 
 
-def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
+def _read_csv(content: bytes, name: str, named: Mapping[str, str]) -> list[tuple[int, list[str]]]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -203,7 +233,7 @@ def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
         raise InputError(
             f"{name} is no text, or not in UTF-8 (it holds zero bytes): save it as CSV in UTF-8."
         )
-    separator = _separator(text)
+    separator = _separator(text, named)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     records = []
     line = 1
@@ -218,7 +248,7 @@ def _read_csv(content: bytes, name: str) -> list[tuple[int, list[str]]]:
     return records
 
 
-def _separator(text: str) -> str:
+def _separator(text: str, named: Mapping[str, str]) -> str:
     """Find the sign that parts the header into columns of which one is the file's."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     for sign in _SEPARATORS:
@@ -226,7 +256,7 @@ def _separator(text: str) -> str:
             cells = next(csv.reader([header], delimiter=sign), [])
         except csv.Error:  # The code that reads all of it says what is wrong.
             continue
-        if contract.FILE_COLUMN in recognise([cell.strip() for cell in cells]).names:
+        if contract.FILE_COLUMN in recognise([cell.strip() for cell in cells], named).names:
             return sign
     return _SEPARATORS[0]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InputError
+from components.radiograph_example_gen.readers import suffixes
 from models.conversion import dicom
 from schema.image_names import is_image
 
@@ -37,18 +38,18 @@ class Salt:
 
 
 def salt_for(paths: Iterable[str]) -> Salt:
-    """Load the installation's salt, or make it, if there is a DICOM by its name.
+    """Load the installation's salt, or make it, if there is a DICOM by its name, or may be one.
 
     Args:
         paths: of the images.
 
     Returns:
-        A salt for this call alone where no name ends as a DICOM's.
+        A salt for this call alone where all names end as those of other images.
 
     Raises:
         InputError: the file can't be read or written, or is too short.
     """
-    if not any(is_image(path.rpartition("/")[2], dicom.SUFFIXES) for path in paths):
+    if not any(_may_be_dicom(path.rpartition("/")[2]) for path in paths):
         return Salt(secrets.token_bytes(_BYTES))
     file = salt_file()
     try:
@@ -64,6 +65,11 @@ def salt_for(paths: Iterable[str]) -> Salt:
             f"{_BYTES} at least, drawn by chance."
         )
     return Salt(value, hashlib.sha256(b"name of salt:" + value).hexdigest()[:16])
+
+
+def _may_be_dicom(name: str) -> bool:
+    # A table may name a DICOM without a suffix, which its content shows later.
+    return is_image(name, dicom.SUFFIXES) or not is_image(name, suffixes())
 
 
 def salt_file() -> Path:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from common.errors import InputError
 from models.rendering import Rendering
@@ -20,25 +20,61 @@ from schema import contract
 INPUT_FINGERPRINT = "input_fingerprint"
 DEFAULT_TEST_FRACTION = "0.2"
 DEFAULT_EVAL_FRACTION = "0.3"
+# What says the class of an image: its folder, or a row of the table; AUTO is the table only where
+# no class has a folder, and the table has a column of labels.
+AUTO: Final = "auto"
+FOLDERS: Final = "folders"
+TABLE: Final = "table"
+LAYOUTS: Final = (AUTO, FOLDERS, TABLE)
 
 
-class ClassSpec(TypedDict):
-    """One class as the configuration gives it: its name and its folder names."""
+class ClassSpec(TypedDict, total=False):
+    """One class as the configuration gives it: its name, its folders' names and its labels."""
 
     name: str
     folders: Sequence[str]
+    labels: Sequence[str]
 
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """A class and the sub-folders of the data folder that may hold its images."""
+    """A class, the sub-folders of the data folder that may hold its images, and its labels.
+
+    Attributes:
+        name: a label, too.
+        folders: labels, too; none are needed where a table says the classes.
+        labels: further words of a table that mean the class.
+    """
 
     name: str
-    folders: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that a table may call the class."""
+        return (self.name, *self.folders, *self.labels)
 
     def accepts_label(self, label: str) -> bool:
         """Return whether `label` (a metadata cell) can mean this class, in any case and form."""
-        return plain(label) in {plain(text) for text in (self.name, *self.folders)}
+        return plain(label) in set(map(plain, self.words))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The way in which images, classes and table belong together.
+
+    Attributes:
+        kind: one of `LAYOUTS`.
+        columns: our name of a column (`contract.OWN_COLUMNS`) -> its name in the table, where that
+            is none of `columns.KNOWN_NAMES`, or not the first of them.
+        views: of the images that are taken, as the table has them, in any case; all where empty.
+            Only where a table says the classes.
+    """
+
+    kind: str = AUTO
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +134,7 @@ class Settings:
         splits_dir: where ServingPusher keeps the places that earlier runs gave; None
             where nothing does.
         follow_links: also symbolic links that lead out of the data folder.
+        layout: what says the class of an image, and how the table's columns are called.
     """
 
     data_dir: str
@@ -111,6 +148,7 @@ class Settings:
     spans: tuple[SpanFolder, ...] = ()
     splits_dir: str | None = None
     follow_links: bool = False
+    layout: Layout = field(default_factory=Layout)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -129,7 +167,7 @@ def plain(name: str) -> str:
 
 def meant(classes: Sequence[ClassFolders], label: str) -> list[ClassFolders]:
     """Find the classes that a label can mean: the one called so, else all that accept it."""
-    exact = [each for each in classes if each.name == label]
+    exact = [each for each in classes if each.name == label or label in each.labels]
     return exact or [each for each in classes if each.accepts_label(label)]
 
 
@@ -156,21 +194,77 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
     data_dir = properties.get("data_dir")
     if not data_dir:
         raise InputError("data.dir is empty: give the folder that holds the class folders.")
+    layout = _parse_layout(_load("layout", properties.get("layout") or "{}"))
     test_fraction = _parse_fraction("data.test_fraction", properties.get("test_fraction"))
     eval_fraction = _parse_fraction("data.eval_fraction", properties.get("eval_fraction"))
+    spans = _parse_spans(_load("spans", properties.get("spans") or "[]"))
+    if spans and layout.kind == TABLE:
+        raise InputError(f"data.layout: {TABLE} can't be had with spans.")
     return Settings(
         data_dir=str(data_dir),
         metadata_csv=properties.get("metadata_csv") or None,
-        classes=_parse_classes(_load("classes", properties.get("classes"))),
+        classes=_parse_classes(_load("classes", properties.get("classes")), layout.kind),
         seed=int(properties["seed"]),
         limits=_parse_limits(_load("limits", properties.get("limits"))),
         test_fraction=test_fraction,
         eval_fraction=eval_fraction,
         columns=_parse_columns(_load("columns", properties.get("columns") or "[]")),
-        spans=_parse_spans(_load("spans", properties.get("spans") or "[]")),
+        spans=spans,
         splits_dir=properties.get("splits_dir") or None,
         follow_links=bool(properties.get("follow_links")),
+        layout=layout,
     )
+
+
+def classes_to_json(classes: Sequence[ClassSpec]) -> str:
+    """Serialize; labels only where there are some, so that cache keys without them stay."""
+    return to_json(
+        [
+            {
+                "name": entry["name"],
+                "folders": list(entry.get("folders", ())),
+                **({"labels": list(labels)} if (labels := entry.get("labels")) else {}),
+            }
+            for entry in classes
+        ]
+    )
+
+
+def layout_to_json(layout: Layout | None) -> str | None:
+    """Serialize what differs from the default; None where nothing does."""
+    given = asdict(layout or Layout())
+    default = asdict(Layout())
+    changed = {name: value for name, value in given.items() if value != default[name]}
+    return to_json(changed) if changed else None
+
+
+def claimed_twice(classes: Sequence[ClassFolders]) -> str | None:
+    """Find a label of one class that may mean another class, too; None where there is none."""
+    for entry in classes:
+        others = {plain(word) for other in classes if other is not entry for word in other.words}
+        for label in entry.labels:
+            if plain(label) in others:
+                return label
+    return None
+
+
+def _parse_layout(raw: object) -> Layout:
+    if not isinstance(raw, Mapping):
+        raise InputError("layout must be a mapping of Layout's fields.")
+    try:
+        layout = Layout(**{**raw, "views": tuple(raw.get("views", ()))})
+    except TypeError as error:
+        raise InputError(f"layout must have Layout's fields: {error}.") from error
+    if layout.kind not in LAYOUTS:
+        raise InputError(f"data.layout is {layout.kind!r}: it must be {' or '.join(LAYOUTS)}.")
+    for ours in layout.columns:
+        if ours not in contract.OWN_COLUMNS:
+            raise InputError(
+                f"data.columns: {ours!r} is none of {', '.join(contract.OWN_COLUMNS)}."
+            )
+    if layout.views and layout.kind != TABLE:
+        raise InputError("data.views: needs data.layout: table.")
+    return layout
 
 
 def spans_to_json(spans: Sequence[SpanFolder]) -> str | None:
@@ -208,7 +302,7 @@ def _parse_fraction(name: str, text: object) -> Fraction:
     return value
 
 
-def _parse_classes(raw: object) -> tuple[ClassFolders, ...]:
+def _parse_classes(raw: object, layout: str) -> tuple[ClassFolders, ...]:
     if not isinstance(raw, list) or len(raw) < 2:
         raise InputError(
             "data.classes must be a list of at least two classes with name and folders."
@@ -216,7 +310,7 @@ def _parse_classes(raw: object) -> tuple[ClassFolders, ...]:
     classes: list[ClassFolders] = []
     owner: dict[str, str] = {}
     for entry in raw:
-        parsed = _parse_class(entry)
+        parsed = _parse_class(entry, layout)
         if parsed.name in {other.name for other in classes}:
             raise InputError(f"data.classes: the name {parsed.name!r} is given twice.")
         for folder in parsed.folders:
@@ -227,6 +321,8 @@ def _parse_classes(raw: object) -> tuple[ClassFolders, ...]:
                     f"{parsed.name!r}; a folder can feed one class only."
                 )
         classes.append(parsed)
+    if label := claimed_twice(classes):
+        raise InputError(f"data.classes: the label {label!r} may mean two classes.")
     return tuple(classes)
 
 
@@ -242,19 +338,25 @@ def _parse_columns(raw: object) -> tuple[str, ...]:
     return columns
 
 
-def _parse_class(entry: object) -> ClassFolders:
+def _parse_class(entry: object, layout: str) -> ClassFolders:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise InputError(f"data.classes: {entry!r} has no name.")
     name = entry["name"].strip()
     folders = entry.get("folders")
-    if not name or not isinstance(folders, list) or not folders:
+    if not name or not isinstance(folders, list) or not (folders or layout == TABLE):
         raise InputError(f"data.classes: {name!r} needs a name and at least one folder name.")
     for folder in folders:
         if not isinstance(folder, str) or not folder.strip("./ ") or "/" in folder:
             raise InputError(
                 f"data.classes: {folder!r} of {name!r} is not the name of a direct sub-folder."
             )
-    return ClassFolders(name, tuple(folders))
+    return ClassFolders(name, tuple(folders), _parse_labels(name, entry.get("labels", [])))
+
+
+def _parse_labels(name: str, raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(each, str) and each.strip() for each in raw):
+        raise InputError(f"data.classes: labels of {name!r} must be a list of words of the table.")
+    return tuple(label.strip() for label in raw)
 
 
 def _parse_limits(raw: object) -> Limits:

@@ -17,9 +17,10 @@ from components.radiograph_example_gen.selection import (
 )
 from components.radiograph_example_gen.settings import (
     Settings,
+    classes_to_json,
+    layout_to_json,
     limits_to_json,
     parse_settings,
-    to_json,
 )
 from pipeline.config.pipeline_config import PipelineConfig
 
@@ -71,16 +72,16 @@ def inspect_images(config: PipelineConfig) -> ImagePool:
 def settings_of(config: PipelineConfig) -> Settings:
     """Return what `pipeline.dag.graph` tells RadiographExampleGen."""
     data = config.data
-    classes = [{"name": entry.name, "folders": list(entry.folders)} for entry in data.classes]
     return parse_settings(
         {
             "data_dir": str(data.dir.resolve()),
             "metadata_csv": str(data.metadata.resolve()) if data.metadata else None,
-            "classes": to_json(classes),
+            "classes": classes_to_json(data.class_specs),
             "seed": config.seed,
             "limits": limits_to_json(data.limits),
             "test_fraction": str(data.test_fraction),
             "eval_fraction": str(data.eval_fraction),
             "follow_links": data.follow_links,
+            "layout": layout_to_json(data.how_laid_out),
         }
     )

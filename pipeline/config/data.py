@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from common.strict import Strict
-from components.radiograph_example_gen.settings import plain
+from components.radiograph_example_gen.settings import (
+    AUTO,
+    TABLE,
+    ClassFolders,
+    ClassSpec,
+    Layout,
+    claimed_twice,
+    plain,
+)
 from schema import contract
 
 # Stands for a span's number in `data.dir` and `data.metadata`.
@@ -18,15 +26,19 @@ SPAN: Final = "{SPAN}"
 
 
 class ClassConfig(Strict):
-    """A class and the folders its images lie in.
+    """A class, and the folders its images lie in or the labels that a table gives them.
 
     Attributes:
         name: as it appears in predictions and reports.
-        folders: folder names below the data folder; upper and lower case don't matter.
+        folders: folder names below the data folder; upper and lower case don't matter. They are
+            needed unless `data.layout` is `table`.
+        labels: words of the table's column `label` that mean the class, beside its name and its
+            folders; upper and lower case don't matter.
     """
 
     name: str = Field(min_length=1)
-    folders: tuple[str, ...] = Field(min_length=1)
+    folders: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @field_validator("name")
     @classmethod
@@ -42,6 +54,15 @@ class ClassConfig(Strict):
             if not folder.strip() or folder in (".", "..") or "/" in folder or "\\" in folder:
                 raise ValueError(f"{folder!r} is no name of a folder below data.dir")
         return folders
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        # As cells are read.
+        stripped = tuple(label.strip() for label in labels)
+        if not all(stripped):
+            raise ValueError("a label is blank")
+        return stripped
 
 
 # The paper's order: COVID-19 0, Normal 1, Viral Pneumonia 2.
@@ -59,6 +80,13 @@ class DataConfig(Strict):
         dir: the folder with one folder a class; with `{SPAN}` in it, one such folder a span.
         metadata: CSV with a line an image; `metadata.csv` in `dir` where null. It may have
             `{SPAN}` in it, too; one for all spans names images from the span's folder on.
+        layout: what says the class of an image: `folders`, or a row of the `table`, wherever the
+            image lies below `dir`. `auto` is `table` only where no class has a folder, and the
+            table has a column `label`.
+        columns: how columns of the table are called, by ours (`file`, `label`, `patient_id`, ...);
+            needed only where it is none of the known names (docs/data.md).
+        views: values of the table's column `view` that are taken, in any case; all where null.
+            Needs `layout: table`.
         window: how many of the latest spans a run takes; all where null.
         span: the last span to take; the latest there is where null.
         max_drift: TFDV's distance, 0..1, between the last span and the one before, beyond
@@ -86,6 +114,9 @@ class DataConfig(Strict):
 
     dir: Path
     metadata: Path | None = None
+    layout: Literal["auto", "folders", "table"] = AUTO
+    columns: dict[str, str] = Field(default_factory=dict)
+    views: tuple[str, ...] | None = Field(None, min_length=1)
     window: int | None = Field(None, ge=1)
     span: int | None = Field(None, ge=0)
     max_drift: float | None = Field(None, gt=0.0, le=1.0)
@@ -114,7 +145,24 @@ class DataConfig(Strict):
             twice = sorted({v for v in values if values.count(v) > 1})
             if twice:
                 raise ValueError(f"{what} given twice: {', '.join(twice)}")
+        entries = [ClassFolders(c.name, c.folders, c.labels) for c in classes]
+        if label := claimed_twice(entries):
+            raise ValueError(f"the label {label!r} may mean two classes")
         return classes
+
+    @field_validator("columns")
+    @classmethod
+    def _check_columns(cls, columns: dict[str, str]) -> dict[str, str]:
+        for ours, theirs in columns.items():
+            if ours not in contract.OWN_COLUMNS:
+                raise ValueError(f"{ours!r} is none of {', '.join(contract.OWN_COLUMNS)}")
+            if not theirs.strip():
+                raise ValueError(f"the name of the column for {ours!r} is blank")
+        names = [plain(theirs.strip()) for theirs in columns.values()]
+        for theirs in columns.values():
+            if names.count(plain(theirs.strip())) > 1:
+                raise ValueError(f"the column {theirs!r} is given twice")
+        return columns
 
     @field_validator("slice_columns")
     @classmethod
@@ -154,6 +202,20 @@ class DataConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_layout(self) -> Self:
+        if self.layout == TABLE and self.in_spans:
+            raise ValueError(f"layout: {TABLE} can't be had with {SPAN} in data.dir yet")
+        if self.layout != TABLE:
+            if self.views:
+                raise ValueError(f"views: needs layout: {TABLE}")
+            without = [c.name for c in self.classes if not c.folders]
+            if without:
+                raise ValueError(
+                    f"classes: {without[0]!r} has no folders: name them, or set layout: {TABLE}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_healthy(self) -> Self:
         given = "healthy" in self.model_fields_set and self.healthy is not None
         if given and self.healthy_class is None:
@@ -170,6 +232,16 @@ class DataConfig(Strict):
     def in_spans(self) -> bool:
         """True where the images come in spans, a folder each."""
         return SPAN in str(self.dir)
+
+    @property
+    def class_specs(self) -> list[ClassSpec]:
+        """The classes, as RadiographExampleGen takes them."""
+        return [{"name": c.name, "folders": c.folders, "labels": c.labels} for c in self.classes]
+
+    @property
+    def how_laid_out(self) -> Layout:
+        """The layout and the table's columns, as RadiographExampleGen takes them."""
+        return Layout(self.layout, self.columns, self.views or ())
 
     @property
     def limits(self) -> dict[str, float]:

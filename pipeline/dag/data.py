@@ -30,7 +30,7 @@ def build_example_gen(
     return RadiographExampleGen(
         data_dir=str(spans.root if spans else data.dir.resolve()),
         metadata_csv=str(shared.resolve()) if shared else None,
-        classes=[{"name": c.name, "folders": c.folders} for c in data.classes],
+        classes=data.class_specs,
         seed=config.seed,
         limits=data.limits,
         test_fraction=str(data.test_fraction),
@@ -39,6 +39,7 @@ def build_example_gen(
         spans=spans.folders if spans else (),
         splits_dir=platform.pushed if spans else None,
         follow_links=data.follow_links,
+        layout=data.how_laid_out,
         code_digest=code_digest(
             "components.radiograph_example_gen.driver", "components.radiograph_example_gen.executor"
         ),

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InputError
-from components.radiograph_example_gen.discovery import discover
-from components.radiograph_example_gen.settings import ClassFolders
+from components.radiograph_example_gen.listing import list_folder
 from models.backbones import get_backbone
+from pipeline.check.images import settings_of
 from pipeline.config.pipeline_config import PipelineConfig
 
 _MEGABYTE: Final = 10**6
@@ -95,9 +95,8 @@ class Room:
         data = self.config.data
         if data.in_spans:
             return ()
-        classes = [ClassFolders(each.name, each.folders) for each in data.classes]
         try:
-            found = discover(data.dir, classes, follow_links=data.follow_links)
+            found = list_folder(settings_of(self.config)).found
         except InputError:
             # RadiographExampleGen says it.
             return ()

@@ -59,9 +59,11 @@ def _columns(config: PipelineConfig, spans: ResolvedSpans | None) -> tuple[str, 
     contents = {str(table): read_metadata_file(table) for table in tables}
     if named is not None:
         for name, content in contents.items():
-            parse_metadata(content, name, named)
+            parse_metadata(content, name, named, config.data.columns)
         return named
-    found = [further_columns(content, name) for name, content in contents.items()]
+    found = [
+        further_columns(content, name, config.data.columns) for name, content in contents.items()
+    ]
     values = {
         column: frozenset().union(*(each[column] for each in found))
         for column in found[0]

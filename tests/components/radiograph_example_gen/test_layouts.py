@@ -135,7 +135,7 @@ def test_kermanys_folder_of_parts_says_where_the_classes_are(kermany: Path) -> N
 
 
 def test_kermanys_jpegs_run_as_they_are(kermany: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (text,) = _blocks("Kermany's chest X-rays", "yaml")
+    text, _ = _blocks("Kermany's chest X-rays", "yaml")
     data = yaml.safe_load(text)["data"]
     monkeypatch.chdir(kermany.parent)
     found = check_data(load_config(overrides={"data": data}))
@@ -146,12 +146,26 @@ def test_kermanys_jpegs_run_as_they_are(kermany: Path, monkeypatch: pytest.Monke
     remarks = _remarks(found)
     assert "patients unknown" in remarks
     assert "the names of 6 of 12 images without a patient look as if they named one" in remarks
-    (tabulate,) = _blocks("Kermany's chest X-rays", "python")
+    tabulate, _ = _blocks("Kermany's chest X-rays", "python")
     exec(tabulate, {})
     found = check_data(load_config(overrides={"data": data}))
     assert found["problems"] == []
     assert found["patients"] == {"known": 3, "images_without": 6}
     assert "look as if" not in _remarks(found)
+
+
+def test_kermanys_three_parts_by_a_table(kermany: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, text = _blocks("Kermany's chest X-rays", "yaml")
+    _, tabulate = _blocks("Kermany's chest X-rays", "python")
+    monkeypatch.chdir(kermany.parent)
+    exec(tabulate, {})
+    found = check_data(load_config(overrides=yaml.safe_load(text)))
+    assert found["problems"] == []
+    assert {name: row["usable"] for name, row in found["classes"].items()} == {
+        "NORMAL": 9, "PNEUMONIA": 9,
+    }  # fmt: skip
+    assert found["patients"] == {"known": 3, "images_without": 9}
+    assert found["left_out"] == {}
 
 
 @pytest.fixture
@@ -175,28 +189,35 @@ def chestxray(tmp_path: Path, make_png: MakePng) -> Path:
 def test_chestxrays_one_folder_says_what_to_do(chestxray: Path) -> None:
     (problem,) = _check(chestxray)["problems"]
     assert "Images there: 'images' with 28." in problem
-    assert "metadata.csv has a column 'finding': sort the images into class folders" in problem
+    assert (
+        "metadata.csv has a column 'finding': to take the classes from it, set data.layout: table, "
+        'data.columns: {label: "finding"}'
+    ) in problem
     assert "docs/data.md" in problem and "If these are the classes" not in problem
 
 
-def test_chestxrays_recipe_sorts_by_finding(
+def test_chestxrays_table_says_the_classes(
     chestxray: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(chestxray.parent)
-    (recipe,) = _blocks("covid-chestxray-dataset", "python")
-    exec(recipe, {})
-    found = _check(
-        Path("sorted"),
-        classes=[{"name": name, "folders": [name]} for name in ("COVID-19", "Normal")],
-    )
+    (text,) = _blocks("covid-chestxray-dataset", "yaml")
+    with (chestxray / "metadata.csv").open("a", encoding="utf-8") as file:
+        # A slice of CT, which few download.
+        file.write("99,0,M,50,Pneumonia/Viral/COVID-19,,,N,Axial,CT,2020,W,volumes,a.nii.gz,,,,,\n")
+    found = check_data(load_config(overrides=yaml.safe_load(text)))
     assert found["problems"] == []
     assert {name: row["usable"] for name, row in found["classes"].items()} == {
         "COVID-19": 6, "Normal": 6,
     }  # fmt: skip
     # Of each two rows with one id, one shows COVID-19 and the other nothing.
     assert found["patients"] == {"known": 6, "images_without": 0}
+    # Of 28 images, half are of two other findings, and two more are lateral.
+    assert found["left_out"] == {"label of no class": 14, "view that is not taken": 3}
     remarks = _remarks(found)
-    assert "unknown" not in remarks and "go by no image" not in remarks
+    assert "the column 'finding' says the class of each image" in remarks
+    assert "14 of 29 rows have a label of no class, and are left out: 'Tuberculosis' (7)" in remarks
+    assert "3 of 29 rows are of views that data.views doesn't take, and are left out" in remarks
+    assert "go by no image" not in remarks
 
 
 @pytest.fixture

@@ -216,6 +216,27 @@ def test_only_demo_goes_on_with_random_weights() -> None:
             "data.classes",
         ),
         ({"data": {"classes": [{"name": n, "folders": [n]} for n in ("A", " ")]}}, "data.classes"),
+        ({"data": {"classes": [{"name": n} for n in "AB"]}}, "data"),
+        (
+            {"data": {"layout": "table", "classes": [{"name": n, "labels": ["x"]} for n in "AB"]}},
+            "data.classes",
+        ),
+        (
+            {
+                "data": {
+                    "layout": "table",
+                    "classes": [{"name": "A", "labels": [" "]}, {"name": "B"}],
+                }
+            },
+            "data.classes.0.labels",
+        ),
+        ({"data": {"layout": "tree"}}, "data.layout"),
+        ({"data": {"layout": "table", "dir": "s/{SPAN}"}}, "data"),
+        ({"data": {"views": ["PA"]}}, "data"),
+        ({"data": {"layout": "table", "views": []}}, "data.views"),
+        ({"data": {"columns": {"finding": "label"}}}, "data.columns"),
+        ({"data": {"columns": {"label": " "}}}, "data.columns"),
+        ({"data": {"columns": {"label": "a", "file": "A"}}}, "data.columns"),
     ],
 )
 def test_a_wrong_value_is_named(values: dict[str, Any], field: str) -> None:

@@ -304,6 +304,9 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         # No statistics and no schema know of them.
         ({"data": {"slice_columns": ["unit"]}}, {"RadiographExampleGen", "Evaluator"}),
         ({"data": {"slice_columns": []}}, set()),
+        ({"data": {"columns": {"label": "finding"}}}, {"RadiographExampleGen"}),
+        ({"data": {"layout": "table", "views": ["PA"]}}, {"RadiographExampleGen"}),
+        ({"data": {"layout": "auto", "columns": {}}}, set()),
         (
             {"seed": 5},
             {

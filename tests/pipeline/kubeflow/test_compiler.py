@@ -16,8 +16,10 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from common.errors import InputError
 from common.runtime import prepare_environment
+from components.radiograph_example_gen.settings import Layout, parse_settings
 from models.backbones import BACKBONES, get_backbone
 from pipeline import cli
+from pipeline.check.images import settings_of
 from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.kubeflow import compiler, names
 from pipeline.kubeflow.compiler import compile_pipeline, kubernetes_name, to_yaml
@@ -211,6 +213,27 @@ def test_parameters_of_a_run(compiled: list[dict[str, Any]]) -> None:
         arguments = _container(compiled, name)["args"]
         told = arguments[arguments.index("--json_serialized_inputs_spec_args") + 1]
         assert json.loads(told)["parameters"] == definitions
+
+
+def test_a_table_that_says_the_classes_is_said_to_the_step() -> None:
+    data = {
+        "dir": Path("elsewhere"),
+        "layout": "table",
+        "columns": {"label": "finding"},
+        "views": ["PA", "AP"],
+        "classes": [{"name": name, "labels": [name.upper(), f"{name}/x"]} for name in "ab"],
+        "healthy": None,
+    }
+    config = _config(backbones=("vgg16",), data=data)
+    task = _task(compile_pipeline(config), "radiograph-example-gen")
+    values = {
+        name: source.get("runtimeValue", {}).get("constant")
+        for name, source in task["inputs"]["parameters"].items()
+    }
+    told = parse_settings({**values, "data_dir": "d", "seed": config.seed})
+    here = settings_of(config)
+    assert told.layout == here.layout == Layout("table", {"label": "finding"}, ("PA", "AP"))
+    assert told.classes == here.classes and here.classes[0].labels == ("A", "a/x")
 
 
 def test_a_seed_and_a_bound_of_the_run_give_what_compiling_with_them_gives() -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from components.radiograph_example_gen.discovery import Discovery, discover
+from components.radiograph_example_gen.listing import Listing, list_folder
+from components.radiograph_example_gen.settings import Settings
 from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.local.progress import NodeClock
 from pipeline.local.room import NoRoomError, Room
@@ -57,11 +58,11 @@ def test_the_data_folder_is_listed_once_for_all_nodes(
 ) -> None:
     listed: list[Path] = []
 
-    def counted(data_dir: Path, *args: Any, **options: Any) -> Discovery:
-        listed.append(data_dir)
-        return discover(data_dir, *args, **options)
+    def counted(settings: Settings) -> Listing:
+        listed.append(Path(settings.data_dir))
+        return list_folder(settings)
 
-    monkeypatch.setattr("pipeline.local.room.discover", counted)
+    monkeypatch.setattr("pipeline.local.room.list_folder", counted)
     room = _room(tmp_path)
     room.expected_bytes("Trainer.vgg16")
     assert listed == []
