@@ -18,6 +18,7 @@ from PIL import Image
 from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.headers import read_header
 from components.radiograph_example_gen.readers import dicom, reader_of
+from components.radiograph_example_gen.salt import may_be_dicom
 from components.radiograph_example_gen.settings import Limits
 from models.conversion.stored_png import grey_of
 from models.deep_images import DEEP, GREY_LEVELS, UnusableImageError, is_deep, too_dark
@@ -103,6 +104,11 @@ def inspect_file(
         known |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         reader = reader_of(content)
         known["conversion"] = reader.conversion()
+        if reader is dicom and not may_be_dicom(candidate.path.rpartition("/")[2]):
+            raise UnusableImageError(
+                "a DICOM that is called as another format, so its patient would not be known: "
+                "rename it to end in .dcm"
+            )
         width, height, bit_depth = reader.header(content)
         if salt and reader is dicom:
             header = read_header(content, salt)

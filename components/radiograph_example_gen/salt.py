@@ -44,13 +44,13 @@ def salt_for(paths: Iterable[str]) -> Salt:
         paths: of the images.
 
     Returns:
-        A salt for this call alone where all names end as those of other images.
+        No salt where all names end as those of other images.
 
     Raises:
         InputError: the file can't be read or written, or is too short.
     """
-    if not any(_may_be_dicom(path.rpartition("/")[2]) for path in paths):
-        return Salt(secrets.token_bytes(_BYTES))
+    if not any(may_be_dicom(path.rpartition("/")[2]) for path in paths):
+        return Salt(b"")
     file = salt_file()
     try:
         value = _loaded(file)
@@ -67,8 +67,12 @@ def salt_for(paths: Iterable[str]) -> Salt:
     return Salt(value, hashlib.sha256(b"name of salt:" + value).hexdigest()[:16])
 
 
-def _may_be_dicom(name: str) -> bool:
-    # A table may name a DICOM without a suffix, which its content shows later.
+def may_be_dicom(name: str) -> bool:
+    """Return whether a file may be a DICOM by its name.
+
+    Args:
+        name: of the file. Without a suffix, which a table may name, its content shows it later.
+    """
     return is_image(name, dicom.SUFFIXES) or not is_image(name, suffixes())
 
 

@@ -89,6 +89,17 @@ def _inspected(folder: Path, content: bytes, **limits: Any) -> Any:
     return inspect_file(str(folder), Candidate("x.dcm", "a"), Limits(**limits))
 
 
+def test_a_dicom_that_is_called_a_png_is_left_out_since_nothing_hashes_its_patient(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x.png").write_bytes(encoded(dataset(phantom(12), 12)))
+    found = inspect_file(str(tmp_path), Candidate("x.png", "a"), Limits())
+    assert found.reason.startswith("a DICOM that is called as another format")
+    (tmp_path / "x.png").rename(tmp_path / "x")
+    # A table may name it so.
+    assert inspect_file(str(tmp_path), Candidate("x", "a"), Limits()).reason == ""
+
+
 def test_the_configured_window_changes_the_image_and_not_what_it_is_known_by(
     tmp_path: Path,
 ) -> None:

@@ -234,7 +234,7 @@ def test_the_salt_is_made_once_and_is_the_users_alone(salt_file: Path) -> None:
 
 
 def test_without_dicoms_there_is_no_file(salt_file: Path) -> None:
-    assert salts.salt_for(["a/x.png"]).name == ""
+    assert salts.salt_for(["a/x.png"]) == salts.Salt(b"")
     assert not salt_file.exists()
 
 
