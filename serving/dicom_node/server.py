@@ -109,9 +109,7 @@ class BoundedServer(ThreadedAssociationServer):
             OSError: the address is taken, or isn't this machine's.
         """
         self.limits, self._hosts, self._context = limits, hosts, context
-        super().__init__(
-            ae, address, ae.ae_title, ae.supported_contexts, None, handlers, _Handler
-        )
+        super().__init__(ae, address, ae.ae_title, ae.supported_contexts, None, handlers, _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Refuse other hosts, and connections by the hundred, before a byte is read."""

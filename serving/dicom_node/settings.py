@@ -15,7 +15,9 @@ from common.errors import InputError
 from common.strict import Strict
 from serving.settings import LOOPBACK
 
-_AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
+_AE_TITLE: Final = re.compile(
+    r"[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?"
+)
 
 
 def _ae_title(text: str) -> str:
