@@ -168,7 +168,7 @@ class NodeLimits(Strict):
         acse_s: for a peer to open or close an association.
         dimse_s: for a peer's answer.
         stop_s: for associations to end, after SIGTERM.
-        tries: of a model that fails, and of a peer that refuses for the moment.
+        tries: of the model at one image: it fails, or the process ends meanwhile.
     """
 
     instances: int = Field(10_000, ge=1)
