@@ -10,8 +10,12 @@ from typing import Final, Protocol
 
 import pydicom
 import requests
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.sop_class import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 
 from serving.dicom_node.receiving import application_entity
 from serving.dicom_node.settings import NodeSettings

@@ -199,15 +199,6 @@ class DiskQueue:
             database.execute("UPDATE instances SET tries = tries + 1 WHERE uid = ?", (row[0],))
         return Item(row[0], row[1], self._image(row[0]))
 
-    def give_back(self, uid: str) -> None:
-        """Undo a `begin_answer` that was ended by the node's own stop."""
-        with self._transaction() as database:
-            database.execute(
-                "UPDATE instances SET tries = MAX(0, tries - 1) WHERE uid = ? "
-                "AND state = 'waiting'",
-                (uid,),
-            )
-
     def answer(self, uid: str, results: Mapping[str, bytes]) -> None:
         """Take the results of a waiting instance; its image is let go.
 

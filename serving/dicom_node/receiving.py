@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
@@ -19,7 +19,6 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import Verification
 
 from common.errors import InputError
 from serving.dicom_node.disk_queue import BadUidError, DiskQueue, QueueFullError
@@ -28,6 +27,8 @@ from serving.dicom_node.settings import NodeLimits, NodeSettings
 from serving.dicom_node.tls import server_context
 
 LOGGER: Final = logging.getLogger("cxr.node")
+# Of C-ECHO, PS3.4, A.4.
+VERIFICATION: Final = "1.2.840.10008.1.1"
 RADIOGRAPHS: Final = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -101,7 +102,7 @@ class Receiver:
             self._senders[peer.ae_title] = before | peer.addresses()
         entity = application_entity(settings.ae_title, settings.limits)
         entity.require_called_aet = True
-        entity.add_supported_context(Verification)
+        entity.add_supported_context(VERIFICATION)
         for sop_class in RADIOGRAPHS:
             entity.add_supported_context(sop_class, transfer_syntaxes())
         context = None
@@ -143,7 +144,8 @@ class Receiver:
 
     def _admit(self, event: evt.Event) -> None:
         """Refuse an AE title that is no peer's, or comes from elsewhere than the peer is."""
-        title = event.assoc.requestor.primitive.calling_ae_title
+        asked: Any = event.assoc.requestor.primitive
+        title = asked.calling_ae_title
         host = event.assoc.requestor.address.removeprefix("::ffff:")
         if host not in self._senders.get(title, ()):
             LOGGER.warning("%r from %s was refused: no such peer", title, host)
@@ -154,7 +156,8 @@ class Receiver:
     def _store(self, event: evt.Event) -> int:
         """Answer a C-STORE: success is said when the image is on the disk, and not before."""
         sender = str(event.assoc.requestor.ae_title)
-        uid = str(event.request.AffectedSOPInstanceUID)
+        request: Any = event.request
+        uid = str(request.AffectedSOPInstanceUID)
         try:
             added = self._queue.add(uid, event.encoded_dataset(), sender)
         except QueueFullError as full:
@@ -180,7 +183,7 @@ class Receiver:
 
 
 def _note_rejection(event: evt.Event) -> None:
-    primitive = event.assoc.requestor.primitive
+    primitive: Any = event.assoc.requestor.primitive
     LOGGER.warning(
         "an association of %r with %r was refused: the AE title isn't this node's, or there are "
         "too many",

@@ -58,7 +58,7 @@ class Bounds:
         if not isinstance(event.pdu, P_DATA_TF):
             return
         for piece in event.pdu.presentation_data_value_items:
-            value = piece.presentation_data_value
+            value = piece.presentation_data_value or b"\0"
             self._so_far += len(value) - 1
             most = self._limits.pdu_bytes if value[0] & _COMMAND else self._limits.instance_bytes
             if self._so_far > most and not self._over:
@@ -73,7 +73,7 @@ class _Handler(RequestHandler):
 
     def _create_association(self) -> Association:
         association = super()._create_association()
-        carrier = association.dul.socket
+        carrier: Any = association.dul.socket
         bounds = Bounds(self.server.limits, carrier.recv, str(self.client_address[0]))
         carrier.recv = bounds.read
         association.bind(evt.EVT_PDU_RECV, bounds.count)

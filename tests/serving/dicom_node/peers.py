@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import (
+from pydicom.uid import (
     Comprehensive3DSRStorage,
+    DigitalXRayImageStorageForPresentation,
     SecondaryCaptureImageStorage,
-    Verification,
 )
+from pynetdicom import AE, evt
 
 from serving.dicom_node.disk_queue import DiskQueue
-from serving.dicom_node.receiving import Receiver
+from serving.dicom_node.receiving import VERIFICATION, Receiver
 from serving.dicom_node.settings import NodeSettings
 
 HERE = "127.0.0.1"
@@ -60,14 +59,14 @@ def association(
     calling: str = "PACS",
     called: str = "CXR",
     tls: ssl.SSLContext | None = None,
-    syntaxes: list[str] | None = None,
+    syntaxes: Sequence[str] = (),
 ) -> Iterator[Any]:
     entity = AE(calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
     entity.connection_timeout = 20
-    entity.add_requested_context(Verification)
+    entity.add_requested_context(VERIFICATION)
     if syntaxes:
-        entity.add_requested_context(DigitalXRayImageStorageForPresentation, syntaxes)
+        entity.add_requested_context(DigitalXRayImageStorageForPresentation, [*syntaxes])
     else:
         entity.add_requested_context(DigitalXRayImageStorageForPresentation)
     made = entity.associate(
@@ -89,7 +88,7 @@ class Peer:
         self.entity = AE("PACS")
         for sop_class in (Comprehensive3DSRStorage, SecondaryCaptureImageStorage):
             self.entity.add_supported_context(sop_class)
-        self.server = self.entity.start_server(
+        self.server: Any = self.entity.start_server(
             (HERE, port), block=False, ssl_context=tls, evt_handlers=[(evt.EVT_C_STORE, self._got)]
         )
         self.port = int(self.server.socket.getsockname()[1])

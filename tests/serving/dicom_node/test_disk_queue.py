@@ -300,14 +300,6 @@ def test_what_waits_is_not_due_before_its_time(tmp_path: Path) -> None:
     assert [item.tries for item in queue.unsent(1)] == [1]
 
 
-def test_a_try_ended_by_the_nodes_own_stop_does_not_count(queue: DiskQueue) -> None:
-    queue.add("1.2", b"x", "A")
-    assert queue.begin_answer() is not None
-    queue.give_back("1.2")
-    again = queue.begin_answer()
-    assert again is not None and again.tries == 0
-
-
 def test_threads_store_side_by_side(tmp_path: Path) -> None:
     queue = opened(tmp_path, max_instances=1000, max_bytes=10**6)
     said: list[str] = []

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import Comprehensive3DSRStorage
 
 from serving.dicom_node import queue_file
 from serving.dicom_node.destinations import destination_of
@@ -161,7 +161,7 @@ def test_what_is_there_already_is_done(tmp_path: Path, results: Put) -> None:
 def test_a_peer_that_takes_no_secondary_captures_says_so(tmp_path: Path, results: Put) -> None:
     entity = AE("PACS")
     entity.add_supported_context(Comprehensive3DSRStorage)
-    server = entity.start_server(
+    server: Any = entity.start_server(
         (HERE, 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)]
     )
     settings = node_settings(tmp_path, **to(server.socket.getsockname()[1]))
