@@ -54,7 +54,7 @@ def dicom_node(
     elif retry_failures:
         typer.echo(f"{queue_file.retry_failures(settings.queue)} will be sent again")
     else:
-        _quiet_logs()
+        quiet_logs()
         from serving.cli import cache_folder
         from serving.dicom_node.answering import load_model
         from serving.dicom_node.node import Node
@@ -62,7 +62,7 @@ def dicom_node(
         Node(settings, lambda: load_model(settings, cache_folder(network_cache))).run()
 
 
-def _quiet_logs() -> None:
+def quiet_logs() -> None:
     """Log what the node does, and nothing of a library that may quote a patient's data."""
     import warnings
 

@@ -45,12 +45,10 @@ def model(answer: Callable[[Sequence[Path]], list[Result]] = answers) -> Model:
 
 def main() -> None:
     """Run a node of its own process: `python stand_in.py CONFIG PORT_FILE`."""
-    import logging
-
+    from serving.dicom_node.command import quiet_logs
     from serving.dicom_node.node import Node
 
-    logging.basicConfig(level=logging.INFO)
-    logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+    quiet_logs()
     node = Node(read_settings(Path(sys.argv[1])), model)
     written = Path(sys.argv[2])
     written.with_suffix(".new").write_text(str(node.port))

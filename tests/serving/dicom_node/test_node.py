@@ -222,7 +222,7 @@ class Process:
             )
         await_(lambda: port_file.exists() or self.process.poll() is not None)
         assert port_file.exists(), self.log.read_text()
-        self.port = int(port_file.read_text())
+        self.port = int(port_file.read_text().replace("None", "0"))
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
