@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from common.errors import InputError
-from serving.dicom_node.settings import NodeSettings, Peer, read_settings
+from serving.dicom_node.settings import NodeLimits, NodeSettings, Peer, read_settings
 
 GOOD: dict[str, Any] = {
     "queue": "queue",
@@ -91,3 +91,18 @@ def test_a_file_that_cant_be_read_says_so(tmp_path: Path) -> None:
 def test_a_peer_without_an_address_is_named() -> None:
     with pytest.raises(InputError, match=r"'nobody\.invalid' has no address"):
         Peer(ae_title="A", host="nobody.invalid").addresses()
+
+
+def test_the_documents_example_is_one_and_shows_the_defaults(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs" / "dicom.md"
+    example = page.read_text().split("```yaml\n")[1].split("```")[0]
+    file = tmp_path / "node.yaml"
+    file.write_text(example)
+    settings = read_settings(file)
+    assert settings.limits == NodeLimits()
+    assert settings.poll is not None and settings.poll.modalities == ("CR", "DX")
+    shown = yaml.safe_load(example)
+    assert set(shown["limits"]) == set(NodeLimits.model_fields)
+    assert set(shown) | {"bits_stored", "dicom_window", "dicom_percentile"} == set(
+        NodeSettings.model_fields
+    )
