@@ -1,4 +1,4 @@
-"""Where results go: a peer by C-STORE, or a DICOMweb server by STOW-RS."""
+"""Destinations of results: a peer by C-STORE, or a DICOMweb server by STOW-RS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node is told: a YAML file, checked. Imports nothing heavy."""
+"""The settings of a node: a YAML file, checked. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Tls(Strict):
 
 
 class Receive(Strict):
-    """How images come by C-STORE.
+    """The way of images that come by C-STORE.
 
     Attributes:
         host: address to listen on.
@@ -118,7 +118,7 @@ class Web(Strict):
 
 
 class Poll(Web):
-    """How images are fetched from a DICOMweb server.
+    """The way of images that are fetched from a DICOMweb server.
 
     Attributes:
         modalities: of the images that are asked for.
@@ -132,7 +132,7 @@ class Poll(Web):
 
 
 class Answer(Strict):
-    """Where results go: to one of the two.
+    """The way of results: to a peer, or to a server.
 
     Attributes:
         peer: name of the peer that gets them by C-STORE.
