@@ -43,6 +43,7 @@ from pipeline.local.exit_codes import (
 from pipeline.local.exit_codes import EXIT_PUSHED as EXIT_PUSHED
 from pipeline.runs.cli import runs_app
 from serving.cli import export_openvino, predict, serve
+from serving.dicom_node.command import dicom_node
 
 app = typer.Typer(
     help="Train, judge and serve chest X-ray classifiers on TFX.",
@@ -233,6 +234,7 @@ app.command()(config_command)
 app.command()(predict)
 app.command()(serve)
 app.command()(export_openvino)
+app.command()(dicom_node)
 app.command()(deidentify)
 
 

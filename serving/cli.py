@@ -131,7 +131,7 @@ def serve(
         batch_threads=batch_threads,
         shutdown_s=shutdown_timeout_seconds,
         metrics_path=metrics_path or None,
-        network_cache=_cache_folder(network_cache),
+        network_cache=cache_folder(network_cache),
         limits=Limits(
             body_bytes=max_body_bytes,
             held_bytes=max_held_bytes,
@@ -231,7 +231,7 @@ def predict(
             explain=with_heat_maps,
             bits_stored=bits_stored or 0,
             rendering=rendering,
-            network_cache=_cache_folder(network_cache),
+            network_cache=cache_folder(network_cache),
         )
     if dicom_out is not None:
         answers = write_results(
@@ -273,7 +273,8 @@ def export_openvino(
     raise_for(results)
 
 
-def _cache_folder(given: str | None) -> Path | None:
+def cache_folder(given: str | None) -> Path | None:
+    """Return the folder that `--network-cache` means; None for none."""
     if given is None:
         from serving.networks.cache_folder import default_folder
 

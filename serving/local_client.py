@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from serving.servables.servable import Servable
 
+# Files -> their results, in order.
+Answer = Callable[[Sequence[Path]], list[Result]]
 # Images that go through the networks in one call, of a folder.
 _BATCH: Final = 8
 
@@ -67,11 +69,13 @@ def predict_files(
     Raises:
         InputError: there is no such model, it is damaged, or it knows no heat maps.
     """
-    version = latest_version(model_dir, model)
-    prepare_environment()
-    name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
-    servable = _load(version, name, network_cache)
-    answer = partial(_predict, servable, name, partial(_prepared, bits_stored, rendering))
+    answer = open_model(
+        latest_version(model_dir, model),
+        explain=explain,
+        bits_stored=bits_stored,
+        rendering=rendering,
+        network_cache=network_cache,
+    )
     if explain or len(files) == 1:
         for file in files:
             yield from answer([file])
@@ -84,6 +88,35 @@ def predict_files(
     finally:
         # Whoever has seen enough, or an error, needn't wait for the rest.
         pool.shutdown(cancel_futures=True)
+
+
+def open_model(
+    version: Path,
+    *,
+    explain: bool = False,
+    bits_stored: int = 0,
+    rendering: Rendering = DEFAULT,
+    network_cache: Path | None = None,
+) -> Answer:
+    """Load a model once, to ask it about files again and again.
+
+    Args:
+        version: its folder.
+        explain: as `predict_files` takes it, like the rest.
+        bits_stored: likewise.
+        rendering: likewise.
+        network_cache: likewise.
+
+    Returns:
+        What classifies files that go through the networks side by side; from any thread.
+
+    Raises:
+        InputError: it is damaged, or knows no heat maps.
+    """
+    prepare_environment()
+    name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
+    servable = _load(version, name, network_cache)
+    return partial(_predict, servable, name, partial(_prepared, bits_stored, rendering))
 
 
 def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:

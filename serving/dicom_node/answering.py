@@ -1,0 +1,193 @@
+"""Asks the model about the images of the queue, and makes their results."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from serving.dicom_node.disk_queue import DiskQueue, Item
+from serving.dicom_node.settings import NodeSettings
+from serving.dicom_results.files import encoded
+from serving.dicom_results.heat_map import make_heat_map
+from serving.dicom_results.identity import REQUIRED, Algorithm
+from serving.dicom_results.report import MANUFACTURER, make_report
+from serving.local_client import Answer
+from serving.prediction import Failure, Prediction
+
+LOGGER: Final = logging.getLogger("cxr.node")
+_LOOK_S: Final = 0.2
+_WAIT_S: Final = 5.0
+_LONGEST_WAIT_S: Final = 300.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model.
+
+    Attributes:
+        algorithm: as results name it.
+        answer: to image files, with heat maps.
+        draw: lays a heat map over an image file's content.
+    """
+
+    algorithm: Algorithm
+    answer: Answer
+    draw: Callable[[bytes, np.ndarray], Image.Image]
+
+
+class NoResultError(Exception):
+    """An image has no result, and never will have one; the message is without a patient's data."""
+
+
+def load_model(settings: NodeSettings, network_cache: Path | None) -> Model:
+    """Load the newest version of the model; it stays until the node ends.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    from functools import partial
+
+    from models.rendering import Rendering
+    from serving.dicom_results.identity import algorithm_of
+    from serving.explained import overlay
+    from serving.local_client import latest_version, open_model
+
+    version = latest_version(settings.model_dir, settings.model)
+    rendering = Rendering(settings.dicom_window, settings.dicom_percentile)
+    answer = open_model(
+        version,
+        explain=True,
+        bits_stored=settings.bits_stored,
+        rendering=rendering,
+        network_cache=network_cache,
+    )
+    return Model(algorithm_of(version), answer, partial(overlay, rendering=rendering))
+
+
+def results_for(uid: str, file: Path, model: Model) -> dict[str, bytes]:
+    """Make the results of an image.
+
+    Args:
+        uid: SOP Instance UID that the sender named.
+        file: of the image.
+        model: to ask.
+
+    Returns:
+        UID -> content of a DICOM file: the report, then the heat map.
+
+    Raises:
+        NoResultError: the image is none that can be answered.
+    """
+    content = file.read_bytes()
+    # pydicom warns with the values that it wonders about.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # First: what is converted for it inflates to no more than it may; pydicom has no bound.
+        (result,) = model.answer([file])
+        if isinstance(result, Failure):
+            raise NoResultError(result.why)
+        _require_image(uid, content)
+        try:
+            made = _made(content, result, model)
+        # Damaged headers end in many kinds of error, whose texts quote the header.
+        except Exception as error:
+            raise NoResultError(
+                f"its header allows no report: {type(error).__name__} in {_place_of(error)}"
+            ) from error
+    return {str(one.SOPInstanceUID): encoded(one) for one in made}
+
+
+def _require_image(uid: str, content: bytes) -> None:
+    """Refuse what must not be answered, whatever the model says of it."""
+    try:
+        header = pydicom.dcmread(
+            BytesIO(content), specific_tags=[*REQUIRED, "Manufacturer"], stop_before_pixels=True
+        )
+        missing = [name for name in REQUIRED if not header.get(name)]
+        inside = str(header.get("SOPInstanceUID"))
+        maker = str(header.get("Manufacturer"))
+    except Exception as error:
+        raise NoResultError(f"its header can't be read: {type(error).__name__}") from error
+    if missing:
+        raise NoResultError(f"has no {', '.join(missing)}")
+    if inside != uid:
+        raise NoResultError("the image inside has another SOP Instance UID than it was sent with")
+    if maker == MANUFACTURER:
+        # A PACS that forwards all it gets would go round in circles with the node.
+        raise NoResultError("is a result of this program, and is not classified again")
+
+
+def _made(content: bytes, result: Prediction, model: Model) -> list[Dataset]:
+    source = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
+    made = [make_report(source, result, model.algorithm)]
+    if result.heat_map is not None:
+        picture = np.asarray(model.draw(content, result.heat_map))
+        made.append(make_heat_map(source, result, model.algorithm, picture))
+    return made
+
+
+def _place_of(error: BaseException) -> str:
+    """Name the function that raised an error."""
+    trace = error.__traceback__
+    name = "?"
+    while trace is not None:
+        name, trace = trace.tb_frame.f_code.co_name, trace.tb_next
+    return name
+
+
+class Answerer:
+    """Answers the images of the queue, one after the other."""
+
+    def __init__(self, queue: DiskQueue, model: Model, tries: int) -> None:
+        """Prepare to answer.
+
+        Args:
+            queue: of images.
+            model: to ask.
+            tries: at one image, if the model fails or the process ends meanwhile.
+        """
+        self._queue, self._model, self._tries = queue, model, tries
+
+    def run(self, stop: threading.Event) -> None:
+        """Answer until told to stop."""
+        while not stop.is_set():
+            item = self._queue.begin_answer()
+            if item is None:
+                stop.wait(_LOOK_S)
+                continue
+            self._answer(item)
+
+    def _answer(self, item: Item) -> None:
+        if item.tries >= self._tries:
+            # Each of them was begun; an image must not end the node for ever.
+            self._give_up(item, f"no answer after {item.tries} tries")
+            return
+        try:
+            results = results_for(item.uid, item.image, self._model)
+        except NoResultError as error:
+            self._give_up(item, str(error))
+            return
+        # The model's own faults, memory among them: perhaps not the next time.
+        except Exception as error:
+            wait = min(_LONGEST_WAIT_S, _WAIT_S * 2**item.tries)
+            why = f"the model failed: {type(error).__name__}"
+            LOGGER.error("%s waits %.0f s: %s in %s", item.uid, wait, why, _place_of(error))
+            self._queue.later(item.uid, why, wait)
+            return
+        self._queue.answer(item.uid, results)
+        LOGGER.info("%s has an answer", item.uid)
+
+    def _give_up(self, item: Item, why: str) -> None:
+        LOGGER.error("%s failed: %s", item.uid, why)
+        self._queue.fail(item.uid, why)

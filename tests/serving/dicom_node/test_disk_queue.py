@@ -1,0 +1,389 @@
+"""The queue on the disk: nothing lost, nothing doubled, whatever comes between."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from common.errors import InputError
+from serving.dicom_node import disk_queue, durable, queue_file
+from serving.dicom_node.disk_queue import BadUidError, DiskQueue, QueueFullError
+
+UIDS = [f"1.2.{number}" for number in range(6)]
+INSTANCES, BYTES = 4, 60
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing of the program handles it."""
+
+
+def opened(folder: Path, **changes: Any) -> DiskQueue:
+    return DiskQueue(folder, **({"max_instances": INSTANCES, "max_bytes": BYTES} | changes))
+
+
+def results_of(uid: str) -> dict[str, bytes]:
+    return {f"2.25.{uid.split('.')[-1]}.{part}": b"result" + uid.encode() for part in (1, 2)}
+
+
+class Queue(RuleBasedStateMachine):
+    """A node that is killed between any two of its steps on the disk.
+
+    The model: what was acknowledged, and what the peer got. The peer has an object once however
+    often it comes, and is checked for its bytes.
+    """
+
+    @initialize()
+    def start(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.queue = opened(self.folder, now=lambda: 0.0)
+        self.acknowledged: set[str] = set()
+        self.given_up: set[str] = set()
+        self.peer: dict[str, bytes] = {}
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.queue.close()
+            shutil.rmtree(self.folder)
+
+    def _dying(self, steps: int | None, act: Any) -> bool:
+        """Do something and be killed at a step on the way; say whether it came to its end."""
+        left = steps
+
+        def step(*_: Any) -> Any:
+            nonlocal left
+            if left is not None:
+                left -= 1
+                if left < 0:
+                    raise KilledError
+
+        with pytest.MonkeyPatch.context() as patch:
+            replace, unlink, sync = Path.replace, Path.unlink, os.fsync
+            patch.setattr(Path, "replace", lambda *a: step() or replace(*a))
+            patch.setattr(Path, "unlink", lambda *a, **b: step() or unlink(*a, **b))
+            patch.setattr(os, "fsync", lambda *a: step() or sync(*a))
+            real = queue_file.transaction
+            patch.setattr(disk_queue, "transaction", lambda d: _Committing(real(d), step))
+            try:
+                act()
+                return True
+            except KilledError:
+                pass
+        self.restart()
+        return False
+
+    @rule(uid=st.sampled_from(UIDS), size=st.integers(1, 40), steps=st.none() | st.integers(0, 6))
+    def store(self, uid: str, size: int, steps: int | None) -> None:
+        before, state = self.queue.counts(), self.state(uid)
+        said: list[str] = []
+
+        def act() -> None:
+            try:
+                said.append(self.queue.add(uid, b"i" * size, "PACS"))
+            except QueueFullError:
+                said.append("full")
+
+        if not self._dying(steps, act):
+            return
+        full = before["held"] >= INSTANCES or before["held_bytes"] + size > BYTES
+        if said == ["full"]:
+            assert full
+            return
+        # What a kill came behind may be there without having been acknowledged.
+        expected = {"": ("new",), "failed": ("again",)}.get(state, ("repeated", "differs"))
+        assert said[0] in expected
+        self.acknowledged.add(uid)
+        if said[0] == "again":
+            self.given_up.discard(uid)
+
+    @rule(steps=st.none() | st.integers(0, 9), good=st.booleans())
+    def answer(self, steps: int | None, good: bool) -> None:
+        def act() -> None:
+            item = self.queue.begin_answer()
+            if item is None:
+                return
+            assert item.image.read_bytes().strip(b"i") == b""
+            if good:
+                self.queue.answer(item.uid, results_of(item.uid))
+            else:
+                self.given_up.add(item.uid)
+                self.queue.fail(item.uid, "no radiograph")
+
+        self._dying(steps, act)
+        self.given_up = {uid for uid in self.given_up if self.state(uid) == "failed"}
+
+    @rule(steps=st.none() | st.integers(0, 5), most=st.integers(1, 3))
+    def send(self, steps: int | None, most: int) -> None:
+        def act() -> None:
+            for item in self.queue.unsent(most):
+                for name, file in item.results:
+                    self.peer[name] = file.read_bytes()
+                    self.queue.sent(name)
+
+        self._dying(steps, act)
+
+    @rule()
+    def restart(self) -> None:
+        self.queue.close()
+        self.queue = opened(self.folder, now=lambda: 0.0)
+
+    def state(self, uid: str) -> str:
+        with sqlite3.connect(self.folder / queue_file.DATABASE) as database:
+            row = database.execute("SELECT state FROM instances WHERE uid = ?", (uid,)).fetchone()
+        database.close()
+        return "" if row is None else str(row[0])
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        for uid in self.acknowledged - self.given_up:
+            state = self.state(uid)
+            results = results_of(uid)
+            if state == "waiting":
+                assert (self.folder / "images" / f"{uid}.dcm").is_file()
+            elif state == "answered":
+                for name, content in results.items():
+                    kept = self.folder / "results" / f"{name}.dcm"
+                    assert self.peer.get(name) == content or kept.read_bytes() == content
+            else:
+                assert state == "done"
+                assert all(self.peer[name] == content for name, content in results.items())
+
+    @invariant()
+    def limits_hold(self) -> None:
+        if hasattr(self, "queue"):
+            assert self.queue.counts()["held"] <= INSTANCES
+            waiting = [f.stat().st_size for f in (self.folder / "images").iterdir()]
+            assert sum(waiting) <= BYTES
+
+
+class _Committing:
+    """A transaction in front of whose end a kill may come, and behind it."""
+
+    def __init__(self, real: Any, step: Any) -> None:
+        self.real, self.step = real, step
+
+    def __enter__(self) -> Any:
+        return self.real.__enter__()
+
+    def __exit__(self, *error: Any) -> Any:
+        if error[0] is None:
+            try:
+                self.step()
+            except KilledError as killed:
+                self.real.__exit__(type(killed), killed, None)
+                raise
+        ended = self.real.__exit__(*error)
+        if error[0] is None:
+            self.step()
+        return ended
+
+
+TestQueue = Queue.TestCase
+TestQueue.settings = settings(max_examples=40, stateful_step_count=25)
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> DiskQueue:
+    return opened(tmp_path / "queue")
+
+
+def test_the_same_instance_is_taken_once(queue: DiskQueue) -> None:
+    assert queue.add("1.2.3", b"one", "A") == "new"
+    assert queue.add("1.2.3", b"one", "A") == "repeated"
+    assert queue.add("1.2.3", b"two", "A") == "differs"
+    item = queue.begin_answer()
+    assert item is not None and item.image.read_bytes() == b"one"
+    queue.answer("1.2.3", results_of("1.2.3"))
+    assert queue.add("1.2.3", b"one", "A") == "repeated"
+    assert queue.begin_answer() is None
+    assert queue.known(["1.2.3", "1.2.4"]) == {"1.2.3"}
+
+
+def test_as_many_as_the_limit_wait_and_one_more_is_refused(queue: DiskQueue) -> None:
+    for uid in UIDS[:INSTANCES]:
+        queue.add(uid, b"x", "A")
+    with pytest.raises(QueueFullError, match="4 instances wait"):
+        queue.add("1.9", b"x", "A")
+    with pytest.raises(QueueFullError):
+        queue.require_room(1)
+    item = queue.begin_answer()
+    assert item is not None
+    queue.fail(item.uid, "lateral")
+    assert queue.add("1.9", b"x", "A") == "new"
+
+
+def test_as_many_bytes_as_the_limit_wait_and_one_more_is_refused(queue: DiskQueue) -> None:
+    queue.add("1.2", b"x" * (BYTES - 1), "A")
+    with pytest.raises(QueueFullError, match="59 bytes wait, of 60"):
+        queue.add("1.3", b"xx", "A")
+    assert queue.add("1.3", b"x", "A") == "new"
+
+
+def test_a_full_disk_is_a_full_queue(queue: DiskQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk_queue, "write_durably", full)
+    with pytest.raises(QueueFullError, match="the disk is full"):
+        queue.add("1.2", b"x", "A")
+    monkeypatch.undo()
+    assert queue.add("1.2", b"x", "A") == "new"
+
+
+@pytest.mark.parametrize("uid", ["", "1..2", "../x", "1.2/3", "1." + "2" * 63, "1.2\n", "a"])
+def test_what_is_no_uid_names_no_file(queue: DiskQueue, uid: str) -> None:
+    with pytest.raises(BadUidError):
+        queue.add(uid, b"x", "A")
+
+
+def test_two_nodes_dont_share_a_queue(queue: DiskQueue, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="held by another node"):
+        opened(tmp_path / "queue")
+    queue.close()
+    opened(tmp_path / "queue").close()
+
+
+def test_others_may_not_read_it(queue: DiskQueue, tmp_path: Path) -> None:
+    assert (tmp_path / "queue").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "queue" / queue_file.DATABASE).stat().st_mode & 0o077 == 0
+
+
+def test_failures_are_listed_and_results_can_be_sent_again(
+    queue: DiskQueue, tmp_path: Path
+) -> None:
+    for uid in UIDS[:2]:
+        queue.add(uid, b"x", "PACS")
+        assert queue.begin_answer() is not None
+    queue.fail(UIDS[0], "lateral")
+    queue.answer(UIDS[1], results_of(UIDS[1]))
+    queue.fail(UIDS[1], "refused")
+    listed = {one.uid: one for one in queue_file.failures(tmp_path / "queue")}
+    assert listed[UIDS[0]].why == "lateral" and not listed[UIDS[0]].retriable
+    assert listed[UIDS[1]].retriable and listed[UIDS[1]].sender == "PACS"
+    # Refused results take room until somebody decides.
+    assert queue.counts()["held"] == 1
+    assert queue_file.retry_failures(tmp_path / "queue") == 1
+    (item,) = queue.unsent(9)
+    assert [name for name, _ in item.results] == list(results_of(UIDS[1]))
+    # Sent again, what was never answered is tried anew.
+    assert queue.add(UIDS[0], b"y", "PACS") == "again"
+    assert queue_file.counts(tmp_path / "queue") == queue.counts()
+
+
+def test_what_waits_is_not_due_before_its_time(tmp_path: Path) -> None:
+    clock = [0.0]
+    queue = opened(tmp_path, now=lambda: clock[0])
+    queue.add("1.2", b"x", "A")
+    assert queue.begin_answer() is not None
+    queue.later("1.2", "busy", 10)
+    assert queue.begin_answer() is None
+    clock[0] = 10
+    again = queue.begin_answer()
+    assert again is not None and again.tries == 1
+    queue.answer("1.2", results_of("1.2"))
+    queue.later("1.2", "peer is full", 5)
+    assert queue.unsent(1) == []
+    clock[0] = 15
+    assert [item.tries for item in queue.unsent(1)] == [1]
+
+
+def test_threads_store_side_by_side(tmp_path: Path) -> None:
+    queue = opened(tmp_path, max_instances=1000, max_bytes=10**6)
+    said: list[str] = []
+
+    def store() -> None:
+        said.extend(queue.add(f"1.{number}", b"x", "A") for number in range(20))
+
+    threads = [threading.Thread(target=store) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said.count("new") == 20 and said.count("repeated") == 60
+
+
+def test_a_folder_without_a_queue_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no queue"):
+        queue_file.failures(tmp_path)
+
+
+def test_a_queue_of_another_version_is_refused(queue: DiskQueue, tmp_path: Path) -> None:
+    queue.close()
+    with sqlite3.connect(tmp_path / "queue" / queue_file.DATABASE) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(InputError, match="another version"):
+        opened(tmp_path / "queue")
+
+
+STORE_FOR_EVER = """
+import sys
+from pathlib import Path
+from serving.dicom_node.disk_queue import DiskQueue
+
+queue = DiskQueue(Path(sys.argv[1]), max_instances=10**6, max_bytes=10**9)
+known = queue.known([f"1.{number}" for number in range(9999)])
+number = max((int(uid.split(".")[1]) for uid in known), default=0)
+while True:
+    number += 1
+    queue.add(f"1.{number}", b"%d" % number, "A")
+    print(number, flush=True)
+"""
+
+
+def test_what_was_acknowledged_is_there_after_sigkill(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    acknowledged = 0
+    for at_least in (3, 10, 25):
+        process = subprocess.Popen(
+            [sys.executable, "-c", STORE_FOR_EVER, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root)},
+        )
+        assert process.stdout is not None
+        for _ in range(at_least):
+            acknowledged = int(process.stdout.readline())
+        process.kill()
+        left = process.stdout.read().split()
+        acknowledged = max([acknowledged, *map(int, left)])
+        process.wait()
+        process.stdout.close()
+    queue = opened(tmp_path, max_instances=10**6, max_bytes=10**9)
+    found = []
+    while (item := queue.begin_answer()) is not None:
+        assert item.image.read_bytes() == item.uid.split(".")[1].encode()
+        found.append(int(item.uid.split(".")[1]))
+        queue.fail(item.uid, "seen")
+    # One may have been stored whose acknowledgement was cut off.
+    assert found in (list(range(1, acknowledged + 1)), list(range(1, acknowledged + 2)))
+
+
+def test_a_durable_file_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    durable.write_durably(file, b"old", tmp_path)
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        durable.write_durably(file, b"new", tmp_path)
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
