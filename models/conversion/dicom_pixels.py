@@ -26,7 +26,7 @@ KEYWORDS: Final = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
 EXTRA: Final = "dicom-jpeg"
-_PLUGIN: Final = "pylibjpeg"
+PLUGIN: Final = "pylibjpeg"
 _LIBJPEG: Final = (
     *(uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1),
     *(uid.JPEGLSLossless, uid.JPEGLSNearLossless),
@@ -213,7 +213,7 @@ def _decoded(file: DicomFile, form: Layout, frame: bytes) -> NDArray[Any]:
         raise UnusableImageError(
             f"a DICOM of a transfer syntax that isn't read ({file.syntax.name})"
         ) from error
-    if _PLUGIN not in decoder.available_plugins:
+    if PLUGIN not in decoder.available_plugins:
         extra = EXTRA if file.syntax in _LIBJPEG else None
         raise UnusableImageError(
             f"a DICOM of {file.syntax.name}, which needs a decoder that isn't installed: "
@@ -233,7 +233,7 @@ def _decoded(file: DicomFile, form: Layout, frame: bytes) -> NDArray[Any]:
     }
     try:
         words, _ = decoder.as_array(
-            encapsulate([frame]), raw=True, decoding_plugin=_PLUGIN, **options
+            encapsulate([frame]), raw=True, decoding_plugin=PLUGIN, **options
         )
     # Each decoder has its own errors, and pydicom wraps them in RuntimeError.
     except Exception as error:

@@ -21,6 +21,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 
 from common.errors import InputError
+from models.conversion.dicom_pixels import PLUGIN
 from serving.dicom_node.disk_queue import BadUidError, DiskQueue, QueueFullError
 from serving.dicom_node.server import BoundedServer
 from serving.dicom_node.settings import NodeLimits, NodeSettings
@@ -58,7 +59,8 @@ def transfer_syntaxes() -> list[str]:
         if uid in _UNCOMPRESSED:
             continue
         try:
-            if get_decoder(uid).is_available:
+            # Others' decoders aren't asked, as in training.
+            if PLUGIN in get_decoder(uid).available_plugins:
                 found.append(str(uid))
         # Those of videos have none.
         except NotImplementedError:

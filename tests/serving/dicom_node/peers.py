@@ -88,10 +88,11 @@ class Peer:
         self.entity = AE("PACS")
         for sop_class in (Comprehensive3DSRStorage, SecondaryCaptureImageStorage):
             self.entity.add_supported_context(sop_class)
-        self.server: Any = self.entity.start_server(
+        server: Any = self.entity.start_server(
             (HERE, port), block=False, ssl_context=tls, evt_handlers=[(evt.EVT_C_STORE, self._got)]
         )
-        self.port = int(self.server.socket.getsockname()[1])
+        self.server = server
+        self.port = int(server.socket.getsockname()[1])
 
     def _got(self, event: evt.Event) -> int:
         if self.statuses:

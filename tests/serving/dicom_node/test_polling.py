@@ -153,7 +153,10 @@ def test_an_answer_beyond_the_limit_is_not_read(tmp_path: Path, archive: Archive
 
 
 def test_a_server_that_is_down_is_asked_again(
-    tmp_path: Path, archive: Archive, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    archive: Archive,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looking, queue = poller(tmp_path, archive)
     real, failed, stop = looking.look, threading.Event(), threading.Event()
@@ -166,7 +169,7 @@ def test_a_server_that_is_down_is_asked_again(
         stop.set()
         return new
 
-    looking.look = look  # type: ignore[method-assign]
+    monkeypatch.setattr(looking, "look", look)
     looking.run(stop)
     assert queue.counts()["waiting"] == 5
     assert "can't be asked: ConnectionError" in caplog.text and "Mueller" not in caplog.text

@@ -50,7 +50,8 @@ def test_compressed_images_come_as_they_are(tmp_path: Path) -> None:
     queue = queue_of(settings)
     image = compressed()
     syntaxes = [JPEGBaseline8Bit]
-    assert JPEGBaseline8Bit in transfer_syntaxes()
+    if JPEGBaseline8Bit not in transfer_syntaxes():
+        pytest.skip("the extra dicom-jpeg isn't installed")
     with receiving(settings, queue) as node, association(node.port, syntaxes=syntaxes) as pacs:
         assert pacs.send_c_store(image).Status == 0
     item = queue.begin_answer()
