@@ -5,25 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pydicom
-from PIL import Image
-from pydicom.dataset import Dataset
 
 from serving.dicom_node.disk_queue import DiskQueue, Item
 from serving.dicom_node.settings import NodeSettings
-from serving.dicom_results.files import encoded
-from serving.dicom_results.heat_map import make_heat_map
+from serving.dicom_results.files import Draw, encoded, objects_of
 from serving.dicom_results.identity import REQUIRED, Algorithm
-from serving.dicom_results.report import MANUFACTURER, make_report
+from serving.dicom_results.report import MANUFACTURER
 from serving.local_client import Answer
-from serving.prediction import Failure, Prediction
+from serving.prediction import Failure
 
 LOGGER: Final = logging.getLogger("cxr.node")
 _LOOK_S: Final = 0.2
@@ -43,7 +38,7 @@ class Model:
 
     algorithm: Algorithm
     answer: Answer
-    draw: Callable[[bytes, np.ndarray], Image.Image]
+    draw: Draw
 
 
 class NoResultError(Exception):
@@ -99,7 +94,7 @@ def results_for(uid: str, file: Path, model: Model) -> dict[str, bytes]:
             raise NoResultError(result.why)
         _require_image(uid, content)
         try:
-            made = _made(content, result, model)
+            made = objects_of(content, result, model.algorithm, model.draw)
         # Damaged headers end in many kinds of error, whose texts quote the header.
         except Exception as error:
             raise NoResultError(
@@ -126,15 +121,6 @@ def _require_image(uid: str, content: bytes) -> None:
     if maker == MANUFACTURER:
         # A PACS that forwards all it gets would go round in circles with the node.
         raise NoResultError("is a result of this program, and is not classified again")
-
-
-def _made(content: bytes, result: Prediction, model: Model) -> list[Dataset]:
-    source = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
-    made = [make_report(source, result, model.algorithm)]
-    if result.heat_map is not None:
-        picture = np.asarray(model.draw(content, result.heat_map))
-        made.append(make_heat_map(source, result, model.algorithm, picture))
-    return made
 
 
 def _place_of(error: BaseException) -> str:

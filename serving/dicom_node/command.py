@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from common.errors import InputError
+from serving.cli import NetworkCache, cache_folder
 
 
 def dicom_node(
@@ -26,14 +27,7 @@ def dicom_node(
     retry_failures: Annotated[
         bool, typer.Option("--retry-failures", help="Have refused results sent again, and end.")
     ] = False,
-    network_cache: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder for converted networks; empty for none.",
-            envvar="CXR_NETWORK_CACHE",
-            show_default="~/.cache/cxr-tfx/networks",
-        ),
-    ] = None,
+    network_cache: NetworkCache = None,
 ) -> None:
     """Take radiographs from a PACS, classify each once, and hand reports and heat maps back."""
     from serving.dicom_node import queue_file
@@ -55,7 +49,6 @@ def dicom_node(
         typer.echo(f"{queue_file.retry_failures(settings.queue)} will be sent again")
     else:
         quiet_logs()
-        from serving.cli import cache_folder
         from serving.dicom_node.answering import load_model
         from serving.dicom_node.node import Node
 

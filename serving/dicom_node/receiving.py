@@ -23,7 +23,7 @@ from pynetdicom import AE, evt
 from common.errors import InputError
 from models.conversion.dicom_pixels import PLUGIN
 from serving.dicom_node.disk_queue import BadUidError, DiskQueue, QueueFullError
-from serving.dicom_node.server import BoundedServer
+from serving.dicom_node.server import BoundedServer, plain_host
 from serving.dicom_node.settings import NodeLimits, NodeSettings
 from serving.dicom_node.tls import server_context
 
@@ -148,7 +148,7 @@ class Receiver:
         """Refuse an AE title that is no peer's, or comes from elsewhere than the peer is."""
         asked: Any = event.assoc.requestor.primitive
         title = asked.calling_ae_title
-        host = event.assoc.requestor.address.removeprefix("::ffff:")
+        host = plain_host(event.assoc.requestor.address)
         if host not in self._senders.get(title, ()):
             LOGGER.warning("%r from %s was refused: no such peer", title, host)
             event.assoc.acse.send_reject(*_CALLING_UNKNOWN)

@@ -28,6 +28,11 @@ _LEAST_PDU: Final = 256 * 2**10
 _COMMAND, _LAST = 0b01, 0b10
 
 
+def plain_host(address: str) -> str:
+    """Write a peer's address as the settings do: IPv4 without IPv6's prefix."""
+    return str(address).removeprefix("::ffff:")
+
+
 class Bounds:
     """The bounds of what one association may send."""
 
@@ -113,7 +118,7 @@ class BoundedServer(ThreadedAssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Refuse other hosts, and connections by the hundred, before a byte is read."""
-        host = str(client_address[0]).removeprefix("::ffff:")
+        host = plain_host(client_address[0])
         if host not in self._hosts:
             LOGGER.warning("a connection from %s was refused: it is no peer's", host)
             return False

@@ -86,17 +86,38 @@ def _write(answer: Prediction, folder: Path, algorithm: Algorithm, draw: Draw) -
         # pydicom warns with the values that it wonders about.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            source = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
-            made = [make_report(source, answer, algorithm)]
-            if answer.heat_map is not None:
-                picture = np.asarray(draw(content, answer.heat_map))
-                made.append(make_heat_map(source, answer, algorithm, picture))
+            made = objects_of(content, answer, algorithm, draw)
             contents = [(str(one.SOPInstanceUID), encoded(one)) for one in made]
     # Damaged headers end in many kinds of error.
     except Exception as error:
         return Failure(answer.file, f"has no DICOM result: {type(error).__name__}: {error}")
     files = [_keep(folder / f"{uid}.dcm", data) for uid, data in contents]
     return replace(answer, dicom=tuple(files))
+
+
+def objects_of(
+    content: bytes, answer: Prediction, algorithm: Algorithm, draw: Draw
+) -> list[Dataset]:
+    """Make the report of an answer, and its heat map where there is one.
+
+    Args:
+        content: of the image's file.
+        answer: for it.
+        algorithm: that gave the answer.
+        draw: lays a heat map over the image.
+
+    Returns:
+        The report, then the heat map.
+
+    Raises:
+        Exception: of many kinds, where the image's header is damaged, or names no study.
+    """
+    source = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
+    made = [make_report(source, answer, algorithm)]
+    if answer.heat_map is not None:
+        picture = np.asarray(draw(content, answer.heat_map))
+        made.append(make_heat_map(source, answer, algorithm, picture))
+    return made
 
 
 def encoded(made: Dataset) -> bytes:

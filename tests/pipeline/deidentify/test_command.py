@@ -7,17 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli
+from tests.command_line import cxr
 from tests.pipeline.deidentify.radiographs import another, radiograph, save
-
-
-def cxr(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr("sys.argv", ["cxr", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-    return 0
 
 
 @pytest.fixture

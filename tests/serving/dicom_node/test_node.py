@@ -21,13 +21,14 @@ import yaml
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from common.errors import InputError
-from pipeline import cli
 from serving.dicom_node import answering, queue_file
 from serving.dicom_node.answering import Answerer, Model, NoResultError, results_for
 from serving.dicom_node.disk_queue import DiskQueue
 from serving.dicom_node.node import Node
 from serving.dicom_node.settings import NodeSettings
+from serving.dicom_results import files as result_files
 from serving.prediction import Result
+from tests.command_line import cxr
 from tests.pipeline.deidentify.radiographs import another, radiograph, save
 from tests.serving.dicom_node import stand_in
 from tests.serving.dicom_node.peers import HERE, Peer, association, node_settings, queue_of
@@ -119,7 +120,7 @@ def test_an_error_of_the_header_quotes_nothing(
     def broken(*_: object) -> None:
         raise ValueError("Mueller^Hannelore is no date")
 
-    monkeypatch.setattr(answering, "make_report", broken)
+    monkeypatch.setattr(result_files, "make_report", broken)
     image = radiograph()
     with pytest.raises(NoResultError, match="allows no report: ValueError in broken") as error:
         results_for(
@@ -269,15 +270,6 @@ def test_nothing_is_lost_or_doubled_through_sigkill(tmp_path: Path) -> None:
 def _answered_in(queue: Path) -> int:
     counts = queue_file.counts(queue)
     return counts["answered"] + counts["done"]
-
-
-def cxr(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr("sys.argv", ["cxr", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-    return 0
 
 
 def test_the_command_lists_counts_and_retries(

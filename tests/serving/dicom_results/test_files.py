@@ -15,11 +15,11 @@ from PIL import Image
 
 from common.errors import InputError
 from models.rendering import Rendering
-from pipeline import cli
 from serving import explained, local_client
 from serving.dicom_results.files import require_dicom, write_results
 from serving.dicom_results.identity import Algorithm, algorithm_of
 from serving.prediction import Failure, Prediction, Result
+from tests.command_line import cxr
 from tests.pipeline.deidentify.radiographs import another, radiograph, save
 
 
@@ -125,15 +125,6 @@ def serving(tmp_path: Path) -> Path:
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"one")
     return tmp_path / "serving"
-
-
-def cxr(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr("sys.argv", ["cxr", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as stopped:
-        return int(stopped.code or 0)
-    return 0
 
 
 def test_predict_asks_for_heat_maps_and_writes_the_results(
