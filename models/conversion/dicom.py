@@ -29,7 +29,7 @@ FORMAT = "DICOM"
 SUFFIXES: tuple[str, ...] = (".dcm", ".dicom")
 MAGIC = (128, b"DICM")
 # Raised whenever the same file and the same decoders give other pixels.
-_VERSION: Final = 1
+_VERSION: Final = 2
 _LIBRARIES: Final = (
     "pydicom", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle",
 )  # fmt: skip
@@ -50,6 +50,8 @@ METADATA: Final = (
 )
 _KEPT: Final = 64 << 20
 _PIECE: Final = 1 << 16
+# An image of which fewer are left, from the darkest to the brightest, is none that can be read.
+_GREY_LEVELS: Final = 64
 # Modalities of projection radiographs, and what secondary captures are called (PS3.3, C.7.3.1.1.1).
 _RADIOGRAPHS: Final = frozenset({"", "CR", "DX", "DR", "RG", "OT", "SC"})
 # PS3.3, C.8.1.2 and C.8.11.5: views from the side. A decubitus (LLD, RLD) is frontal.
@@ -107,16 +109,15 @@ def to_png(content: bytes, rendering: Rendering = DEFAULT) -> bytes:
         rendering: what the standard leaves open.
 
     Raises:
-        UnusableImageError: it is damaged, or of a kind that isn't read.
+        UnusableImageError: it is damaged, or of a kind that isn't read; or its header leaves next
+            to nothing of it.
     """
-    from models.conversion.dicom_pixels import raw_words
-
-    file, form = _read(content)
-    words = raw_words(file, form)
-    return stored_png(_looked_up(words, _table(file, form, words, rendering)))
+    words, levels = shown(content, rendering)
+    _check_contrast(words, levels)
+    return stored_png(levels)
 
 
-def identity(content: bytes, shown: bytes, rendering: Rendering) -> str:
+def identity(content: bytes, png: bytes, rendering: Rendering) -> str:
     """Name the pixels of a file that holds them without loss: SHA-256 of the PNG made of them.
 
     So an image stays in its split in whatever transfer syntax it is saved, and whichever window is
@@ -125,7 +126,7 @@ def identity(content: bytes, shown: bytes, rendering: Rendering) -> str:
 
     Args:
         content: of the file.
-        shown: what `to_png` made of it.
+        png: what `to_png` made of it.
         rendering: with which.
 
     Returns:
@@ -137,7 +138,46 @@ def identity(content: bytes, shown: bytes, rendering: Rendering) -> str:
     file, _ = _read(content)
     if file.syntax in _LOSSY:
         return ""
-    return hashlib.sha256(shown if rendering == DEFAULT else to_png(content)).hexdigest()
+    if rendering != DEFAULT:
+        png = stored_png(shown(content, DEFAULT)[1])
+    return hashlib.sha256(png).hexdigest()
+
+
+def shown(content: bytes, rendering: Rendering) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Compute an image's grey levels, whatever is left of it.
+
+    Args:
+        content: of the file.
+        rendering: what the standard leaves open.
+
+    Returns:
+        The pixels' words as they are stored, and their grey levels; both [height, width].
+
+    Raises:
+        UnusableImageError: it is damaged, or of a kind that isn't read.
+    """
+    from models.conversion.dicom_pixels import raw_words
+
+    file, form = _read(content)
+    words = raw_words(file, form)
+    return words, _looked_up(words, _table(file, form, words, rendering))
+
+
+def _check_contrast(words: NDArray[Any], levels: NDArray[np.uint8]) -> None:
+    """Refuse what was an image, and is none any more.
+
+    A window beside all pixels makes them all white, and 12 bits that are said to be 16 all black.
+    """
+    if int(levels.max()) - int(levels.min()) >= _GREY_LEVELS:
+        return
+    there, left = len(np.unique(words)), len(np.unique(levels))
+    if there > 2 * left:
+        raise UnusableImageError(
+            f"a DICOM whose header leaves {left} grey {'level' if left == 1 else 'levels'} of "
+            f"{there} different values: its window, or without one its BitsStored, doesn't fit its "
+            "pixels (data.dicom_window takes another window; data.dicom_percentile, where there is "
+            "none, the range of the pixels)"
+        )
 
 
 def _table(

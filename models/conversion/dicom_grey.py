@@ -114,7 +114,7 @@ def has_voi(file: DicomFile) -> bool:
     Raises:
         UnusableImageError: the header is malformed.
     """
-    return bool(file.values("WindowCenter") or file.values("VOILUTSequence"))
+    return bool(file.values("WindowCenter") or _tables(file, "VOILUTSequence"))
 
 
 def is_inverted(file: DicomFile) -> bool:
@@ -133,9 +133,11 @@ def is_inverted(file: DicomFile) -> bool:
 def _modality(file: DicomFile, stored: NDArray[np.int64]) -> tuple[Values, float, float]:
     """Return what the stored values mean, and the least and the largest that there may be."""
     values = stored.astype(np.float64)
-    if tables := file.items("ModalityLUTSequence"):
-        lut = _lut(tables[0], "ModalityLUTSequence", signed=bool(stored[0] < 0))
-        return lut(values), 0.0, float(2**lut.bits - 1)
+    if tables := _tables(file, "ModalityLUTSequence"):
+        values = _lut(tables[0], "ModalityLUTSequence", signed=bool(stored[0] < 0))(values)
+        # What the table holds, and not what its entries' bits could: tables of 1,024 entries that
+        # are said to have 16 bits, and go up to 1,023, would make all images black or white.
+        return values, float(values.min()), float(values.max())
     slope = _one(file, "RescaleSlope", 1.0)
     intercept = _one(file, "RescaleIntercept", 0.0)
     if slope == 0:
@@ -153,7 +155,7 @@ def _one(file: DicomFile, keyword: str, default: float) -> float:
 
 def _choices(file: DicomFile, values: Values) -> Iterator[Window]:
     """Yield all ways in which the image may be seen: its tables, then its windows."""
-    for item in file.items("VOILUTSequence"):
+    for item in _tables(file, "VOILUTSequence"):
         yield Window(lut=_lut(item, "VOILUTSequence", signed=bool(values.min() < 0)))
     centers, widths = file.numbers("WindowCenter"), file.numbers("WindowWidth")
     if len(centers) != len(widths):
@@ -221,6 +223,16 @@ def _without_padding(
         return counts
     image = np.where((stored >= min(ends)) & (stored <= max(ends)), 0, counts)
     return image if image.any() else counts
+
+
+def _tables(file: DicomFile, keyword: str) -> list[Dataset]:
+    """List a sequence's items but those without anything in them, which some software writes."""
+    elements = "LUTDescriptor", "LUTData"
+    return [
+        item
+        for item in file.items(keyword)
+        if any(values_of(item, element) for element in elements)
+    ]
 
 
 def _lut(item: Dataset, name: str, *, signed: bool) -> Lut:

@@ -223,7 +223,7 @@ def test_the_extra_is_one() -> None:
 def test_the_version_names_converter_and_decoders() -> None:
     import pydicom
 
-    assert dicom.version().startswith(f"DICOM 1 (pydicom {pydicom.__version__}, pylibjpeg-libjpeg ")
+    assert dicom.version().startswith(f"DICOM 2 (pydicom {pydicom.__version__}, pylibjpeg-libjpeg ")
     content = encoded(dataset(phantom(8)))
     assert conversion.converter_of(content) is dicom
     assert prepared(content, 12) == stored_png(phantom(8))

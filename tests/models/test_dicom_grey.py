@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-from models.conversion import converted
+from models.conversion import converted, dicom
 from models.deep_images import UnusableImageError
 from models.rendering import Rendering
 from tests.dicoms import dataset, encoded, phantom
@@ -24,8 +24,8 @@ _PIXELS = phantom(12)
 
 
 def _grey(found: Dataset, syntax: str = "explicit", **rendering: Any) -> NDArray[np.int64]:
-    png = converted(encoded(found, syntax), rendering=Rendering(**rendering))
-    return np.asarray(Image.open(io.BytesIO(png))).astype(np.int64)
+    _, levels = dicom.shown(encoded(found, syntax), Rendering(**rendering))
+    return levels.astype(np.int64)
 
 
 def _by_pydicom(found: Dataset, index: int = 0, *, prefer_lut: bool = True) -> NDArray[np.int64]:
@@ -207,6 +207,12 @@ def test_percentiles_of_signed_and_shifted_values() -> None:
     assert (_grey(dataset(shifted, 12, HighBit=14), percentile=10) == expected).all()
 
 
+def _half_a_table() -> Dataset:
+    table = _table(0, [1, 2], 8)
+    del table.LUTData
+    return table
+
+
 @pytest.mark.parametrize(
     ("elements", "reason"),
     [
@@ -216,7 +222,7 @@ def test_percentiles_of_signed_and_shifted_values() -> None:
         ({"WindowCenter": 5}, "of 1 WindowCenter (0028,1050) and 0 WindowWidth"),
         ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "is 'CUBIC'"),
         ({"RescaleSlope": 0}, "RescaleSlope (0028,1053) is 0"),
-        ({"VOILUTSequence": [Dataset()]}, "VOILUTSequence (0028,3010) has no whole table"),
+        ({"VOILUTSequence": [_half_a_table()]}, "VOILUTSequence (0028,3010) has no whole table"),
         ({"VOILUTSequence": [_table(0, [1, 2], 17)]}, "entries of 17 bits"),
     ],
 )
@@ -237,3 +243,53 @@ def test_a_table_shorter_than_it_says() -> None:
 def test_a_rendering_is_checked(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"dicom_{name} is {value}"):
         Rendering(**{name: value})
+
+
+@pytest.mark.parametrize("sequence", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_an_item_without_a_table_says_nothing(sequence: str) -> None:
+    empty = Dataset()
+    # Written as "US or OW" an empty one can't be.
+    empty.add_new("LUTDescriptor", "US", None)
+    empty.add_new("LUTData", "US", None)
+    found = _grey(dataset(_PIXELS, 12, **{sequence: [empty]}))
+    assert (found == _grey(dataset(_PIXELS, 12))).all()
+
+
+def test_a_modality_table_is_shown_as_far_as_its_values_go() -> None:
+    """And not as far as the bits that it is said to have: with 10 of 16, all would be black."""
+    pixels = _PIXELS >> 2
+    identity = _table(0, list(range(1024)), 16)
+    found = _grey(dataset(pixels, 10, ModalityLUTSequence=[identity]))
+    assert (found == _grey(dataset(pixels, 10))).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "elements", "left"),
+    [
+        (12, {"WindowCenter": 60_000, "WindowWidth": 100}, "1 grey level of"),
+        (12, {"WindowCenter": -500, "WindowWidth": 100}, "1 grey level of"),
+        # As detectors' values are that are said to be of 16 bits: 12 of them are 16 grey levels.
+        (16, {}, "17 grey levels of"),
+    ],
+)
+def test_an_image_of_which_next_to_nothing_is_left(
+    bits: int, elements: dict[str, Any], left: str
+) -> None:
+    content = encoded(dataset(_PIXELS, bits, **elements))
+    with pytest.raises(UnusableImageError, match=left):
+        converted(content)
+
+
+def test_what_the_percentiles_show_is_known_by_all_its_pixels() -> None:
+    """Though the default would leave too little of it to be an image."""
+    content = encoded(dataset(_PIXELS, 16))
+    rendering = Rendering(percentile=1)
+    png = converted(content, rendering=rendering)
+    levels = np.asarray(Image.open(io.BytesIO(png)))
+    assert len(np.unique(levels)) > 100
+    assert len(dicom.identity(content, png, rendering)) == 64
+
+
+def test_a_blank_image_stays_one() -> None:
+    blank = np.full((40, 40), 7, np.uint16)
+    assert np.asarray(Image.open(io.BytesIO(converted(encoded(dataset(blank, 12)))))).max() == 0
