@@ -129,6 +129,7 @@ class _Reader:
         self._open: list[list[Any]] = [self._root]
         self._names: list[str] = []
         self._brackets = bytearray()
+        self._just_opened = False
 
     def read(self) -> Any:
         self._skip_spaces()
@@ -137,7 +138,10 @@ class _Reader:
         self._value()
         while self._brackets:
             self._skip_spaces()
-            if self._brackets[-1] == b"{"[0]:
+            if self._just_opened:
+                self._just_opened = False
+                self._begin(self._brackets[-1])
+            elif self._brackets[-1] == b"{"[0]:
                 self._go_on_in_object()
             else:
                 self._go_on_in_array()
@@ -168,7 +172,7 @@ class _Reader:
             self._brackets.append(first)
             if len(self._brackets) <= KEPT_DEPTH:
                 self._open.append([])
-            self._begin(first)
+            self._just_opened = True
         elif first in b"]},:":
             raise self._error(_EMPTY if not self._brackets else _INVALID_VALUE)
         elif first == _QUOTE:
@@ -179,8 +183,7 @@ class _Reader:
             self._add(self._number())
 
     def _begin(self, bracket: int) -> None:
-        """Read what may stand behind an opening bracket only: the closing one."""
-        self._skip_spaces()
+        """Read what stands right behind an opening bracket, which may be the closing one."""
         if bracket == b"["[0]:
             if self._take(b"]"):
                 self._close()
