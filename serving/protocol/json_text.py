@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from serving.protocol import rapid_json
 from serving.protocol.rapid_json import JsonSyntaxError, as_object, members
-from serving.protocol.status import ServingError, invalid
+from serving.protocol.status import invalid
 
+# How the message begins of a body that is no JSON.
+PARSE_ERROR: Final = "JSON Parse error: "
 # TensorFlow Serving stops repeating a value that is at fault behind so many bytes ...
 _SHOWN_BYTES: Final = 256
 # ... but never within a string; here, at so many characters of one.
@@ -40,11 +42,11 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ServingError: it is no JSON, or no object.
     """
     if not body:
-        raise invalid("JSON Parse error: The document is empty")
+        raise invalid(f"{PARSE_ERROR}The document is empty")
     try:
         value = _read(body)
     except JsonSyntaxError as error:
-        raise invalid(f"JSON Parse error: {error}") from error
+        raise invalid(f"{PARSE_ERROR}{error}") from error
     if not isinstance(value, dict):
         raise invalid(f"JSON Value: {shown(value)} Is not object")
     return value
@@ -207,8 +209,3 @@ def kind(value: Any) -> str:
         return "Object"
     names = {list: "Array", str: "String", type(None): "Null"}
     return names.get(type(value), "Number")
-
-
-def parse_error(error: ServingError, hint: str) -> ServingError:
-    """Put in front of an error what the body looks like."""
-    return ServingError(error.code, f"{hint} {error.message}")

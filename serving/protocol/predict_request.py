@@ -21,6 +21,7 @@ from serving.protocol.tensors import (
 SIGNATURE_NAME: Final = "signature_name"
 _INSTANCES: Final = "instances"
 _INPUTS: Final = "inputs"
+_SHOWN_CHARACTERS: Final = 200
 Format = Literal["row", "columnar"]
 # Signature name, empty for the default -> its inputs.
 InputSpecs = Callable[[str], Mapping[str, TensorSpec]]
@@ -88,7 +89,8 @@ def parse_predict(body: bytes, input_specs: InputSpecs) -> PredictRequest:
         return PredictRequest(signature_name, _from_rows(instances, specs), "row")
     if _INPUTS in document:
         return PredictRequest(signature_name, _from_columns(document[_INPUTS], specs), "columnar")
-    raise invalid("Missing 'inputs' or 'instances' key")
+    has = f"; the body has: {', '.join(document)[:_SHOWN_CHARACTERS]}" if document else ""
+    raise invalid(f"Missing '{_INPUTS}' or '{_INSTANCES}' key{has}")
 
 
 def _is_named(element: Any) -> bool:
@@ -145,6 +147,7 @@ def _add_named(columns: Mapping[str, _Column], element: Any, index: int) -> None
         if name not in columns:
             raise invalid(
                 f"{failure} Error: INVALID_ARGUMENT: JSON object: does not have named input: {name}"
+                f"; the inputs are: {','.join(sorted(columns))}"
             )
         _add(columns[name], value, failure)
     if set(map(until_nul, element)) != set(columns):

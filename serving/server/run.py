@@ -105,7 +105,7 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
 
 def _rest_server(settings: Settings, service: Service, metrics: Metrics) -> uvicorn.Server:
     config = uvicorn.Config(
-        rest_app(service, metrics, settings.metrics_path),
+        rest_app(service, metrics, settings.metrics_path, cors=settings.cors),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -114,6 +114,7 @@ def _rest_server(settings: Settings, service: Service, metrics: Metrics) -> uvic
         lifespan="off",
         ws="none",
         http=protocol_class(settings.limits.read_seconds),
+        timeout_keep_alive=round(settings.limits.keep_alive_seconds),
         timeout_graceful_shutdown=round(settings.shutdown_s),
         h11_max_incomplete_event_size=64 * 1024,
     )

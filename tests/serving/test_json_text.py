@@ -203,7 +203,7 @@ def test_deep_values_are_errors_like_others(depth: int) -> None:
     if depth > 254:
         with pytest.raises(ServingError, match="tensor parsing error: x"):
             parse_predict(b'{"inputs": %s}' % deep, lambda _: specs)
-    with pytest.raises(ServingError, match="^JSON Value: \\[\\[\\[.*Is not object$"):
+    with pytest.raises(ServingError, match=r"^JSON Value: \[\[\[.*Is not object$"):
         parse_object(deep)
 
 

@@ -215,7 +215,7 @@ def test_wrong_examples_are_told(body: Any, said: str) -> None:
         ("POST", "/v1/models/m:predict", PredictionTarget(ModelRef("m"), "predict")),
         (
             "POST",
-            "/V1/Models/M/Versions/7:Classify",
+            "/V1/Models/M/Versions/7:classify",
             PredictionTarget(ModelRef("M", 7), "classify"),
         ),
         (
