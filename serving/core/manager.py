@@ -284,14 +284,14 @@ class Manager:
     def status(self, ref: ModelRef) -> list[VersionStatus]:
         """List the states of a model's versions, the highest first.
 
+        A label changes nothing, not even one that isn't there: so it is in TensorFlow Serving.
+
         Raises:
-            ServingError: there is no such model, version or label.
+            ServingError: there is no such model or version.
         """
         with self._changed:
             model = self._models.get(ref.name)
             number = ref.version
-            if ref.label is not None:
-                number = self._find(ref).number
             if number is not None and not _means_latest(ref, model):
                 version = model.versions.get(number) if model else None
                 if version is None:

@@ -114,7 +114,7 @@ def shown(value: Any) -> str:
     return printer.text()
 
 
-_END: Final = object()
+_END: Final[Any] = object()
 
 
 class _Printer:

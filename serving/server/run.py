@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -20,11 +21,13 @@ from serving.networks.store import Store
 from serving.networks.versions import Networks
 from serving.protocol.status import ServingError
 from serving.servables.loading import load_servable
+from serving.servables.servable import Servable
 from serving.server.connections import QuietServer, protocol_class
 from serving.server.grpc_api import grpc_server
 from serving.server.metrics import Metrics
 from serving.server.rest import rest_app
 from serving.settings import Settings
+from serving.warm_up import warm_up
 
 LOGGER: Final = logging.getLogger("cxr.serving")
 # A batch that is put together; beyond it, nothing is gained on a CPU.
@@ -61,7 +64,7 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
     cores = os.cpu_count() or 1
     networks = Networks(None if settings.network_cache is None else Store(settings.network_cache))
     manager = Manager(
-        lambda path: load_servable(path, settings.engine, settings.precision, networks),
+        lambda path: _loaded(path, settings, networks),
         labels_for_unavailable=settings.labels_for_unavailable,
         side_by_side=min(cores, _MOST_SIDE_BY_SIDE),
     )
@@ -91,6 +94,13 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
         await _ended(tasks)
         await asyncio.to_thread(batcher.close)
         LOGGER.info("stopped")
+
+
+def _loaded(path: Path, settings: Settings, networks: Networks) -> Servable:
+    servable = load_servable(path, settings.engine, settings.precision, networks)
+    if settings.warm_up:
+        warm_up(servable, path, settings.warm_up_rounds)
+    return servable
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
