@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from grpc import StatusCode
@@ -100,12 +100,7 @@ def flat_values(value: Any, type_name: str, shape: tuple[int, ...]) -> list[Any]
     Raises:
         ServingError: a value isn't of that type, or a list of that size.
     """
-    converter = _CONVERTERS.get(type_name)
-    if converter is None:
-        raise ServingError(
-            StatusCode.UNIMPLEMENTED,
-            f"Conversion of JSON Value: {shown(value)} to type: {type_name}",
-        )
+    converter = _CONVERTERS.get(type_name) or _unknown(type_name)
     rank = len(shape)
     values: list[Any] = []
     # The lists that are open, by hand: they may be nested deeper than Python calls.
@@ -162,7 +157,9 @@ def as_array(name: str, values: list[Any], type_name: str, shape: tuple[int, ...
             return strings(values).reshape(shape)
         # By way of a wide type: TensorFlow Serving cuts a value too large for int8, say, without
         # a word. What is too large for a float is infinite.
-        dtype = NUMPY_TYPES[type_name]
+        dtype = NUMPY_TYPES.get(type_name)
+        if dtype is None:
+            _unknown(type_name)([])
         wide = np.int64 if dtype.kind == "i" or type_name == "uint8" else dtype
         with np.errstate(over="ignore"):
             return np.array(values, wide).astype(dtype).reshape(shape)
@@ -181,6 +178,16 @@ def _type_error(value: Any, type_name: str) -> ServingError:
     return invalid(
         f"JSON Value: {shown(value)} Type: {kind(value)} is not of expected type: {type_name}"
     )
+
+
+def _unknown(type_name: str) -> Callable[[Any], NoReturn]:
+    def convert(value: Any) -> NoReturn:
+        raise ServingError(
+            StatusCode.UNIMPLEMENTED,
+            f"Conversion of JSON Value: {shown(value)} to type: {type_name}",
+        )
+
+    return convert
 
 
 def _is_integer(value: Any, low: int, high: int) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog as Log
 
 from schema import contract
 from serving.conformance.models import write_half_plus_two
@@ -19,8 +19,6 @@ from serving.warm_up import MOST_RECORDS, warm_up, write_warm_up
 from tests.serving.fakes import Doubler
 from tests.serving.in_thread import server_in_thread, until
 from tests.serving.warm_up_models import write_taker_of_images, write_taker_of_more
-
-Log = prediction_log_pb2.PredictionLog
 
 
 def _predict(x: float = 1.0, signature: str = "") -> Log:
