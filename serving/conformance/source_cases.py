@@ -1,7 +1,7 @@
 """Further cases, after TensorFlow Serving's source as it was on 30 July 2026 (9d981c5).
 
-Read from `http_rest_api_util.cc`, `http_rest_api_handler.cc`, `json_tensor.cc`, `http_server.cc` and
-`net_http`, with RapidJSON 1.1.0 and Abseil's `Base64Unescape`, which it calls.
+Read from `http_rest_api_util.cc`, `http_rest_api_handler.cc`, `json_tensor.cc`, `http_server.cc`
+and `net_http`, with RapidJSON 1.1.0 and Abseil's `Base64Unescape`, which it calls.
 """
 
 from __future__ import annotations
@@ -145,6 +145,9 @@ def _encodings() -> Iterator[Case]:
 
 def _values() -> Iterator[Case]:
     """List values that become tensors."""
+    given: Any
+    got: Any
+    value: Any
     most, least = 2**63 - 1, -(2**63)
     for type_name, given, got in (
         ("float32", [1, 2.5, -0.0], [1.0, 2.5, -0.0]),
@@ -189,6 +192,7 @@ def _is_not_finite(answer: Any) -> bool:
 
 def _wrong_values() -> Iterator[Case]:
     """List values that don't."""
+    value: Any
     for type_name, value, shown in (
         ("int32", 2**31, f"{2**31} Type: Number"),
         ("int32", 1.0, "1.0 Type: Number"),
@@ -252,6 +256,7 @@ def _wrong_values() -> Iterator[Case]:
 
 def _requests() -> Iterator[Case]:
     """List bodies by their keys."""
+    value: Any
     for value in (1, "a", None, {"x": 1}, True):
         said = "Expecting 'instances' to be an list/array"
         yield Case("no list", "POST", _P, {"instances": value}, 400, error=said)
@@ -285,6 +290,7 @@ def _requests() -> Iterator[Case]:
 
 def _examples() -> Iterator[Case]:
     """List classifications and regressions."""
+    body: Any
     classify, regress = f"{_MODEL}:classify", f"{_MODEL}:regress"
     name = {"signature_name": "classify_x_to_y"}
     for number, body, answer in (

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from serving.protocol import rapid_json
-from serving.protocol.rapid_json import JsonSyntaxError, as_object, members
+from serving.protocol.rapid_json import as_object, members
+from serving.protocol.rapid_number import JsonSyntaxError, number_of
 from serving.protocol.status import invalid
 
 # How the message begins of a body that is no JSON.
@@ -79,7 +80,7 @@ def _number(text: str) -> int | float:
     assert match is not None
     minus, whole, fraction, exponent = match.groups()
     # The offset isn't known here; if there is an error, the slower reader finds it.
-    return rapid_json.number_of(bool(minus), whole, fraction, exponent, 0)
+    return number_of(bool(minus), whole, fraction, exponent, 0)
 
 
 _DECODER: Final = json.JSONDecoder(

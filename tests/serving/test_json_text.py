@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from serving.protocol import rapid_json
 from serving.protocol.json_text import parse_object, shown
 from serving.protocol.predict_request import parse_predict
-from serving.protocol.rapid_json import JsonSyntaxError, RepeatedMembers
+from serving.protocol.rapid_json import RepeatedMembers
+from serving.protocol.rapid_number import JsonSyntaxError
 from serving.protocol.status import ServingError
 from serving.protocol.tensors import TensorSpec
 
