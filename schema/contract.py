@@ -139,6 +139,8 @@ INT8_CHOICE_FILE: Final = "assets.extra/int8.json"
 # The model card (components/model_card), for people and for programs; beside a pushed model it
 # lies in this folder.
 EXTRA_ASSETS: Final = "assets.extra"
+# TensorFlow Serving's: requests that a version answers before any client's (serving/warm_up.py).
+WARM_UP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
 MODEL_CARD_FILE: Final = "model_card.md"
 MODEL_CARD_DATA_FILE: Final = "model_card.json"
 SIGNATURE_DEFAULT: Final = "serving_default"  # PNG or JPEG bytes, string [None]

@@ -105,6 +105,9 @@ def serve(
     read_timeout_seconds: Annotated[
         float, typer.Option(help="Without a byte from a client that is still sending.")
     ] = _DEFAULT.read_seconds,
+    keep_alive_timeout_seconds: Annotated[
+        float, typer.Option(min=1, help="For a connection between two requests.")
+    ] = _DEFAULT.keep_alive_seconds,
     bits_stored: BitsStored = None,
     dicom_window: DicomWindow = 1,
     dicom_percentile: DicomPercentile = None,
@@ -114,6 +117,18 @@ def serve(
     metrics_path: Annotated[
         str, typer.Option(help="For Prometheus; empty for none.")
     ] = METRICS_PATH,
+    rest_api_enable_cors_support: Annotated[
+        bool,
+        typer.Option(
+            "--rest-api-enable-cors-support", help="Let pages of other origins use the REST API."
+        ),
+    ] = False,
+    enable_model_warmup: Annotated[
+        bool, typer.Option(help="Answer a version's own warm-up requests before any client's.")
+    ] = True,
+    num_request_iterations_for_warmup: Annotated[
+        int, typer.Option(min=1, help="How often each of them.")
+    ] = 1,
     network_cache: NetworkCache = None,
 ) -> None:
     """Serve pushed models over TensorFlow Serving's REST and gRPC APIs."""
@@ -131,6 +146,9 @@ def serve(
         batch_threads=batch_threads,
         shutdown_s=shutdown_timeout_seconds,
         metrics_path=metrics_path or None,
+        cors=rest_api_enable_cors_support,
+        warm_up=enable_model_warmup,
+        warm_up_rounds=num_request_iterations_for_warmup,
         network_cache=cache_folder(network_cache),
         limits=Limits(
             body_bytes=max_body_bytes,
@@ -140,6 +158,7 @@ def serve(
             queue=max_queue,
             request_seconds=request_timeout_seconds,
             read_seconds=read_timeout_seconds,
+            keep_alive_seconds=keep_alive_timeout_seconds,
             bits_stored=bits_stored or 0,
             rendering=Rendering(dicom_window, dicom_percentile or 0.0),
         ),

@@ -29,6 +29,7 @@ class Limits:
         queue: requests that wait for a thread; one more is told to come again later.
         request_seconds: from the last byte of a request on.
         read_seconds: without a byte of a request, or of an answer being taken.
+        keep_alive_seconds: that a connection stays open without a request, once there was one.
         bits_stored: 9..15, of the detector: unscaled 16-bit images are scaled by it, as in
             training; they are refused where 0.
         rendering: of DICOM, as in training.
@@ -41,6 +42,8 @@ class Limits:
     queue: int = 256
     request_seconds: float = 60.0
     read_seconds: float = 30.0
+    # Longer than the pools of clients and proxies keep theirs: those close first.
+    keep_alive_seconds: float = 120.0
     bits_stored: int = 0
     rendering: Rendering = DEFAULT
 
@@ -63,6 +66,9 @@ class Settings:
         batch_threads: batches computed at once; as many as there are cores where 0.
         shutdown_s: for requests to end, after SIGTERM.
         metrics_path: for Prometheus; None for none.
+        cors: whether pages of other origins may ask.
+        warm_up: whether a version answers the requests beside it before any client's.
+        warm_up_rounds: how often it answers each.
         network_cache: folder for converted networks; None to convert them at each start.
         limits: of requests.
     """
@@ -80,5 +86,8 @@ class Settings:
     batch_threads: int = 0
     shutdown_s: float = 30.0
     metrics_path: str | None = METRICS_PATH
+    cors: bool = False
+    warm_up: bool = True
+    warm_up_rounds: int = 1
     network_cache: Path | None = None
     limits: Limits = field(default_factory=Limits)

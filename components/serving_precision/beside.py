@@ -49,15 +49,6 @@ def put_precision_beside(
         write_note(saved_model, found)
 
 
-def is_anything_beside(
-    files: Sequence[types.Artifact] | None, infra_blessing: Sequence[types.Artifact] | None
-) -> bool:
-    """Return whether `put_precision_beside` would write something."""
-    if precision_of(infra_blessing) is not None:
-        return True
-    return bool(files) and bool(_names(artifact_utils.get_single_uri(list(files or ()))))
-
-
 def _names(folder: str) -> list[str]:
     return sorted(fileio.listdir(folder)) if fileio.exists(folder) else []
 

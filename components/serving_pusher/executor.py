@@ -14,9 +14,10 @@ from tfx.utils import io_utils, path_utils, proto_utils
 
 from components.model_card.beside import put_beside
 from components.pushed_versions.record import keep
-from components.serving_precision.beside import is_anything_beside, put_precision_beside
+from components.serving_precision.beside import put_precision_beside
 from components.shortcut_audit.artifact import lets_push
 from serving.networks.pushing import convert_for
+from serving.warm_up import write_warm_up
 
 MODEL_CARD: Final = "model_card"
 AUDIT: Final = "audit"
@@ -67,18 +68,17 @@ class Executor(executor.Executor):
     def GetModelPath(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]
     ) -> str:
-        """Return the folder that is copied: the model's, or a copy with what belongs beside it."""
+        """Return the folder that is copied: the model's, with what belongs beside it."""
         model: str = super().GetModelPath(input_dict)
         files = input_dict.get(PRECISION_FILES)
         infra = input_dict.get(standard_component_specs.INFRA_BLESSING_KEY)
         card = input_dict.get(MODEL_CARD)
-        if not card and not is_anything_beside(files, infra):
-            return model
         # A node that reads an artifact never writes to it.
         copied = os.path.join(self._get_tmp_dir(), "model")
         io_utils.copy_dir(model, copied)
         put_precision_beside(files, infra, copied)
         put_beside(card, copied)
+        write_warm_up(copied)
         return copied
 
 

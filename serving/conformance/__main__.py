@@ -55,17 +55,19 @@ def _embedded() -> Iterator[str]:
 
 def _show(url: str) -> int:
     from serving.conformance.cases import CASES, try_case
+    from serving.conformance.source_cases import SOURCE_CASES
 
     table = Table("case", "request", "expected", "got", "", title=f"Conformance of {url}")
     failed = 0
-    for case in CASES:
+    cases = (*CASES, *SOURCE_CASES)
+    for case in cases:
         outcome = try_case(case, url)
         failed += not outcome.passed
         cells = (case.number, case.request, case.expected, outcome.got[:_GOT_CHARACTERS])
         table.add_row(*map(escape, cells), "ok" if outcome.passed else "[red]FAILED[/red]")
     console = Console()
     console.print(table)
-    console.print(f"{len(CASES) - failed} of {len(CASES)} cases as expected")
+    console.print(f"{len(cases) - failed} of {len(cases)} cases as expected")
     return failed
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import requests
@@ -19,6 +19,7 @@ _P: Final = f"/v1/models/{H2}:predict"
 _TWO: Final = "/v1/models/two:predict"
 _TEXT: Final = "/v1/models/text:predict"
 _TIMEOUT_S: Final = 30
+_SHOWN_BYTES: Final = 200
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Case:
         answer: JSON that is expected; not looked at where None.
         error: a part of the error message; not looked at where None.
         check: of the JSON, beyond `answer`.
+        headers: of the request.
+        is_json: whether the answer is; else nothing but its status is looked at.
     """
 
     number: str
@@ -44,12 +47,15 @@ class Case:
     answer: Any = None
     error: str | None = None
     check: Callable[[Any], bool] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    is_json: bool = True
 
     @property
     def request(self) -> str:
         """The request in short."""
-        body = "" if self.body is None else f" {_body(self.body).decode()}"
-        return f"{self.method} {self.path}{body}"
+        body = b"" if self.body is None else _body(self.body)
+        shown = body[:_SHOWN_BYTES].decode(errors="backslashreplace")
+        return f"{self.method} {self.path} {shown}".rstrip()
 
     @property
     def expected(self) -> str:
@@ -237,7 +243,11 @@ def try_case(case: Case, url: str) -> Outcome:
     body = None if case.body is None else _body(case.body)
     try:
         response = requests.request(
-            case.method, url.rstrip("/") + case.path, data=body, timeout=_TIMEOUT_S
+            case.method,
+            url.rstrip("/") + case.path,
+            data=body,
+            headers=dict(case.headers),
+            timeout=_TIMEOUT_S,
         )
     except requests.RequestException as error:
         return Outcome(case, f"no answer: {error}", passed=False)
@@ -248,6 +258,8 @@ def try_case(case: Case, url: str) -> Outcome:
 def _is_right(case: Case, response: requests.Response) -> bool:
     if response.status_code != case.status:
         return False
+    if not case.is_json:
+        return True
     if response.headers.get("Content-Type", "").split(";")[0] != "application/json":
         return False
     try:

@@ -17,6 +17,14 @@ H2_VERSION: Final = 123
 LABEL: Final = "L"
 CONFIG: Final = "models.config"
 _SPEC: Final = tf.TensorSpec([None], tf.float32)
+# A signature a type; of any shape.
+_TYPES: Final = {
+    name: tf.TensorSpec(None, tf.as_dtype(name), "x")
+    for name in (
+        *("float32", "float64", "float16", "bool", "string", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64"),
+    )
+}
 
 
 def write_models(folder: Path) -> Path:
@@ -31,8 +39,11 @@ def write_models(folder: Path) -> Path:
     write_half_plus_two(folder / H2 / str(H2_VERSION))
     for name, module in (("two", _Two()), ("text", _Text())):
         tf.saved_model.save(module, str(folder / name / "1"), signatures=module.answer)
+    types = _Types()
+    signatures = {name: types.answer.get_concrete_function(spec) for name, spec in _TYPES.items()}
+    tf.saved_model.save(types, str(folder / "types" / "1"), signatures=signatures)
     config = folder / CONFIG
-    config.write_text(models_config(folder, (H2, "two", "text")), encoding="utf-8")
+    config.write_text(models_config(folder, (H2, "two", "text", "types")), encoding="utf-8")
     return config
 
 
@@ -100,3 +111,11 @@ class _Text(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def answer(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"same": tf.identity(text), "same_bytes": tf.identity(text)}
+
+
+class _Types(tf.Module):
+    """Hands a tensor on, whatever its type is."""
+
+    @tf.function
+    def answer(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.identity(x)}

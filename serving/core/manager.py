@@ -270,6 +270,8 @@ class Manager:
             if model is None or ref.label not in model.config.labels:
                 raise invalid(f"Unrecognized servable version label: {ref.label}")
             number = model.config.labels[ref.label]
+        if _means_latest(ref, model):
+            number = None
         asked = f"Latest({ref.name})" if number is None else f"Specific({ref.name}, {number})"
         versions = model.versions if model else {}
         loaded = [n for n, v in versions.items() if v.state == State.AVAILABLE]
@@ -282,15 +284,15 @@ class Manager:
     def status(self, ref: ModelRef) -> list[VersionStatus]:
         """List the states of a model's versions, the highest first.
 
+        A label changes nothing, not even one that isn't there: so it is in TensorFlow Serving.
+
         Raises:
-            ServingError: there is no such model, version or label.
+            ServingError: there is no such model or version.
         """
         with self._changed:
             model = self._models.get(ref.name)
             number = ref.version
-            if ref.label is not None:
-                number = self._find(ref).number
-            if number is not None:
+            if number is not None and not _means_latest(ref, model):
                 version = model.versions.get(number) if model else None
                 if version is None:
                     raise not_found(f"Could not find version {number} of model {ref.name}")
@@ -314,6 +316,14 @@ class Manager:
                 any(v.state == State.AVAILABLE for v in model.versions.values())
                 for model in self._models.values()
             )
+
+
+def _means_latest(ref: ModelRef, model: _Model | None) -> bool:
+    """Return whether a version 0 stands for the latest, as clients of OpenVINO's server write it.
+
+    It doesn't where there is a version 0.
+    """
+    return ref.version == 0 and (model is None or 0 not in model.versions)
 
 
 def _fingerprint(path: Path) -> object:

@@ -16,8 +16,8 @@ from serving.protocol.tensors import STRING, Tensors, strings
 from serving.servables.servable import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
-    PREDICT,
     REGRESS,
+    Servable,
     Signature,
 )
 from serving.settings import Limits
@@ -86,11 +86,6 @@ class Service:
             ServingError: the request doesn't fit, or too many wait.
         """
         signature = lent.servable.signature(signature_name)
-        if signature.method not in (PREDICT, CLASSIFY, REGRESS):
-            raise invalid(
-                f"Expected prediction signature method_name to be one of {{{PREDICT}, {CLASSIFY}, "
-                f"{REGRESS}}}. Was: {signature.method}"
-            )
         inputs = checked(inputs, self.limits)
         return self.batcher.submit(
             lent.servable,
@@ -114,30 +109,45 @@ class Service:
         Raises:
             ServingError: the signature isn't one of that method.
         """
-        signature = _signature_of(lent, signature_name, method)
+        signature = examples_signature(lent.servable, signature_name, method)
         return self.predict(lent, signature.name, {_EXAMPLES_INPUT: strings(examples)})
 
 
-def _signature_of(lent: Lent, name: str, method: str) -> Signature:
+def examples_signature(servable: Servable, name: str, method: str) -> Signature:
+    """Find a signature that classifies or regresses examples.
+
+    Args:
+        servable: that has it.
+        name: of it; empty for the default.
+        method: CLASSIFY or REGRESS.
+
+    Raises:
+        ServingError: there is none, or it isn't one of that method.
+    """
     what = "classification" if method == CLASSIFY else "regression"
     key = name or DEFAULT_SIGNATURE
-    if key not in lent.servable.signatures:
+    if key not in servable.signatures:
         raise invalid(f"No signature was found with the name: {key}")
-    signature = lent.servable.signatures[key]
-    if signature.method != method:
-        raise invalid(
-            f"Expected {what} signature method_name to be {method}. Was: {signature.method}"
-        )
+    signature = servable.signatures[key]
+    # TensorFlow Serving looks at the method's name no more, but at inputs and outputs.
+    if len(signature.inputs) != 1:
+        raise invalid("Expected one input Tensor.")
+    outputs = set(signature.outputs)
+    if method == CLASSIFY and len(outputs) not in (1, 2):
+        raise invalid(f"Expected one or two output Tensors, found {len(outputs)}")
+    if method == REGRESS and len(outputs) != 1:
+        raise invalid("Expected one output Tensor.")
     if set(signature.inputs) != {_EXAMPLES_INPUT}:
         raise invalid(f"No {what} inputs found in SignatureDef: {sorted(signature.inputs)}")
     if signature.inputs[_EXAMPLES_INPUT].type_name != STRING:
         raise invalid(f"The {what} signature {key} takes no tf.Examples")
-    wanted = {_CLASSES, _SCORES} if method == CLASSIFY else {_OUTPUTS}
-    if not wanted & set(signature.outputs):
+    if method == CLASSIFY and not outputs & {_CLASSES, _SCORES}:
         raise invalid(
-            f"Expected {what} signature outputs to contain at least one of {sorted(wanted)}. "
-            f"Signature was: {sorted(signature.outputs)}"
+            "Expected classification signature outputs to contain at least one of "
+            f'"{_CLASSES}" or "{_SCORES}". Signature was: {sorted(outputs)}'
         )
+    if method == REGRESS and _OUTPUTS not in outputs:
+        raise invalid(f"No regression outputs found in SignatureDef: {sorted(outputs)}")
     return signature
 
 
@@ -147,12 +157,24 @@ def classes_of(outputs: Tensors, examples: int) -> Classes:
     Raises:
         ServingError: it isn't a row of classes an example.
     """
-    for name in (_CLASSES, _SCORES):
+    for name, dtype, shown in ((_CLASSES, np.object_, "STRING"), (_SCORES, np.float32, "FLOAT")):
         value = outputs.get(name)
-        if value is not None and (value.ndim != 2 or len(value) != examples):
+        if value is None:
+            continue
+        if value.ndim != 2:
             raise invalid(
-                f"Expected Tensor shape: [batch_size num_classes] but got {list(value.shape)}"
+                f"Expected Tensor shape: [batch_size num_classes] but got {_shape(value)}"
             )
+        if value.dtype != dtype:
+            raise invalid(f"Expected {name} Tensor of DT_{shown}. Got: {value.dtype}")
+        if len(value) != examples:
+            raise invalid(f"Expected {name} output batch size of {examples}. Got: {len(value)}")
+    classes, scores = outputs.get(_CLASSES), outputs.get(_SCORES)
+    if classes is not None and scores is not None and classes.shape != scores.shape:
+        raise invalid(
+            "Tensors class and score should match in dim_size(1). Got "
+            f"{classes.shape[1]} vs. {scores.shape[1]}"
+        )
     return Classes(outputs.get(_CLASSES), outputs.get(_SCORES))
 
 
@@ -163,10 +185,19 @@ def regressions_of(outputs: Tensors, examples: int) -> np.ndarray:
         ServingError: it isn't a number an example.
     """
     value = outputs[_OUTPUTS]
-    flat = value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1)
-    if not flat or len(value) != examples or value.dtype != np.float32:
+    if not (value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1)):
         raise invalid(
-            f"Expected Tensor shape: [batch_size] or [batch_size, 1] of floats, but got "
-            f"{list(value.shape)} of {value.dtype}"
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{_shape(value)}"
         )
+    if len(value) != examples:
+        raise invalid(
+            f"Input batch size did not match output batch size: {examples} vs. {len(value)}"
+        )
+    if value.dtype != np.float32:
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {value.dtype}")
     return value.reshape(-1)
+
+
+def _shape(value: np.ndarray) -> str:
+    return f"[{','.join(map(str, value.shape))}]"

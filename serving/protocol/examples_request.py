@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from tensorflow.core.example import example_pb2, feature_pb2
 
 from serving.protocol.json_text import kind, parse_object, shown
 from serving.protocol.predict_request import signature_of
+from serving.protocol.rapid_json import members, until_nul
 from serving.protocol.status import ServingError, invalid
 from serving.protocol.tensors import decode_base64, flat_values, is_base64
 
@@ -73,8 +75,11 @@ def _example(value: Any) -> example_pb2.Example:
     if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {kind(value)}")
     example = example_pb2.Example()
-    for name, content in value.items():
+    for key, content in members(value):
+        name = until_nul(key)
         feature = example.features.feature[name]
+        # Of a name that is there twice, here the last counts.
+        feature.Clear()
         feature.SetInParent()
         for element in content if isinstance(content, list) else [content]:
             _add(feature, name, element)
@@ -87,13 +92,18 @@ def _add(feature: feature_pb2.Feature, name: str, value: Any) -> None:
             decode_base64(value) if isinstance(value, dict) else flat_values(value, "string", ())[0]
         )
     elif isinstance(value, float):
-        _list(feature, name, "float_list").append(flat_values(value, "float", ())[0])
+        _list(feature, name, "float_list").append(_as_float32(value))
     elif isinstance(value, int):
         if value > 2**63 - 1:
-            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         _list(feature, name, "int64_list").append(int(value))
     else:
         raise invalid(f"Feature: {name} has element with unexpected JSON type: {kind(value)}")
+
+
+def _as_float32(value: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 def _list(feature: feature_pb2.Feature, name: str, wanted: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import unquote
 
-from serving.protocol.status import invalid
+from serving.protocol.status import ServingError, invalid
 
 Method = Literal["predict", "classify", "regress"]
 
@@ -21,6 +21,11 @@ _PREDICTION: Final = re.compile(
 _STATUS: Final = re.compile(
     rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<subresource>metadata))?", re.IGNORECASE
 )
+# Of a URI's path and query (RFC 3986); TensorFlow Serving's HTTP library takes no others.
+_URI: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#]|%[0-9A-Fa-f]{2})*")
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*")
+_METADATA: Final = "metadata"
+# Though paths are matched without regard to case, these are compared with it.
 _METHODS: Final[dict[str, Method]] = {
     "predict": "predict",
     "classify": "classify",
@@ -70,28 +75,41 @@ def parse_path(http_method: str, path: str) -> PredictionTarget | StatusTarget:
 
     Args:
         http_method: upper case.
-        path: from the first slash to the question mark.
+        path: from the first slash to the end, since TensorFlow Serving matches the query, too.
 
     Raises:
         ServingError: nothing is served there by that method.
     """
     pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(http_method)
     match = pattern.fullmatch(path) if pattern else None
-    if match is None:
-        raise invalid(f"Malformed request: {http_method} {path}")
+    if match is None or _URI.fullmatch(path) is None:
+        raise _malformed(http_method, path)
     groups = match.groupdict()
     if groups["name"] is None:
         raise invalid("Missing model name in request.")
     model = ModelRef(
-        unquote(groups["name"]), _version_number(groups["version"]), _unquoted(groups["label"])
+        _unquoted(groups["name"]) or "",
+        _version_number(groups["version"]),
+        _unquoted(groups["label"]),
     )
     if http_method == "POST":
-        return PredictionTarget(model, _METHODS[groups["method"].lower()])
-    return StatusTarget(model, metadata=groups["subresource"] is not None)
+        if groups["method"] not in _METHODS:
+            raise _malformed(http_method, path)
+        return PredictionTarget(model, _METHODS[groups["method"]])
+    return StatusTarget(model, metadata=groups["subresource"] == _METADATA)
 
 
-def _unquoted(label: str | None) -> str | None:
-    return None if label is None else unquote(label)
+def without_origin(target: str) -> str:
+    """Return a request's target without `http://host`, with which proxies may begin it."""
+    return _ORIGIN.sub("", target, count=1) if not target.startswith("/") else target
+
+
+def _malformed(http_method: str, path: str) -> ServingError:
+    return invalid(f"Malformed request: {http_method} {path}")
+
+
+def _unquoted(text: str | None) -> str | None:
+    return None if text is None else unquote(text, errors="surrogateescape")
 
 
 def _version_number(text: str | None) -> int | None:

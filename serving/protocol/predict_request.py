@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from serving.protocol.json_text import parse_object, shown
+from serving.protocol.rapid_json import members, until_nul
 from serving.protocol.status import ServingError, invalid
 from serving.protocol.tensors import (
     Tensors,
@@ -20,6 +21,7 @@ from serving.protocol.tensors import (
 SIGNATURE_NAME: Final = "signature_name"
 _INSTANCES: Final = "instances"
 _INPUTS: Final = "inputs"
+_SHOWN_CHARACTERS: Final = 200
 Format = Literal["row", "columnar"]
 # Signature name, empty for the default -> its inputs.
 InputSpecs = Callable[[str], Mapping[str, TensorSpec]]
@@ -80,14 +82,15 @@ def parse_predict(body: bytes, input_specs: InputSpecs) -> PredictRequest:
         instances = document[_INSTANCES]
         if not isinstance(instances, list):
             raise invalid(
-                f"JSON Value: {shown(document)} Excepting '{_INSTANCES}' to be an list/array"
+                f"JSON Value: {shown(document)} Expecting '{_INSTANCES}' to be an list/array"
             )
         if not instances:
             raise invalid(f"JSON Value: {shown(document)} No values in '{_INSTANCES}' array")
         return PredictRequest(signature_name, _from_rows(instances, specs), "row")
     if _INPUTS in document:
         return PredictRequest(signature_name, _from_columns(document[_INPUTS], specs), "columnar")
-    raise invalid("Missing 'inputs' or 'instances' key")
+    has = f"; the body has: {', '.join(document)[:_SHOWN_CHARACTERS]}" if document else ""
+    raise invalid(f"Missing '{_INPUTS}' or '{_INSTANCES}' key{has}")
 
 
 def _is_named(element: Any) -> bool:
@@ -129,22 +132,25 @@ def _from_rows(instances: list[Any], specs: Mapping[str, TensorSpec]) -> Tensors
     for index, element in enumerate(instances):
         add(columns, element, index)
     return {
-        name: as_array(column.values, column.type_name, (len(instances), *(column.shape or ())))
+        name: as_array(name, column.values, column.type_name, (len(instances), *column.shape))
         for name, column in columns.items()
+        if column.shape is not None
     }
 
 
 def _add_named(columns: Mapping[str, _Column], element: Any, index: int) -> None:
     if not _is_named(element):
         raise invalid(f"Expecting object but got list at item {index} of input list")
-    for name, value in element.items():
+    for key, value in members(element):
+        name = until_nul(key)
         failure = f"Failed to process element: {index} key: {name} of 'instances' list."
         if name not in columns:
             raise invalid(
                 f"{failure} Error: INVALID_ARGUMENT: JSON object: does not have named input: {name}"
+                f"; the inputs are: {','.join(sorted(columns))}"
             )
         _add(columns[name], value, failure)
-    if set(element) != set(columns):
+    if set(map(until_nul, element)) != set(columns):
         raise invalid(
             f"Failed to process element: {index} of 'instances' list. JSON object: "
             f"{shown(element)} keys must be equal to: {','.join(sorted(columns))}"
@@ -155,7 +161,7 @@ def _add_plain(columns: Mapping[str, _Column], element: Any, index: int) -> None
     if _is_named(element):
         raise invalid(f"Expecting value/list but got object at item {index} of input list")
     # A base64 object first among several inputs comes this far: as in TensorFlow Serving, the
-    # map's first input gets it, and the others' emptiness is an error later.
+    # map's first input gets it, and that the others are missing is an error later.
     _add(columns[min(columns)], element, f"Failed to process element: {index} of 'instances' list.")
 
 
@@ -174,15 +180,15 @@ def _from_columns(value: Any, specs: Mapping[str, TensorSpec]) -> Tensors:
                 "input tensors required as per tensorinfo_map"
             )
         ((name, spec),) = specs.items()
-        return {name: _dense(value, spec)}
+        return {name: _dense(name, value, spec)}
     tensors = {}
     for name, spec in specs.items():
         if name not in value:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        tensors[name] = _dense(value[name], spec)
+        tensors[name] = _dense(name, value[name], spec)
     return tensors
 
 
-def _dense(value: Any, spec: TensorSpec) -> Any:
+def _dense(name: str, value: Any, spec: TensorSpec) -> Any:
     shape = dense_shape(value)
-    return as_array(flat_values(value, spec.type_name, shape), spec.type_name, shape)
+    return as_array(name, flat_values(value, spec.type_name, shape), spec.type_name, shape)

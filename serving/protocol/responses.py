@@ -125,13 +125,13 @@ def _scalar(name: str, value: Any) -> str:
         return _quoted(value.decode("utf-8", errors="surrogateescape"))
     if isinstance(value, np.bool_):
         return "true" if value else "false"
-    if isinstance(value, np.integer):
+    # TensorFlow Serving writes no other types.
+    if isinstance(value, np.integer) and not isinstance(value, np.uint16):
         return str(int(value))
-    if isinstance(value, np.float16):
-        value = np.float32(value)
     if isinstance(value, np.float32 | np.float64):
         return decimal(value)
-    raise invalid(f"Failed to write JSON value for tensor type: {type(value).__name__}")
+    type_name = "half" if isinstance(value, np.float16) else type(value).__name__
+    raise invalid(f"Failed to write JSON value for tensor type: {type_name}")
 
 
 def _quoted(text: str) -> str:

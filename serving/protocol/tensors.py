@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from grpc import StatusCode
 
+from serving.protocol import base64_text
 from serving.protocol.json_text import kind, shown
+from serving.protocol.rapid_json import members
 from serving.protocol.status import ServingError, invalid
 
 STRING: Final = "string"
@@ -59,7 +59,9 @@ class TensorSpec:
 
 def is_base64(value: Any) -> bool:
     """Return whether a value is `{"b64": "…"}` and nothing else."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_B64), str)
+    if not isinstance(value, dict) or len(members(value)) != 1:
+        return False
+    return isinstance(value.get(_B64), str)
 
 
 def decode_base64(value: Any) -> bytes:
@@ -70,11 +72,10 @@ def decode_base64(value: Any) -> bytes:
     """
     if not is_base64(value):
         raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
-    text = "".join(value[_B64].split()).rstrip("=")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid("Unable to base64 decode") from error
+        return base64_text.decode(value[_B64])
+    except base64_text.Base64Error as error:
+        raise invalid(f"Unable to base64 decode: {error}") from error
 
 
 def dense_shape(value: Any) -> tuple[int, ...]:
@@ -99,39 +100,36 @@ def flat_values(value: Any, type_name: str, shape: tuple[int, ...]) -> list[Any]
     Raises:
         ServingError: a value isn't of that type, or a list of that size.
     """
-    converter = _CONVERTERS.get(type_name)
-    if converter is None:
-        raise ServingError(
-            StatusCode.UNIMPLEMENTED,
-            f"Conversion of JSON Value: {shown(value)} to type: {type_name}",
-        )
+    converter = _CONVERTERS.get(type_name) or _unknown(type_name)
+    rank = len(shape)
     values: list[Any] = []
-    _collect(value, 0, shape, type_name, converter, values)
+    # The lists that are open, by hand: they may be nested deeper than Python calls.
+    left: list[Iterator[Any]] = [iter((value,))]
+    while left:
+        level = len(left) - 1
+        for element in left[-1]:
+            if isinstance(element, list):
+                _check_list(element, level, shape)
+                left.append(iter(element))
+                break
+            if level != rank:
+                raise invalid(
+                    f"JSON Value: {shown(element)} found at incorrect level: {level + 1} "
+                    f"in the JSON DOM. Expected at level: {rank}"
+                )
+            if not isinstance(element, dict):
+                values.append(converter(element))
+            elif type_name == STRING:
+                values.append(decode_base64(element))
+            else:
+                raise _type_error(element, type_name)
+        else:
+            left.pop()
     return values
 
 
-def _collect(
-    value: Any,
-    level: int,
-    shape: tuple[int, ...],
-    type_name: str,
-    converter: Callable[[Any], Any],
-    values: list[Any],
-) -> None:
+def _check_list(value: list[Any], level: int, shape: tuple[int, ...]) -> None:
     rank = len(shape)
-    if not isinstance(value, list):
-        if level != rank:
-            raise invalid(
-                f"JSON Value: {shown(value)} found at incorrect level: {level + 1} "
-                f"in the JSON DOM. Expected at level: {rank}"
-            )
-        if isinstance(value, dict):
-            if type_name != STRING:
-                raise _type_error(value, type_name)
-            values.append(decode_base64(value))
-        else:
-            values.append(converter(value))
-        return
     if level >= rank:
         raise invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
     if len(value) != shape[level]:
@@ -139,19 +137,34 @@ def _collect(
             f"Encountered list at unexpected size: {len(value)} at level: {level} "
             f"expected size: {shape[level]}"
         )
-    for element in value:
-        _collect(element, level + 1, shape, type_name, converter, values)
 
 
-def as_array(values: list[Any], type_name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Turn values that `flat_values` returned into an array."""
-    if type_name == STRING:
-        return strings(values).reshape(shape)
-    # By way of a wide type: TensorFlow Serving cuts a value too large for int8, say, without
-    # a word.
-    dtype = NUMPY_TYPES[type_name]
-    wide = np.int64 if dtype.kind == "i" or type_name == "uint8" else dtype
-    return np.array(values, wide).astype(dtype).reshape(shape)
+def as_array(name: str, values: list[Any], type_name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Turn values that `flat_values` returned into an array.
+
+    Args:
+        name: of the input, for the error.
+        values: one an element; what is beyond is left out, as TensorFlow does.
+        type_name: of the tensor.
+        shape: of the array.
+
+    Raises:
+        ServingError: it has more dimensions than arrays have.
+    """
+    values = values[: math.prod(shape)]
+    try:
+        if type_name == STRING:
+            return strings(values).reshape(shape)
+        # By way of a wide type: TensorFlow Serving cuts a value too large for int8, say, without
+        # a word. What is too large for a float is infinite.
+        dtype = NUMPY_TYPES.get(type_name)
+        if dtype is None:
+            _unknown(type_name)([])
+        wide = np.int64 if dtype.kind == "i" or type_name == "uint8" else dtype
+        with np.errstate(over="ignore"):
+            return np.array(values, wide).astype(dtype).reshape(shape)
+    except ValueError as error:
+        raise invalid(f"tensor parsing error: {name}: it has {len(shape)} dimensions") from error
 
 
 def strings(values: Sequence[bytes]) -> np.ndarray:
@@ -165,6 +178,16 @@ def _type_error(value: Any, type_name: str) -> ServingError:
     return invalid(
         f"JSON Value: {shown(value)} Type: {kind(value)} is not of expected type: {type_name}"
     )
+
+
+def _unknown(type_name: str) -> Callable[[Any], NoReturn]:
+    def convert(value: Any) -> NoReturn:
+        raise ServingError(
+            StatusCode.UNIMPLEMENTED,
+            f"Conversion of JSON Value: {shown(value)} to type: {type_name}",
+        )
+
+    return convert
 
 
 def _is_integer(value: Any, low: int, high: int) -> bool:
@@ -181,42 +204,19 @@ def _integer(type_name: str, low: int, high: int) -> Callable[[Any], int]:
 
 
 def _decimal(type_name: str) -> Callable[[Any], float]:
-    dtype = NUMPY_TYPES[type_name]
-    # The largest integer below which a number of this type skips none.
-    exact = 2 ** (np.finfo(dtype).nmant + 1) - 1
-    largest = float(np.finfo(dtype).max)
-
     def convert(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _type_error(value, type_name)
-        integer = _is_integer(value, -(2**63), 2**64 - 1)
-        number = _as_float(value)
-        lossless = abs(value) <= exact if integer else abs(number) <= largest
-        if math.isfinite(number) and not lossless:
-            raise invalid(
-                f"Cannot convert JSON value: {shown(value)} to {type_name} "
-                "without loss of precision."
-            )
-        return number
+        return float(value)
 
     return convert
-
-
-def _as_float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise invalid("JSON Parse error: Number too big to be stored in double.") from error
 
 
 def _string(value: Any) -> bytes:
     if not isinstance(value, str):
         raise _type_error(value, STRING)
-    # What wasn't UTF-8, or half of a surrogate pair, goes on as the bytes that came.
-    try:
-        return value.encode("utf-8", errors="surrogateescape")
-    except UnicodeEncodeError:
-        return value.encode("utf-8", errors="surrogatepass")
+    # What wasn't UTF-8 goes on as the bytes that came.
+    return value.encode("utf-8", errors="surrogateescape")
 
 
 def _bool(value: Any) -> bool:

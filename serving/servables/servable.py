@@ -81,6 +81,9 @@ class Servable(ABC):
                 f"output tensor alias not found in signature: {unknown[0]} Outputs expected to be "
                 f"in the set {{{','.join(sorted(signature.outputs))}}}."
             )
+        twice = [name for i, name in enumerate(outputs) if name in outputs[:i]]
+        if twice:
+            raise invalid(f"duplicate output tensor alias: {twice[0]}")
         computed = self._run(signature, inputs)
         return {name: computed[name] for name in outputs or computed}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from grpc import StatusCode
@@ -58,16 +58,20 @@ class Bodies:
         most = self._limits.body_bytes
         if int(request.headers.get("content-length") or 0) > most:
             raise _too_large(most)
-        inflater = _inflater(request.headers.get("content-encoding", "identity"))
+        inflater = Inflater() if _is_gzip(request) else None
+        received = 0
         parts: list[bytes] = []
         stream = request.stream()
         while (part := await self._next(stream)) is not None:
+            received += len(part)
+            if received > most:
+                raise _too_large(most)
             if inflater:
-                part = _inflated(inflater, part, most - counted.size + 1)
+                part = inflater.inflate(part, most - counted.size + 1)
             counted.add(len(part), self._limits)
             parts.append(part)
-        if inflater and not inflater.eof:
-            raise invalid("The body is no whole gzip stream")
+        if inflater:
+            inflater.end()
         return b"".join(parts)
 
     async def _next(self, stream: AsyncIterator[bytes]) -> bytes | None:
@@ -100,17 +104,58 @@ def _too_large(most: int) -> HttpError:
     return HttpError(413, f"The body has more than the {most} bytes that are taken here")
 
 
-def _inflater(encoding: str) -> Any:
-    """Make what inflates a body; None of a body that is as it is."""
-    kind = encoding.lower()
-    if kind not in ("identity", "gzip"):
-        shown = kind.encode("unicode_escape").decode()[:50]
-        raise invalid(f"Content-Encoding {shown} is not supported; gzip is")
-    return zlib.decompressobj(_GZIP) if kind == "gzip" else None
+def _is_gzip(request: Request) -> bool:
+    # As TensorFlow Serving, which takes a body of any other encoding as it is.
+    return "gzip" in request.headers.get("content-encoding", "").lower()
 
 
-def _inflated(inflater: Any, part: bytes, most: int) -> bytes:
-    try:
-        return bytes(inflater.decompress(part, most))
-    except zlib.error as error:
-        raise invalid(f"The body is no gzip stream: {error}") from error
+class Inflater:
+    """Inflates a gzip stream of one member or several."""
+
+    def __init__(self) -> None:
+        """Start before the first member."""
+        self._member = zlib.decompressobj(_GZIP)
+        self._is_empty = True
+
+    def inflate(self, part: bytes, most: int) -> bytes:
+        """Inflate the next bytes.
+
+        Args:
+            part: of the stream.
+            most: bytes wanted; there is more where as many come.
+
+        Raises:
+            ServingError: it is no gzip stream.
+        """
+        inflated: list[bytes] = []
+        while part and most > 0:
+            if self._member.eof:
+                # Zeros may fill a stream up.
+                part = part.lstrip(b"\0")
+                if not part:
+                    break
+                self._member = zlib.decompressobj(_GZIP)
+            self._is_empty = False
+            try:
+                inflated.append(self._member.decompress(part, most))
+            except zlib.error as error:
+                raise _not_inflated(str(error)) from error
+            most -= len(inflated[-1])
+            part = self._member.unused_data
+        return b"".join(inflated)
+
+    def end(self) -> None:
+        """Check that the last member is whole.
+
+        Raises:
+            ServingError: it isn't.
+        """
+        if not (self._is_empty or self._member.eof):
+            raise _not_inflated("its end is missing")
+
+
+def _not_inflated(why: str) -> ServingError:
+    """Say TensorFlow Serving's words, which takes such a body for an empty one."""
+    return invalid(
+        f"The body is no whole gzip stream ({why}). JSON Parse error: The document is empty"
+    )

@@ -20,7 +20,8 @@ class _Impatient(H11Protocol):
     uvicorn itself waits for ever for the first request of a connection, and for the rest of
     any header that has begun. And when it ends, it closes a connection on which nothing is
     being answered at once, though a request may have reached the machine: here, that is
-    answered, and is the connection's last.
+    answered, and is the connection's last. A client that has closed its sending half still gets the
+    answers to what it asked before; uvicorn would hang up.
     """
 
     # Seconds; set for all connections of a server by `protocol_class`.
@@ -30,6 +31,7 @@ class _Impatient(H11Protocol):
         super().__init__(*arguments, **named)
         self._silence: asyncio.TimerHandle | None = None
         self._ending = False
+        self._all_came = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -40,10 +42,26 @@ class _Impatient(H11Protocol):
         if self._ending and self.cycle is not None:
             self.cycle.keep_alive = False
         # From the header's end on, the application counts the seconds.
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             self._stop_listening()
         elif self._silence is None:
             self._listen()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        # The body that was cut off gets no answer; nor can TLS be closed by halves.
+        if not self._is_answering() or self.cycle.more_body or self.scheme == "https":
+            return None
+        self._all_came = True
+        return True
+
+    def on_response_complete(self) -> None:
+        # Begins to answer what was sent in advance, if anything was.
+        super().on_response_complete()
+        if self._all_came and not self._is_answering():
+            self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_listening()
@@ -51,7 +69,7 @@ class _Impatient(H11Protocol):
 
     def shutdown(self) -> None:
         self._ending = True
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             super().shutdown()
         else:
             asyncio.get_running_loop().call_later(_LAST_CALL_S, super().shutdown)

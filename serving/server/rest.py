@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.core.service import Service, classes_of, regressions_of
 from serving.protocol.examples_request import parse_examples
-from serving.protocol.paths import PredictionTarget, StatusTarget, parse_path
+from serving.protocol.hints import with_hint
+from serving.protocol.json_text import PARSE_ERROR
+from serving.protocol.paths import PredictionTarget, StatusTarget, parse_path, without_origin
 from serving.protocol.predict_request import parse_predict
 from serving.protocol.responses import classify_json, error_json, predict_json, regress_json
 from serving.protocol.status import ServingError
@@ -34,6 +37,14 @@ _JSON: Final = "application/json"
 # From here on, parsing a body would hold up the other connections.
 _PARSED_BESIDE: Final = 64 * 1024
 _RETRY_AFTER_S: Final = "1"
+# Those that TensorFlow Serving's HTTP library hands on.
+_METHODS: Final = ("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH")
+_ORIGIN: Final = re.compile("https?://")
+_CORS_HEADERS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
 
 
 @dataclass
@@ -50,14 +61,32 @@ class _Handled:
 class RestApi:
     """TensorFlow Serving's REST API over a service."""
 
-    def __init__(self, service: Service, metrics: Metrics) -> None:
-        """Keep both."""
+    def __init__(self, service: Service, metrics: Metrics, *, cors: bool = False) -> None:
+        """Keep both.
+
+        Args:
+            service: what answers.
+            metrics: what counts.
+            cors: whether pages of other origins may read the answers.
+        """
         self._service = service
         self._metrics = metrics
+        self._cors = cors
         self._bodies = Bodies(service.limits)
 
     async def handle(self, request: Request) -> Response:
         """Handle any request below /v1/."""
+        if request.method == "OPTIONS":
+            response = _preflight(request)
+        elif request.method not in _METHODS:
+            response = _error(501, f"Method Not Implemented: {_printable(request.method)}")
+        else:
+            response = await self._handle(request)
+        if self._cors:
+            response.headers.update(_CORS_HEADERS)
+        return response
+
+    async def _handle(self, request: Request) -> Response:
         handled = _Handled()
         began = time.monotonic()
         try:
@@ -75,7 +104,7 @@ class RestApi:
             handled.code = StatusCode.CANCELLED.name
             response = _error(499, "The client has gone")
         except Exception:
-            LOGGER.exception("%s %s", request.method, _printable(_raw_path(request)))
+            LOGGER.exception("%s %s", request.method, _printable(_target(request)))
             handled.code = StatusCode.INTERNAL.name
             response = _error(500, "The server failed; its log says why")
         seconds = time.monotonic() - began
@@ -83,7 +112,7 @@ class RestApi:
         LOGGER.info(
             "%s %s %d %s model=%s version=%s rows=%d %.1f ms",
             request.method,
-            _printable(_raw_path(request)),
+            _printable(_target(request)),
             response.status_code,
             handled.code,
             _printable(handled.model) or "-",
@@ -94,14 +123,14 @@ class RestApi:
         return response
 
     async def _answer(self, request: Request, handled: _Handled) -> Response:
-        target = parse_path(request.method, _raw_path(request))
+        target = parse_path(request.method, _target(request))
         handled.model = target.model.name
         if isinstance(target, StatusTarget):
             handled.method = "metadata" if target.metadata else "status"
             return self._status(target)
         handled.method = target.method
         async with self._bodies.read(request) as body:
-            work = self._predict(target, body, handled)
+            work = self._predict(target, body, handled, request)
             seconds = self._service.limits.request_seconds
             return _json(await _while_connected(request, work, seconds))
 
@@ -111,7 +140,19 @@ class RestApi:
         with self._service.manager.borrow(target.model) as lent:
             return _json(json.dumps(messages.metadata_json(lent), indent=1))
 
-    async def _predict(self, target: PredictionTarget, body: bytes, handled: _Handled) -> str:
+    async def _predict(
+        self, target: PredictionTarget, body: bytes, handled: _Handled, request: Request
+    ) -> str:
+        try:
+            return await self._predicted(target, body, handled)
+        except ServingError as error:
+            if not error.message.startswith(PARSE_ERROR):
+                raise
+            headers = request.headers
+            kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
+            raise with_hint(error, body, kind, encoding) from error
+
+    async def _predicted(self, target: PredictionTarget, body: bytes, handled: _Handled) -> str:
         if target.method != "predict":
             return await self._on_examples(target, body, handled)
 
@@ -174,9 +215,18 @@ def _rows(inputs: Tensors) -> int:
     return max((len(value) if value.ndim else 1 for value in inputs.values()), default=0)
 
 
-def _raw_path(request: Request) -> str:
+def _target(request: Request) -> str:
+    """Return a request's path and query as they came; TensorFlow Serving reads them together."""
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
-    return bytes(raw).split(b"?")[0].decode("ascii", errors="backslashreplace")
+    query = request.scope.get("query_string", b"")
+    target = bytes(raw) + (b"?" + query if query else b"")
+    return without_origin(target.decode("ascii", errors="backslashreplace"))
+
+
+def _preflight(request: Request) -> Response:
+    """Answer a browser that asks whether it may ask."""
+    allowed = _ORIGIN.search(request.headers.get("origin", ""))
+    return Response(status_code=200 if allowed else 400)
 
 
 def _printable(text: str) -> str:
@@ -195,7 +245,11 @@ def _error(status: int, message: str) -> Response:
 
 
 def rest_app(
-    service: Service, metrics: Metrics, metrics_path: str | None = METRICS_PATH
+    service: Service,
+    metrics: Metrics,
+    metrics_path: str | None = METRICS_PATH,
+    *,
+    cors: bool = False,
 ) -> ASGIApp:
     """Build the application.
 
@@ -203,8 +257,9 @@ def rest_app(
         service: what answers.
         metrics: what counts.
         metrics_path: where Prometheus finds them; nowhere where None.
+        cors: whether pages of other origins may read the answers.
     """
-    api = RestApi(service, metrics)
+    api = RestApi(service, metrics, cors=cors)
 
     def ready() -> Response:
         if service.manager.is_ready():
@@ -220,7 +275,7 @@ def rest_app(
     }
 
     async def answer(request: Request) -> Response:
-        path = str(request.scope["path"])
+        path = _target(request).partition("?")[0]
         # By hand: Starlette's routes mind upper and lower case, and no path with a line break
         # would reach one.
         if path[:4].lower() == "/v1/":

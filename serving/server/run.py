@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -20,11 +21,13 @@ from serving.networks.store import Store
 from serving.networks.versions import Networks
 from serving.protocol.status import ServingError
 from serving.servables.loading import load_servable
+from serving.servables.servable import Servable
 from serving.server.connections import QuietServer, protocol_class
 from serving.server.grpc_api import grpc_server
 from serving.server.metrics import Metrics
 from serving.server.rest import rest_app
 from serving.settings import Settings
+from serving.warm_up import warm_up
 
 LOGGER: Final = logging.getLogger("cxr.serving")
 # A batch that is put together; beyond it, nothing is gained on a CPU.
@@ -61,7 +64,7 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
     cores = os.cpu_count() or 1
     networks = Networks(None if settings.network_cache is None else Store(settings.network_cache))
     manager = Manager(
-        lambda path: load_servable(path, settings.engine, settings.precision, networks),
+        lambda path: _loaded(path, settings, networks),
         labels_for_unavailable=settings.labels_for_unavailable,
         side_by_side=min(cores, _MOST_SIDE_BY_SIDE),
     )
@@ -93,6 +96,13 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
         LOGGER.info("stopped")
 
 
+def _loaded(path: Path, settings: Settings, networks: Networks) -> Servable:
+    servable = load_servable(path, settings.engine, settings.precision, networks)
+    if settings.warm_up:
+        warm_up(servable, path, settings.warm_up_rounds)
+    return servable
+
+
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
     """Wait for REST, and stop looking for new versions."""
     if tasks:
@@ -105,7 +115,7 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
 
 def _rest_server(settings: Settings, service: Service, metrics: Metrics) -> uvicorn.Server:
     config = uvicorn.Config(
-        rest_app(service, metrics, settings.metrics_path),
+        rest_app(service, metrics, settings.metrics_path, cors=settings.cors),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -114,6 +124,7 @@ def _rest_server(settings: Settings, service: Service, metrics: Metrics) -> uvic
         lifespan="off",
         ws="none",
         http=protocol_class(settings.limits.read_seconds),
+        timeout_keep_alive=round(settings.limits.keep_alive_seconds),
         timeout_graceful_shutdown=round(settings.shutdown_s),
         h11_max_incomplete_event_size=64 * 1024,
     )

@@ -19,10 +19,11 @@ from tensorflow_serving.apis import (
 )
 
 from serving.conformance.cases import CASES, Case, try_case
+from serving.conformance.source_cases import SOURCE_CASES
 from serving.process import Server
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.number)
+@pytest.mark.parametrize("case", [*CASES, *SOURCE_CASES], ids=lambda case: case.number)
 def test_rest(case: Case, server: Server) -> None:
     outcome = try_case(case, server.url)
     assert outcome.passed, outcome.got

@@ -301,10 +301,21 @@ def test_each_option_reaches_the_server(
         "--batch-threads": 5, "--max-body-bytes": 6, "--max-held-bytes": 7, "--max-batch-size": 8,
         "--max-pixels": 9, "--max-queue": 10, "--request-timeout-seconds": 11,
         "--read-timeout-seconds": 12, "--shutdown-timeout-seconds": 13, "--metrics-path": "",
-        "--network-cache": "",
+        "--network-cache": "", "--keep-alive-timeout-seconds": 14,
+        "--num-request-iterations-for-warmup": 15,
     }  # fmt: skip
     words = [str(word) for option in given.items() for word in option]
-    assert cxr("serve", "--allow-version-labels-for-unavailable-models", *words) == 0
+    words += ["--no-enable-model-warmup", "--rest-api-enable-cors-support"]
+    assert (
+        cxr(
+            "serve",
+            "--allow-version-labels-for-unavailable-models",
+            "--no-enable-model-warmup",
+            "--rest-api-enable-cors-support",
+            *words,
+        )
+        == 0
+    )
     assert started == [
         Settings(model_dir=tmp_path, network_cache=network_cache),
         Settings(
@@ -320,6 +331,9 @@ def test_each_option_reaches_the_server(
             batch_threads=5,
             shutdown_s=13.0,
             metrics_path=None,
-            limits=Limits(6, 7, 8, 9, 10, 11.0, 12.0),
+            cors=True,
+            warm_up=False,
+            warm_up_rounds=15,
+            limits=Limits(6, 7, 8, 9, 10, 11.0, 12.0, 14.0),
         ),
     ]

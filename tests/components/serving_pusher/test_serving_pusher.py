@@ -19,6 +19,7 @@ from components.serving_pusher.driver import Push, choose_attempt, highest_versi
 from components.serving_pusher.executor import Executor
 from schema import contract
 from tests.components.serving_pusher.conftest import Clock
+from tests.serving.warm_up_models import write_taker_of_images
 
 
 def _version(base: Path, name: str, *, whole: bool = True) -> str:
@@ -134,6 +135,23 @@ def test_card_and_note_are_pushed_beside_the_model_and_not_into_its_artifact(
     assert [path.name for path in (tmp_path / "m" / "Format-Serving").iterdir()] == [
         "saved_model.pb"
     ]
+
+
+def test_warm_up_requests_are_pushed_along(tmp_path: Path) -> None:
+    saved_model = tmp_path / "m" / "Format-Serving"
+    model = _artifact(standard_artifacts.Model, tmp_path / "m", {})
+    write_taker_of_images(saved_model)
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    destination = {"filesystem": {"base_directory": str(tmp_path / "serving")}}
+    Executor(Executor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")).Do(
+        {"model": [model]},
+        {"pushed_model": [pushed]},
+        {"push_destination": json.dumps(destination)},
+    )
+    (version,) = (tmp_path / "serving").iterdir()
+    assert (version / contract.WARM_UP_FILE).stat().st_size > 0
+    assert not (saved_model / contract.WARM_UP_FILE).exists()
 
 
 @pytest.mark.parametrize("blessed", [True, False])
