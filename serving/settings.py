@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from models.rendering import DEFAULT, Rendering
 from schema import contract
+from serving.prediction_log.settings import LogSettings
 
 EngineChoice = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "int8", "bf16", "f32"]
@@ -65,6 +66,7 @@ class Settings:
         metrics_path: for Prometheus; None for none.
         network_cache: folder for converted networks; None to convert them at each start.
         limits: of requests.
+        prediction_log: what is logged of them.
     """
 
     model_dir: Path | None = None
@@ -82,3 +84,4 @@ class Settings:
     metrics_path: str | None = METRICS_PATH
     network_cache: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    prediction_log: LogSettings = field(default_factory=LogSettings)
