@@ -45,8 +45,8 @@ def examples_of(log: prediction_log_pb2.PredictionLog) -> list[example_pb2.Examp
 
     Returns:
         Each with what the request held, under its own names, an image's facts and the answer, and
-        `log/…`: by which model and when. What isn't known, such as an image's width, isn't there. An
-        image of the request, where pixels were kept, is `contract.IMAGE`.
+        `log/…`: by which model and when. What isn't known, such as an image's width, isn't
+        there. An image of the request, where pixels were kept, is `contract.IMAGE`.
     """
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":

@@ -32,8 +32,8 @@ class ImageFacts:
         size: of it, bytes.
         width: pixels; 0 where they aren't known.
         height: likewise.
-        statistics: mean, standard deviation and entropy, as RadiographExampleGen computes them; None
-            where nobody measured them.
+        statistics: mean, standard deviation and entropy, as RadiographExampleGen computes
+            them; None where nobody measured them.
     """
 
     sha256: str

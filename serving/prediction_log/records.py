@@ -45,9 +45,9 @@ def record(
 
     Returns:
         A PredictLog, ClassifyLog or RegressLog with its metadata. Request and answer are as the
-        client saw them, but for what `redaction` takes out, and for outputs as large as an image. An
-        image's facts are in its tf.Example where it came in one, else among the answer's outputs,
-        all under the names that training has for them (`schema.contract`).
+        client saw them, but for what `redaction` takes out, and for outputs as large as an
+        image. An image's facts are in its tf.Example where it came in one, else among the
+        answer's outputs, all under the names that training has for them (`schema.contract`).
     """
     log = prediction_log_pb2.PredictionLog()
     metadata = log.log_metadata

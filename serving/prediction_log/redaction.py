@@ -16,7 +16,7 @@ from serving.prediction_log.settings import LogSettings
 from serving.protocol.tensors import strings
 
 _IDENTITIES: Final = frozenset(
-    {contract.PATH, contract.PATIENT, contract.GROUP, "patient_id", "file"}
+    {contract.PATH, contract.PATIENT, contract.GROUP, "patient_id", contract.FILE_COLUMN}
 )
 # Closed lists of words; all other texts are free, and may name a person.
 _WORDS: Final = frozenset(
@@ -42,9 +42,9 @@ def kept_string(name: str, sent: bytes, ready: bytes, settings: LogSettings) -> 
         settings: of the log.
 
     Returns:
-        An image's SHA-256 in hex, or, where pixels are kept, the image, but of a DICOM, whose header
-        names the patient, the PNG that was made of it. A word of a closed list, or of a column that
-        is kept, as it is. Of any other text, nothing.
+        An image's SHA-256 in hex, or, where pixels are kept, the image, but of a DICOM, whose
+        header names the patient, the PNG that was made of it. A word of a closed list, or of a
+        column that is kept, as it is. Of any other text, nothing.
     """
     if name in _IDENTITIES:
         return b""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import InputError
+from schema import contract
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,8 @@ class LogSettings:
         if self.statistics_per_second < 0:
             raise InputError("prediction-log-statistics: give 0 or more images a second.")
         # Also by their feature's name in a tf.Example.
-        prefixed = {
-            f"{prefix}{name}" for name in self.columns for prefix in ("table/", "metadata/")
-        }
+        places = ("table/", contract.COLUMN_PREFIX)
+        prefixed = {f"{place}{name}" for name in self.columns for place in places}
         object.__setattr__(self, "kept_texts", self.columns | prefixed)
 
 
