@@ -136,7 +136,7 @@ def serve(
     ] = _LOG.statistics_per_second,
     prediction_log_seed: Annotated[int | None, typer.Option(help="Of the draw.")] = None,
     prediction_log_shard_bytes: Annotated[
-        int, typer.Option(help="From which on a shard is closed.")
+        int, typer.Option(help="Of a shard; then the next begins.")
     ] = _LOG.shard_bytes,
     prediction_log_shard_seconds: Annotated[
         float, typer.Option(help="After which a shard is closed.")

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from common.errors import InputError
-from serving.prediction_log.shards import OPEN, SUFFIX
+from serving.prediction_log.shards import FRAME, OPEN, SUFFIX
 
 
 @dataclass
@@ -65,19 +65,27 @@ def read_shards(
         Shard and record.
     """
     for shard in shards:
-        before = reading.records
+        whole = size = 0
         try:
-            for serialized in tf.data.TFRecordDataset(str(shard)):
-                log = _parsed(serialized.numpy())
+            # Before it is read: a server may be writing on.
+            wanted = shard.stat().st_size
+            for tensor in tf.data.TFRecordDataset(str(shard)):
+                serialized = tensor.numpy()
+                whole, size = whole + 1, size + len(serialized) + FRAME
+                log = _parsed(serialized)
                 if log is None:
                     reading.strange[shard.name] = reading.strange.get(shard.name, 0) + 1
                     continue
                 reading.records += 1
                 yield shard, log
         except tf.errors.DataLossError:
-            reading.torn[shard.name] = reading.records - before
-        except tf.errors.OpError as error:
-            reading.unread[shard.name] = error.message
+            reading.torn[shard.name] = whole
+        except (OSError, tf.errors.OpError) as error:
+            reading.unread[shard.name] = str(getattr(error, "message", error))
+        else:
+            # TensorFlow 2.16 takes up to 11 bytes of a record's head for the end of the file.
+            if wanted > size:
+                reading.torn[shard.name] = whole
 
 
 def _parsed(serialized: bytes) -> prediction_log_pb2.PredictionLog | None:

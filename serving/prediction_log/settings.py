@@ -15,7 +15,7 @@ class LogTarget:
     """Where a model's requests are logged, and how many: TensorFlow Serving's LoggingConfig.
 
     Attributes:
-        prefix: of the shards' paths, absolute: `PREFIX-TIME-PROCESS-NUMBER.tfrecord`.
+        prefix: of the shards' paths, absolute: `PREFIX-TIME-WRITER-NUMBER.tfrecord`.
         rate: 0..1, the share of the requests that are logged.
     """
 
@@ -34,7 +34,7 @@ class LogSettings:
             name a person.
         statistics_per_second: images whose grey levels are measured, on average; 0 for none.
         seed: of the draw; None for another one at each start.
-        shard_bytes: from which on a shard is closed.
+        shard_bytes: beyond which a shard doesn't go, unless it holds a single record.
         shard_seconds: likewise.
         total_bytes: of all shards with one prefix; beyond, the oldest are removed.
         queued_records: that may wait to be written; one more is dropped.

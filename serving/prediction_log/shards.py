@@ -1,6 +1,6 @@
 """TFRecord shards with one prefix: closed by size and age, and bounded in all.
 
-A shard is called `PREFIX-TIME-PROCESS-NUMBER.tfrecord`, and `.open` behind that while it is being
+A shard is called `PREFIX-TIME-WRITER-NUMBER.tfrecord`, and `.open` behind that while it is being
 written. So whoever looks for `*.tfrecord` finds whole files only.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -23,7 +24,7 @@ LOGGER: Final = logging.getLogger("cxr.serving")
 SUFFIX: Final = ".tfrecord"
 OPEN: Final = ".open"
 # Around a record: its length, and a checksum of both.
-_FRAME: Final = 16
+FRAME: Final = 16
 
 
 class Shards:
@@ -49,6 +50,8 @@ class Shards:
         self._prefix = prefix
         self._settings = settings
         self._clock = clock
+        # Not the process' number, which servers in containers have in common.
+        self._name = secrets.token_hex(4)
         self._number = 0
         self._path: Path | None = None
         self._writer: tf.io.TFRecordWriter | None = None
@@ -63,14 +66,15 @@ class Shards:
         Raises:
             OSError: the disk is full, or fails otherwise. The shard ends with the record before.
         """
+        size = len(serialized) + FRAME
+        if self._size + size > self._settings.shard_bytes:
+            self.close()
         with self._mended():
             if self._writer is None:
-                self._open(len(serialized))
+                self._open(size)
             assert self._writer is not None
             self._writer.write(serialized)
-            self._size += len(serialized) + _FRAME
-        if self._size >= self._settings.shard_bytes:
-            self.close()
+            self._size += size
 
     def flush(self) -> None:
         """Hand what was written to the system, so that the end of this process loses none of it.
@@ -109,7 +113,7 @@ class Shards:
         now = self._clock()
         self._number += 1
         stamp = datetime.fromtimestamp(now, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        name = f"{self._prefix.name}-{stamp}-{os.getpid()}-{self._number:05d}{SUFFIX}{OPEN}"
+        name = f"{self._prefix.name}-{stamp}-{self._name}-{self._number:05d}{SUFFIX}{OPEN}"
         path = self._prefix.with_name(name)
         # Readable by its owner alone: it says who was ill of what, if only by digests.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
