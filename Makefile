@@ -32,7 +32,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-log bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -161,6 +161,9 @@ bench-training: setup ## paper's recipe, stock TFX, and this pipeline: DATA=fold
 bench-serving: setup ## the embedded server beside TensorFlow alone: DATA=folder WEIGHTS=folder
 	$(BIN)/python -m benchmarks.serving --data "$$DATA" $(GIVEN_OUTPUT) \
 		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
+
+bench-serving-log: setup ## the server with its prediction log beside the same without: DATA=folder, ARGS
+	$(BIN)/python -m benchmarks.serving.log $${DATA:+--data "$$DATA"} $(ARGS)
 
 bench-serving-start: setup ## time `cxr serve` to /readyz, the first time and later, and its memory: ARGS
 	$(BIN)/python -m benchmarks.serving.start $(ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -53,9 +52,12 @@ class AnswerMetrics:
         known = outputs.get(contract.OUTPUT_CLASSES)
         classes = set() if known is None else set(known.ravel().tolist())
         predicted = outputs.get(contract.OUTPUT_PREDICTED)
-        for name in _of_rows(asked) if predicted is None else predicted.ravel():
+        names = [] if predicted is None else predicted.ravel().tolist()
+        for name in names:
             label = name.decode("utf-8", "replace") if name in classes else OTHER
             self._answers.labels(model, label).inc()
+        if predicted is None:
+            self._answers.labels(model, OTHER).inc(_rows(asked))
         probabilities = outputs.get(contract.OUTPUT_PROBABILITIES)
         if probabilities is not None and probabilities.ndim == 2 and probabilities.size:
             for confidence in probabilities.max(axis=1).tolist():
@@ -65,6 +67,5 @@ class AnswerMetrics:
             self._abstained.labels(model).inc(int(np.count_nonzero(abstained)))
 
 
-def _of_rows(asked: Asked) -> Iterable[None]:
-    sizes = [len(value) if value.ndim else 1 for value in asked.inputs.values()]
-    return [None] * max(sizes, default=1)
+def _rows(asked: Asked) -> int:
+    return max((len(value) if value.ndim else 1 for value in asked.inputs.values()), default=1)

@@ -6,6 +6,7 @@ import io
 import json
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import requests
@@ -91,13 +92,13 @@ def folder_of(base: Path) -> Path:
     return base / "models"
 
 
-def ask(url: str, *images: bytes, signature: str = "serving_default") -> dict[str, object]:
+def ask(url: str, *images: bytes, signature: str = "serving_default") -> dict[str, Any]:
     """The answer of REST."""
     instances = [{"b64": b64encode(image).decode()} for image in images]
     body = json.dumps({"signature_name": signature, "instances": instances})
     answer = requests.post(f"{url}/v1/models/lungs:predict", data=body, timeout=30)
     assert answer.status_code == 200, answer.text
-    found: dict[str, object] = answer.json()
+    found: dict[str, Any] = answer.json()
     return found
 
 

@@ -65,7 +65,7 @@ def test_a_request_is_logged_without_its_pixels(tmp_path: Path, logged: Settings
     assert _text(request.inputs[contract.INPUT_IMAGES]) == digests
     assert _text(response.outputs[contract.SHA256]) == digests
     # As the client saw it, but for the heat map.
-    (first, _) = answer["predictions"]  # type: ignore[misc]
+    first, _ = answer["predictions"]
     assert _text(response.outputs[contract.OUTPUT_PREDICTED])[0] == first["predicted_class"]
     probabilities = tf.make_ndarray(response.outputs[contract.OUTPUT_PROBABILITIES])
     assert probabilities[0].tolist() == pytest.approx(first["probabilities"])
