@@ -1,4 +1,4 @@
-"""TFDV's distances between two sets of images of which the facts are known, and not the examples."""
+"""TFDV's distances between two sets of images whose facts are known, without the examples."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from tests.golden_run import GoldenRun
 
 
 def test_facts_are_those_of_the_examples(golden: GoldenRun) -> None:
-    rows = {row["sha256"]: row for row in read_image_facts(Path(golden.summary["data"]["manifest"]))}
+    rows = {
+        row["sha256"]: row for row in read_image_facts(Path(golden.summary["data"]["manifest"]))
+    }
     examples = read_facts(_examples(golden))
     assert set(rows) == {facts.sha256 for facts in examples}
     for facts in examples:
