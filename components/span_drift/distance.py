@@ -12,8 +12,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from components.radiograph_example_gen.span_facts import NUMBERS, TEXTS
 from components.report.drift import distances
 
-# Feature of `span_facts` -> a cell an image, empty where a number isn't known.
-Facts = Mapping[str, Sequence[str]]
+# Feature of `span_facts` -> a cell an image; of what isn't known, "" for a number, None for a text.
+Facts = Mapping[str, Sequence[str | None]]
 
 
 def distances_of_facts(now: Facts, before: Facts) -> list[dict[str, Any]]:

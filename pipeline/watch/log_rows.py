@@ -129,13 +129,11 @@ def _row(example: Any) -> Row | None:
             numbers[name] = float(value[0])
     texts = {}
     for name in TEXTS:
-        value = _texts(features[name]) or _texts(features[_SHORT.get(name, name)])
-        if (
-            len(value) == 1
-            and value[0] not in ("", contract.UNKNOWN)
-            and name != contract.LABEL_TEXT
-        ):
-            texts[name] = value[0]
+        if name == contract.LABEL_TEXT:
+            continue
+        told = _texts(features[name]) or _texts(features[_SHORT.get(name, name)])
+        if len(told) == 1 and told[0] not in ("", contract.UNKNOWN):
+            texts[name] = told[0]
     return Row(
         digest=digest if _DIGEST.fullmatch(digest) else "",
         model=_texts(features[MODEL])[0],

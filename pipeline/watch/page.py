@@ -26,7 +26,7 @@ def render(found: Mapping[str, Any], tfdv: Mapping[str, Mapping[str, str]]) -> s
         HTML that needs no other file and no network.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline.watch"),
+        loader=jinja2.PackageLoader("pipeline.watch", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

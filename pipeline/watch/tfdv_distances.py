@@ -38,11 +38,12 @@ def tfdv_distances(
 def _of_version(rows: Sequence[Row], reference: Reference) -> dict[str, dict[str, Any]]:
     now: dict[str, list[str]] = {}
     before: dict[str, list[str]] = {}
-    for name, values in (*reference.numbers.items(), *reference.texts.items()):
-        kind = "numbers" if name in NUMBERS else "texts"
-        known = [str(getattr(row, kind)[name]) for row in rows if name in getattr(row, kind)]
-        if known:
+    for name, values in reference.numbers.items():
+        if known := [str(row.numbers[name]) for row in rows if name in row.numbers]:
             now[name], before[name] = known, [str(value) for value in values]
+    for name, words in reference.texts.items():
+        if told := [row.texts[name] for row in rows if name in row.texts]:
+            now[name], before[name] = told, words
     if not now:
         return {}
     return {
@@ -53,13 +54,11 @@ def _of_version(rows: Sequence[Row], reference: Reference) -> dict[str, dict[str
 
 
 def _even(facts: Mapping[str, Sequence[str]]) -> Facts:
-    """Fill columns up to one length: each holds the images that it is known of, and TFDV's shares
-    are of those that are."""
+    """Fill columns up to one length: TFDV's shares are of what is known."""
     longest = max(map(len, facts.values()))
+    nothing = {name: "" if name in NUMBERS else None for name in facts}
     return {
-        name: [*values, *([""] * (longest - len(values)))]
-        if name in NUMBERS
-        else [values[index % len(values)] for index in range(longest)]
+        name: [*values, *[nothing[name]] * (longest - len(values))]
         for name, values in facts.items()
     }
 
