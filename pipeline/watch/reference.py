@@ -14,7 +14,7 @@ from common.errors import InputError
 from common.intervals import wilson95
 from components.pushed_versions.record import MODEL as DIGEST
 from components.pushed_versions.record import RECORD_FILE
-from components.radiograph_example_gen.image_facts import SPLIT, read_image_facts
+from components.radiograph_example_gen.image_facts import read_image_facts
 from components.radiograph_example_gen.manifest import MANIFEST_FILE
 from components.radiograph_example_gen.span_facts import NUMBERS, TEXTS
 from models.predictions import Predictions
@@ -52,7 +52,7 @@ class Reference:
 
     Attributes:
         classes: in label order.
-        numbers: feature -> values of the training split; without those that nobody knows.
+        numbers: feature -> values of the run's images; without those that nobody knows.
         texts: likewise.
         held_out: None where the push kept no answers.
         seen: digests of all images of the run, the test split's, too.
@@ -96,11 +96,11 @@ def read_reference(pushed: Path, model: str, version: int) -> Reference | None:
 
 
 def _facts(folder: Path) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
+    # Of all splits, which are one draw from one source: the more, the smaller a difference shows.
     try:
         rows = read_image_facts(folder)
     except FileNotFoundError:
         return {}, {}
-    rows = [row for row in rows if row[SPLIT] == contract.SPLIT_TRAIN]
     numbers = {name: [float(row[name]) for row in rows if row[name]] for name in NUMBERS}
     texts = {
         name: [row[name] for row in rows if row[name] not in ("", contract.UNKNOWN)]
