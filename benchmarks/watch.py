@@ -4,9 +4,10 @@
 
 A model that tells two classes of one source apart is trained on a part of its images. Then it is
 served with the prediction log on, and asked about images of that source which it has never seen,
-about adults from other hospitals, and about the first ones as a scanner with another contrast would
-give them. All are as large as those of training, so that size gives nothing away. `cxr watch` reads
-the logs. Then so many of the logged rows are drawn at random, many times: how often is there an alarm?
+about adults from other hospitals, and about the first ones as a scanner with another contrast
+would give them. All are as large as those of training, so that size gives nothing away. `cxr watch`
+reads the logs. Then so many of the logged rows are drawn at random, many times: how often is there
+an alarm?
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def _train(
 ) -> None:
     config = output / "config.yaml"
     classes = [{"name": name, "folders": [name]} for name in _CLASSES]
-    settings = {"data": {"classes": classes}, "gate": {"min_accuracy": 0.5}, "combined": []}
+    settings = {"data": {"classes": classes}, "gate": {"min_accuracy": 0.5}}
     config.write_text(json.dumps(settings))  # JSON is YAML
     command = [sys.executable, "-m", "pipeline.cli", "run", "--config", str(config)]
     command += ["--data", str(output / "data"), "--output", str(layout.root)]
