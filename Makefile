@@ -16,7 +16,8 @@ OUTPUT ?= $(if $(DATA),output/run,output/demo)
 ARGS ?=
 URL ?=
 BASE ?=
-export DATA WEIGHTS PRESET SEED OUTPUT URL BASE
+OTHER ?=
+export DATA WEIGHTS PRESET SEED OUTPUT URL BASE OTHER
 
 BIN := .venv/bin
 # For commands with a folder of their own: nothing, unless the user names one.
@@ -32,7 +33,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-start bench-signatures bench-startup bench-training conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-log bench-serving-start bench-signatures bench-startup bench-training bench-watch conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -162,6 +163,9 @@ bench-serving: setup ## the embedded server beside TensorFlow alone: DATA=folder
 	$(BIN)/python -m benchmarks.serving --data "$$DATA" $(GIVEN_OUTPUT) \
 		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
+bench-serving-log: setup ## the server with its prediction log beside the same without: DATA=folder, ARGS
+	$(BIN)/python -m benchmarks.serving.log $${DATA:+--data "$$DATA"} $(ARGS)
+
 bench-serving-start: setup ## time `cxr serve` to /readyz, the first time and later, and its memory: ARGS
 	$(BIN)/python -m benchmarks.serving.start $(ARGS)
 
@@ -170,6 +174,10 @@ bench-startup: setup ## time the help, one prediction and a run that computes no
 
 bench-signatures: setup ## a TFMA job with and without Beam's remembered signatures
 	$(BIN)/python -m benchmarks.signatures $(ARGS)
+
+bench-watch: setup ## from how many images on cxr watch raises the alarm: DATA=folder OTHER=folder WEIGHTS=folder
+	$(BIN)/python -m benchmarks.watch --data "$$DATA" --other "$$OTHER" $(GIVEN_OUTPUT) \
+		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
 soak: setup ## minutes of requests to a pushed model: DATA=folder of images, ARGS
 	$(BIN)/python -m benchmarks.serving.soak --images "$$DATA" $(ARGS)

@@ -42,6 +42,7 @@ from pipeline.local.exit_codes import (
 )
 from pipeline.local.exit_codes import EXIT_PUSHED as EXIT_PUSHED
 from pipeline.runs.cli import runs_app
+from pipeline.watch.command import watch
 from serving.cli import export_openvino, predict, serve
 from serving.dicom_node.command import dicom_node
 
@@ -236,6 +237,7 @@ app.command()(serve)
 app.command()(export_openvino)
 app.command()(dicom_node)
 app.command()(deidentify)
+app.command()(watch)
 
 
 @app.command()

@@ -17,9 +17,11 @@ import typer
 
 from common.errors import InputError
 from models.rendering import Rendering
+from serving.prediction_log.settings import LogSettings, log_target
 from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
 
 _DEFAULT = Limits()
+_LOG = LogSettings()
 BitsStored = Annotated[
     int | None,
     typer.Option(
@@ -130,6 +132,33 @@ def serve(
         int, typer.Option(min=1, help="How often each of them.")
     ] = 1,
     network_cache: NetworkCache = None,
+    prediction_log_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a log of requests and answers, with --model-dir."),
+    ] = None,
+    prediction_log_sampling_rate: Annotated[
+        float, typer.Option(help="Share of the requests that are logged there, 0..1.")
+    ] = 1.0,
+    prediction_log_pixels: Annotated[
+        bool, typer.Option("--prediction-log-pixels", help="Log images, not only their SHA-256.")
+    ] = False,
+    prediction_log_columns: Annotated[
+        str,
+        typer.Option(help="Text columns of requests to log, comma-separated; others are left out."),
+    ] = "",
+    prediction_log_statistics: Annotated[
+        float, typer.Option(help="Images a second whose grey levels are measured; 0 for none.")
+    ] = _LOG.statistics_per_second,
+    prediction_log_seed: Annotated[int | None, typer.Option(help="Of the draw.")] = None,
+    prediction_log_shard_bytes: Annotated[
+        int, typer.Option(help="Of a shard; then the next begins.")
+    ] = _LOG.shard_bytes,
+    prediction_log_shard_seconds: Annotated[
+        float, typer.Option(help="After which a shard is closed.")
+    ] = _LOG.shard_seconds,
+    prediction_log_max_bytes: Annotated[
+        int, typer.Option(help="Of all shards; beyond, the oldest are removed.")
+    ] = _LOG.total_bytes,
 ) -> None:
     """Serve pushed models over TensorFlow Serving's REST and gRPC APIs."""
     settings = Settings(
@@ -161,6 +190,16 @@ def serve(
             keep_alive_seconds=keep_alive_timeout_seconds,
             bits_stored=bits_stored or 0,
             rendering=Rendering(dicom_window, dicom_percentile or 0.0),
+        ),
+        prediction_log=LogSettings(
+            target=log_target(prediction_log_dir, prediction_log_sampling_rate),
+            pixels=prediction_log_pixels,
+            columns=frozenset(filter(None, map(str.strip, prediction_log_columns.split(",")))),
+            statistics_per_second=prediction_log_statistics,
+            seed=prediction_log_seed,
+            shard_bytes=prediction_log_shard_bytes,
+            shard_seconds=prediction_log_shard_seconds,
+            total_bytes=prediction_log_max_bytes,
         ),
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)

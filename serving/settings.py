@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from models.rendering import DEFAULT, Rendering
 from schema import contract
+from serving.prediction_log.settings import LogSettings
 
 EngineChoice = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "int8", "bf16", "f32"]
@@ -71,6 +72,7 @@ class Settings:
         warm_up_rounds: how often it answers each.
         network_cache: folder for converted networks; None to convert them at each start.
         limits: of requests.
+        prediction_log: what is logged of them.
     """
 
     model_dir: Path | None = None
@@ -91,3 +93,4 @@ class Settings:
     warm_up_rounds: int = 1
     network_cache: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    prediction_log: LogSettings = field(default_factory=LogSettings)

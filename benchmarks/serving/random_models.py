@@ -57,6 +57,19 @@ def write_models(folder: Path, champion: str = contract.ENSEMBLE) -> None:
     shutil.copytree(folder / champion, folder / contract.CHAMPION)
 
 
+def write_backbone(folder: Path, name: str) -> None:
+    """Write a version of one backbone alone.
+
+    Args:
+        folder: of models.
+        name: in the table of backbones.
+    """
+    keras.utils.set_random_seed(0)
+    network = cut(build_network(BACKBONES[name]), BACKBONES[name], BOUNDARY_HEAD)
+    heads = _heads(network, hierarchical=True)
+    _export(BackboneModel(transform, Classifier(network, heads), CLASSES, 0.4), folder / name)
+
+
 def transform(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Do what Transform's graph does to images."""
 

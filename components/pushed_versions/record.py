@@ -1,9 +1,9 @@
 """The record of a pushed version, outside of what is served, since it names patients.
 
 `PUSHED/<model>/<version>/`: `record.json` (MODEL and SPLIT, below), the split's manifest with what
-lies beside it, the recipe, the statistics of the images, the heads that Inferrer asks in place of
-the SavedModel, and `seen.json`. ServingPusher writes it;
-all that ask what was before read it, locally and on Kubeflow.
+lies beside it, the recipe, the answers that it was calibrated by, the statistics of the images,
+the heads that Inferrer asks in place of the SavedModel, and `seen.json`. ServingPusher writes it;
+all that ask what was before read it, locally and on Kubeflow; `cxr watch` reads it, too.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def keep(
         heads: folder of what answers from features, where there is one.
     """
     io_utils.copy_dir(manifest, folder)
-    for name in (contract.TRAINING_FILE, SEEN_FILE):
+    for name in (contract.TRAINING_FILE, SEEN_FILE, contract.PREDICTIONS_FILE):
         if model_run is not None and fileio.exists(os.path.join(model_run, name)):
             fileio.copy(os.path.join(model_run, name), os.path.join(folder, name), overwrite=True)
     if statistics is not None:

@@ -23,6 +23,7 @@ from common.errors import InputError
 from components.radiograph_example_gen.artifact import SplitManifest  # noqa: F401
 from components.radiograph_example_gen.discovery import Candidate, Discovery
 from components.radiograph_example_gen.fingerprint import fingerprint
+from components.radiograph_example_gen.image_facts import write_image_facts
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.kept_splits import read_kept, write_kept
 from components.radiograph_example_gen.manifest import write_manifest
@@ -198,6 +199,8 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
 def _write_manifest(settings: Settings, decision: Decision, manifest: types.Artifact) -> None:
     summary = summarize(settings, decision)
     write_manifest(manifest.uri, decision.entries(), decision.left_out, summary)
+    used = ((split, image) for split in contract.SPLITS for image in decision.chosen(split))
+    write_image_facts(manifest.uri, used)
     if decision.merged:
         last_two = [span.number for span in settings.spans][-2:]
         facts = [(number, decision.merged.used(number)) for number in last_two]

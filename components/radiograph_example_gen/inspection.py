@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.headers import read_header
@@ -21,7 +19,8 @@ from components.radiograph_example_gen.readers import dicom, reader_of
 from components.radiograph_example_gen.salt import may_be_dicom
 from components.radiograph_example_gen.settings import Limits
 from models.conversion.stored_png import grey_of
-from models.deep_images import DEEP, GREY_LEVELS, UnusableImageError, is_deep, too_dark
+from models.deep_images import DEEP, UnusableImageError, is_deep, too_dark
+from models.image_statistics import grey_statistics
 
 # Several are read at once. The largest image of `contract.MAX_PIXELS` takes a fifth.
 _MAX_BYTES: Final = 1 << 30
@@ -170,21 +169,6 @@ def decode_grey(content: bytes) -> GreyImage:
         reason = damage if reader.END in content else cut
         raise UnusableImageError(f"cannot be decoded: {reason}") from error
     return np.asarray(image[:, :, 0])
-
-
-def grey_statistics(image: GreyImage) -> tuple[float, float, float]:
-    """Mean, population standard deviation and Shannon entropy of uint8 [height, width].
-
-    From the 256-bin histogram h with p = h / N: mean = Σ p·i, std = √Σ p·(i − mean)²,
-    entropy = −Σ p·log₂ p (Shannon 1948), in grey levels, grey levels and bits.
-    """
-    # Pillow counts bytes three times as fast as np.bincount, which turns them into int64.
-    share = np.array(Image.fromarray(image).histogram()) / image.size
-    levels = np.arange(GREY_LEVELS)
-    mean = math.fsum(share * levels)
-    std = math.sqrt(math.fsum(share * (levels - mean) ** 2))
-    present = share[share > 0]
-    return mean, std, abs(math.fsum(present * np.log2(present)))
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:

@@ -4,6 +4,7 @@
   sorted by class (in label order) and file. `patient` is empty where unknown.
 - `left_out.csv`: path, kind, reason; see `discovery.Kind`.
 - `summary.json`: see `Summary`.
+- `image_facts.csv`: see `image_facts`.
 - where the images came in spans, `span_facts.csv` and `splits/`: see `span_facts`, `kept_splits`.
 """
 

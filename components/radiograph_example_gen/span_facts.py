@@ -37,7 +37,7 @@ def write_span_facts(uri: str, spans: Iterable[tuple[int, Sequence[CleanImage]]]
         uri: of the manifest.
         spans: (number, images that are in a split), in the order of the numbers.
     """
-    rows = [[str(number), *_facts(image)] for number, images in spans for image in images]
+    rows = [[str(number), *facts_of(image)] for number, images in spans for image in images]
     write_csv(uri, SPAN_FACTS_FILE, (_SPAN, *NUMBERS, *TEXTS), rows)
 
 
@@ -61,7 +61,8 @@ def read_span_facts(uri: str) -> dict[int, dict[str, list[str]]]:
     return found
 
 
-def _facts(image: CleanImage) -> list[str]:
+def facts_of(image: CleanImage) -> list[str]:
+    """Return the cells of an image, in the order of NUMBERS and TEXTS."""
     seen, row = image.inspection, image.row
     known = {} if row is None else row.numbers
     texts = {} if row is None else row.text

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-import pandas as pd
-import tensorflow_data_validation as tfdv
 from absl import logging
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from common.errors import InputError
 from components.radiograph_example_gen.manifest import read_summary
-from components.radiograph_example_gen.span_facts import NUMBERS, TEXTS, read_span_facts
-from components.report.drift import distances
+from components.radiograph_example_gen.span_facts import read_span_facts
 from components.span_drift.artifact import write_drift
+from components.span_drift.distance import Facts, distances_of_facts
 
 MANIFEST: Final = "manifest"
 DRIFT: Final = "drift"
 LIMIT: Final = "max_drift"
-
-Facts = Mapping[str, Sequence[str]]
 
 
 class Executor(base_executor.BaseExecutor):
@@ -66,7 +61,7 @@ def measure(manifest_uri: str, limit: float | None) -> dict[str, Any]:
         "previous": previous,
         "images": [_count(now), _count(before)],
         "limit": limit,
-        "features": distances(_statistics(now), _statistics(before), _schema()),
+        "features": distances_of_facts(now, before),
     }
 
 
@@ -94,20 +89,3 @@ def check(found: Mapping[str, Any]) -> None:
 
 def _count(facts: Facts) -> int:
     return len(next(iter(facts.values())))
-
-
-def _statistics(facts: Facts) -> statistics_pb2.DatasetFeatureStatisticsList:
-    numbers = {name: pd.to_numeric(pd.Series(facts[name]).replace("", None)) for name in NUMBERS}
-    # float for all, so that both spans have one type; without a value TFDV infers none.
-    known = {name: each.astype("float32") for name, each in numbers.items() if each.notna().any()}
-    texts = {name: facts[name] for name in TEXTS}
-    return tfdv.generate_statistics_from_dataframe(pd.DataFrame({**known, **texts}))
-
-
-def _schema() -> schema_pb2.Schema:
-    schema = schema_pb2.Schema()
-    for name in NUMBERS:
-        schema.feature.add(name=name, type=schema_pb2.FLOAT)
-    for name in TEXTS:
-        schema.feature.add(name=name, type=schema_pb2.BYTES)
-    return schema

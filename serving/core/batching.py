@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,9 @@ class Batcher:
 
     Nothing waits for a batch to fill: whatever has come while the threads were busy is
     taken together, so a lone request is answered at once.
+
+    Attributes:
+        on_batch: told how many rows are computed together, before they are.
     """
 
     def __init__(self, threads: int, max_rows: int, max_queue: int) -> None:
@@ -58,6 +61,7 @@ class Batcher:
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._open = True
+        self.on_batch: Callable[[int], None] = lambda rows: None
         self._threads = [
             threading.Thread(target=self._work, name=f"batch-{index}", daemon=True)
             for index in range(threads)
@@ -127,6 +131,7 @@ class Batcher:
                 jobs = self._take()
             wanted = [job for job in jobs if _is_wanted(job)]
             if wanted:
+                self.on_batch(sum(job.rows or 1 for job in wanted))
                 _compute(wanted)
 
     def _take(self) -> list[_Job]:

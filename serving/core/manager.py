@@ -20,6 +20,7 @@ from grpc import StatusCode
 
 from schema import contract
 from serving.core.model_config import ModelConfig, versions_in
+from serving.prediction_log.settings import LogTarget
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import ServingError, invalid, not_found
 from serving.servables.servable import Servable
@@ -50,11 +51,12 @@ class _Version:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """The state of a version, as it is told."""
+    """The state of a version, as it is told; `engine` is empty where it isn't in memory."""
 
     version: int
     state: State
     error: ServingError | None
+    engine: str = ""
 
 
 @dataclass
@@ -82,11 +84,19 @@ class _Plan:
 
 @dataclass(frozen=True)
 class Lent:
-    """A servable for the time of a request."""
+    """A servable for the time of a request.
+
+    Attributes:
+        name: of the model.
+        version: of it.
+        servable: that answers.
+        logged: where its requests are logged; None for nowhere.
+    """
 
     name: str
     version: int
     servable: Servable
+    logged: LogTarget | None = None
 
 
 class Manager:
@@ -255,9 +265,10 @@ class Manager:
             version = self._find(ref)
             version.lent += 1
             servable = version.servable
+            logged = self._models[ref.name].config.logged
         assert servable is not None
         try:
-            yield Lent(ref.name, version.number, servable)
+            yield Lent(ref.name, version.number, servable, logged)
         finally:
             with self._changed:
                 version.lent -= 1
@@ -302,7 +313,7 @@ class Manager:
                 if not found:
                     raise not_found(f"Could not find any versions of model {ref.name}")
             ordered = sorted(found, key=lambda version: -version.number)
-            return [VersionStatus(v.number, v.state, v.error) for v in ordered]
+            return [VersionStatus(v.number, v.state, v.error, _engine(v)) for v in ordered]
 
     def names(self) -> list[str]:
         """List the names of all models."""
@@ -324,6 +335,10 @@ def _means_latest(ref: ModelRef, model: _Model | None) -> bool:
     It doesn't where there is a version 0.
     """
     return ref.version == 0 and (model is None or 0 not in model.versions)
+
+
+def _engine(version: _Version) -> str:
+    return "" if version.servable is None else version.servable.engine
 
 
 def _fingerprint(path: Path) -> object:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from common.errors import InputError
+from serving.prediction_log.settings import LogTarget
 
+# The one `log_collector_config.type` that there is; it may be left out.
+TFRECORD: Final = "tfrecord"
 _NONE: Mapping[str, int] = MappingProxyType({})
 
 
@@ -48,6 +51,7 @@ class ModelConfig:
         base_path: folder with a numbered folder a version.
         policy: which versions.
         labels: label -> version.
+        logged: where its requests are logged; None for nowhere.
     """
 
     name: str
@@ -55,6 +59,7 @@ class ModelConfig:
     policy: VersionPolicy = VersionPolicy()
     # A factory: Python 3.11 takes no default that has no hash.
     labels: Mapping[str, int] = field(default_factory=lambda: _NONE, hash=False)
+    logged: LogTarget | None = None
 
 
 def parse_config(text: str, source: str = "models.config") -> dict[str, ModelConfig]:
@@ -93,6 +98,7 @@ def from_message(message: Any, source: str = "the request") -> dict[str, ModelCo
             Path(entry.base_path),
             _policy(entry.model_version_policy),
             MappingProxyType(dict(entry.version_labels)),
+            _logged(entry),
         )
     return models
 
@@ -108,7 +114,29 @@ def _problem(entry: Any, known: Mapping[str, ModelConfig]) -> str | None:
         return f"base_path {entry.base_path!r} is not absolute"
     if entry.model_platform not in ("", "tensorflow"):
         return f"model_platform {entry.model_platform!r} is unknown; there is 'tensorflow'"
+    return _problem_of_log(entry.logging_config) if entry.HasField("logging_config") else None
+
+
+def _problem_of_log(config: Any) -> str | None:
+    collector, rate = config.log_collector_config, config.sampling_config.sampling_rate
+    if collector.type not in ("", TFRECORD):
+        return f"logging_config: type {collector.type!r} is unknown; there is {TFRECORD!r}"
+    prefix = Path(collector.filename_prefix)
+    if not collector.filename_prefix or not prefix.is_absolute():
+        return f"logging_config: filename_prefix {collector.filename_prefix!r} is not absolute"
+    if not prefix.parent.is_dir():
+        return f"logging_config: {prefix.parent}, where the shards would lie, is no folder"
+    if not 0.0 <= rate <= 1.0:
+        return f"logging_config: sampling_rate {rate:g} is no share; give 0..1"
     return None
+
+
+def _logged(entry: Any) -> LogTarget | None:
+    if not entry.HasField("logging_config"):
+        return None
+    config = entry.logging_config
+    prefix = Path(config.log_collector_config.filename_prefix)
+    return LogTarget(prefix, config.sampling_config.sampling_rate)
 
 
 def _policy(message: Any) -> VersionPolicy:
@@ -135,8 +163,12 @@ def read_config(file: Path) -> dict[str, ModelConfig]:
     return parse_config(text, str(file))
 
 
-def models_in(folder: Path) -> dict[str, ModelConfig]:
+def models_in(folder: Path, logged: LogTarget | None = None) -> dict[str, ModelConfig]:
     """Make a configuration of a model for each folder that has a numbered folder in it.
+
+    Args:
+        folder: of models.
+        logged: where requests to all of them are logged; None for nowhere.
 
     Raises:
         InputError: it is no folder.
@@ -144,7 +176,7 @@ def models_in(folder: Path) -> dict[str, ModelConfig]:
     if not folder.is_dir():
         raise InputError(f"model-dir: {folder} is no folder; run the pipeline first.")
     return {
-        path.name: ModelConfig(path.name, path.resolve())
+        path.name: ModelConfig(path.name, path.resolve(), logged=logged)
         for path in sorted(folder.iterdir())
         if path.is_dir() and versions_in(path)
     }

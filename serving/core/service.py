@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from serving.core.batching import Batcher
 from serving.core.limits import checked
 from serving.core.manager import Lent, Manager
+from serving.core.observing import Asked, Observer
 from serving.protocol.status import invalid
 from serving.protocol.tensors import STRING, Tensors, strings
 from serving.servables.servable import (
@@ -63,6 +65,7 @@ class Service:
         manager: of the models.
         batcher: of the requests.
         limits: of a request.
+        observers: told of each answer.
     """
 
     def __init__(self, manager: Manager, batcher: Batcher, limits: Limits) -> None:
@@ -70,9 +73,16 @@ class Service:
         self.manager = manager
         self.batcher = batcher
         self.limits = limits
+        self.observers: list[Observer] = []
 
     def predict(
-        self, lent: Lent, signature_name: str, inputs: Tensors, outputs: Sequence[str] = ()
+        self,
+        lent: Lent,
+        signature_name: str,
+        inputs: Tensors,
+        outputs: Sequence[str] = (),
+        *,
+        method: str = PREDICT,
     ) -> Future[Tensors]:
         """Answer by any signature.
 
@@ -81,19 +91,30 @@ class Service:
             signature_name: empty for the default.
             inputs: name -> value.
             outputs: wanted; all where empty.
+            method: of the API by which it is asked: PREDICT, CLASSIFY or REGRESS.
 
         Raises:
             ServingError: the request doesn't fit, or too many wait.
         """
         signature = lent.servable.signature(signature_name)
-        inputs = checked(inputs, self.limits)
-        return self.batcher.submit(
+        ready = checked(inputs, self.limits)
+        answer = self.batcher.submit(
             lent.servable,
             signature.name,
-            inputs,
+            ready,
             outputs,
             seconds=self.limits.request_seconds,
         )
+        if self.observers:
+            asked = Asked(lent, signature, method, inputs, ready, outputs)
+            answer.add_done_callback(partial(self._tell, asked))
+        return answer
+
+    def _tell(self, asked: Asked, answer: Future[Tensors]) -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        for observe in self.observers:
+            observe(asked, answer.result())
 
     def on_examples(
         self, lent: Lent, signature_name: str, method: str, examples: Sequence[bytes]
@@ -110,7 +131,8 @@ class Service:
             ServingError: the signature isn't one of that method.
         """
         signature = examples_signature(lent.servable, signature_name, method)
-        return self.predict(lent, signature.name, {_EXAMPLES_INPUT: strings(examples)})
+        inputs = {_EXAMPLES_INPUT: strings(examples)}
+        return self.predict(lent, signature.name, inputs, method=method)
 
 
 def examples_signature(servable: Servable, name: str, method: str) -> Signature:

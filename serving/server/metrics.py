@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from serving.core.manager import State, VersionStatus
 from serving.core.service import Service
+from serving.prediction_log.log import PredictionLog
 from serving.protocol.paths import ModelRef
+from serving.server.answer_metrics import AnswerMetrics
 
 # Seconds; from a cached answer to a queue of large images.
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 # A name that isn't served doesn't get a time series of its own: names come from clients.
 _UNKNOWN_MODEL: Final = ""
 
@@ -28,8 +31,13 @@ class Metrics:
 
     content_type: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, service: Service) -> None:
-        """Register the metrics."""
+    def __init__(self, service: Service, log: PredictionLog) -> None:
+        """Register the metrics, and look on at what is answered from now on.
+
+        Args:
+            service: that answers.
+            log: of its answers.
+        """
         self._service = service
         self._registry = CollectorRegistry()
         labels = ("model", "api", "method", "status")
@@ -43,7 +51,16 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
+        self._batches = Histogram(
+            "cxr_serving_batch_rows",
+            "Rows that were computed together.",
+            buckets=_ROWS,
+            registry=self._registry,
+        )
+        service.batcher.on_batch = self._batches.observe
+        service.observers.append(AnswerMetrics(self._registry))
         self._registry.register(_State(service))
+        self._registry.register(_LogState(log))
 
     def answered(self, model: str, api: str, method: str, status: str, seconds: float) -> None:
         """Count a request.
@@ -80,12 +97,50 @@ class _State(Collector):
             "1 for a version that answers, 0 for one that can't be loaded or is gone.",
             labels=("model", "version"),
         )
+        engines = GaugeMetricFamily(
+            "cxr_serving_model_info",
+            "1 for a version in memory, with the engine that runs it.",
+            labels=("model", "version", "engine"),
+        )
         manager = self._service.manager
         for name in manager.names():
             for status in _versions(self._service, name):
                 available = float(status.state == State.AVAILABLE)
                 versions.add_metric([name, str(status.version)], available)
+                if status.engine:
+                    engines.add_metric([name, str(status.version), status.engine], 1.0)
         yield versions
+        yield engines
+
+
+class _LogState(Collector):
+    """What became of the records of the prediction log."""
+
+    def __init__(self, log: PredictionLog) -> None:
+        self._log = log
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counters."""
+        yield CounterMetricFamily(
+            "cxr_serving_prediction_log_written", "Records on the disk.", value=self._log.written
+        )
+        dropped = CounterMetricFamily(
+            "cxr_serving_prediction_log_dropped",
+            "Records that were drawn and not written: the queue was full, the disk took none, or "
+            "the record couldn't be put together.",
+            labels=("reason",),
+        )
+        for reason, count in self._log.dropped().items():
+            dropped.add_metric([reason], count)
+        yield dropped
+        yield GaugeMetricFamily(
+            "cxr_serving_prediction_log_waiting", "Records in the queue.", value=self._log.waiting
+        )
+        yield CounterMetricFamily(
+            "cxr_serving_prediction_log_removed_shards",
+            "Shards that had to go for the bound in all.",
+            value=self._log.removed,
+        )
 
 
 def _versions(service: Service, name: str) -> list[VersionStatus]:

@@ -19,6 +19,7 @@ from serving.core.model_config import ModelConfig, models_in, read_config
 from serving.core.service import Service
 from serving.networks.store import Store
 from serving.networks.versions import Networks
+from serving.prediction_log.log import PredictionLog
 from serving.protocol.status import ServingError
 from serving.servables.loading import load_servable
 from serving.servables.servable import Servable
@@ -40,14 +41,21 @@ def models_of(settings: Settings) -> Mapping[str, ModelConfig]:
     """Return what is to be served now.
 
     Raises:
-        InputError: neither or both of model folder and configuration file, or they can't be read.
+        InputError: neither or both of model folder and configuration file, or they can't be read;
+            a place for a log beside a configuration file, which says so itself.
     """
     if (settings.model_dir is None) == (settings.config_file is None):
         raise InputError("give either --model-dir or --model-config-file.")
+    logged = settings.prediction_log.target
     if settings.config_file is not None:
+        if logged is not None:
+            raise InputError(
+                "prediction-log-dir goes with --model-dir; in "
+                f"{settings.config_file}, give each model its logging_config."
+            )
         return read_config(settings.config_file)
     assert settings.model_dir is not None
-    return models_in(settings.model_dir)
+    return models_in(settings.model_dir, logged)
 
 
 def start(settings: Settings) -> None:
@@ -71,7 +79,9 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
     threads = settings.batch_threads or cores
     batcher = Batcher(threads, _BATCH_ROWS, settings.limits.queue)
     service = Service(manager, batcher, settings.limits)
-    metrics = Metrics(service)
+    log = PredictionLog(settings.prediction_log)
+    service.observers.append(log)
+    metrics = Metrics(service, log)
     manager.configure(models)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,6 +103,7 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
         await grpc_api.stop(settings.shutdown_s)
         await _ended(tasks)
         await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(log.close, settings.shutdown_s)
         LOGGER.info("stopped")
 
 

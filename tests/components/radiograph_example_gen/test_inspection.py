@@ -14,7 +14,6 @@ from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.inspection import (
     Inspection,
     decode_grey,
-    grey_statistics,
     inspect_file,
 )
 from components.radiograph_example_gen.settings import Limits
@@ -159,19 +158,6 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         outcome = inspect_file(str(tmp_path), Candidate(name, "a"), Limits())
         assert reason in outcome.reason
         assert outcome.sha256 == ""
-
-
-def test_statistics_against_numpy() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1100, 1000), dtype=np.uint8)
-    mean, std, entropy = grey_statistics(image)
-    assert mean == pytest.approx(image.mean())
-    assert std == pytest.approx(image.std())
-    assert entropy == pytest.approx(8, abs=1e-3)
-
-
-def test_statistics_of_known_images() -> None:
-    assert grey_statistics(np.full((9, 9), 7, np.uint8)) == (7, 0, 0)
-    assert grey_statistics(np.array([[0, 2]], np.uint8)) == (1, 1, 1)
 
 
 def test_json_is_exact() -> None:

@@ -1,0 +1,79 @@
+"""Labels that came later: a CSV of digest and label."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from common.errors import InputError
+
+COLUMNS: Final = ("digest", "label")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass
+class Labels:
+    """The labels that can be used, and those that can't.
+
+    Attributes:
+        of_digest: SHA-256 of an image's file -> its class.
+        refused: line of the file -> why it isn't used.
+        unknown: digests that the log doesn't have; filled in when they are joined.
+    """
+
+    of_digest: dict[str, str] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+
+    def join(self, logged: Collection[str]) -> None:
+        """Note which digests nobody asked about."""
+        self.unknown = sorted(set(self.of_digest) - set(logged))
+
+
+def read_labels(file: Path, classes: Collection[str]) -> Labels:
+    """Read the file.
+
+    Args:
+        file: CSV with the columns `digest` and `label`; further ones are passed over.
+        classes: that the models know.
+
+    Returns:
+        A digest that stands there with two labels is in neither: both lines are refused.
+
+    Raises:
+        InputError: it can't be read, or lacks a column.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"labels: {file} has no column {missing[0]!r}.")
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"labels: {file} can't be read: {error}.") from error
+    found = Labels()
+    first_line: dict[str, int] = {}
+    for line, row in rows:
+        digest = (row["digest"] or "").strip().lower()
+        label = (row["label"] or "").strip()
+        known = found.of_digest.get(digest)
+        if not _DIGEST.fullmatch(digest):
+            found.refused[line] = f"{digest[:80]!r} is no SHA-256 in hex"
+        elif label not in classes:
+            found.refused[line] = (
+                f"label {label[:80]!r} is no class; there are {', '.join(classes)}"
+            )
+        elif digest in first_line and known != label:
+            first = first_line[digest]
+            found.of_digest.pop(digest, None)
+            found.refused[line] = f"another label than line {first}, so neither is used"
+            found.refused[first] = f"another label than line {line}, so neither is used"
+        else:
+            found.of_digest[digest] = label
+            first_line[digest] = line
+    return found

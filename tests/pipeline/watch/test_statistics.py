@@ -1,0 +1,77 @@
+"""Distances and intervals: they hold what they promise, by chance and by count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pipeline.watch.statistics import adjusted, expected_right, of_numbers, of_texts
+
+
+def test_one_source_is_rarely_apart() -> None:
+    draw = np.random.default_rng(0)
+    p_values = [of_numbers(draw.normal(size=60), draw.normal(size=150)).p for _ in range(400)]
+    # p below 0.05 in 5 % of the cases at most; four standard deviations beyond.
+    assert np.mean(np.array(p_values) < 0.05) < 0.05 + 4 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_words_of_one_source_are_rarely_apart() -> None:
+    draw = np.random.default_rng(0)
+    words = ["PA", "AP", "L"]
+    p_values = [
+        of_texts(draw.choice(words, 50).tolist(), draw.choice(words, 150).tolist()).p
+        for _ in range(400)
+    ]
+    assert np.mean(np.array(p_values) < 0.05) < 0.05 + 4 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_another_source_is_apart_and_the_distance_is_tfdvs() -> None:
+    found = of_texts(["AP"] * 30 + ["PA"] * 10, ["PA"] * 90 + ["AP"] * 10)
+    assert found.value == pytest.approx(0.65)
+    assert found.p < 1e-10
+    assert of_numbers([1.0] * 20, [2.0] * 20).value == 1.0
+
+
+def test_what_is_always_the_same_is_no_distance() -> None:
+    assert (of_texts(["PA"] * 5, ["PA"] * 50).value, of_texts(["PA"], ["PA"]).p) == (0.0, 1.0)
+    assert of_numbers([299.0] * 40, [299.0] * 300).p == 1.0
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=8))
+def test_adjusted_is_holms(p_values: dict[str, float]) -> None:
+    found = adjusted(p_values)
+    least = min(p_values, key=lambda name: p_values[name])
+    assert found[least] == pytest.approx(min(1.0, len(p_values) * p_values[least]))
+    # No smaller than before, no larger than Bonferroni's, and in the same order.
+    for name, p in p_values.items():
+        assert p <= found[name] <= min(1.0, len(p_values) * p) + 1e-12
+    ordered = sorted(p_values, key=lambda name: (p_values[name], found[name]))
+    assert [found[name] for name in ordered] == sorted(found.values())
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=60))
+def test_the_interval_holds_the_share_that_it_promises(confidences: list[float]) -> None:
+    mean, low, high = expected_right(confidences, 0.9)
+    assert mean == pytest.approx(np.mean(confidences))
+    assert 0 <= low <= high <= 1
+    draw = np.random.default_rng(0)
+    shares = (draw.random((4000, len(confidences))) < np.array(confidences)).mean(axis=1)
+    inside = np.mean((shares >= low - 1e-9) & (shares <= high + 1e-9))
+    assert inside > 0.9 - 4 * (0.09 / 4000) ** 0.5
+
+
+def test_equal_chances_are_binomial() -> None:
+    _, low, high = expected_right([0.8] * 50)
+    assert (low * 50, high * 50) == pytest.approx(stats.binom.interval(0.95, 50, 0.8))
+
+
+def test_many_images_have_the_interval_of_the_normal() -> None:
+    chances = np.random.default_rng(0).uniform(0.6, 1.0, 5001)
+    mean, low, high = expected_right(chances)
+    _, exact_low, exact_high = expected_right(chances[:5000])
+    assert mean == pytest.approx(chances.mean())
+    assert (low, high) == pytest.approx((exact_low, exact_high), abs=3e-4)
