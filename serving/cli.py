@@ -16,7 +16,7 @@ import absl.logging
 import typer
 
 from common.errors import InputError
-from models.rendering import Rendering
+from models.rendering import AskedRendering, learned_by
 from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
 
 _DEFAULT = Limits()
@@ -31,9 +31,11 @@ BitsStored = Annotated[
 
 
 DicomWindow = Annotated[
-    int,
+    int | None,
     typer.Option(
-        min=1, help="Which of a DICOM's VOI LUTs and windows counts, as data.dicom_window."
+        min=1,
+        help="Which of a DICOM's VOI LUTs and windows counts, and not the one that the model "
+        "learned with.",
     ),
 ]
 DicomPercentile = Annotated[
@@ -41,7 +43,8 @@ DicomPercentile = Annotated[
     typer.Option(
         min=0,
         max=49.9,
-        help="Of DICOMs without any: cut off so much at both ends, as data.dicom_percentile.",
+        help="Of DICOMs without any: cut off so much at both ends, and not what the model "
+        "learned with.",
     ),
 ]
 NetworkCache = Annotated[
@@ -106,7 +109,7 @@ def serve(
         float, typer.Option(help="Without a byte from a client that is still sending.")
     ] = _DEFAULT.read_seconds,
     bits_stored: BitsStored = None,
-    dicom_window: DicomWindow = 1,
+    dicom_window: DicomWindow = None,
     dicom_percentile: DicomPercentile = None,
     shutdown_timeout_seconds: Annotated[
         float, typer.Option(help="For requests to end, after SIGTERM.")
@@ -132,6 +135,7 @@ def serve(
         shutdown_s=shutdown_timeout_seconds,
         metrics_path=metrics_path or None,
         network_cache=cache_folder(network_cache),
+        rendering=AskedRendering(dicom_window, dicom_percentile),
         limits=Limits(
             body_bytes=max_body_bytes,
             held_bytes=max_held_bytes,
@@ -141,7 +145,6 @@ def serve(
             request_seconds=request_timeout_seconds,
             read_seconds=read_timeout_seconds,
             bits_stored=bits_stored or 0,
-            rendering=Rendering(dicom_window, dicom_percentile or 0.0),
         ),
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
@@ -168,7 +171,7 @@ def predict(
     model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
     bits_stored: BitsStored = None,
-    dicom_window: DicomWindow = 1,
+    dicom_window: DicomWindow = None,
     dicom_percentile: DicomPercentile = None,
     explain: Annotated[
         Path | None,
@@ -190,10 +193,11 @@ def predict(
     from rich.progress import track
 
     from common.console import open_console
+    from serving.local_client import latest_version, predict_files
     from serving.prediction import Prediction, files_in, print_results, raise_for
 
     files = files_in(images)
-    rendering = Rendering(dicom_window, dicom_percentile or 0.0)
+    asked = AskedRendering(dicom_window, dicom_percentile)
     pictures = {}
     if explain is not None:
         from serving.explained import plan, write_pictures
@@ -204,7 +208,6 @@ def predict(
         from serving.dicom_results.files import require_dicom, write_results
         from serving.dicom_results.identity import algorithm_of
         from serving.explained import overlay
-        from serving.local_client import latest_version
 
         if url is not None:
             raise InputError(
@@ -218,12 +221,13 @@ def predict(
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
-        answers = Client(url, model, rendering=rendering).predict_files(
-            files, explain=bool(pictures)
-        )
+        client = Client(url, model, rendering=asked)
+        answers = client.predict_files(files, explain=bool(pictures))
+        if pictures:
+            answers = write_pictures(answers, pictures, client.rendering())
     else:
-        from serving.local_client import predict_files
-
+        version = latest_version(model_dir, model)
+        rendering = asked.over(learned_by(version), str(version))
         answers = predict_files(
             files,
             model_dir,
@@ -233,12 +237,11 @@ def predict(
             rendering=rendering,
             network_cache=cache_folder(network_cache),
         )
-    if dicom_out is not None:
-        answers = write_results(
-            answers, dicom_out, algorithm, partial(overlay, rendering=rendering)
-        )
-    if pictures:
-        answers = write_pictures(answers, pictures, rendering)
+        if dicom_out is not None:
+            draw = partial(overlay, rendering=rendering)
+            answers = write_results(answers, dicom_out, algorithm, draw)
+        if pictures:
+            answers = write_pictures(answers, pictures, rendering)
     console = open_console(sys.stderr)
     shown = track(
         answers, "classifying", len(files), console=console, transient=True, disable=len(files) < 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from models.rendering import DEFAULT, Rendering
+from models.rendering import AS_LEARNED, AskedRendering
 from schema import contract
 
 EngineChoice = Literal["auto", "openvino", "tensorflow"]
@@ -14,6 +14,8 @@ Precision = Literal["auto", "int8", "bf16", "f32"]
 LOOPBACK: Final = "127.0.0.1"
 # Where TensorFlow Serving's Prometheus metrics are unless told otherwise.
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"
+# This server's own, beside TensorFlow Serving's: + a model's name.
+RENDERING_PATH: Final = "/cxr/rendering/"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,6 @@ class Limits:
         read_seconds: without a byte of a request, or of an answer being taken.
         bits_stored: 9..15, of the detector: unscaled 16-bit images are scaled by it, as in
             training; they are refused where 0.
-        rendering: of DICOM, as in training.
     """
 
     body_bytes: int = 64 * 2**20
@@ -42,7 +43,6 @@ class Limits:
     request_seconds: float = 60.0
     read_seconds: float = 30.0
     bits_stored: int = 0
-    rendering: Rendering = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Settings:
         shutdown_s: for requests to end, after SIGTERM.
         metrics_path: for Prometheus; None for none.
         network_cache: folder for converted networks; None to convert them at each start.
+        rendering: of DICOM, where it isn't to be as each model learned.
         limits: of requests.
     """
 
@@ -81,4 +82,5 @@ class Settings:
     shutdown_s: float = 30.0
     metrics_path: str | None = METRICS_PATH
     network_cache: Path | None = None
+    rendering: AskedRendering = AS_LEARNED
     limits: Limits = field(default_factory=Limits)

@@ -91,7 +91,7 @@ class Service:
                 f"Expected prediction signature method_name to be one of {{{PREDICT}, {CLASSIFY}, "
                 f"{REGRESS}}}. Was: {signature.method}"
             )
-        inputs = checked(inputs, self.limits)
+        inputs = checked(inputs, self.limits, lent.servable.rendering)
         return self.batcher.submit(
             lent.servable,
             signature.name,

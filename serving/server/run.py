@@ -61,7 +61,9 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
     cores = os.cpu_count() or 1
     networks = Networks(None if settings.network_cache is None else Store(settings.network_cache))
     manager = Manager(
-        lambda path: load_servable(path, settings.engine, settings.precision, networks),
+        lambda path: load_servable(
+            path, settings.engine, settings.precision, networks, settings.rendering
+        ),
         labels_for_unavailable=settings.labels_for_unavailable,
         side_by_side=min(cores, _MOST_SIDE_BY_SIDE),
     )
