@@ -133,6 +133,8 @@ SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no 
 # Beside it; other servers pass it over. What `cxr serve` has to heed, where there is something.
 # {"precision": "int8", "bf16" or "f32"}
 SERVING_NOTE_FILE: Final = "assets.extra/cxr_serving.json"
+# How the DICOM images that a model learned from became grey levels (models/rendering.py).
+RENDERING_NOTE_FILE: Final = "assets.extra/cxr_rendering.json"
 # Whether int8 was chosen at the push, with the figures (serving/networks/int8_choice.py). Where it
 # was, the quantised networks lie there, too.
 INT8_CHOICE_FILE: Final = "assets.extra/int8.json"

@@ -16,7 +16,7 @@ import absl.logging
 import typer
 
 from common.errors import InputError
-from models.rendering import Rendering
+from models.rendering import AskedRendering, learned_by
 from serving.prediction_log.settings import LogSettings, log_target
 from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
 
@@ -33,9 +33,11 @@ BitsStored = Annotated[
 
 
 DicomWindow = Annotated[
-    int,
+    int | None,
     typer.Option(
-        min=1, help="Which of a DICOM's VOI LUTs and windows counts, as data.dicom_window."
+        min=1,
+        help="Which of a DICOM's VOI LUTs and windows counts, and not the one that the model "
+        "learned with.",
     ),
 ]
 DicomPercentile = Annotated[
@@ -43,7 +45,8 @@ DicomPercentile = Annotated[
     typer.Option(
         min=0,
         max=49.9,
-        help="Of DICOMs without any: cut off so much at both ends, as data.dicom_percentile.",
+        help="Of DICOMs without any: cut off so much at both ends, and not what the model "
+        "learned with.",
     ),
 ]
 NetworkCache = Annotated[
@@ -111,7 +114,7 @@ def serve(
         float, typer.Option(min=1, help="For a connection between two requests.")
     ] = _DEFAULT.keep_alive_seconds,
     bits_stored: BitsStored = None,
-    dicom_window: DicomWindow = 1,
+    dicom_window: DicomWindow = None,
     dicom_percentile: DicomPercentile = None,
     shutdown_timeout_seconds: Annotated[
         float, typer.Option(help="For requests to end, after SIGTERM.")
@@ -179,6 +182,7 @@ def serve(
         warm_up=enable_model_warmup,
         warm_up_rounds=num_request_iterations_for_warmup,
         network_cache=cache_folder(network_cache),
+        rendering=AskedRendering(dicom_window, dicom_percentile),
         limits=Limits(
             body_bytes=max_body_bytes,
             held_bytes=max_held_bytes,
@@ -189,7 +193,6 @@ def serve(
             read_seconds=read_timeout_seconds,
             keep_alive_seconds=keep_alive_timeout_seconds,
             bits_stored=bits_stored or 0,
-            rendering=Rendering(dicom_window, dicom_percentile or 0.0),
         ),
         prediction_log=LogSettings(
             target=log_target(prediction_log_dir, prediction_log_sampling_rate),
@@ -226,7 +229,7 @@ def predict(
     model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
     bits_stored: BitsStored = None,
-    dicom_window: DicomWindow = 1,
+    dicom_window: DicomWindow = None,
     dicom_percentile: DicomPercentile = None,
     explain: Annotated[
         Path | None,
@@ -248,10 +251,11 @@ def predict(
     from rich.progress import track
 
     from common.console import open_console
+    from serving.local_client import latest_version, predict_files
     from serving.prediction import Prediction, files_in, print_results, raise_for
 
     files = files_in(images)
-    rendering = Rendering(dicom_window, dicom_percentile or 0.0)
+    asked = AskedRendering(dicom_window, dicom_percentile)
     pictures = {}
     if explain is not None:
         from serving.explained import plan, write_pictures
@@ -262,7 +266,6 @@ def predict(
         from serving.dicom_results.files import require_dicom, write_results
         from serving.dicom_results.identity import algorithm_of
         from serving.explained import overlay
-        from serving.local_client import latest_version
 
         if url is not None:
             raise InputError(
@@ -276,12 +279,13 @@ def predict(
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
-        answers = Client(url, model, rendering=rendering).predict_files(
-            files, explain=bool(pictures)
-        )
+        client = Client(url, model, rendering=asked)
+        answers = client.predict_files(files, explain=bool(pictures))
+        if pictures:
+            answers = write_pictures(answers, pictures, client.rendering())
     else:
-        from serving.local_client import predict_files
-
+        version = latest_version(model_dir, model)
+        rendering = asked.over(learned_by(version), str(version))
         answers = predict_files(
             files,
             model_dir,
@@ -291,12 +295,11 @@ def predict(
             rendering=rendering,
             network_cache=cache_folder(network_cache),
         )
-    if dicom_out is not None:
-        answers = write_results(
-            answers, dicom_out, algorithm, partial(overlay, rendering=rendering)
-        )
-    if pictures:
-        answers = write_pictures(answers, pictures, rendering)
+        if dicom_out is not None:
+            draw = partial(overlay, rendering=rendering)
+            answers = write_results(answers, dicom_out, algorithm, draw)
+        if pictures:
+            answers = write_pictures(answers, pictures, rendering)
     console = open_console(sys.stderr)
     shown = track(
         answers, "classifying", len(files), console=console, transient=True, disable=len(files) < 2

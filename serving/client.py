@@ -14,11 +14,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from common.errors import InputError
-from models.conversion import converted
+from models.conversion import converted, converter_of, dicom
 from models.deep_images import UnusableImageError
-from models.rendering import DEFAULT, Rendering
+from models.rendering import AS_LEARNED, AskedRendering, Rendering, read_note
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
+from serving.settings import RENDERING_PATH
 
 _BATCH: Final = 8
 # A heat map is a megabyte of JSON.
@@ -42,7 +43,7 @@ class Client:
     """A model of a server."""
 
     def __init__(
-        self, url: str, model: str, tries: int = _TRIES, rendering: Rendering = DEFAULT
+        self, url: str, model: str, tries: int = _TRIES, rendering: AskedRendering = AS_LEARNED
     ) -> None:
         """Keep the settings; open no connection yet.
 
@@ -50,15 +51,19 @@ class Client:
             url: of the server, up to the port, such as `http://127.0.0.1:8501`.
             model: its name.
             tries: of a request, while the server is busy or can't be reached.
-            rendering: of DICOM, as in training; it is converted here.
+            rendering: of DICOM, which is converted here, where it isn't to be as the server's
+                model learned.
 
         Raises:
             InputError: no URL of HTTP.
         """
         if not url.startswith(("http://", "https://")):
             raise InputError(f"url: {url!r} must begin with http:// or https://.")
-        self._model_url = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}"
-        self._rendering = rendering
+        base, name = url.rstrip("/"), quote(model, safe="")
+        self._model_url = f"{base}/v1/models/{name}"
+        self._rendering_url = f"{base}{RENDERING_PATH}{name}"
+        self._asked = rendering
+        self._rendering: Rendering | None = None
         self._session = requests.Session()
         retry = Retry(
             total=tries - 1,
@@ -92,6 +97,34 @@ class Client:
         for start in range(0, len(files), size):
             yield from self._batch(files[start : start + size], explain)
 
+    def rendering(self) -> Rendering:
+        """Find out how DICOM becomes grey levels, by asking the server once what it knows.
+
+        Raises:
+            ServerError: it can't be reached.
+        """
+        if self._rendering is None:
+            self._rendering = self._asked.over(self._learned(), self._model_url)
+        return self._rendering
+
+    def _learned(self) -> Rendering | None:
+        """Ask how the model learned; None where the server doesn't know, or is of another kind."""
+        try:
+            response = self._session.get(self._rendering_url, timeout=_TIMEOUT_S)
+        except requests.RequestException as error:
+            raise self._unreachable(error) from error
+        if response.status_code != requests.codes.ok:
+            return None
+        try:
+            return read_note(response.text)
+        except ValueError:
+            return None
+
+    def _unreachable(self, error: requests.RequestException) -> ServerError:
+        return ServerError(
+            f"{self._model_url} can't be reached ({error}); is `cxr serve` running there?"
+        )
+
     def _batch(self, files: Sequence[Path], explain: bool) -> Iterator[Result]:
         contents = [(file, self._read(file)) for file in files]
         readable = [(file, c) for file, c in contents if isinstance(c, bytes)]
@@ -105,7 +138,9 @@ class Client:
         if isinstance(content, Failure):
             return content
         try:
-            return converted(content, rendering=self._rendering)
+            if converter_of(content) is dicom:
+                return converted(content, rendering=self.rendering())
+            return converted(content)
         except UnusableImageError as error:
             return Failure(file, str(error))
 
@@ -130,9 +165,7 @@ class Client:
         try:
             return self._session.post(f"{self._model_url}:predict", json=body, timeout=_TIMEOUT_S)
         except requests.RequestException as error:
-            raise ServerError(
-                f"{self._model_url} can't be reached ({error}); is `cxr serve` running there?"
-            ) from error
+            raise self._unreachable(error) from error
 
 
 def _prediction(file: Path, row: dict[str, Any]) -> Prediction:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from common.errors import InputError
 from common.runtime import prepare_environment
 from models.conversion import prepared
-from models.rendering import DEFAULT, Rendering
+from models.rendering import Rendering
 from schema import contract
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
 
@@ -49,7 +49,7 @@ def predict_files(
     *,
     explain: bool = False,
     bits_stored: int = 0,
-    rendering: Rendering = DEFAULT,
+    rendering: Rendering | None = None,
     network_cache: Path | None = None,
 ) -> Iterator[Result]:
     """Classify files, in order.
@@ -63,7 +63,7 @@ def predict_files(
         model: its name.
         explain: whether answers come with heat maps.
         bits_stored: as `models.deep_images.scaled` takes it.
-        rendering: of DICOM, as in training.
+        rendering: of DICOM; as the model learned where None.
         network_cache: folder for converted networks; None to convert them now.
 
     Raises:
@@ -95,7 +95,7 @@ def open_model(
     *,
     explain: bool = False,
     bits_stored: int = 0,
-    rendering: Rendering = DEFAULT,
+    rendering: Rendering | None = None,
     network_cache: Path | None = None,
 ) -> Answer:
     """Load a model once, to ask it about files again and again.
@@ -116,7 +116,8 @@ def open_model(
     prepare_environment()
     name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
     servable = _load(version, name, network_cache)
-    return partial(_predict, servable, name, partial(_prepared, bits_stored, rendering))
+    chosen = rendering or servable.rendering
+    return partial(_predict, servable, name, partial(_prepared, bits_stored, chosen))
 
 
 def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:

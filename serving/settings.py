@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from models.rendering import DEFAULT, Rendering
+from models.rendering import AS_LEARNED, AskedRendering
 from schema import contract
 from serving.prediction_log.settings import LogSettings
 
@@ -15,6 +15,8 @@ Precision = Literal["auto", "int8", "bf16", "f32"]
 LOOPBACK: Final = "127.0.0.1"
 # Where TensorFlow Serving's Prometheus metrics are unless told otherwise.
 METRICS_PATH: Final = "/monitoring/prometheus/metrics"
+# This server's own, beside TensorFlow Serving's: + a model's name.
+RENDERING_PATH: Final = "/cxr/rendering/"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,6 @@ class Limits:
         keep_alive_seconds: that a connection stays open without a request, once there was one.
         bits_stored: 9..15, of the detector: unscaled 16-bit images are scaled by it, as in
             training; they are refused where 0.
-        rendering: of DICOM, as in training.
     """
 
     body_bytes: int = 64 * 2**20
@@ -46,7 +47,6 @@ class Limits:
     # Longer than the pools of clients and proxies keep theirs: those close first.
     keep_alive_seconds: float = 120.0
     bits_stored: int = 0
-    rendering: Rendering = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Settings:
         warm_up: whether a version answers the requests beside it before any client's.
         warm_up_rounds: how often it answers each.
         network_cache: folder for converted networks; None to convert them at each start.
+        rendering: of DICOM, where it isn't to be as each model learned.
         limits: of requests.
         prediction_log: what is logged of them.
     """
@@ -92,5 +93,6 @@ class Settings:
     warm_up: bool = True
     warm_up_rounds: int = 1
     network_cache: Path | None = None
+    rendering: AskedRendering = AS_LEARNED
     limits: Limits = field(default_factory=Limits)
     prediction_log: LogSettings = field(default_factory=LogSettings)

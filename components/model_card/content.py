@@ -136,6 +136,8 @@ class Data:
     not_known: list[str]
     # Converter and decoder, with versions -> images; none where all were PNGs.
     conversions: dict[str, int]
+    # Of DICOM: `dicom_window` and `dicom_percentile`; none where there was no DICOM.
+    rendering: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -344,6 +346,7 @@ def _data(manifest: Mapping[str, Any]) -> Data:
         # Manifests from before have none.
         not_known=[remark["sentence"] for remark in manifest.get("remarks", ())],
         conversions=manifest.get("conversions", {}),
+        rendering=manifest.get("rendering", {}),
     )
 
 

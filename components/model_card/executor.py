@@ -13,6 +13,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from models.rendering import note_text
 from schema import contract
 
 RUN: Final = "model_run"
@@ -22,6 +23,7 @@ MANIFEST: Final = "manifest"
 PRETRAINED: Final = "pretrained"
 INFRA_BLESSING: Final = "infra_blessing"
 MODEL_CARD: Final = "model_card"
+_RENDERING_NOTE: Final = os.path.basename(contract.RENDERING_NOTE_FILE)
 
 Artifacts = dict[str, list[types.Artifact]]
 
@@ -35,7 +37,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: Artifacts,
         exec_properties: dict[str, Any],
     ) -> None:
-        """Gather the facts, and write both files."""
+        """Gather the facts, and write the card, and the note on DICOM where there is one."""
         # TFMA and Jinja: code that only builds the DAG doesn't wait for them.
         from components.model_card.content import Evidence, Origin, gather
         from components.model_card.rendering import to_json, to_markdown
@@ -65,10 +67,13 @@ class Executor(base_executor.BaseExecutor):
             ),
         )
         folder = artifact_utils.get_single_uri(output_dict[MODEL_CARD])
-        for name, text in (
-            (contract.MODEL_CARD_FILE, to_markdown(card)),
-            (contract.MODEL_CARD_DATA_FILE, to_json(card)),
-        ):
+        files = {
+            contract.MODEL_CARD_FILE: to_markdown(card),
+            contract.MODEL_CARD_DATA_FILE: to_json(card),
+        }
+        if card.data.rendering:
+            files[_RENDERING_NOTE] = note_text(card.data.rendering)
+        for name, text in files.items():
             io_utils.write_string_file(os.path.join(folder, name), text)
 
 

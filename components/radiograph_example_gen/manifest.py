@@ -62,6 +62,8 @@ class Summary:
         remarks: what could not be known, each `topic` and `sentence` (`remarks.Remark`).
         conversions: what made PNGs of images that were none, with versions → chosen images; where
             all are PNGs, there is no such key.
+        rendering: `dicom_window` and `dicom_percentile`, where a DICOM was chosen or the
+            configuration asks for others than usual; else there is no such key.
         spans: of each span `number`, `folder`, whether it is `taken`, and `images`, split →
             images; without spans there is no such key.
     """
@@ -83,6 +85,7 @@ class Summary:
     licences: dict[str, dict[str, int]]
     deviations: tuple[dict[str, Any], ...] = field(default=())
     conversions: dict[str, int] = field(default_factory=dict)
+    rendering: dict[str, float] = field(default_factory=dict)
     spans: tuple[dict[str, Any], ...] = field(default=())
     remarks: tuple[dict[str, Any], ...] = field(default=())
 
@@ -104,7 +107,7 @@ class Summary:
         }
         bad = self.left_out.get(Kind.BAD.value, 0)
         content = {**asdict(self), "split_totals": totals, "bad": bad}
-        for name in ("spans", "conversions"):
+        for name in ("spans", "conversions", "rendering"):
             if not content[name]:
                 del content[name]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -53,6 +53,8 @@ from components.radiograph_example_gen.split import (
     shared_between_splits,
     split_images,
 )
+from models.conversion import dicom
+from models.rendering import DEFAULT
 from schema import contract
 
 
@@ -276,6 +278,7 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
     images = decision.usable.cleaned.images
     owners = {image.inspection.sha256: image.patients for image in images}
     chosen = {name: decision.chosen(name) for name in contract.SPLITS}
+    conversions = _conversions(chosen)
     clean_counts = Counter(image.inspection.class_name for image in images)
     return Summary(
         classes=settings.class_names,
@@ -302,7 +305,8 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
         sources=_counted(settings, chosen, _source_of),
         licences=_counted(settings, chosen, _licence_of),
         deviations=tuple(asdict(item) for item in decision.split.deviations),
-        conversions=_conversions(chosen),
+        conversions=conversions,
+        rendering=_rendering(settings, conversions),
         spans=tuple(_span_counts(settings, decision.merged)) if decision.merged else (),
         remarks=tuple(asdict(remark) for remark in _remarks(decision, chosen)),
     )
@@ -312,6 +316,12 @@ def _conversions(chosen: Mapping[str, Sequence[CleanImage]]) -> dict[str, int]:
     images = (image for members in chosen.values() for image in members)
     counts = Counter(filter(None, (image.inspection.conversion for image in images)))
     return dict(sorted(counts.items()))
+
+
+def _rendering(settings: Settings, conversions: Iterable[str]) -> dict[str, float]:
+    read = any(name.startswith(f"{dicom.FORMAT} ") for name in conversions)
+    rendering = settings.limits.rendering
+    return rendering.to_json() if read or rendering != DEFAULT else {}
 
 
 def _torn(

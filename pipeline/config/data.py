@@ -107,7 +107,7 @@ class DataConfig(Strict):
         bits_stored: bits of the detector, where 16-bit PNGs hold its values as they were: they are
             scaled by it. Where null, such images are left out as bad.
         dicom_window: which of a DICOM's VOI LUTs and windows its grey levels follow, from 1, tables
-            first; an image with fewer takes its first. Serving needs the same (`--dicom-window`).
+            first; an image with fewer takes its first. It is pushed beside the model.
         dicom_percentile: of a DICOM without any, so much of the darkest and of the brightest pixels
             is cut off; where null, the whole range of BitsStored is shown. Serving needs the same.
     """

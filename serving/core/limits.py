@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from models.conversion import converter_of, dicom, prepared
+from models.rendering import DEFAULT, Rendering
 from serving.protocol.status import invalid
 from serving.protocol.tensors import Tensors
 from serving.settings import Limits
@@ -20,12 +21,13 @@ _MAGIC: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM")
 _LOOK: Final = 1 << 20
 
 
-def checked(inputs: Tensors, limits: Limits) -> Tensors:
+def checked(inputs: Tensors, limits: Limits, rendering: Rendering = DEFAULT) -> Tensors:
     """Refuse batches and images that are too large, and scale images as it is told.
 
     Args:
         inputs: of a request.
         limits: bounds.
+        rendering: of DICOM, as the model learned.
 
     Returns:
         The inputs; copies of those in which an image was scaled.
@@ -42,7 +44,7 @@ def checked(inputs: Tensors, limits: Limits) -> Tensors:
             )
         if value.dtype == np.object_:
             images = [
-                _checked_image(f"{name}: image {i}", image, limits)
+                _checked_image(f"{name}: image {i}", image, limits, rendering)
                 for i, image in enumerate(value.ravel())
             ]
             if any(one is not other for one, other in zip(images, value.ravel(), strict=True)):
@@ -50,14 +52,14 @@ def checked(inputs: Tensors, limits: Limits) -> Tensors:
     return ready
 
 
-def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:
+def _checked_image(what: str, content: bytes, limits: Limits, rendering: Rendering) -> bytes:
     """Check one image. Its depth is looked at only where it isn't in a tf.Example."""
     # A DICOM's pixels may look like the beginning of another image; it is asked by its converter.
     pixels = None if converter_of(content) is dicom else claimed_pixels(content)
     if pixels is not None and pixels > limits.pixels:
         raise invalid(f"{what} has {pixels} pixels, and this server takes {limits.pixels}")
     try:
-        return prepared(content, limits.bits_stored, limits.pixels, limits.rendering)
+        return prepared(content, limits.bits_stored, limits.pixels, rendering)
     except ValueError as error:
         raise invalid(f"{what}: {error}") from error
 

@@ -97,7 +97,7 @@ class Service:
             ServingError: the request doesn't fit, or too many wait.
         """
         signature = lent.servable.signature(signature_name)
-        ready = checked(inputs, self.limits)
+        ready = checked(inputs, self.limits, lent.servable.rendering)
         answer = self.batcher.submit(
             lent.servable,
             signature.name,

@@ -53,13 +53,14 @@ def load_model(settings: NodeSettings, network_cache: Path | None) -> Model:
     """
     from functools import partial
 
-    from models.rendering import Rendering
+    from models.rendering import AskedRendering, learned_by
     from serving.dicom_results.identity import algorithm_of
     from serving.explained import overlay
     from serving.local_client import latest_version, open_model
 
     version = latest_version(settings.model_dir, settings.model)
-    rendering = Rendering(settings.dicom_window, settings.dicom_percentile)
+    asked = AskedRendering(settings.dicom_window, settings.dicom_percentile)
+    rendering = asked.over(learned_by(version), str(version))
     answer = open_model(
         version,
         explain=True,

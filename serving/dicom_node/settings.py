@@ -197,8 +197,8 @@ class NodeSettings(Strict):
         answer: where results go.
         tls: files of TLS.
         bits_stored: as `cxr predict --bits-stored`.
-        dicom_window: as `cxr predict --dicom-window`.
-        dicom_percentile: as `cxr predict --dicom-percentile`.
+        dicom_window: as `cxr predict --dicom-window`; as the model learned where None.
+        dicom_percentile: as `cxr predict --dicom-percentile`; likewise.
         limits: of what is taken.
     """
 
@@ -212,8 +212,8 @@ class NodeSettings(Strict):
     answer: Answer
     tls: Tls | None = None
     bits_stored: int = Field(0, ge=0, le=15)
-    dicom_window: int = Field(1, ge=1)
-    dicom_percentile: float = Field(0.0, ge=0, lt=50)
+    dicom_window: int | None = Field(None, ge=1)
+    dicom_percentile: float | None = Field(None, ge=0, lt=50)
     limits: NodeLimits = NodeLimits()
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from absl import logging
 
+from models.rendering import AS_LEARNED, AskedRendering, learned_by
 from schema import contract
 from serving.servables.servable import Servable
 from serving.settings import EngineChoice, Precision
@@ -21,6 +22,7 @@ def load_servable(
     engine: EngineChoice = "auto",
     precision: Precision = "auto",
     networks: Networks | None = None,
+    rendering: AskedRendering = AS_LEARNED,
 ) -> Servable:
     """Load a SavedModel.
 
@@ -31,10 +33,20 @@ def load_servable(
         precision: of OpenVINO; `auto` is what was noted beside the model at its push, if
             something was. Where int8 can't be used, a warning says why, and `auto` is taken.
         networks: OpenVINO's, in memory and on disk; none where None.
+        rendering: of DICOM, where it isn't to be as the model learned.
 
     Raises:
         ServingError: it holds no SavedModel that can be loaded.
+        InputError: the note on DICOM beside it is damaged.
     """
+    servable = _on_an_engine(directory, engine, precision, networks)
+    servable.rendering = rendering.over(learned_by(directory), str(directory))
+    return servable
+
+
+def _on_an_engine(
+    directory: Path, engine: EngineChoice, precision: Precision, networks: Networks | None
+) -> Servable:
     from serving.networks.conversion import NotConvertibleError
     from serving.servables.openvino_servable import OpenVinoServable
     from serving.servables.tensorflow_servable import TensorFlowServable

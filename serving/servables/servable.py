@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from grpc import StatusCode
 
+from models.rendering import DEFAULT, Rendering
 from serving.protocol.status import ServingError, invalid
 from serving.protocol.tensors import Tensors, TensorSpec
 
@@ -43,11 +44,13 @@ class Servable(ABC):
 
     Attributes:
         engine: name of what runs it.
+        rendering: of DICOM, before it is asked.
         signatures: by name.
         signature_defs: the same as protocol buffers, for the metadata.
     """
 
     engine: str
+    rendering: Rendering = DEFAULT
 
     def __init__(
         self,

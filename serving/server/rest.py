@@ -21,7 +21,13 @@ from serving.core.service import Service, classes_of, regressions_of
 from serving.protocol.examples_request import parse_examples
 from serving.protocol.hints import with_hint
 from serving.protocol.json_text import PARSE_ERROR
-from serving.protocol.paths import PredictionTarget, StatusTarget, parse_path, without_origin
+from serving.protocol.paths import (
+    ModelRef,
+    PredictionTarget,
+    StatusTarget,
+    parse_path,
+    without_origin,
+)
 from serving.protocol.predict_request import parse_predict
 from serving.protocol.responses import classify_json, error_json, predict_json, regress_json
 from serving.protocol.status import ServingError
@@ -30,7 +36,7 @@ from serving.servables.servable import CLASSIFY, REGRESS
 from serving.server import messages
 from serving.server.bodies import Bodies, HttpError
 from serving.server.metrics import Metrics
-from serving.settings import METRICS_PATH
+from serving.settings import METRICS_PATH, RENDERING_PATH
 
 LOGGER: Final = logging.getLogger("cxr.serving")
 _JSON: Final = "application/json"
@@ -266,6 +272,13 @@ def rest_app(
             return _json('{"status": "ready"}')
         return _error(503, "not every model has a version that answers")
 
+    def rendering(model: str) -> Response:
+        try:
+            with service.manager.borrow(ModelRef(model)) as lent:
+                return _json(json.dumps(lent.servable.rendering.to_json()))
+        except ServingError as error:
+            return _error(error.http_status, error.message)
+
     pages: dict[str | None, Callable[[], Response]] = {
         metrics_path: lambda: Response(
             metrics.text(), headers={"Content-Type": Metrics.content_type}
@@ -282,6 +295,8 @@ def rest_app(
             return await api.handle(request)
         if request.method in ("GET", "HEAD") and path in pages:
             return pages[path]()
+        if request.method in ("GET", "HEAD") and path.startswith(RENDERING_PATH):
+            return rendering(path.removeprefix(RENDERING_PATH))
         return _error(404, f"Nothing is served at {_printable(path)}")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -108,7 +108,9 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
 
 
 def _loaded(path: Path, settings: Settings, networks: Networks) -> Servable:
-    servable = load_servable(path, settings.engine, settings.precision, networks)
+    servable = load_servable(
+        path, settings.engine, settings.precision, networks, settings.rendering
+    )
     if settings.warm_up:
         warm_up(servable, path, settings.warm_up_rounds)
     return servable

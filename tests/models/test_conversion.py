@@ -235,7 +235,7 @@ def test_the_server_converts_dicom_as_training_does() -> None:
     content = encoded(dataset(pixels, 12, WindowCenter=[900, 3000], WindowWidth=[500, 500]))
     for window in (1, 2):
         rendering = Rendering(window)
-        ready = checked({"images": np.array([content], np.object_)}, Limits(rendering=rendering))
+        ready = checked({"images": np.array([content], np.object_)}, Limits(), rendering)
         assert ready["images"][0] == converted(content, rendering=rendering)
     lateral = encoded(dataset(pixels, 12, ViewPosition="LL"))
     with pytest.raises(ServingError, match="image 0: a DICOM of lateral"):

@@ -171,6 +171,7 @@ def test_the_winners_card_lies_beside_its_copy_and_says_nothing_in_the_choice(
         (folders["card"] / contract.MODEL_CARD_FILE).write_text(f"# {name}")
         card = {"name": name, "results": {"accuracy": {"value": tested}}}
         (folders["card"] / contract.MODEL_CARD_DATA_FILE).write_text(json.dumps(card))
+        (folders["card"] / Path(contract.RENDERING_NOTE_FILE).name).write_text(name)
         for kind, folder in folders.items():
             artifact = (KINDS | {"card": ModelCardFiles})[kind]()
             artifact.uri = str(folder)

@@ -105,10 +105,11 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Written:
-    """Both files of a card."""
+    """A card's files; the note on DICOM only where there is one."""
 
     page: str
     text: str
+    note: str | None
 
     @property
     def data(self) -> dict[str, Any]:
@@ -183,6 +184,7 @@ def write_card(evaluation: Path, tmp_path: Path) -> WriteCard:
             Path(card.uri, name).read_text(encoding="utf-8")
             for name in (contract.MODEL_CARD_FILE, contract.MODEL_CARD_DATA_FILE)
         )
-        return Written(page, text)
+        note = Path(card.uri, Path(contract.RENDERING_NOTE_FILE).name)
+        return Written(page, text, note.read_text() if note.exists() else None)
 
     return call

@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 
 from components.model_card.content import BySource, ClassData, Share, _by_source, class_results
 from components.model_card.rendering import as_text, flat, interval, percent
+from models.rendering import Rendering, read_note
 from tests.components.model_card.conftest import (
     CLASSES,
     CONFUSION,
@@ -182,6 +183,19 @@ def test_gate_data_and_origin(write_card: WriteCard) -> None:
     ]
     # The second source has 20 of one class and 5 of another.
     assert limits["by_source"] == {"right": 55, "chance": 20, "total": 60}
+
+
+def test_how_dicom_became_grey_is_said_and_noted_for_the_server(write_card: WriteCard) -> None:
+    plain = write_card()
+    assert plain.note is None
+    assert "Grey levels of DICOM" not in plain.page
+    learned = Rendering(2, 1.5)
+    card = write_card(rendering=learned.to_json())
+    assert card.note is not None
+    assert read_note(card.note) == learned
+    assert "Grey levels of DICOM: VOI LUT or window 2; of images without any, 1.5 % of" in card.page
+    whole = write_card(rendering=Rendering().to_json())
+    assert "VOI LUT or window 1; of images without any, the range of BitsStored." in whole.page
 
 
 def test_the_page_is_tables_that_show_what_the_file_says(

@@ -72,6 +72,8 @@ def test_the_same_split_and_the_same_images_as_of_pngs(
     summary = read_summary(after.manifest.uri)
     assert summary["digest"] == read_summary(before.manifest.uri)["digest"]
     assert summary["conversions"] == {dicom.version(): 24 // every}
+    assert summary["rendering"] == {"dicom_window": 1, "dicom_percentile": 0.0}
+    assert "rendering" not in read_summary(before.manifest.uri)
 
 
 def test_a_dicom_and_its_png_are_one_image(pngs: Any, run_executor: Callable[..., Any]) -> None:

@@ -116,7 +116,7 @@ def test_card_and_note_are_pushed_beside_the_model_and_not_into_its_artifact(
         infra.set_string_custom_property("precision", precision)
         expected[note] = json.dumps({"precision": precision})
     if has_card:
-        files = {"model_card.md": "# Card", "model_card.json": "{}"}
+        files = {"model_card.md": "# Card", "model_card.json": "{}", "cxr_rendering.json": "{}"}
         inputs["model_card"] = [_artifact(ModelCardFiles, tmp_path / "c", files)]
         expected |= {f"assets.extra/{name}": text for name, text in files.items()}
     pushed = standard_artifacts.PushedModel()
