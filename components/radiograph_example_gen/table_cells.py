@@ -116,7 +116,7 @@ def read_cells(
     asked: Iterable[Asked],
     cells: Mapping[str, str],
     known: Mapping[str, Value],
-    unknown: Iterable[str],
+    unknown: Collection[str],
 ) -> tuple[dict[str, Value], list[str]]:
     """Read what a record says.
 
