@@ -145,9 +145,12 @@ EXTRA_ASSETS: Final = "assets.extra"
 WARM_UP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
 MODEL_CARD_FILE: Final = "model_card.md"
 MODEL_CARD_DATA_FILE: Final = "model_card.json"
+# Beside a model that takes columns of the table: their configuration (`schema.table.to_json`).
+TABLE_FILE: Final = "assets.extra/table.json"
 SIGNATURE_DEFAULT: Final = "serving_default"  # PNG or JPEG bytes, string [None]
 SIGNATURE_EXAMPLES: Final = "serve_examples"  # serialized tf.Example, string [None]
 SIGNATURE_EXPLAIN: Final = "explain"  # as serving_default, and a heat map beside each answer
+SIGNATURE_TABLE: Final = "serve_with_table"  # as serving_default, and columns of the table
 INPUT_IMAGES: Final = "image_bytes"
 INPUT_EXAMPLES: Final = "examples"
 OUTPUT_CLASSES: Final = "classes"  # string [None, n_classes]

@@ -7,10 +7,12 @@ InfraCheck) goes through `INPUTS`, so a further input is an entry here, and a fu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from schema import contract
+from schema.table import TableColumn
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Input:
         made_by: name of what makes the one from the other, in `models.preprocessing.MAKERS`.
         through_backbone: whether it is what the networks see; else it goes straight to a head.
         served: its name in the signatures.
+        column: of the table, where it is one; what is made of it is by its configuration.
     """
 
     raw: Tensor
@@ -45,6 +48,7 @@ class Input:
     made_by: str
     through_backbone: bool
     served: str
+    column: TableColumn | None = None
 
 
 IMAGE: Final = Input(
@@ -55,6 +59,21 @@ IMAGE: Final = Input(
     served=contract.INPUT_IMAGES,
 )
 INPUTS: tuple[Input, ...] = (IMAGE,)
+
+
+def of_columns(columns: Iterable[TableColumn]) -> tuple[Input, ...]:
+    """Return columns of the table as a model's inputs, one each, in their order."""
+    return tuple(
+        Input(
+            Tensor(each.raw, each.dtype),
+            Tensor(each.transformed, "float32", (each.width,)),
+            made_by=f"table_{each.kind}",
+            through_backbone=False,
+            served=each.name,
+            column=each,
+        )
+        for each in columns
+    )
 
 
 def for_backbones() -> Input:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from components.radiograph_example_gen.metadata import known_patient, parse_years
+from components.radiograph_example_gen.metadata import known_patient
 from models.conversion import dicom
 from models.deep_images import UnusableImageError
+from models.table_values import parse_years
 from schema import contract
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from serving.core.batching import Batcher
-from serving.core.limits import checked
+from serving.core.limits import check_rows, checked
 from serving.core.manager import Lent, Manager
 from serving.core.observing import Asked, Observer
 from serving.protocol.status import invalid
@@ -97,7 +97,11 @@ class Service:
             ServingError: the request doesn't fit, or too many wait.
         """
         signature = lent.servable.signature(signature_name)
-        ready = checked(inputs, self.limits, lent.servable.rendering)
+        # What may be left out is of a table: no image, whatever its letters look like.
+        images = {n: value for n, value in inputs.items() if not signature.is_optional(n)}
+        ready = inputs | checked(images, self.limits, lent.servable.rendering)
+        ready = signature.filled(ready)
+        check_rows(ready, self.limits)
         answer = self.batcher.submit(
             lent.servable,
             signature.name,
