@@ -7,12 +7,13 @@ a network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import tensorflow as tf
 
 from schema import contract, inputs
+from schema.table import TABLE_PROPERTY, from_json
 
 # What a network sees: grey levels.
 PIXELS: Final = tf.TensorSpec([None, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1], tf.float32)
@@ -58,11 +59,15 @@ def grey_png(images: tf.Tensor) -> tf.Tensor:
 MAKERS: Final[dict[str, Callable[[tf.Tensor], tf.Tensor]]] = {"grey_png": grey_png}
 
 
-def preprocessing_fn(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def preprocessing_fn(
+    features: dict[str, tf.Tensor], custom_config: Mapping[str, Any] | None = None
+) -> dict[str, tf.Tensor]:
     """Make the models' inputs, as tf.Transform's preprocessing function.
 
     Args:
-        features: those of `schema.contract`, each [batch] or [batch, 1].
+        features: those of `schema.contract`, each [batch] or [batch, 1]; columns of the table are
+            sparse.
+        custom_config: of the node; its `schema.table.TABLE_PROPERTY` names the table's columns.
 
     Returns:
         All inputs as `schema.inputs` says; and label, class name, sha256 and group, handed on
@@ -74,6 +79,14 @@ def preprocessing_fn(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     }
     for name in contract.TRANSFORM_HANDS_ON:
         outputs[name] = tf.reshape(features[name], [-1])
+    if columns := from_json((custom_config or {}).get(TABLE_PROPERTY)):
+        # Needs tf.Transform, which nothing else here does.
+        from models.table_transform import COLUMN_MAKERS
+
+        for each in inputs.of_columns(columns):
+            outputs[each.transformed.name] = COLUMN_MAKERS[each.made_by](
+                each.column, features[each.raw.name]
+            )
     return outputs
 
 

@@ -24,9 +24,13 @@ NUMERIC: Final = "numeric"
 CATEGORICAL: Final = "categorical"
 TEXT: Final = "text"
 
+# The nodes' property that holds the columns.
+TABLE_PROPERTY: Final = "table"
 # Of the values in the examples, and of what Transform makes of them. The latter has no "/": a
 # tap's name becomes that of a Keras layer.
 RAW_PREFIX: Final = "table/"
+# The numbers of a column that are finite, once more: what statistics and ranges can be had of.
+FINITE_PREFIX: Final = "table_finite/"
 TRANSFORMED_PREFIX: Final = "table_"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 # What a signature's other inputs are called.
@@ -133,6 +137,11 @@ class TableColumn:
         return f"{RAW_PREFIX}{self.name}"
 
     @property
+    def finite(self) -> str:
+        """The name of its finite numbers in the examples, beside all values."""
+        return f"{FINITE_PREFIX}{self.name}"
+
+    @property
     def transformed(self) -> str:
         """The name of what Transform makes of it, and of the tap."""
         return f"{TRANSFORMED_PREFIX}{self.name}"
@@ -149,11 +158,11 @@ class TableColumn:
         return widths[self.kind] + self.presence
 
 
-def to_json(columns: Iterable[TableColumn]) -> str:
-    """Return columns as the JSON text of a node's property; `from_json` reads it.
+def to_json(columns: Iterable[TableColumn]) -> str | None:
+    """Return columns as the JSON text of a node's property, None where there are none.
 
     Args:
-        columns: none give the empty text.
+        columns: which; `from_json` reads them back.
     """
     documents = [
         {
@@ -163,14 +172,14 @@ def to_json(columns: Iterable[TableColumn]) -> str:
         }
         for column in columns
     ]
-    return json.dumps(documents, sort_keys=True) if documents else ""
+    return json.dumps(documents, sort_keys=True) if documents else None
 
 
 def from_json(text: str | None) -> tuple[TableColumn, ...]:
     """Read columns from a node's property.
 
     Args:
-        text: of `to_json`; empty or None for no column.
+        text: of `to_json`; None or empty for no column.
 
     Raises:
         InputError: it is no list of columns.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -10,8 +11,10 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from common.errors import InputError
+from components.curated_schema_gen.columns import add_columns
 from components.curated_schema_gen.executor import SCHEMA, SCHEMA_TEXT, Executor
 from schema import SCHEMA_DIR, SCHEMA_FILE, inputs
+from schema.table import TableColumn
 
 
 class CuratedSchemaGenSpec(component_spec.ComponentSpec):
@@ -32,11 +35,12 @@ class CuratedSchemaGen(base_component.BaseComponent):
     SPEC_CLASS = CuratedSchemaGenSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, schema_file: Path) -> None:
+    def __init__(self, schema_file: Path, table: Sequence[TableColumn] = ()) -> None:
         """Construct the node.
 
         Args:
             schema_file: `schema.pbtxt`, read here and now.
+            table: columns that models take; those that the file lacks are added.
 
         Raises:
             InputError: the file can't be read, or is no schema.
@@ -44,14 +48,14 @@ class CuratedSchemaGen(base_component.BaseComponent):
         super().__init__(
             spec=CuratedSchemaGenSpec(
                 **{
-                    SCHEMA_TEXT: _read(schema_file),
+                    SCHEMA_TEXT: _read(schema_file, table),
                     SCHEMA: channel.Channel(type=standard_artifacts.Schema),
                 }
             )
         )
 
 
-def _read(schema_file: Path) -> str:
+def _read(schema_file: Path, table: Sequence[TableColumn]) -> str:
     try:
         content = schema_file.read_bytes()
     except OSError as error:
@@ -74,4 +78,7 @@ def _read(schema_file: Path) -> str:
             f"schema: {schema_file} has no tensor of {', '.join(lacking)}, which Transform reads; "
             f"copy the lines with these names from {SCHEMA_DIR / SCHEMA_FILE}."
         )
-    return text
+    if not table:
+        return text
+    add_columns(schema, table)
+    return text_format.MessageToString(schema)

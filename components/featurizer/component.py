@@ -9,6 +9,7 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.featurizer.executor import Executor
+from schema.table import TableColumn, to_json
 
 
 class FeaturizerSpec(component_spec.ComponentSpec):
@@ -23,6 +24,7 @@ class FeaturizerSpec(component_spec.ComponentSpec):
         "engine": component_spec.ExecutionParameter(type=str),
         "engine_version": component_spec.ExecutionParameter(type=str),
         "store": component_spec.ExecutionParameter(type=str, optional=True),
+        "table": component_spec.ExecutionParameter(type=str, optional=True),
         "code_digest": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -52,6 +54,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
         engine_version: str,
         code_digest: str,
         store: str | None = None,
+        table: Sequence[TableColumn] = (),
     ) -> None:
         """Construct the node.
 
@@ -68,6 +71,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
             code_digest: of the code that the features depend on.
             store: folder or URI where features are kept by what they depend on; a relative one
                 begins where the pipeline's artifacts lie. None for none.
+            table: columns that are handed on, to go straight to a head.
         """
         super().__init__(
             spec=FeaturizerSpec(
@@ -83,6 +87,7 @@ class Featurizer(base_beam_component.BaseBeamComponent):
                 engine=engine,
                 engine_version=engine_version,
                 store=store,
+                table=to_json(table),
                 code_digest=code_digest,
                 features=channel.Channel(type=standard_artifacts.Examples),
             )

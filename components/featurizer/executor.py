@@ -29,6 +29,8 @@ from models.feature_store.stored_prefix import ReplannedError, Source, StoredPre
 from models.prefix import Job, Prefix, planned
 from models.preprocessing import decode_transformed
 from schema import contract, inputs
+from schema.inputs import Input, Tensor
+from schema.table import TABLE_PROPERTY, from_json
 
 # Of transformed records as they are stored, gzipped: 30 KB each (measured), so a shard has about
 # 1,100 images, and at most half as many more, whose 65 KB of pixels each a worker holds.
@@ -81,6 +83,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             exec_properties["engine"],
         )
         augmentations = json.loads(exec_properties["augmentations"])
+        columns = from_json(exec_properties.get(TABLE_PROPERTY))
+        straight = (*inputs.for_heads(), *inputs.of_columns(columns))
         store = _place_of_store(exec_properties.get("store"), features.uri)
         source = Source(job, store, exec_properties.get("engine_version", ""))
         if (network := source.network(planned(job))) and store:
@@ -96,7 +100,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                     target = artifact_utils.get_split_uri([features], split)
                     tf.io.gfile.makedirs(target)
                     _ = pipeline | f"Featurize[{split}]" >> FeaturizeSplit(
-                        examples_of, target, spilled, augmentations[split], source, shared
+                        examples_of,
+                        target,
+                        spilled,
+                        augmentations[split],
+                        source,
+                        shared,
+                        straight,
                     )
         finally:
             tf.io.gfile.rmtree(spilled)
@@ -117,6 +127,7 @@ class FeaturizeSplit(beam.PTransform):
         augmentations: Sequence[str],
         prefix: Source,
         shared: Shared,
+        straight: Sequence[Input] = (),
     ) -> None:
         """Keep what the workers need.
 
@@ -127,11 +138,13 @@ class FeaturizeSplit(beam.PTransform):
             augmentations: names of those to write of each image.
             prefix: what is frozen, and where its features are kept.
             shared: handle under which a worker keeps one prefix for all splits.
+            straight: inputs that are handed on as they are, to go straight to a head.
         """
         super().__init__()
         self._source = source
         self._spilled = spilled
-        self._write = _WriteShard(target, tuple(augmentations), prefix, shared)
+        taken = tuple(each.transformed for each in straight)
+        self._write = _WriteShard(target, tuple(augmentations), prefix, shared, taken)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Read, deal, and write."""
@@ -152,9 +165,15 @@ class _WriteShard(beam.DoFn):
     """The step that featurizes one shard's images, writes its file and yields the record count."""
 
     def __init__(
-        self, target: str, augmentations: Sequence[str], prefix: Source, shared: Shared
+        self,
+        target: str,
+        augmentations: Sequence[str],
+        prefix: Source,
+        shared: Shared,
+        straight: Sequence[Tensor],
     ) -> None:
         super().__init__()
+        self._straight = straight
         self._target = target
         self._augmentations = augmentations
         self._source = prefix
@@ -177,7 +196,10 @@ class _WriteShard(beam.DoFn):
     def process(self, shard: tuple[int, Iterable[Segment]]) -> Iterator[int]:
         """Write to a temporary name first, so that a retried bundle does no harm."""
         index, segments = shard
-        images = sorted(map(_parse, read_segments(segments)), key=lambda image: image.sha256)
+        images = sorted(
+            (_parse(record, self._straight) for record in read_segments(segments)),
+            key=lambda image: image.sha256,
+        )
         path = os.path.join(self._target, f"features-{index:05d}-of-{self.shards:05d}")
         # Beside the split's folder, where no reader takes a dead worker's rest for records.
         unfinished = f"{self._target}.{index:05d}.{uuid.uuid4().hex}.unfinished"
@@ -316,7 +338,7 @@ def loads(result: Any) -> int:
     return sum(counter.committed for counter in result.metrics().query(wanted)["counters"])
 
 
-def _parse(record: bytes) -> _Image:
+def _parse(record: bytes, straight: Sequence[Tensor]) -> _Image:
     fields = tf.train.Example.FromString(record).features.feature
     return _Image(
         sha256=fields[contract.SHA256].bytes_list.value[0],
@@ -326,6 +348,6 @@ def _parse(record: bytes) -> _Image:
         png=fields[inputs.for_backbones().transformed.name].bytes_list.value[0],
         for_heads={
             one.name: np.array(fields[one.name].float_list.value, one.dtype).reshape(one.shape)
-            for one in (each.transformed for each in inputs.for_heads())
+            for one in straight
         },
     )

@@ -51,12 +51,14 @@ class Columns:
         renamed: our name -> the column's own, where they differ in more than case.
         overlooked: columns that look as if they held patients' ids, and are not read as such.
         others: columns that are none of ours.
+        header: the table's first line, stripped.
     """
 
     names: tuple[str, ...]
     renamed: Mapping[str, str]
     overlooked: tuple[str, ...]
     others: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
 
 
 def normal(name: str) -> str:
@@ -104,7 +106,7 @@ def recognise(header: Sequence[str], named: Mapping[str, str] | None = None) -> 
         for cell, name in zip(header, names, strict=True)
         if cell and name not in KNOWN_NAMES and name not in contract.LICENCE_COLUMNS
     ]
-    return Columns(tuple(names), renamed, tuple(overlooked), tuple(further))
+    return Columns(tuple(names), renamed, tuple(overlooked), tuple(further), tuple(header))
 
 
 def place_of(name: str, header: Sequence[str]) -> int | None:

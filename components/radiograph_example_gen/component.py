@@ -30,6 +30,8 @@ from components.radiograph_example_gen.settings import (
     spans_to_json,
     to_json,
 )
+from schema.table import TableColumn
+from schema.table import to_json as table_to_json
 
 
 class RadiographExampleGenSpec(ComponentSpec):
@@ -48,6 +50,7 @@ class RadiographExampleGenSpec(ComponentSpec):
         "splits_dir": ExecutionParameter(type=str, optional=True),
         "follow_links": ExecutionParameter(type=int, optional=True),
         "layout": ExecutionParameter(type=str, optional=True),
+        "table": ExecutionParameter(type=str, optional=True),
         "code_digest": ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, ChannelParameter] = {}
@@ -83,6 +86,7 @@ class RadiographExampleGen(BaseBeamComponent):
         splits_dir: str | None = None,
         follow_links: bool = False,
         layout: Layout | None = None,
+        table: Sequence[TableColumn] = (),
         code_digest: str | None = None,
     ) -> None:
         """Serialize the settings and check them.
@@ -107,6 +111,7 @@ class RadiographExampleGen(BaseBeamComponent):
                 image of a span was given; without it the spans' folders alone say so.
             follow_links: also symbolic links that lead out of `data_dir`.
             layout: what says the class of an image, and how the table's columns are called.
+            table: columns of the metadata that models take.
             code_digest: anything that changes with the code; it is part of the cache
                 key and otherwise unused.
 
@@ -126,6 +131,7 @@ class RadiographExampleGen(BaseBeamComponent):
             "splits_dir": splits_dir,
             "follow_links": int(follow_links),
             "layout": layout_to_json(layout),
+            "table": table_to_json(table),
             "code_digest": code_digest,
         }
         parse_settings(properties)

@@ -18,14 +18,19 @@ from components.radiograph_example_gen.inspection import Inspection
 from components.radiograph_example_gen.matching import Matched
 from components.radiograph_example_gen.metadata import PATIENT_COLUMN, Row
 from components.radiograph_example_gen.remarks import IMAGES, ROWS, Remark
+from components.radiograph_example_gen.table_cells import from_header
 from schema import contract
+from schema.table import TableColumn
 
 # Tables have years of another day than that of the image.
 _YEARS: Final = 1.0
 
 
 def informed(
-    matched: Matched, inspections: Sequence[Inspection], columns: Sequence[str]
+    matched: Matched,
+    inspections: Sequence[Inspection],
+    columns: Sequence[str],
+    table: Sequence[TableColumn] = (),
 ) -> Matched:
     """Add what the images' headers say to their rows.
 
@@ -33,6 +38,7 @@ def informed(
         matched: the tables' rows.
         inspections: of all images; those without a header keep what they have.
         columns: further ones that the run slices by, of which a header may know some.
+        table: columns that models take, likewise.
 
     Returns:
         The same, where no image has a header; else with more rows, and with what contradicts.
@@ -45,7 +51,7 @@ def informed(
     left_out = []
     for item in with_header:
         row = by_path.get(item.path)
-        by_path[item.path] = _joined(item, row, days.get(item.path), columns)
+        by_path[item.path] = _joined(item, row, days.get(item.path), columns, table)
         reasons = [f"the DICOM header's {name} isn't known here" for name in item.unread]
         if row:
             reasons += _contradictions(item, row)
@@ -60,7 +66,13 @@ def informed(
     )
 
 
-def _joined(item: Inspection, row: Row | None, days: str | None, columns: Sequence[str]) -> Row:
+def _joined(
+    item: Inspection,
+    row: Row | None,
+    days: str | None,
+    columns: Sequence[str],
+    table: Sequence[TableColumn],
+) -> Row:
     said = {**item.header, **({DAYS: days} if days else {})}
     known = row or Row(line=0, file=item.path)
 
@@ -78,6 +90,7 @@ def _joined(item: Inspection, row: Row | None, days: str | None, columns: Sequen
             **known.numbers,
         },
         further={name: first(name, known.further.get(name, contract.UNKNOWN)) for name in columns},
+        table=from_header(table, known.table, said, item.numbers),
     )
 
 

@@ -32,6 +32,7 @@ from components.radiograph_example_gen.remarks import (
     of_tables,
 )
 from components.radiograph_example_gen.settings import Settings, SpanFolder
+from components.radiograph_example_gen.table_cells import check_without_table
 from components.radiograph_example_gen.tabled import is_by_table, list_by_table
 
 
@@ -115,6 +116,8 @@ def match(settings: Settings, listing: Listing) -> Matched:
     if listing.matched is not None:
         return listing.matched
     found = listing.found
+    if not listing.tables:
+        check_without_table(settings.table, settings.data_dir)
     paths = [candidate.path for candidate in found.candidates]
     paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
     by_path: dict[str, Row] = {}
@@ -125,7 +128,10 @@ def match(settings: Settings, listing: Listing) -> Matched:
     for table in listing.tables:
         taken = table.span is None or table.span.taken
         further = settings.columns if taken else ()
-        parsed = parse_metadata(table.content, table.name, further, settings.layout.columns)
+        features = settings.table if taken else ()
+        parsed = parse_metadata(
+            table.content, table.name, further, settings.layout.columns, features
+        )
         rows = list(parsed.rows)
         spans = [table.span] if table.span else settings.spans
         parts = [

@@ -16,7 +16,9 @@ from typing import Final
 from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns, place_of, recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.table_cells import Asked, Value, find_columns, read_cells
 from schema import contract
+from schema.table import TableColumn
 
 PATIENT_COLUMN = "patient_id"
 SOURCE_COLUMN = "source"
@@ -55,6 +57,7 @@ class Row:
         numbers: column → value for `contract.METADATA_NUMBER_COLUMNS`, where known.
         licence: the first of `contract.LICENCE_COLUMNS` that is filled in; else UNKNOWN.
         further: column → value for those that were asked for; UNKNOWN where empty.
+        table: the name of a column that models take → its value, where there is one.
     """
 
     line: int
@@ -64,6 +67,7 @@ class Row:
     numbers: Mapping[str, float] = field(default_factory=dict)
     licence: str = contract.UNKNOWN
     further: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def patient(self) -> str:
@@ -77,7 +81,7 @@ class Row:
 
     def _says(self) -> tuple[object, ...]:
         says = self.label.casefold(), dict(self.text), dict(self.numbers), self.licence
-        return *says, dict(self.further)
+        return *says, dict(self.further), dict(self.table)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ def parse_metadata(
     name: str = "metadata.csv",
     further: Sequence[str] = (),
     named: Mapping[str, str] | None = None,
+    table: Sequence[TableColumn] = (),
 ) -> Metadata:
     """Parse the bytes of a CSV file with a header line.
 
@@ -124,12 +129,14 @@ def parse_metadata(
         name: how messages call the file.
         further: columns to read beside the contract's, in lower case.
         named: our name of a column -> its own, as the configuration has it.
+        table: columns that models take.
 
     Raises:
-        InputError: not UTF-8, not CSV, no `file` column, none of those in `further` or `named`, or
-            a record that has more cells than the header.
+        InputError: not UTF-8, not CSV, no `file` column, none of those in `further`, `named` or
+            `table`, or a record that has more cells than the header.
     """
     columns, records = _read_table(content, name, named or {})
+    asked = find_columns(table, columns.header, columns.names, name)
     for column in further:
         # What a DICOM's header may know needs no column.
         if column not in (*columns.names, *contract.HEADER_COLUMNS):
@@ -140,7 +147,7 @@ def parse_metadata(
     rows = []
     problems: list[LeftOut] = []
     for line, cells in records:
-        row, problem = _parse_row(line, cells, further)
+        row, problem = _parse_row(line, cells, further, asked)
         rows.append(row)
         problems.extend(problem)
     with_name = set(filter(None, columns.names))
@@ -269,7 +276,7 @@ def _first_line(lines: Sequence[tuple[int, Sequence[str]]]) -> str:
 
 
 def _parse_row(
-    line: int, cells: Mapping[str, str], further: Sequence[str]
+    line: int, cells: Mapping[str, str], further: Sequence[str], asked: Sequence[Asked]
 ) -> tuple[Row, list[LeftOut]]:
     file = cells[contract.FILE_COLUMN].replace("\\", "/")
     file = posixpath.normpath(file) if file else ""
@@ -287,6 +294,8 @@ def _parse_row(
         elif value.casefold() not in UNKNOWN_VALUES:
             reason = f"line {line}: {column} {value!r} is no number of years; treated as unknown"
             problems.append(LeftOut(file, Kind.METADATA, reason))
+    table, wrong = read_cells(asked, cells, numbers, UNKNOWN_VALUES)
+    problems += [LeftOut(file, Kind.METADATA, f"line {line}: {reason}") for reason in wrong]
     stated = (cells.get(column, "") for column in contract.LICENCE_COLUMNS)
     licence = _known(next(filter(None, stated), ""))
     row = Row(
@@ -297,6 +306,7 @@ def _parse_row(
         numbers=numbers,
         licence=licence,
         further={column: _known(cells.get(column, "")) for column in further},
+        table=table,
     )
     return row, problems
 

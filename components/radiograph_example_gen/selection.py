@@ -31,6 +31,7 @@ from components.radiograph_example_gen.manifest import Entry, Summary, digest
 from components.radiograph_example_gen.matching import Matched
 from components.radiograph_example_gen.metadata import SOURCE_COLUMN, Row
 from components.radiograph_example_gen.remarks import (
+    COLUMNS,
     Remark,
     of_ages,
     of_classes,
@@ -53,7 +54,9 @@ from components.radiograph_example_gen.split import (
     shared_between_splits,
     split_images,
 )
+from components.radiograph_example_gen.table_cells import sentences_on
 from schema import contract
+from schema.table import TableColumn
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def with_headers(settings: Settings, folder: Folder, inspections: Sequence[Inspe
         folder: what `look` returned.
         inspections: of all its candidates.
     """
-    matched = informed(folder.matched, inspections, settings.columns)
+    matched = informed(folder.matched, inspections, settings.columns, settings.table)
     return replace(folder, matched=matched)
 
 
@@ -304,7 +307,7 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
         deviations=tuple(asdict(item) for item in decision.split.deviations),
         conversions=_conversions(chosen),
         spans=tuple(_span_counts(settings, decision.merged)) if decision.merged else (),
-        remarks=tuple(asdict(remark) for remark in _remarks(decision, chosen)),
+        remarks=tuple(asdict(remark) for remark in _remarks(decision, chosen, settings.table)),
     )
 
 
@@ -324,14 +327,21 @@ def _torn(
     return len(shared_between_splits(decision.split.assignment, owners))
 
 
-def _remarks(decision: Decision, chosen: Mapping[str, Sequence[CleanImage]]) -> Iterator[Remark]:
+def _remarks(
+    decision: Decision,
+    chosen: Mapping[str, Sequence[CleanImage]],
+    table: Sequence[TableColumn],
+) -> Iterator[Remark]:
     usable = decision.usable
     images = [(image.inspection, image.row) for part in chosen.values() for image in part]
-    return remarks_on(images, usable.found, usable.remarks)
+    return remarks_on(images, usable.found, usable.remarks, table)
 
 
 def remarks_on(
-    images: Sequence[tuple[Inspection, Row | None]], found: Discovery, on_tables: Iterable[Remark]
+    images: Sequence[tuple[Inspection, Row | None]],
+    found: Discovery,
+    on_tables: Iterable[Remark],
+    table: Sequence[TableColumn] = (),
 ) -> Iterator[Remark]:
     """Say what is not known of a data folder, or not as it seems.
 
@@ -339,6 +349,7 @@ def remarks_on(
         images: that are used, each with its row; None for an image without one.
         found: the images' names, and what else is there.
         on_tables: what was said of the tables.
+        table: columns that models take.
     """
     rows = [row for _, row in images]
     yield from of_patients(rows)
@@ -351,6 +362,8 @@ def remarks_on(
     yield from of_ages(rows)
     yield from of_classes((image.class_name, row) for image, row in images)
     yield from of_copies([image for image, _ in images])
+    for sentence in sentences_on(table, (row.table for row in rows if row)):
+        yield Remark(COLUMNS, sentence)
 
 
 def _span_counts(settings: Settings, merged: Merged) -> Iterator[dict[str, Any]]:

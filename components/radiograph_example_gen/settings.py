@@ -16,6 +16,7 @@ from typing import Any, Final, TypedDict
 from common.errors import InputError
 from models.rendering import Rendering
 from schema import contract
+from schema.table import TableColumn, from_json
 
 INPUT_FINGERPRINT = "input_fingerprint"
 DEFAULT_TEST_FRACTION = "0.2"
@@ -26,6 +27,9 @@ AUTO: Final = "auto"
 FOLDERS: Final = "folders"
 TABLE: Final = "table"
 LAYOUTS: Final = (AUTO, FOLDERS, TABLE)
+# Labels of a class that are no words: an empty cell, and any cell that no other class has.
+EMPTY_LABEL: Final = ""
+ANY_LABEL: Final = "*"
 
 
 class ClassSpec(TypedDict, total=False):
@@ -43,7 +47,8 @@ class ClassFolders:
     Attributes:
         name: a label, too.
         folders: labels, too; none are needed where a table says the classes.
-        labels: further words of a table that mean the class.
+        labels: further words of a table that mean the class; EMPTY_LABEL and ANY_LABEL among them
+            mean what they say.
     """
 
     name: str
@@ -57,7 +62,7 @@ class ClassFolders:
 
     def accepts_label(self, label: str) -> bool:
         """Return whether `label` (a metadata cell) can mean this class, in any case and form."""
-        return plain(label) in set(map(plain, self.words))
+        return bool(label) and plain(label) in set(map(plain, self.words))
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ class Settings:
             where nothing does.
         follow_links: also symbolic links that lead out of the data folder.
         layout: what says the class of an image, and how the table's columns are called.
+        table: columns that models take.
     """
 
     data_dir: str
@@ -149,6 +155,7 @@ class Settings:
     splits_dir: str | None = None
     follow_links: bool = False
     layout: Layout = field(default_factory=Layout)
+    table: tuple[TableColumn, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -167,8 +174,20 @@ def plain(name: str) -> str:
 
 def meant(classes: Sequence[ClassFolders], label: str) -> list[ClassFolders]:
     """Find the classes that a label can mean: the one called so, else all that accept it."""
+    if not label:
+        return []
     exact = [each for each in classes if each.name == label or label in each.labels]
     return exact or [each for each in classes if each.accepts_label(label)]
+
+
+def meant_by_any(classes: Sequence[ClassFolders], *, empty: bool) -> list[ClassFolders]:
+    """Find the classes of a cell that no class has as a word.
+
+    Args:
+        classes: of the run.
+        empty: the cell is, or it says that nothing is known.
+    """
+    return [each for each in classes if (EMPTY_LABEL if empty else ANY_LABEL) in each.labels]
 
 
 def to_json(value: object) -> str:
@@ -213,6 +232,7 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
         splits_dir=properties.get("splits_dir") or None,
         follow_links=bool(properties.get("follow_links")),
         layout=layout,
+        table=from_json(properties.get("table")),
     )
 
 
@@ -354,9 +374,13 @@ def _parse_class(entry: object, layout: str) -> ClassFolders:
 
 
 def _parse_labels(name: str, raw: object) -> tuple[str, ...]:
-    if not isinstance(raw, list) or not all(isinstance(each, str) and each.strip() for each in raw):
+    if not isinstance(raw, list) or not all(map(_is_label, raw)):
         raise InputError(f"data.classes: labels of {name!r} must be a list of words of the table.")
     return tuple(label.strip() for label in raw)
+
+
+def _is_label(word: object) -> bool:
+    return isinstance(word, str) and (word == EMPTY_LABEL or bool(word.strip()))
 
 
 def _parse_limits(raw: object) -> Limits:

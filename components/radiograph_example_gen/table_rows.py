@@ -14,7 +14,13 @@ from components.radiograph_example_gen.flat_tree import leaves
 from components.radiograph_example_gen.matching import EXACT, Index
 from components.radiograph_example_gen.metadata import UNKNOWN_VALUES, Row
 from components.radiograph_example_gen.remarks import some_of
-from components.radiograph_example_gen.settings import ClassFolders, Settings, meant, plain
+from components.radiograph_example_gen.settings import (
+    ClassFolders,
+    Settings,
+    meant,
+    meant_by_any,
+    plain,
+)
 from schema import contract
 
 VIEW: Final = "view"
@@ -128,9 +134,9 @@ def _check_one_label(settings: Settings, name: str, path: str, rows: Sequence[Ro
 
 
 def _class_of(settings: Settings, row: Row) -> ClassFolders | None:
-    if not row.label:
-        return None
-    of_label = meant(settings.classes, row.label)
+    of_label = meant(settings.classes, row.label) or meant_by_any(
+        settings.classes, empty=_is_empty(row.label)
+    )
     return of_label[0] if len(of_label) == 1 else None
 
 

@@ -107,7 +107,9 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
             too many files that are not there; or a class has no image.
     """
     root = Path(settings.data_dir)
-    parsed = parse_metadata(content, name, settings.columns, settings.layout.columns)
+    parsed = parse_metadata(
+        content, name, settings.columns, settings.layout.columns, settings.table
+    )
     _check_columns(parsed, name, settings)
     own = {Path(name), root / (inside(settings.data_dir, name) or "")}
     paths = files_below(root, follow_links=settings.follow_links)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import tensorflow as tf
 from components.radiograph_example_gen.inspection import Inspection, read_regular_file
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.readers import reader_of
+from components.radiograph_example_gen.table_cells import Value
 from models.rendering import DEFAULT, Rendering
 from schema import contract
+from schema.table import FINITE_PREFIX, RAW_PREFIX
 
 SHARD_BYTES = 64 * 1024 * 1024
 
@@ -25,7 +28,7 @@ SHARD_BYTES = 64 * 1024 * 1024
 class Record:
     """One image to write, without its bytes; `further` holds each further column.
 
-    `group` is as `contract.GROUP`.
+    `group` is as `contract.GROUP`; `table` is what models take, as `Row` has it.
     """
 
     inspection: Inspection
@@ -34,6 +37,7 @@ class Record:
     text: Mapping[str, str]
     numbers: Mapping[str, float]
     further: Mapping[str, str]
+    table: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def make_record(
     """Join an image with its metadata; without any, it is unknown in all `columns`."""
     if row is None:
         return Record(inspection, label, group, {}, {}, dict.fromkeys(columns, contract.UNKNOWN))
-    return Record(inspection, label, group, row.text, row.numbers, row.further)
+    return Record(inspection, label, group, row.text, row.numbers, row.further, row.table)
 
 
 def plan_shards(
@@ -151,6 +155,14 @@ def make_example(record: Record, content: bytes) -> tf.train.Example:
             features[name] = _float(record.numbers[column])
     for column, value in record.further.items():
         features[f"{contract.COLUMN_PREFIX}{column}"] = _text(value)
+    for name, of_table in record.table.items():
+        if isinstance(of_table, str):
+            features[f"{RAW_PREFIX}{name}"] = _text(of_table)
+            continue
+        features[f"{RAW_PREFIX}{name}"] = _float(of_table)
+        # TFDV takes an infinity for a value out of range, and has no mean of such a column.
+        if math.isfinite(of_table):
+            features[f"{FINITE_PREFIX}{name}"] = _float(of_table)
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 

@@ -27,6 +27,7 @@ from components.radiograph_example_gen.selection import (
     summarize,
     with_headers,
 )
+from components.radiograph_example_gen.settings import Settings
 from pipeline.check.images import settings_of
 from pipeline.check.schema import values_the_schema_refuses
 from pipeline.config.pipeline_config import PipelineConfig, check_inputs
@@ -75,11 +76,13 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
         inspections = inspect(settings, folder)
         found |= _of_images(inspections)
         # Where the images can't be sifted, those that can be opened are spoken of.
-        found["remarks"] = _remarks(folder, [item for item in inspections if not item.reason])
+        found["remarks"] = _remarks(
+            settings, folder, [item for item in inspections if not item.reason]
+        )
         usable = sift(settings, folder, inspections)
         folder = with_headers(settings, folder, inspections)
         used = sorted((i.inspection for i in usable.cleaned.images), key=lambda item: item.path)
-        found["remarks"] = _remarks(folder, used)
+        found["remarks"] = _remarks(settings, folder, used)
         found |= _of_files(usable, found["classes"])
         decision = decide(settings, usable)
         summary = summarize(settings, decision)
@@ -99,7 +102,7 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
 def _of_schema(decision: Decision, config: PipelineConfig) -> list[str]:
     images = (image for split in contract.SPLITS for image in decision.chosen(split))
     rows = [image.row for image in images if image.row]
-    return list(values_the_schema_refuses(rows, config.schema_dir))
+    return list(values_the_schema_refuses(rows, config.schema_dir, config.data.table))
 
 
 def _of_files(usable: Usable, classes: Mapping[str, dict[str, int]]) -> dict[str, Any]:
@@ -128,13 +131,18 @@ def _of_images(inspections: Sequence[Inspection]) -> dict[str, Any]:
     }
 
 
-def _remarks(folder: Folder, images: Sequence[Inspection]) -> list[dict[str, str]]:
+def _remarks(
+    settings: Settings, folder: Folder, images: Sequence[Inspection]
+) -> list[dict[str, str]]:
     by_path = folder.matched.by_path
-    return [asdict(remark) for remark in _said(folder, [(i, by_path.get(i.path)) for i in images])]
+    good = [(image, by_path.get(image.path)) for image in images]
+    return [asdict(remark) for remark in _said(settings, folder, good)]
 
 
-def _said(folder: Folder, good: Sequence[tuple[Inspection, Row | None]]) -> Iterator[Remark]:
-    yield from remarks_on(good, folder.found, folder.matched.remarks)
+def _said(
+    settings: Settings, folder: Folder, good: Sequence[tuple[Inspection, Row | None]]
+) -> Iterator[Remark]:
+    yield from remarks_on(good, folder.found, folder.matched.remarks, settings.table)
     yield from _of_looks([image for image, _ in good])
     values = list(_of_values(good))
     yield from values[:_VALUES_SHOWN]

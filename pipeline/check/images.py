@@ -23,6 +23,7 @@ from components.radiograph_example_gen.settings import (
     parse_settings,
 )
 from pipeline.config.pipeline_config import PipelineConfig
+from schema.table import to_json
 
 
 @dataclass(frozen=True)
@@ -83,5 +84,6 @@ def settings_of(config: PipelineConfig) -> Settings:
             "eval_fraction": str(data.eval_fraction),
             "follow_links": data.follow_links,
             "layout": layout_to_json(data.how_laid_out),
+            "table": to_json(data.table),
         }
     )

@@ -13,17 +13,22 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from common.errors import InputError
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import some_of
+from components.radiograph_example_gen.table_cells import why_beyond
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
+from schema.table import TableColumn
 
 _SHOWN: Final = 5
 
 
-def values_the_schema_refuses(rows: Sequence[Row], schema_dir: Path | None) -> Iterator[str]:
+def values_the_schema_refuses(
+    rows: Sequence[Row], schema_dir: Path | None, table: Sequence[TableColumn] = ()
+) -> Iterator[str]:
     """Write sentences, one a column, about values that are outside its domain.
 
     Args:
         rows: of the images that are in a split.
         schema_dir: as the configuration has it.
+        table: columns that models take.
 
     Raises:
         InputError: the schema cannot be read.
@@ -47,6 +52,18 @@ def values_the_schema_refuses(rows: Sequence[Row], schema_dir: Path | None) -> I
             numbers = Counter(row.numbers[column] for row in rows if column in row.numbers)
             far = {f"{n:g}": k for n, k in numbers.items() if not domain.min <= n <= domain.max}
             yield from _said(column, far, f"{domain.min:g} to {domain.max:g}")
+    for feature in table:
+        cells = [(row, row.table.get(feature.name)) for row in rows]
+        beyond = [
+            f"{row.file}, line {row.line}: {why}"
+            for row, number in cells
+            if isinstance(number, float) and (why := why_beyond(feature, number))
+        ]
+        if beyond:
+            yield (
+                f"data.features.{feature.name}: {some_of(beyond, _SHOWN)}; SchemaGate stops at "
+                "such cells. Change them, or low and high."
+            )
 
 
 def _said(column: str, strange: Mapping[str, int], known: str) -> Iterable[str]:

@@ -9,8 +9,10 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from common.errors import InputError
 from common.strict import Strict
 from components.radiograph_example_gen.settings import (
+    ANY_LABEL,
     AUTO,
     TABLE,
     ClassFolders,
@@ -19,7 +21,10 @@ from components.radiograph_example_gen.settings import (
     claimed_twice,
     plain,
 )
+from pipeline.config.features import FeatureConfig
 from schema import contract
+from schema.outcomes import NEVER, why_refused, words_of
+from schema.table import TableColumn
 
 # Stands for a span's number in `data.dir` and `data.metadata`.
 SPAN: Final = "{SPAN}"
@@ -33,7 +38,8 @@ class ClassConfig(Strict):
         folders: folder names below the data folder; upper and lower case don't matter. They are
             needed unless `data.layout` is `table`.
         labels: words of the table's column `label` that mean the class, beside its name and its
-            folders; upper and lower case don't matter.
+            folders; upper and lower case don't matter. With `data.label`, `""` is an empty cell,
+            and `"*"` any cell that no other class has.
     """
 
     name: str = Field(min_length=1)
@@ -59,10 +65,9 @@ class ClassConfig(Strict):
     @classmethod
     def _check_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         # As cells are read.
-        stripped = tuple(label.strip() for label in labels)
-        if not all(stripped):
+        if any(label and not label.strip() for label in labels):
             raise ValueError("a label is blank")
-        return stripped
+        return tuple(label.strip() for label in labels)
 
 
 # The paper's order: COVID-19 0, Normal 1, Viral Pneumonia 2.
@@ -85,6 +90,10 @@ class DataConfig(Strict):
             table has a column `label`.
         columns: how columns of the table are called, by ours (`file`, `label`, `patient_id`, ...);
             needed only where it is none of the known names (docs/data.md).
+        label: the table's column that says the class, where it is none of the known names, such
+            as an outcome; `labels` of each class say which cells mean it. Needs `layout: table`.
+        features: columns of the table that models take beside the image: a name of yours (small
+            letters, digits, `_`) -> what the column is.
         views: values of the table's column `view` that are taken, in any case; all where null.
             Needs `layout: table`.
         window: how many of the latest spans a run takes; all where null.
@@ -116,6 +125,8 @@ class DataConfig(Strict):
     metadata: Path | None = None
     layout: Literal["auto", "folders", "table"] = AUTO
     columns: dict[str, str] = Field(default_factory=dict)
+    label: str | None = Field(None, min_length=1)
+    features: dict[str, FeatureConfig] = Field(default_factory=dict)
     views: tuple[str, ...] | None = Field(None, min_length=1)
     window: int | None = Field(None, ge=1)
     span: int | None = Field(None, ge=0)
@@ -216,6 +227,54 @@ class DataConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _check_label(self) -> Self:
+        if self.label and self.layout != TABLE:
+            raise ValueError(f"label: needs layout: {TABLE}")
+        if self.label and contract.LABEL_COLUMN in self.columns:
+            raise ValueError("label: columns names the label's column, too; leave one out")
+        for each in self.classes:
+            for word in each.labels:
+                if not self.label and word in ("", ANY_LABEL):
+                    raise ValueError(
+                        f"classes: {word!r} of {each.name!r} needs label, the column's name"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _check_features(self) -> Self:
+        owner: dict[str, str] = {}
+        for name, feature in self.features.items():
+            try:
+                column = feature.as_column(name)
+            except InputError as error:
+                raise ValueError(f"features.{name}: {error}") from error
+            if why := self._why_no_feature(column, allowed=feature.no_outcome):
+                raise ValueError(f"features.{name}: {column.column!r} can't be a feature: {why}")
+            first = owner.setdefault(plain(column.column), name)
+            if first != name:
+                raise ValueError(f"features.{name}: {first} has the column {column.column!r}, too")
+        return self
+
+    def _why_no_feature(self, column: TableColumn, *, allowed: bool) -> str:
+        """Say why a column can be none, and what to do; empty where it can.
+
+        Args:
+            column: of the table.
+            allowed: somebody said that it is no outcome.
+        """
+        theirs = {plain(theirs.strip()): ours for ours, theirs in self.columns.items()}
+        own = theirs.get(plain(column.column), plain(column.column))
+        if own in NEVER:
+            return NEVER[own]
+        if self.label and words_of(self.label) == words_of(column.column):
+            return "it is the label (data.label)"
+        if allowed:
+            return ""
+        names = (column.column, column.name)
+        why = next(filter(None, (why_refused(each, self.label or "") for each in names)), "")
+        return why and f"{why}. If it is known before and is neither, say no_outcome: true"
+
+    @model_validator(mode="after")
     def _check_healthy(self) -> Self:
         given = "healthy" in self.model_fields_set and self.healthy is not None
         if given and self.healthy_class is None:
@@ -241,7 +300,13 @@ class DataConfig(Strict):
     @property
     def how_laid_out(self) -> Layout:
         """The layout and the table's columns, as RadiographExampleGen takes them."""
-        return Layout(self.layout, self.columns, self.views or ())
+        label = {contract.LABEL_COLUMN: self.label} if self.label else {}
+        return Layout(self.layout, {**self.columns, **label}, self.views or ())
+
+    @property
+    def table(self) -> tuple[TableColumn, ...]:
+        """The columns that models take, as the nodes know them."""
+        return tuple(feature.as_column(name) for name, feature in self.features.items())
 
     @property
     def limits(self) -> dict[str, float]:

@@ -63,6 +63,7 @@ def backbone_branch(
         engine_version=engine.version,
         code_digest=code_digest("components.featurizer.executor"),
         store=platform.features,
+        table=config.data.table,
     ).with_id(f"Featurizer.{name}")
     tuning = _tuning(name, config, params, featurizer, backbone)
     previous = _previous(name, config, example_gen, platform)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow_data_validation as tfdv
 
 from common.code_digest import code_digest
@@ -13,6 +15,7 @@ from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.dag.platforms import Platform
 from pipeline.resolve.spans import ResolvedSpans
 from schema import contract
+from schema.table import NUMERIC, TEXT, TableColumn
 
 
 def build_example_gen(
@@ -40,6 +43,7 @@ def build_example_gen(
         splits_dir=platform.pushed if spans else None,
         follow_links=data.follow_links,
         layout=data.how_laid_out,
+        table=data.table,
         code_digest=code_digest(
             "components.radiograph_example_gen.driver", "components.radiograph_example_gen.executor"
         ),
@@ -57,15 +61,23 @@ def build_span_drift(config: PipelineConfig, example_gen: RadiographExampleGen) 
     )
 
 
-def statistics_options() -> tfdv.StatsOptions:
+def statistics_options(table: Sequence[TableColumn] = ()) -> tfdv.StatsOptions:
     """Ask for statistics over all the schema knows but the pixels, in memory that doesn't grow.
 
     TFDV collects record batches until it has `desired_batch_size` images (1,000 by
     default), in each of 128 accumulators. The batches lack the pixels by then but keep them
     alive, since Arrow imports a batch from C++ as one allocation. A size of 1 hands every
     batch on as it comes; the batches themselves are as large as before.
+
+    Args:
+        table: columns that models take. Of a text there are no statistics, since these would hold
+            its words, and lie beside what is pushed.
     """
-    return tfdv.StatsOptions(feature_allowlist=_statistics_features(), desired_batch_size=1)
+    of_table = [
+        each.finite if each.kind == NUMERIC else each.raw for each in table if each.kind != TEXT
+    ]
+    features = [*_statistics_features(), *of_table]
+    return tfdv.StatsOptions(feature_allowlist=features, desired_batch_size=1)
 
 
 def _statistics_features() -> list[str]:

@@ -25,6 +25,7 @@ from pipeline.dag.verdict import build_pusher
 from pipeline.resolve.engine import ResolvedEngine
 from pipeline.resolve.spans import ResolvedSpans
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
+from schema.table import TABLE_PROPERTY, to_json
 
 
 def create_pipeline(
@@ -46,10 +47,11 @@ def create_pipeline(
     """
     platform = platform or local_platform(config)
     example_gen = build_example_gen(config, platform, spans)
+    table = config.data.table
     statistics_gen = tfx.components.StatisticsGen(
-        examples=example_gen.outputs["examples"], stats_options=statistics_options()
+        examples=example_gen.outputs["examples"], stats_options=statistics_options(table)
     )
-    schema = CuratedSchemaGen((config.schema_dir or SCHEMA_DIR) / SCHEMA_FILE)
+    schema = CuratedSchemaGen((config.schema_dir or SCHEMA_DIR) / SCHEMA_FILE, table)
     validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema.outputs["schema"]
     )
@@ -68,7 +70,10 @@ def create_pipeline(
             analyze=[contract.SPLIT_TRAIN], transform=list(contract.SPLITS)
         ),
         disable_statistics=True,
-        custom_config={"code_digest": code_digest("models.preprocessing")},
+        custom_config={
+            "code_digest": code_digest("models.preprocessing"),
+            **({TABLE_PROPERTY: to_json(table)} if table else {}),
+        },
     )
     transform.add_upstream_node(schema_gate)
     span_drift = build_span_drift(config, example_gen)

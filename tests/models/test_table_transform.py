@@ -1,0 +1,192 @@
+"""Columns of the table in Transform's graph, against NumPy, and the same graph once it is saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.runtime import prepare_environment
+
+prepare_environment()
+
+import tensorflow as tf  # noqa: E402
+import tensorflow_transform as tft  # noqa: E402
+import tensorflow_transform.beam as tft_beam  # noqa: E402
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils  # noqa: E402
+
+from models.table_transform import COLUMN_MAKERS, masks, words_in_a_row  # noqa: E402
+from schema import inputs  # noqa: E402
+from schema.table import TableColumn  # noqa: E402
+
+Values = Sequence[float | str | None]
+INF = math.inf
+
+
+def _made(
+    columns: Sequence[TableColumn], train: Mapping[str, Values], folder: Path
+) -> tft.TFTransformOutput:
+    """Analyzes a table; a value that is None is missing."""
+    taken = inputs.of_columns(columns)
+
+    def preprocess(features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        return {
+            each.transformed.name: COLUMN_MAKERS[each.made_by](
+                each.column, features[each.raw.name]
+            )
+            for each in taken
+        }
+
+    spec = {each.raw.name: tf.io.VarLenFeature(each.raw.dtype) for each in taken}
+    known = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
+    rows = [
+        {
+            each.raw.name: [] if value is None else [value]
+            for each, value in zip(taken, row, strict=True)
+        }
+        for row in zip(*(train[column.name] for column in columns), strict=True)
+    ]
+    with tft_beam.Context(temp_dir=str(folder / "scratch")):
+        function = (rows, known) | tft_beam.AnalyzeDataset(preprocess)
+        _ = function | tft_beam.WriteTransformFn(str(folder / "graph"))
+    return tft.TFTransformOutput(str(folder / "graph"))
+
+
+def _asked(
+    graph: tft.TFTransformOutput, columns: Sequence[TableColumn], rows: Mapping[str, Values]
+) -> dict[str, np.ndarray]:
+    given = {}
+    for each in inputs.of_columns(columns):
+        values = rows[each.served]
+        there = [row for row, value in enumerate(values) if value is not None]
+        given[each.raw.name] = tf.SparseTensor(
+            np.array([[row, 0] for row in there], np.int64).reshape(-1, 2),
+            tf.constant([values[row] for row in there], each.raw.dtype),
+            [len(values), 1],
+        )
+    made = graph.transform_features_layer()(given)
+    return {name: value.numpy() for name, value in made.items()}
+
+
+NUMBERS = TableColumn("crp", "crp_val", "numeric")
+MEAN = TableColumn("ldh", "LDH", "numeric", impute="mean", presence=True)
+LIMITS = TableColumn("dd", "d-dimer", "numeric", detection_low=0.5, detection_high=4.0)
+SAME = TableColumn("same", "same", "numeric")
+NEVER = TableColumn("never", "never", "numeric", presence=True)
+SEX = TableColumn("sex", "sex", "categorical", values=3, presence=True)
+NOTES = TableColumn("notes", "notes", "text", buckets=32, presence=True, mask=("ICU",))
+COLUMNS = (NUMBERS, MEAN, LIMITS, SAME, NEVER, SEX, NOTES)
+TRAIN: Mapping[str, Values] = {
+    "crp": [1.0, 2.0, None, 4.0, 10.0, math.nan, INF, -INF, 3.0],
+    "ldh": [200.0, None, 300.0, 400.0, None, None, 100.0, INF, math.nan],
+    "dd": [0.1, 1.0, 2.0, 9.0, -INF, INF, None, 3.0, 1.0],
+    "same": [5.0, None, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0],
+    "never": [None] * 9,
+    "sex": ["F", "m", "M ", "f", "F", None, "", "other", "x"],
+    "notes": ["cough and fever", "fever", "", None, "cough", "ICU", "a", "b", "c"],
+}
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput:
+    return _made(COLUMNS, TRAIN, tmp_path_factory.mktemp("transform"))
+
+
+def _one(graph: tft.TFTransformOutput, name: str, values: Values) -> np.ndarray:
+    rows: dict[str, Values] = {column.name: [None] * len(values) for column in COLUMNS}
+    return _asked(graph, COLUMNS, {**rows, name: values})[f"table_{name}"]
+
+
+def test_numbers_are_scaled_about_the_median_and_what_is_missing_is_zero(
+    graph: tft.TFTransformOutput,
+) -> None:
+    measured = np.array([1, 2, 3, 4, 10.0])
+    asked = [1.0, None, math.nan, 3.0, 10.0, 600.0]
+    found = _one(graph, "crp", asked)
+    expected = (np.array([1, 3, 3, 3, 10, 600]) - np.median(measured)) / measured.std()
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_infinities_are_the_least_and_the_most_where_no_limit_is_given(
+    graph: tft.TFTransformOutput,
+) -> None:
+    found = _one(graph, "crp", [-INF, 1.0, INF, 10.0])[:, 0]
+    assert found[0] == found[1] and found[2] == found[3]
+
+
+def test_the_mean_where_it_is_asked_for_and_a_flag_of_presence(
+    graph: tft.TFTransformOutput,
+) -> None:
+    measured = np.array([100, 200, 300, 400.0])
+    found = _one(graph, "ldh", [None, 250.0, 400.0, math.nan])
+    expected = [0, 0, 150 / measured.std(), 0]
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5, atol=1e-6)
+    assert found[:, 1].tolist() == [0, 1, 1, 0]
+
+
+def test_detection_limits_clip_what_is_measured_too(graph: tft.TFTransformOutput) -> None:
+    measured = np.clip([0.1, 1, 2, 9, 3, 1], 0.5, 4)
+    found = _one(graph, "dd", [-INF, 0.2, INF, 7.0])[:, 0]
+    # Of an even number the sketch gives one of the two in the middle.
+    middle = [(np.array([0.5, 0.5, 4, 4]) - one) / measured.std() for one in (1.0, 2.0)]
+    assert any(np.allclose(found, each, rtol=1e-5) for each in middle)
+
+
+def test_a_constant_column_and_one_without_values_are_zero(graph: tft.TFTransformOutput) -> None:
+    assert not _one(graph, "same", [5.0, 7.0, None, INF]).any()
+    never = _one(graph, "never", [3.0, None, INF])
+    assert not never[:, 0].any() and never[:, 1].tolist() == [1, 0, 1]
+
+
+def test_words_by_how_frequent_they_are_and_one_place_for_all_others(
+    graph: tft.TFTransformOutput,
+) -> None:
+    found = _one(graph, "sex", ["F", "f", "M", "unheard of", "", None])
+    assert found.shape == (6, 5)
+    assert found[:, 0].tolist() == [1, 1, 0, 0, 0, 0]
+    assert found[:, 1].tolist() == [0, 0, 1, 0, 0, 0]
+    assert found[:, 3].tolist() == [0, 0, 0, 1, 0, 0], "out of the vocabulary"
+    assert found[:, 4].tolist() == [1, 1, 1, 1, 0, 0], "presence"
+
+
+def test_texts_are_hashed_and_scaled_to_one(graph: tft.TFTransformOutput) -> None:
+    found = _one(graph, "notes", ["fever, COUGH", "Fever cough", "icu", "", None, "icu fever"])
+    np.testing.assert_allclose(found[0], found[1])
+    np.testing.assert_allclose(np.linalg.norm(found[:2, :-1], axis=1), 1, rtol=1e-5)
+    assert not found[2:5, :-1].any()
+    assert found[:, -1].tolist() == [1, 1, 1, 0, 0, 1]
+    np.testing.assert_allclose(found[5], _one(graph, "notes", ["fever"])[0])
+
+
+def test_the_analyzers_see_nothing_of_a_missing_table(graph: tft.TFTransformOutput) -> None:
+    found = _asked(graph, COLUMNS, {column.name: [None, None] for column in COLUMNS})
+    assert {name: value.shape[1] for name, value in found.items()} == {
+        column.transformed: column.width for column in COLUMNS
+    }
+    assert not any(value.any() for value in found.values())
+
+
+def test_masked_words_are_whole_and_nothing_is_joined_over_them() -> None:
+    mask = ("covid-19", "ICU", "intensive care")
+    texts = tf.constant(
+        ["Went to ICU today", "intensive care unit", "COVID-19 pos", "icus ÜBER icu icu x", ""]
+    )
+    found = words_in_a_row(texts, mask, (1, 2)).to_list()
+    assert [sorted(word.decode() for word in row) for row in found] == [
+        ["to", "today", "went", "went to"],
+        ["unit"],
+        ["pos"],
+        ["icus", "icus über", "x", "über"],
+        [],
+    ]
+    assert masks(("-", "")) == []
+
+
+def test_the_same_words_with_other_signs_between_them_are_the_same() -> None:
+    texts = tf.constant(["fever;cough\nrash", "Fever  cough — RASH!"])
+    one, other = words_in_a_row(texts, (), (1, 3)).to_list()
+    assert one == other and len(one) == 6
