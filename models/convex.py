@@ -129,6 +129,11 @@ class Softmax:
         self._l2 = l2
         self._at, self._logs = np.empty(0), np.empty(0)
 
+    @property
+    def channels(self) -> int:
+        """How many the rows have."""
+        return int(self._rows.shape[1])
+
     def span(self, spans: Spans) -> Span | None:
         """Find where the minimum lies: in what the rows span, as the penalty wants no more.
 
@@ -221,10 +226,10 @@ def fit(
     for name, targets in questions(training[1], healthy).items():
         layer = head.get_layer(name)
         read = keras.Model(head.input, layer.input)
-        problem = Softmax(_rows(read, training[0], "training"), targets, l2, weights)
+        problem = Softmax(rows_of(read, training[0], "training"), targets, l2, weights)
         beside = None
         if validation is not None:
-            beside = Softmax(_rows(read, validation[0], "validation"), unseen[name], l2)
+            beside = Softmax(rows_of(read, validation[0], "validation"), unseen[name], l2)
         kernel, bias = (each.astype(np.float64) * float(continued) for each in layer.get_weights())
         span = problem.span(spans)
         if span is not None:
@@ -233,7 +238,7 @@ def fit(
                     part.project(span)
             kernel = span.coordinates(kernel.T).T
         start = np.vstack([kernel, bias])
-        found, history = _minimise(problem, beside, start, l2, iterations)
+        found, history = minimise(problem, beside, start, l2, iterations)
         kernel = found[:-1] if span is None else span.from_coordinates(found[:-1])
         layer.set_weights([kernel, found[-1]])
     if log_dir is not None:
@@ -241,7 +246,17 @@ def fit(
     return history
 
 
-def _rows(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
+def rows_of(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
+    """Compute what a head's last layer reads, float32 [rows, channels].
+
+    Args:
+        read: the head up to there.
+        taps: {tap: float32 [rows, channels]}; more than the head uses is fine.
+        split: whose rows these are, to say so in an error.
+
+    Raises:
+        FloatingPointError: a feature is no number.
+    """
     rows = read({name: taps[name] for name in read.input}, training=False).numpy()
     if not np.isfinite(rows).all():
         raise FloatingPointError(
@@ -251,10 +266,21 @@ def _rows(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
     return rows
 
 
-def _minimise(
+def minimise(
     problem: Softmax, beside: Softmax | None, start: np.ndarray, l2: float, iterations: int
 ) -> tuple[np.ndarray, History]:
-    """Find the weights at the minimum, float64 [channels + 1, classes], and the way there."""
+    """Find the weights at the minimum.
+
+    Args:
+        problem: the loss of the training rows.
+        beside: of the validation rows, for the history alone.
+        start: float64 [channels + 1, classes].
+        l2: lambda of the penalty.
+        iterations: at most.
+
+    Returns:
+        The weights, float64 [channels + 1, classes], and the way there (see `fit`).
+    """
     history: History = {contract.HISTORY_ITERATION: []}
     judged = {"": problem} | ({} if beside is None else {"val_": beside})
 
