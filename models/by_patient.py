@@ -220,9 +220,7 @@ def decision_curve(
         odds = threshold / (1 - threshold)
         acted = probabilities[:, of_class] >= threshold
         model = float((acted & truth).mean() - odds * (acted & ~truth).mean())
-        curve.append(
-            {"threshold": threshold, "model": model, "all": share - odds * (1 - share)}
-        )
+        curve.append({"threshold": threshold, "model": model, "all": share - odds * (1 - share)})
     return curve
 
 

@@ -8,8 +8,7 @@ channels it has. (Within the image it is as in `models.fusion`.) On all of it st
 layer, whose loss is convex.
 
 **Parts may be missing**, and the head has to answer then, too. So each image is fitted several
-times: with all its parts, which counts for half, and with each other choice of some of them, which
-share the other half. A part that is withheld is what Transform makes of a missing one, zeros; an
+times: with all its parts, and with each other choice of some of them, which share a given weight. A part that is withheld is what Transform makes of a missing one, zeros; an
 image that is withheld is the mean radiograph. Nothing is drawn, so two fits are the same
 (modality dropout by expectation and not by chance).
 """
@@ -23,9 +22,9 @@ from typing import Any, Final
 
 import keras
 import numpy as np
-from common.strict import Strict
 from pydantic import Field
 
+from common.strict import Strict
 from models import convex
 from models.convex import History, Softmax, Span, Taps
 from models.heads import CLASS_LAYER, build_head
@@ -56,7 +55,7 @@ class JointParams(Strict):
     table_l2: float = Field(1e-3, gt=0.0, le=10.0)
     table_weight: float = Field(0.1, gt=0.0, le=100.0)
     text_weight: float = Field(0.1, gt=0.0, le=100.0)
-    withheld: float = Field(0.5, ge=0.0, lt=1.0)
+    withheld: float = Field(0.67, ge=0.0, lt=1.0)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,7 @@ def _made(
 
     def preprocess(features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         return {
-            each.transformed.name: COLUMN_MAKERS[each.made_by](
-                each.column, features[each.raw.name]
-            )
+            each.transformed.name: COLUMN_MAKERS[each.made_by](each.column, features[each.raw.name])
             for each in taken
         }
 
