@@ -20,6 +20,7 @@ from models.lent_network import lent_parts
 from models.preprocessing import PIXELS, decode_transformed
 from models.signatures import ImageModel, ServedModel, Transform, traced
 from schema import contract
+from schema.inputs import Input
 
 
 class Network(Protocol):
@@ -125,6 +126,7 @@ class BackboneModel(ImageModel):
         classifier: Classifier,
         classes: Sequence[str],
         abstain_below: float,
+        beside: Sequence[Input] = (),
     ) -> None:
         """Join the parts.
 
@@ -133,8 +135,9 @@ class BackboneModel(ImageModel):
             classifier: the trained parts.
             classes: names in the order of the probabilities.
             abstain_below: see `ServedModel`.
+            beside: likewise.
         """
-        super().__init__(transform, classes, abstain_below)
+        super().__init__(transform, classes, abstain_below, beside)
         self.classifier = classifier
         self.weights = classifier.variables
         self._n_classes = len(classes)

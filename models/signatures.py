@@ -12,6 +12,14 @@ from models.explanation import heat_map
 from models.lending import Lender
 from models.linking import link
 from models.preprocessing import PIXELS, decode_transformed
+from models.table_signature import (
+    nothing,
+    raw_missing,
+    sparse,
+    spread,
+    write_columns,
+    write_defaults,
+)
 from schema import contract, inputs
 from schema.inputs import Input, Tensor
 
@@ -57,6 +65,7 @@ class ServedModel(tf.Module):
         classes: Sequence[str],
         abstain_below: float,
         taken: Sequence[Input],
+        beside: Sequence[Input] = (),
     ) -> None:
         """Join the parts.
 
@@ -65,11 +74,15 @@ class ServedModel(tf.Module):
             classes: names in the order of the probabilities.
             abstain_below: an image whose highest probability is lower is marked as one that
                 a person has to look at.
-            taken: the model's inputs. Its functions take their values in this order.
+            taken: the model's inputs. Its functions take their values in this order. Columns of
+                the table are dense, with NaN or "" where a value is missing.
+            beside: columns of the table without which it answers, too: `serving_default` has
+                them not, and `serve_with_table` has them all, each of them optional.
         """
         super().__init__(name="cxr_classifier")
         self.transform = transform
         self.taken = tuple(taken)
+        self.beside = tuple(beside)
         self.class_names = tf.Variable(list(classes), trainable=False, name="class_names")
         self.abstain_below = tf.Variable(abstain_below, trainable=False, name="abstain_below")
         raw = [_batch_of(each.raw) for each in taken]
@@ -77,6 +90,9 @@ class ServedModel(tf.Module):
         self.classify = traced(self._classify, *(_batch_of(each.transformed) for each in taken))
         self.answer = traced(self._answer, tf.TensorSpec([None, len(classes)], tf.float32))
         self.predict = traced(self._predict, *raw)
+        if self.beside:
+            every = [_batch_of(each.raw) for each in (*self.taken, *self.beside)]
+            self.predict_with_table = traced(self._predict_with_table, *every)
 
     def to_export(self) -> ServedModel:
         """Return what is saved in its place."""
@@ -94,13 +110,35 @@ class ServedModel(tf.Module):
             `contract.FLAT`, the answer, and whatever else the subclass knows; each
             calibrated probabilities, float32 [batch, n].
         """
+        if not self.beside:
+            raise NotImplementedError
+        size = tf.shape(transformed[0])[0]
+        return self._classify_with_table(
+            *transformed, *(nothing(each, size) for each in self.beside)
+        )
+
+    def _classify_with_table(self, *transformed: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Classify what the transform graph put out, columns of the table among it.
+
+        Args:
+            transformed: of `taken`, then of `beside`. What is missing of a column is zeros.
+
+        Returns:
+            As `_classify`.
+        """
         raise NotImplementedError
 
     def _transformed(self, *raw: tf.Tensor) -> list[tf.Tensor]:
         """Turn what the examples hold into what Transform hands on."""
-        given = {each.raw.name: value for each, value in zip(self.taken, raw, strict=True)}
+        return self._transform_of(self.taken, raw)
+
+    def _transform_of(self, taken: Sequence[Input], raw: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        given = {
+            each.raw.name: sparse(each.column, value) if each.column else value
+            for each, value in zip(taken, raw, strict=True)
+        }
         made = self.transform(given)
-        stages = (each.transformed for each in self.taken)
+        stages = (each.transformed for each in taken)
         return [tf.reshape(made[one.name], [-1, *one.shape]) for one in stages]
 
     def _predict(self, *raw: tf.Tensor) -> Outputs:
@@ -112,6 +150,11 @@ class ServedModel(tf.Module):
             `abstain` bool [batch].
         """
         return self.answer(self.classify(*self.transformed(*raw))[contract.FLAT])
+
+    def _predict_with_table(self, *raw: tf.Tensor) -> Outputs:
+        """Classify images and rows of the table; as `_predict` else."""
+        made = self._transform_of((*self.taken, *self.beside), raw)
+        return self.answer(self._classify_with_table(*made)[contract.FLAT])
 
     def _answer(self, probabilities: tf.Tensor) -> Outputs:
         """Turn probabilities float32 [batch, n] into what `_predict` returns."""
@@ -135,9 +178,15 @@ class ImageModel(ServedModel):
       nearly all of the work, on something faster.
     """
 
-    def __init__(self, transform: Transform, classes: Sequence[str], abstain_below: float) -> None:
+    def __init__(
+        self,
+        transform: Transform,
+        classes: Sequence[str],
+        abstain_below: float,
+        beside: Sequence[Input] = (),
+    ) -> None:
         """Join the parts; arguments as those of `ServedModel`."""
-        super().__init__(transform, classes, abstain_below, [inputs.for_backbones()])
+        super().__init__(transform, classes, abstain_below, [inputs.for_backbones()], beside)
         self.preprocess = traced(self._preprocess, tf.TensorSpec([None], tf.string))
         self.network = traced(self._network, PIXELS)
 
@@ -190,14 +239,18 @@ def traced(python_function: Callable[..., Any], *specs: tf.TensorSpec) -> Any:
 
 
 def parse_examples(examples: tf.Tensor, taken: Sequence[Input]) -> list[tf.Tensor]:
-    """Read inputs from serialized tf.Examples, string [batch]; each must be in each.
+    """Read inputs from serialized tf.Examples, string [batch].
 
     Args:
         examples: what RadiographExampleGen writes, or as much of it as is read.
-        taken: which inputs.
+        taken: which inputs; each must be in each, but for columns of the table.
     """
-    fields = (each.raw for each in taken)
-    spec = {one.name: tf.io.FixedLenFeature(one.shape, one.dtype) for one in fields}
+    spec = {
+        each.raw.name: tf.io.FixedLenFeature(
+            each.raw.shape, each.raw.dtype, raw_missing(each.column) if each.column else None
+        )
+        for each in taken
+    }
     parsed = tf.io.parse_example(examples, spec)
     return [parsed[each.raw.name] for each in taken]
 
@@ -207,13 +260,20 @@ def _batch_of(tensor: Tensor, name: str | None = None) -> tf.TensorSpec:
 
 
 def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
+    every = (*model.taken, *model.beside)
+    predict = model.predict_with_table if model.beside else model.predict
+
     @tf.function(autograph=False)
     def serving_default(**served: tf.Tensor) -> Outputs:
-        return model.predict(*(served[each.served] for each in model.taken))
+        return model.predict(*_in_rows(model.taken, served))
+
+    @tf.function(autograph=False)
+    def serve_with_table(**served: tf.Tensor) -> Outputs:
+        return predict(*_in_rows(every, served))
 
     @tf.function(autograph=False)
     def serve_examples(examples: tf.Tensor) -> Outputs:
-        return model.predict(*parse_examples(examples, model.taken))
+        return predict(*parse_examples(examples, every))
 
     named = {each.served: _batch_of(each.raw, each.served) for each in model.taken}
     signatures = {
@@ -222,6 +282,11 @@ def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
             examples=tf.TensorSpec([None], tf.string, contract.INPUT_EXAMPLES)
         ),
     }
+    if any(each.column for each in every):
+        further = {each.served: _batch_of(each.raw, each.served) for each in model.beside}
+        signatures[contract.SIGNATURE_TABLE] = serve_with_table.get_concrete_function(
+            **named, **further
+        )
     if isinstance(model, ImageModel):
 
         @tf.function(autograph=False)
@@ -232,6 +297,18 @@ def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
     return signatures
 
 
+def _in_rows(taken: Sequence[Input], served: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+    """Give each row of a request a value of each column, where there is one for all."""
+    # Whatever is no column has a row for each; a table alone may have columns of one value.
+    rows = [served[each.served] for each in taken if not each.column]
+    counted = rows or [served[each.served] for each in taken]
+    size = tf.reduce_max(tf.stack([tf.shape(values)[0] for values in counted]))
+    return [
+        spread(each.column, served[each.served], size) if each.column else served[each.served]
+        for each in taken
+    ]
+
+
 def export(model: ServedModel, directory: str) -> None:
     """Write the SavedModel with its signatures.
 
@@ -240,6 +317,13 @@ def export(model: ServedModel, directory: str) -> None:
         directory: of the SavedModel; made where it isn't there.
     """
     saved = model.to_export()
-    tf.saved_model.save(saved, directory, signatures=_signatures(saved))
+    signatures = _signatures(saved)
+    tf.saved_model.save(saved, directory, signatures=signatures)
     if saved.lenders:
         link(directory, saved.lenders)
+    columns = [each.column for each in (*saved.taken, *saved.beside) if each.column]
+    if columns:
+        own = [each.column for each in saved.taken if each.column]
+        optional = {contract.SIGNATURE_TABLE: columns, contract.SIGNATURE_DEFAULT: own}
+        write_defaults(directory, optional)
+        write_columns(directory, columns)

@@ -141,6 +141,8 @@ INT8_CHOICE_FILE: Final = "assets.extra/int8.json"
 EXTRA_ASSETS: Final = "assets.extra"
 MODEL_CARD_FILE: Final = "model_card.md"
 MODEL_CARD_DATA_FILE: Final = "model_card.json"
+# Beside a model that takes columns of the table: their configuration (`schema.table.to_json`).
+TABLE_FILE: Final = "assets.extra/table.json"
 SIGNATURE_DEFAULT: Final = "serving_default"  # PNG or JPEG bytes, string [None]
 SIGNATURE_EXAMPLES: Final = "serve_examples"  # serialized tf.Example, string [None]
 SIGNATURE_EXPLAIN: Final = "explain"  # as serving_default, and a heat map beside each answer
