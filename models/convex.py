@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -103,7 +103,9 @@ class Softmax:
     Weights are one vector, as SciPy wants it: the kernel row by row, then the bias.
     """
 
-    def __init__(self, rows: np.ndarray, targets: np.ndarray, l2: float) -> None:
+    def __init__(
+        self, rows: np.ndarray, targets: np.ndarray, l2: float, weights: np.ndarray | None = None
+    ) -> None:
         """Take the data, in any order: sums are taken in one that the rows themselves give.
 
         Args:
@@ -111,6 +113,7 @@ class Softmax:
             targets: class of each row; rows that are NOT_ASKED add nothing to the loss, but
                 count in its mean.
             l2: lambda of the penalty `lambda * sum(kernel^2)`.
+            weights: how much each row counts, float [rows], above 0; all alike where None.
         """
         order = np.flatnonzero(targets != NOT_ASKED)
         order = order[np.argsort(targets[order], kind="stable")]
@@ -120,8 +123,16 @@ class Softmax:
         self._rows = rows[order].astype(np.float64)
         self._targets = targets[order]
         self._count = len(targets)
+        self._weights = None
+        if weights is not None:
+            self._weights = weights[order].astype(np.float64) / weights.mean(dtype=np.float64)
         self._l2 = l2
         self._at, self._logs = np.empty(0), np.empty(0)
+
+    @property
+    def channels(self) -> int:
+        """How many the rows have."""
+        return int(self._rows.shape[1])
 
     def span(self, spans: Spans) -> Span | None:
         """Find where the minimum lies: in what the rows span, as the penalty wants no more.
@@ -146,14 +157,16 @@ class Softmax:
         slope = np.exp(logs)
         slope[np.arange(len(slope)), self._targets] -= 1.0
         slope /= self._count
+        if self._weights is not None:
+            slope *= self._weights[:, np.newaxis]
         of_kernel = self._rows.T @ slope + 2.0 * self._l2 * kernel
         return self._loss(kernel, logs), np.concatenate([of_kernel.ravel(), slope.sum(axis=0)])
 
     def judge(self, weights: np.ndarray) -> tuple[float, float]:
         """Compute the loss, as above, and the share of all rows that are answered rightly."""
         kernel, logs = self._answer(weights)
-        right = (logs.argmax(axis=1) == self._targets).sum()
-        return self._loss(kernel, logs), float(right / self._count)
+        right = logs.argmax(axis=1) == self._targets
+        return self._loss(kernel, logs), float(self._sum(right) / self._count)
 
     def _answer(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         table = weights.reshape(self._rows.shape[1] + 1, -1)
@@ -165,7 +178,10 @@ class Softmax:
 
     def _loss(self, kernel: np.ndarray, logs: np.ndarray) -> float:
         of_target = logs[np.arange(len(logs)), self._targets]
-        return float(self._l2 * (kernel**2).sum() - of_target.sum() / self._count)
+        return float(self._l2 * (kernel**2).sum() - self._sum(of_target) / self._count)
+
+    def _sum(self, values: np.ndarray) -> Any:
+        return values.sum() if self._weights is None else self._weights @ values
 
 
 def fit(
@@ -179,6 +195,7 @@ def fit(
     continued: bool = False,
     log_dir: str | None = None,
     spans: Spans | None = None,
+    weights: np.ndarray | None = None,
 ) -> History:
     """Fit a head of standardised taps and softmax layers, without dropout.
 
@@ -194,6 +211,7 @@ def fit(
             what no training row shows has no weight in the end.
         log_dir: where TensorBoard logs go; none where None.
         spans: what was found for other heads on the same rows; new ones are put in.
+        weights: how much each training row counts, float [rows], above 0; all alike where None.
 
     Returns:
         Metric name -> value per iteration, the start's first, and HISTORY_ITERATION. Of
@@ -208,10 +226,10 @@ def fit(
     for name, targets in questions(training[1], healthy).items():
         layer = head.get_layer(name)
         read = keras.Model(head.input, layer.input)
-        problem = Softmax(_rows(read, training[0], "training"), targets, l2)
+        problem = Softmax(rows_of(read, training[0], "training"), targets, l2, weights)
         beside = None
         if validation is not None:
-            beside = Softmax(_rows(read, validation[0], "validation"), unseen[name], l2)
+            beside = Softmax(rows_of(read, validation[0], "validation"), unseen[name], l2)
         kernel, bias = (each.astype(np.float64) * float(continued) for each in layer.get_weights())
         span = problem.span(spans)
         if span is not None:
@@ -220,15 +238,25 @@ def fit(
                     part.project(span)
             kernel = span.coordinates(kernel.T).T
         start = np.vstack([kernel, bias])
-        weights, history = _minimise(problem, beside, start, l2, iterations)
-        kernel = weights[:-1] if span is None else span.from_coordinates(weights[:-1])
-        layer.set_weights([kernel, weights[-1]])
+        found, history = minimise(problem, beside, start, l2, iterations)
+        kernel = found[:-1] if span is None else span.from_coordinates(found[:-1])
+        layer.set_weights([kernel, found[-1]])
     if log_dir is not None:
         log(history, log_dir)
     return history
 
 
-def _rows(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
+def rows_of(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
+    """Compute what a head's last layer reads, float32 [rows, channels].
+
+    Args:
+        read: the head up to there.
+        taps: {tap: float32 [rows, channels]}; more than the head uses is fine.
+        split: whose rows these are, to say so in an error.
+
+    Raises:
+        FloatingPointError: a feature is no number.
+    """
     rows = read({name: taps[name] for name in read.input}, training=False).numpy()
     if not np.isfinite(rows).all():
         raise FloatingPointError(
@@ -238,10 +266,21 @@ def _rows(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
     return rows
 
 
-def _minimise(
+def minimise(
     problem: Softmax, beside: Softmax | None, start: np.ndarray, l2: float, iterations: int
 ) -> tuple[np.ndarray, History]:
-    """Find the weights at the minimum, float64 [channels + 1, classes], and the way there."""
+    """Find the weights at the minimum.
+
+    Args:
+        problem: the loss of the training rows.
+        beside: of the validation rows, for the history alone.
+        start: float64 [channels + 1, classes].
+        l2: lambda of the penalty.
+        iterations: at most.
+
+    Returns:
+        The weights, float64 [channels + 1, classes], and the way there (see `fit`).
+    """
     history: History = {contract.HISTORY_ITERATION: []}
     judged = {"": problem} | ({} if beside is None else {"val_": beside})
 

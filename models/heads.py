@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _CONSTANT: Final = 1e-10
 _STANDARDISE: Final = "standardise_"
 # Softmax layers: the flat head's, and the two of a hierarchical one.
-_CLASS: Final = "probabilities"
+CLASS_LAYER: Final = "probabilities"
 _STATE: Final = "healthy_or_sick"
 _ILLNESS: Final = "illness"
 # Where an image says nothing about a layer's question.
@@ -63,7 +63,7 @@ def build_head(
         penalty = _penalty(params)
     if params.dropout:
         hidden = keras.layers.Dropout(params.dropout, seed=seed)(hidden)
-    probabilities = _softmax(hidden, n_classes, _CLASS, penalty, seed + 1)
+    probabilities = _softmax(hidden, n_classes, CLASS_LAYER, penalty, seed + 1)
     return keras.Model(inputs, probabilities, name="head")
 
 
@@ -117,7 +117,7 @@ def questions(labels: np.ndarray, healthy: int | None = None) -> dict[str, np.nd
         Layer's name -> its class for each image, or NOT_ASKED.
     """
     if healthy is None:
-        return {_CLASS: labels}
+        return {CLASS_LAYER: labels}
     sick = labels != healthy
     illness = np.where(sick, labels - (labels > healthy), NOT_ASKED)
     return {_STATE: sick.astype(labels.dtype), _ILLNESS: illness}
