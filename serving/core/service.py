@@ -18,6 +18,7 @@ from serving.protocol.tensors import STRING, Tensors, strings
 from serving.servables.servable import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
+    PREDICT,
     REGRESS,
     Servable,
     Signature,
