@@ -27,6 +27,7 @@ from common.errors import InputError
 from serving.core.manager import Lent
 from serving.core.model_config import from_message
 from serving.core.service import Service, classes_of, regressions_of
+from serving.open_inference.grpc_api import open_inference_handler
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import ServingError, invalid
 from serving.protocol.tensors import Tensors
@@ -248,7 +249,7 @@ class ModelApi(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def grpc_server(service: Service, metrics: Metrics) -> grpc.aio.Server:
-    """Make a server with both services, and no port yet."""
+    """Make a server with both services, and the Open Inference Protocol's; no port yet."""
     largest = service.limits.body_bytes
     server = grpc.aio.server(
         options=[
@@ -262,4 +263,7 @@ def grpc_server(service: Service, metrics: Metrics) -> grpc.aio.Server:
         PredictionApi(service, metrics), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelApi(service, metrics), server)
+    server.add_generic_rpc_handlers(
+        (open_inference_handler(service, _Calls(service, metrics).call),)
+    )
     return server

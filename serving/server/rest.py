@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio.to_thread
 from grpc import StatusCode
@@ -17,7 +17,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.core.manager import Lent
 from serving.core.service import Service, classes_of, regressions_of
+from serving.open_inference import paths as open_inference_paths
+from serving.open_inference.http_api import facts_answer, infer
+from serving.open_inference.http_infer import InferRequest
 from serving.protocol.examples_request import parse_examples
 from serving.protocol.hints import with_hint
 from serving.protocol.json_text import PARSE_ERROR
@@ -32,6 +36,7 @@ from serving.server.bodies import Bodies, HttpError
 from serving.server.metrics import Metrics
 from serving.settings import METRICS_PATH
 
+T = TypeVar("T")
 LOGGER: Final = logging.getLogger("cxr.serving")
 _JSON: Final = "application/json"
 # From here on, parsing a body would hold up the other connections.
@@ -75,7 +80,7 @@ class RestApi:
         self._bodies = Bodies(service.limits)
 
     async def handle(self, request: Request) -> Response:
-        """Handle any request below /v1/."""
+        """Handle any request below /v1/ or /v2."""
         if request.method == "OPTIONS":
             response = _preflight(request)
         elif request.method not in _METHODS:
@@ -123,6 +128,8 @@ class RestApi:
         return response
 
     async def _answer(self, request: Request, handled: _Handled) -> Response:
+        if is_open_inference(request):
+            return await self._open_inference(request, handled)
         target = parse_path(request.method, _target(request))
         handled.model = target.model.name
         if isinstance(target, StatusTarget):
@@ -133,6 +140,22 @@ class RestApi:
             work = self._predict(target, body, handled, request)
             seconds = self._service.limits.request_seconds
             return _json(await _while_connected(request, work, seconds))
+
+    async def _open_inference(self, request: Request, handled: _Handled) -> Response:
+        path = _target(request).partition("?")[0]
+        target = open_inference_paths.parse_path(request.method, path)
+        handled.method = target.what
+        if target.model is not None:
+            handled.model = target.model.name
+        if target.what != "infer" or target.model is None:
+            return facts_answer(self._service, target)
+
+        def told(lent: Lent, parsed: InferRequest) -> None:
+            handled.version, handled.rows = lent.version, _rows(parsed.inputs)
+
+        async with self._bodies.read(request) as body:
+            work = infer(self._service, target.model, body, request, _beside, told)
+            return await _while_connected(request, work, self._service.limits.request_seconds)
 
     def _status(self, target: StatusTarget) -> Response:
         if not target.metadata:
@@ -182,7 +205,13 @@ class RestApi:
         return regress_json(list(regressions_of(outputs, count)))
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, str], seconds: float) -> str:
+def is_open_inference(request: Request) -> bool:
+    """Return whether a request is of the Open Inference Protocol."""
+    path = _target(request).partition("?")[0]
+    return path == "/v2" or path.startswith("/v2/")
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
     """Await an answer, unless its client hangs up or its time is over."""
     answer = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
@@ -278,7 +307,7 @@ def rest_app(
         path = _target(request).partition("?")[0]
         # By hand: Starlette's routes mind upper and lower case, and no path with a line break
         # would reach one.
-        if path[:4].lower() == "/v1/":
+        if path[:4].lower() == "/v1/" or is_open_inference(request):
             return await api.handle(request)
         if request.method in ("GET", "HEAD") and path in pages:
             return pages[path]()
