@@ -1,7 +1,7 @@
 """The protocol's protocol buffers, described in Python.
 
-Code that protoc writes fits one generation of protobuf, and the two TFX need protobuf 3 and 6. Names
-and numbers are those of the protocol's `open_inference_grpc.proto`.
+Code that protoc writes fits one generation of protobuf, and the two TFX need protobuf 3 and 6.
+Names and numbers are those of the protocol's `open_inference_grpc.proto`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from common.compat import message_class
 
 PACKAGE: Final = "inference"
 SERVICE: Final = f"{PACKAGE}.GRPCInferenceService"
-# A message a paragraph: its name, then its fields as in a .proto file. A dot is a message within one.
+# A message a paragraph: its name, then its fields as in a .proto file. What stands behind a dot is
+# a message within another.
 _MESSAGES: Final = """
 ServerLiveRequest
 

@@ -25,7 +25,12 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class Target:
-    """Attributes: what is asked for, and of which model, where it is one's."""
+    """The meaning of a request.
+
+    Attributes:
+        what: is asked for.
+        model: of which; None of the server.
+    """
 
     what: What
     model: ModelRef | None = None

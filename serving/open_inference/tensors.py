@@ -105,9 +105,7 @@ def check_types(heads: Mapping[str, Head], specs: Mapping[str, TensorSpec]) -> N
     for name, head in heads.items():
         wanted = datatype_of(specs[name]) if name in specs else head.datatype
         if head.datatype != wanted:
-            raise invalid(
-                f"input {name}: datatype is {head.datatype}, and the model takes {wanted}"
-            )
+            raise invalid(f"input {name} is {head.datatype}, and the model takes {wanted}")
 
 
 def from_json(head: Head, data: Any) -> np.ndarray:
