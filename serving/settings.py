@@ -49,6 +49,28 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class DoorSettings:
+    """What stands in front of the models.
+
+    Attributes:
+        ssl_config_file: TensorFlow Serving's SSLConfig; None for no TLS.
+        token_file: of bearer tokens; None for none.
+        audit_file: for a line a request; None for the log, or nowhere on a loopback address.
+        client_requests: that one client may have under way; 0 for any number, None for the
+            default.
+        without_tls: serve other addresses than loopback's without TLS.
+        without_authentication: serve them whoever asks.
+    """
+
+    ssl_config_file: Path | None = None
+    token_file: Path | None = None
+    audit_file: Path | None = None
+    client_requests: int | None = None
+    without_tls: bool = False
+    without_authentication: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of a server: what is served, where and how.
 
@@ -71,6 +93,7 @@ class Settings:
         warm_up_rounds: how often it answers each.
         network_cache: folder for converted networks; None to convert them at each start.
         limits: of requests.
+        doors: who may ask.
     """
 
     model_dir: Path | None = None
@@ -91,3 +114,4 @@ class Settings:
     warm_up_rounds: int = 1
     network_cache: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    doors: DoorSettings = field(default_factory=DoorSettings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -248,16 +248,19 @@ class ModelApi(model_service_pb2_grpc.ModelServiceServicer):
         return response
 
 
-def grpc_server(service: Service, metrics: Metrics) -> grpc.aio.Server:
+def grpc_server(
+    service: Service, metrics: Metrics, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+) -> grpc.aio.Server:
     """Make a server with both services, and the Open Inference Protocol's; no port yet."""
     largest = service.limits.body_bytes
     server = grpc.aio.server(
+        interceptors=interceptors,
         options=[
             ("grpc.max_receive_message_length", largest),
             ("grpc.max_send_message_length", -1),
             # Two servers on one port would each get some of the requests.
             ("grpc.so_reuseport", 0),
-        ]
+        ],
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         PredictionApi(service, metrics), server

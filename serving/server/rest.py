@@ -8,7 +8,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import anyio.to_thread
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.core.manager import Lent
 from serving.core.service import Service, classes_of, regressions_of
+from serving.doors.rest import FACTS, Facts
 from serving.open_inference import paths as open_inference_paths
 from serving.open_inference.http_api import facts_answer, infer
 from serving.open_inference.http_infer import InferRequest
@@ -52,17 +52,6 @@ _CORS_HEADERS: Final = {
 }
 
 
-@dataclass
-class _Handled:
-    """The facts of a request for the log line and the metrics."""
-
-    model: str = ""
-    version: int | None = None
-    method: str = "unknown"
-    rows: int = 0
-    code: str = "OK"
-
-
 class RestApi:
     """TensorFlow Serving's REST API over a service."""
 
@@ -92,7 +81,8 @@ class RestApi:
         return response
 
     async def _handle(self, request: Request) -> Response:
-        handled = _Handled()
+        # Who guards the doors wants to know, too.
+        handled = request.scope.get("state", {}).get(FACTS) or Facts()
         began = time.monotonic()
         try:
             response = await self._answer(request, handled)
@@ -113,9 +103,10 @@ class RestApi:
             handled.code = StatusCode.INTERNAL.name
             response = _error(500, "The server failed; its log says why")
         seconds = time.monotonic() - began
+        handled.known = handled.model in self._service.manager.names()
         self._metrics.answered(handled.model, "rest", handled.method, handled.code, seconds)
         LOGGER.info(
-            "%s %s %d %s model=%s version=%s rows=%d %.1f ms",
+            "%s %s %d %s model=%s version=%s rows=%d %.1f ms id=%s",
             request.method,
             _printable(_target(request)),
             response.status_code,
@@ -124,10 +115,11 @@ class RestApi:
             handled.version or "-",
             handled.rows,
             1000 * seconds,
+            handled.id or "-",
         )
         return response
 
-    async def _answer(self, request: Request, handled: _Handled) -> Response:
+    async def _answer(self, request: Request, handled: Facts) -> Response:
         if is_open_inference(request):
             return await self._open_inference(request, handled)
         target = parse_path(request.method, _target(request))
@@ -141,7 +133,7 @@ class RestApi:
             seconds = self._service.limits.request_seconds
             return _json(await _while_connected(request, work, seconds))
 
-    async def _open_inference(self, request: Request, handled: _Handled) -> Response:
+    async def _open_inference(self, request: Request, handled: Facts) -> Response:
         path = _target(request).partition("?")[0]
         target = open_inference_paths.parse_path(request.method, path)
         handled.method = target.what
@@ -164,7 +156,7 @@ class RestApi:
             return _json(json.dumps(messages.metadata_json(lent), indent=1))
 
     async def _predict(
-        self, target: PredictionTarget, body: bytes, handled: _Handled, request: Request
+        self, target: PredictionTarget, body: bytes, handled: Facts, request: Request
     ) -> str:
         try:
             return await self._predicted(target, body, handled)
@@ -175,7 +167,7 @@ class RestApi:
             kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
             raise with_hint(error, body, kind, encoding) from error
 
-    async def _predicted(self, target: PredictionTarget, body: bytes, handled: _Handled) -> str:
+    async def _predicted(self, target: PredictionTarget, body: bytes, handled: Facts) -> str:
         if target.method != "predict":
             return await self._on_examples(target, body, handled)
 
@@ -191,7 +183,7 @@ class RestApi:
             outputs = await asyncio.wrap_future(future)
         return predict_json(outputs, parsed.format)
 
-    async def _on_examples(self, target: PredictionTarget, body: bytes, handled: _Handled) -> str:
+    async def _on_examples(self, target: PredictionTarget, body: bytes, handled: Facts) -> str:
         parsed = await _beside(len(body), parse_examples, body)
         count = handled.rows = len(parsed.examples)
         method = CLASSIFY if target.method == "classify" else REGRESS
