@@ -18,7 +18,15 @@ import typer
 from common.errors import InputError
 from models.rendering import AskedRendering, learned_by
 from serving.prediction_log.settings import LogSettings, log_target
-from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
+from serving.settings import (
+    LOOPBACK,
+    METRICS_PATH,
+    DoorSettings,
+    EngineChoice,
+    Limits,
+    Precision,
+    Settings,
+)
 
 _DEFAULT = Limits()
 _LOG = LogSettings()
@@ -162,6 +170,36 @@ def serve(
     prediction_log_max_bytes: Annotated[
         int, typer.Option(help="Of all shards; beyond, the oldest are removed.")
     ] = _LOG.total_bytes,
+    ssl_config_file: Annotated[
+        Path | None, typer.Option(help="TensorFlow Serving's SSLConfig, for REST and gRPC.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Of who may ask: a line each, NAME TOKEN.")
+    ] = None,
+    audit_file: Annotated[
+        Path | None,
+        typer.Option(help="A line a request goes there; on other addresses, else to the log."),
+    ] = None,
+    max_client_requests: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of one client under way; the next gets 429. 0 for any number.",
+            show_default="64; any number on a loopback address",
+        ),
+    ] = None,
+    insecure_without_tls: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-without-tls", help="Serve another --host than loopback without TLS."
+        ),
+    ] = False,
+    insecure_without_authentication: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-without-authentication", help="Serve another --host whoever asks."
+        ),
+    ] = False,
 ) -> None:
     """Serve pushed models over TensorFlow Serving's REST and gRPC APIs."""
     settings = Settings(
@@ -203,6 +241,14 @@ def serve(
             shard_bytes=prediction_log_shard_bytes,
             shard_seconds=prediction_log_shard_seconds,
             total_bytes=prediction_log_max_bytes,
+        ),
+        doors=DoorSettings(
+            ssl_config_file,
+            token_file,
+            audit_file,
+            max_client_requests,
+            insecure_without_tls,
+            insecure_without_authentication,
         ),
     )
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)

@@ -50,6 +50,28 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class DoorSettings:
+    """What stands in front of the models.
+
+    Attributes:
+        ssl_config_file: TensorFlow Serving's SSLConfig; None for no TLS.
+        token_file: of bearer tokens; None for none.
+        audit_file: for a line a request; None for the log, or nowhere on a loopback address.
+        client_requests: that one client may have under way; 0 for any number, None for the
+            default.
+        without_tls: serve other addresses than loopback's without TLS.
+        without_authentication: serve them whoever asks.
+    """
+
+    ssl_config_file: Path | None = None
+    token_file: Path | None = None
+    audit_file: Path | None = None
+    client_requests: int | None = None
+    without_tls: bool = False
+    without_authentication: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of a server: what is served, where and how.
 
@@ -74,6 +96,7 @@ class Settings:
         rendering: of DICOM, where it isn't to be as each model learned.
         limits: of requests.
         prediction_log: what is logged of them.
+        doors: who may ask.
     """
 
     model_dir: Path | None = None
@@ -96,3 +119,4 @@ class Settings:
     rendering: AskedRendering = AS_LEARNED
     limits: Limits = field(default_factory=Limits)
     prediction_log: LogSettings = field(default_factory=LogSettings)
+    doors: DoorSettings = field(default_factory=DoorSettings)

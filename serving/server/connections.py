@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from serving.doors.rest import CERTIFICATE
 
 # For a request that is on its way while the server ends.
 _LAST_CALL_S: Final = 0.3
@@ -35,6 +37,10 @@ class _Impatient(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        certificate = transport.get_extra_info("peercert")
+        if certificate:
+            # In each of the connection's requests.
+            self.app_state = {**self.app_state, CERTIFICATE: _common_name(certificate)}
         self._listen()
 
     def data_received(self, data: bytes) -> None:
@@ -82,6 +88,12 @@ class _Impatient(H11Protocol):
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
+
+
+def _common_name(certificate: Mapping[str, Any]) -> str | None:
+    """Return whom a client's certificate is of."""
+    pairs = [pair for part in certificate.get("subject", ()) for pair in part]
+    return next((value for name, value in pairs if name == "commonName"), None)
 
 
 def protocol_class(patience: float) -> type[asyncio.Protocol]:

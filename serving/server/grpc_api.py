@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from common.errors import InputError
 from serving.core.manager import Lent
 from serving.core.model_config import from_message
 from serving.core.service import Service, classes_of, regressions_of
+from serving.open_inference.grpc_api import open_inference_handler
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import ServingError, invalid
 from serving.protocol.tensors import Tensors
@@ -247,19 +248,25 @@ class ModelApi(model_service_pb2_grpc.ModelServiceServicer):
         return response
 
 
-def grpc_server(service: Service, metrics: Metrics) -> grpc.aio.Server:
-    """Make a server with both services, and no port yet."""
+def grpc_server(
+    service: Service, metrics: Metrics, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+) -> grpc.aio.Server:
+    """Make a server with both services, and the Open Inference Protocol's; no port yet."""
     largest = service.limits.body_bytes
     server = grpc.aio.server(
+        interceptors=interceptors,
         options=[
             ("grpc.max_receive_message_length", largest),
             ("grpc.max_send_message_length", -1),
             # Two servers on one port would each get some of the requests.
             ("grpc.so_reuseport", 0),
-        ]
+        ],
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         PredictionApi(service, metrics), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelApi(service, metrics), server)
+    server.add_generic_rpc_handlers(
+        (open_inference_handler(service, _Calls(service, metrics).call),)
+    )
     return server

@@ -8,8 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio.to_thread
 from grpc import StatusCode
@@ -17,7 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.core.manager import Lent
 from serving.core.service import Service, classes_of, regressions_of
+from serving.doors.rest import FACTS, Facts
+from serving.open_inference import paths as open_inference_paths
+from serving.open_inference.http_api import facts_answer, infer
+from serving.open_inference.http_infer import InferRequest
 from serving.protocol.examples_request import parse_examples
 from serving.protocol.hints import with_hint
 from serving.protocol.json_text import PARSE_ERROR
@@ -38,6 +42,7 @@ from serving.server.bodies import Bodies, HttpError
 from serving.server.metrics import Metrics
 from serving.settings import METRICS_PATH, RENDERING_PATH
 
+T = TypeVar("T")
 LOGGER: Final = logging.getLogger("cxr.serving")
 _JSON: Final = "application/json"
 # From here on, parsing a body would hold up the other connections.
@@ -51,17 +56,6 @@ _CORS_HEADERS: Final = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
-
-
-@dataclass
-class _Handled:
-    """The facts of a request for the log line and the metrics."""
-
-    model: str = ""
-    version: int | None = None
-    method: str = "unknown"
-    rows: int = 0
-    code: str = "OK"
 
 
 class RestApi:
@@ -81,7 +75,7 @@ class RestApi:
         self._bodies = Bodies(service.limits)
 
     async def handle(self, request: Request) -> Response:
-        """Handle any request below /v1/."""
+        """Handle any request below /v1/ or /v2."""
         if request.method == "OPTIONS":
             response = _preflight(request)
         elif request.method not in _METHODS:
@@ -93,7 +87,8 @@ class RestApi:
         return response
 
     async def _handle(self, request: Request) -> Response:
-        handled = _Handled()
+        # Who guards the doors wants to know, too.
+        handled = request.scope.get("state", {}).get(FACTS) or Facts()
         began = time.monotonic()
         try:
             response = await self._answer(request, handled)
@@ -114,9 +109,10 @@ class RestApi:
             handled.code = StatusCode.INTERNAL.name
             response = _error(500, "The server failed; its log says why")
         seconds = time.monotonic() - began
+        handled.known = handled.model in self._service.manager.names()
         self._metrics.answered(handled.model, "rest", handled.method, handled.code, seconds)
         LOGGER.info(
-            "%s %s %d %s model=%s version=%s rows=%d %.1f ms",
+            "%s %s %d %s model=%s version=%s rows=%d %.1f ms id=%s",
             request.method,
             _printable(_target(request)),
             response.status_code,
@@ -125,10 +121,13 @@ class RestApi:
             handled.version or "-",
             handled.rows,
             1000 * seconds,
+            handled.id or "-",
         )
         return response
 
-    async def _answer(self, request: Request, handled: _Handled) -> Response:
+    async def _answer(self, request: Request, handled: Facts) -> Response:
+        if is_open_inference(request):
+            return await self._open_inference(request, handled)
         target = parse_path(request.method, _target(request))
         handled.model = target.model.name
         if isinstance(target, StatusTarget):
@@ -140,6 +139,22 @@ class RestApi:
             seconds = self._service.limits.request_seconds
             return _json(await _while_connected(request, work, seconds))
 
+    async def _open_inference(self, request: Request, handled: Facts) -> Response:
+        path = _target(request).partition("?")[0]
+        target = open_inference_paths.parse_path(request.method, path)
+        handled.method = target.what
+        if target.model is not None:
+            handled.model = target.model.name
+        if target.what != "infer" or target.model is None:
+            return facts_answer(self._service, target)
+
+        def told(lent: Lent, parsed: InferRequest) -> None:
+            handled.version, handled.rows = lent.version, _rows(parsed.inputs)
+
+        async with self._bodies.read(request) as body:
+            work = infer(self._service, target.model, body, request, _beside, told)
+            return await _while_connected(request, work, self._service.limits.request_seconds)
+
     def _status(self, target: StatusTarget) -> Response:
         if not target.metadata:
             return _json(messages.status_json(self._service.manager.status(target.model)))
@@ -147,7 +162,7 @@ class RestApi:
             return _json(json.dumps(messages.metadata_json(lent), indent=1))
 
     async def _predict(
-        self, target: PredictionTarget, body: bytes, handled: _Handled, request: Request
+        self, target: PredictionTarget, body: bytes, handled: Facts, request: Request
     ) -> str:
         try:
             return await self._predicted(target, body, handled)
@@ -158,7 +173,7 @@ class RestApi:
             kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
             raise with_hint(error, body, kind, encoding) from error
 
-    async def _predicted(self, target: PredictionTarget, body: bytes, handled: _Handled) -> str:
+    async def _predicted(self, target: PredictionTarget, body: bytes, handled: Facts) -> str:
         if target.method != "predict":
             return await self._on_examples(target, body, handled)
 
@@ -174,7 +189,7 @@ class RestApi:
             outputs = await asyncio.wrap_future(future)
         return predict_json(outputs, parsed.format)
 
-    async def _on_examples(self, target: PredictionTarget, body: bytes, handled: _Handled) -> str:
+    async def _on_examples(self, target: PredictionTarget, body: bytes, handled: Facts) -> str:
         parsed = await _beside(len(body), parse_examples, body)
         count = handled.rows = len(parsed.examples)
         method = CLASSIFY if target.method == "classify" else REGRESS
@@ -188,7 +203,13 @@ class RestApi:
         return regress_json(list(regressions_of(outputs, count)))
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, str], seconds: float) -> str:
+def is_open_inference(request: Request) -> bool:
+    """Return whether a request is of the Open Inference Protocol."""
+    path = _target(request).partition("?")[0]
+    return path == "/v2" or path.startswith("/v2/")
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
     """Await an answer, unless its client hangs up or its time is over."""
     answer = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
@@ -291,7 +312,7 @@ def rest_app(
         path = _target(request).partition("?")[0]
         # By hand: Starlette's routes mind upper and lower case, and no path with a line break
         # would reach one.
-        if path[:4].lower() == "/v1/":
+        if path[:4].lower() == "/v1/" or is_open_inference(request):
             return await api.handle(request)
         if request.method in ("GET", "HEAD") and path in pages:
             return pages[path]()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import grpc.aio
 import uvicorn
 
 from common.errors import InputError
@@ -17,6 +18,10 @@ from serving.core.batching import Batcher
 from serving.core.manager import Manager
 from serving.core.model_config import ModelConfig, models_in, read_config
 from serving.core.service import Service
+from serving.doors.grpc_doors import GrpcDoors
+from serving.doors.keeper import Keeper
+from serving.doors.rest import guarded
+from serving.doors.tls import grpc_credentials, rest_context
 from serving.networks.store import Store
 from serving.networks.versions import Networks
 from serving.prediction_log.log import PredictionLog
@@ -65,10 +70,11 @@ def start(settings: Settings) -> None:
         InputError: wrong settings, or a port that is taken.
     """
     models = models_of(settings)
-    asyncio.run(_serve(settings, models))
+    keeper = Keeper(settings.doors, settings.host)
+    asyncio.run(_serve(settings, models, keeper))
 
 
-async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
+async def _serve(settings: Settings, models: Mapping[str, ModelConfig], keeper: Keeper) -> None:
     cores = os.cpu_count() or 1
     networks = Networks(None if settings.network_cache is None else Store(settings.network_cache))
     manager = Manager(
@@ -87,11 +93,11 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tasks = []
-    rest = _rest_server(settings, service, metrics)
-    grpc_api = grpc_server(service, metrics)
+    rest = _rest_server(settings, service, metrics, keeper)
+    grpc_api = grpc_server(service, metrics, [GrpcDoors(keeper, manager.names)])
     try:
         if settings.grpc_port:
-            _bind_grpc(grpc_api, settings)
+            _bind_grpc(grpc_api, settings, keeper)
             await grpc_api.start()
         if settings.port:
             tasks.append(asyncio.create_task(_run_rest(rest, stop)))
@@ -126,9 +132,12 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
             raise result
 
 
-def _rest_server(settings: Settings, service: Service, metrics: Metrics) -> uvicorn.Server:
+def _rest_server(
+    settings: Settings, service: Service, metrics: Metrics, keeper: Keeper
+) -> uvicorn.Server:
+    app = rest_app(service, metrics, settings.metrics_path, cors=settings.cors)
     config = uvicorn.Config(
-        rest_app(service, metrics, settings.metrics_path, cors=settings.cors),
+        guarded(app, keeper),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -141,6 +150,9 @@ def _rest_server(settings: Settings, service: Service, metrics: Metrics) -> uvic
         timeout_graceful_shutdown=round(settings.shutdown_s),
         h11_max_incomplete_event_size=64 * 1024,
     )
+    if keeper.tls is not None:
+        config.load()
+        config.ssl = rest_context(keeper.tls)
     return QuietServer(config)
 
 
@@ -153,10 +165,14 @@ async def _run_rest(server: uvicorn.Server, stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _bind_grpc(server: object, settings: Settings) -> None:
+def _bind_grpc(server: grpc.aio.Server, settings: Settings, keeper: Keeper) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        bound = server.add_insecure_port(f"{host}:{settings.grpc_port}")  # type: ignore[attr-defined]
+        address = f"{host}:{settings.grpc_port}"
+        if keeper.tls is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, grpc_credentials(keeper.tls))
     except RuntimeError as error:
         raise InputError(f"grpc-port {settings.grpc_port} of {host} is taken.") from error
     if not bound:
