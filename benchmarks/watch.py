@@ -16,6 +16,7 @@ import base64
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -108,9 +109,7 @@ def _prepare(
         folder = output / "data" / name
         folder.mkdir(parents=True, exist_ok=True)
         for row in ours:
-            link = folder / Path(row["file"]).name
-            if not link.exists():
-                link.symlink_to((data / row["file"]).resolve())
+            shutil.copyfile(data / row["file"], folder / Path(row["file"]).name)
         asked += [(data / row["file"]).read_bytes() for row in theirs]
     # Those of the other hospital itself are in its own folder, larger and more of them.
     adults = [
