@@ -1,4 +1,4 @@
-"""How many images `cxr watch` needs: another source raises the alarm, the same source doesn't.
+"""The number of images that `cxr watch` needs to tell another source from the same one.
 
     make bench-watch DATA=../shared/data/radiography OTHER=../shared/data/hannover/images WEIGHTS=…
 
