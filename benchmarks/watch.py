@@ -1,4 +1,4 @@
-"""How many images `cxr watch` needs: another source raises the alarm, the same source doesn't.
+"""The number of images that `cxr watch` needs to tell another source from the same one.
 
     make bench-watch DATA=../shared/data/radiography OTHER=../shared/data/hannover/images WEIGHTS=…
 
@@ -16,9 +16,10 @@ import base64
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -44,8 +45,8 @@ _CLASSES: Final = ("NORMAL", "Viral Pneumonia")
 _ELSEWHERE: Final = "COVID-19"
 _COUNTS: Final = (10, 20, 30, 50, 75, 100, 150, 200, 300)
 _SIDE: Final = 299
-# Another contrast: grey levels g become 255 · (g / 255)^_GAMMA.
-_GAMMA: Final = 0.8
+# Another contrast: grey levels g become 255 · (g / 255)^γ.
+_GAMMAS: Final = (0.8, 0.9)
 
 
 def main(
@@ -66,27 +67,20 @@ def main(
     version = int(latest_version(layout.serving, backbone).name)
     reference = read_reference(layout.pushed, backbone, version)
     assert reference is not None
-    table = Table("asked about", "images", "cxr watch", "alarms", *map(str, _COUNTS))
-    table.title = f"{backbone}, {len(reference.seen)} images of the run; share of {draws} draws"
+    shares: dict[str, Mapping[int, str]] = {}
     for name, contents in asked.items():
         log = output / "logs" / name
         if not log.exists():
             _ask(layout, backbone, contents, log)
-        alarms = _watch(layout, log, output / "watch" / name)
+        found = _watch(layout, log, output / "watch" / name)
+        drifted = [r["feature"] for v in found["versions"] for r in v["features"] if r["alarm"]]
         rows = read_rows(log).rows
-        shares = _shares(rows, (backbone, version), reference, draws, seed)
-        drifted = sorted(
-            {row["feature"] for v in alarms["versions"] for row in v["features"] if row["alarm"]}
-        )
-        table.add_row(
-            *(
-                name,
-                str(len(rows)),
-                "ALARM" if alarms["alarms"] else "no alarm",
-                ", ".join(drifted),
-            ),
-            *(shares.get(count, "") for count in _COUNTS),
-        )
+        said = f"alarm: {', '.join(drifted)}" if drifted else "no alarm"
+        console.print(f"cxr watch on {len(rows)} images of {name}: {said}")
+        shares[name] = _shares(rows, (backbone, version), reference, draws, seed)
+    table = Table("images", *shares, title=f"share of {draws} draws with an alarm (95 % interval)")
+    for count in _COUNTS:
+        table.add_row(str(count), *(of_source.get(count, "–") for of_source in shares.values()))
     console.print(table)
 
 
@@ -103,14 +97,12 @@ def _prepare(
         patients = sorted({row["patient_id"] for row in of_class})
         if len(patients) != len(of_class):
             raise InputError(f"data: {name} has patients with several images; this needs one each.")
-        draw.shuffle(of_class)
+        of_class = [of_class[index] for index in draw.permutation(len(of_class))]
         ours, theirs = of_class[served // 2 :], of_class[: served // 2]
         folder = output / "data" / name
         folder.mkdir(parents=True, exist_ok=True)
         for row in ours:
-            link = folder / Path(row["file"]).name
-            if not link.exists():
-                link.symlink_to((data / row["file"]).resolve())
+            shutil.copyfile(data / row["file"], folder / Path(row["file"]).name)
         asked += [(data / row["file"]).read_bytes() for row in theirs]
     # Those of the other hospital itself are in its own folder, larger and more of them.
     adults = [
@@ -124,21 +116,16 @@ def _prepare(
         "the same source": asked,
         "another hospital": hospital,
         "other hospitals": (hospital + elsewhere)[:served],
-        f"the same, gamma {_GAMMA:g}": [_png(content, _brighter) for content in asked],
+        **{f"the same, γ = {g:g}": [_png(content, g) for content in asked] for g in _GAMMAS},
     }
 
 
-def _brighter(pixels: np.ndarray) -> np.ndarray:
-    return np.round(255 * (pixels / 255) ** _GAMMA).astype(np.uint8)
-
-
-def _png(content: bytes, change: Callable[[np.ndarray], np.ndarray] | None = None) -> bytes:
+def _png(content: bytes, gamma: float = 1.0) -> bytes:
     with Image.open(io.BytesIO(content)) as image:
         grey = image.convert("L")
         if grey.size != (_SIDE, _SIDE):
             grey = grey.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    if change is not None:
-        grey = Image.fromarray(change(np.asarray(grey)))
+    grey = Image.fromarray(np.round(255 * (np.asarray(grey) / 255) ** gamma).astype(np.uint8))
     buffer = io.BytesIO()
     grey.save(buffer, "PNG")
     return buffer.getvalue()

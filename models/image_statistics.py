@@ -1,4 +1,4 @@
-"""What is measured of an image's grey levels, in training as in what is served."""
+"""The statistics of an image's grey levels, in training as in what is served."""
 
 from __future__ import annotations
 

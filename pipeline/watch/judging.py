@@ -1,4 +1,4 @@
-"""What a version's logged answers say, beside what it was trained with."""
+"""A version's logged answers, beside what it was trained with."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SLICES: Final = {
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a difference is an alarm: it must be no chance, and large enough to matter.
+    """The bounds of an alarm: a difference must be no chance, and large enough to matter.
 
     Attributes:
         alpha: probability of a false alarm among all features of a version, and of all its days,

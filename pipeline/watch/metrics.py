@@ -1,4 +1,4 @@
-"""What was found as metrics, for the text files that Prometheus' node exporter reads."""
+"""The findings as metrics, for the text files that Prometheus' node exporter reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a served version was trained with, out of what the push kept of it."""
+"""The training's side of a served version, out of what the push kept of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a version was trained with.
+    """The training's side of a version.
 
     Attributes:
         classes: in label order.

@@ -17,7 +17,7 @@ _EXACT: Final = 5_000
 
 @dataclass(frozen=True)
 class Distance:
-    """How far two samples of one feature are apart.
+    """The distance between two samples of one feature.
 
     Attributes:
         value: 0..1, the largest difference between their distributions.

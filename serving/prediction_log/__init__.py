@@ -1,1 +1,1 @@
-"""What was asked and answered, as TensorFlow Serving's PredictionLog records in TFRecord shards."""
+"""Requests and answers, as TensorFlow Serving's PredictionLog records in TFRecord shards."""

@@ -1,4 +1,4 @@
-"""What is logged of an image in place of its pixels."""
+"""The facts that are logged of an image in place of its pixels."""
 
 from __future__ import annotations
 

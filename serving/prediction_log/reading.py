@@ -16,7 +16,7 @@ from serving.prediction_log.shards import FRAME, OPEN, SUFFIX
 
 @dataclass
 class Reading:
-    """What was found beside the records; filled in while they are read.
+    """The faults that were found beside the records; filled in while they are read.
 
     Attributes:
         records: that were read.

@@ -1,4 +1,4 @@
-"""What of a request goes into the log: no pixels unless asked for, and nobody's name."""
+"""The part of a request that goes into the log: no pixels unless asked for, and nobody's name."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from schema import contract
 
 @dataclass(frozen=True)
 class LogTarget:
-    """Where a model's requests are logged, and how many: TensorFlow Serving's LoggingConfig.
+    """TensorFlow Serving's LoggingConfig: the place of a model's log, and its share of requests.
 
     Attributes:
         prefix: of the shards' paths, absolute: `PREFIX-TIME-WRITER-NUMBER.tfrecord`.
@@ -25,7 +25,7 @@ class LogTarget:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """What is logged, and within which bounds.
+    """The content of the log, and its bounds.
 
     Attributes:
         target: of all models of `--model-dir`; None where models.config says, or nothing is logged.

@@ -114,7 +114,7 @@ class _State(Collector):
 
 
 class _LogState(Collector):
-    """What became of the records of the prediction log."""
+    """The counters of the prediction log."""
 
     def __init__(self, log: PredictionLog) -> None:
         self._log = log

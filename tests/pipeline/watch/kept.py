@@ -1,4 +1,4 @@
-"""What a push keeps of a version, and a log of answers, both made up."""
+"""A pushed version's record, and a log of answers, both made up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOON = VERSION - VERSION % DAY + DAY + DAY // 2
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from.
+    """The source of images.
 
     Attributes:
         mean: grey level, on average.

@@ -13,7 +13,10 @@ from pipeline.watch.statistics import adjusted, expected_right, of_numbers, of_t
 
 def test_one_source_is_rarely_apart() -> None:
     draw = np.random.default_rng(0)
-    p_values = [of_numbers(draw.normal(size=60), draw.normal(size=150)).p for _ in range(400)]
+    p_values = [
+        of_numbers(draw.normal(size=60).tolist(), draw.normal(size=150).tolist()).p
+        for _ in range(400)
+    ]
     # p below 0.05 in 5 % of the cases at most; four standard deviations beyond.
     assert np.mean(np.array(p_values) < 0.05) < 0.05 + 4 * (0.05 * 0.95 / 400) ** 0.5
 
@@ -70,8 +73,8 @@ def test_equal_chances_are_binomial() -> None:
 
 
 def test_many_images_have_the_interval_of_the_normal() -> None:
-    chances = np.random.default_rng(0).uniform(0.6, 1.0, 5001)
+    chances = np.random.default_rng(0).uniform(0.6, 1.0, 5001).tolist()
     mean, low, high = expected_right(chances)
     _, exact_low, exact_high = expected_right(chances[:5000])
-    assert mean == pytest.approx(chances.mean())
+    assert mean == pytest.approx(np.mean(chances))
     assert (low, high) == pytest.approx((exact_low, exact_high), abs=3e-4)

@@ -1,4 +1,4 @@
-"""What TFX's own tools make of a shard."""
+"""A shard, read by TFX's own tools."""
 
 from __future__ import annotations
 
