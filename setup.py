@@ -66,6 +66,7 @@ setup(
         # The embedded server and the client.
         "starlette",
         "uvicorn",
+        "python-multipart>=0.0.20",
         "anyio",
         "grpcio",
         "tensorflow-serving-api",

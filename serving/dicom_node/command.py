@@ -63,6 +63,7 @@ def quiet_logs() -> None:
     # INFO and DEBUG of these tell every message and its elements.
     for name in ("pynetdicom", "dicomweb_client", "urllib3", "requests", "highdicom", "retrying"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # Its warnings quote the values that it wonders about.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     for module in ("pydicom", "highdicom", "pynetdicom"):

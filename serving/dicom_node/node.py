@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from serving.dicom_node.answering import Answerer, Model
 from serving.dicom_node.destinations import destination_of
@@ -17,6 +17,9 @@ from serving.dicom_node.receiving import Receiver
 from serving.dicom_node.sending import Sender
 from serving.dicom_node.settings import NodeSettings
 from serving.dicom_node.web import web_client
+
+if TYPE_CHECKING:
+    from serving.dicom_node.stow import StowReceiver
 
 LOGGER: Final = logging.getLogger("cxr.node")
 # Of what works on one image or one result; the queue loses nothing where it takes longer.
@@ -54,19 +57,34 @@ class Node:
                 assert client is not None
                 parts.append(("poller", Poller(self._queue, client, settings.poll)))
             # Last: a peer that connects finds a node that works.
-            self._receiver = Receiver(settings, self._queue) if settings.receive else None
+            self._receivers: dict[str, Receiver | StowReceiver] = {}
+            if settings.receive is not None:
+                self._receivers["C-STORE"] = Receiver(settings, self._queue)
+            if settings.stow is not None:
+                from serving.dicom_node.stow import StowReceiver
+
+                self._receivers["STOW-RS"] = StowReceiver(settings, self._queue)
         except BaseException:
             self._queue.close()
             raise
         self._threads = [self._thread(name, part.run, self._stop) for name, part in parts]
-        self._serving = None
-        if self._receiver is not None:
-            self._serving = self._thread("receiver", self._receiver.run)
+        self._serving = {
+            name: self._thread(f"{name} receiver", receiver.run)
+            for name, receiver in self._receivers.items()
+        }
 
     @property
     def port(self) -> int | None:
-        """The port that it listens on."""
-        return None if self._receiver is None else self._receiver.port
+        """The port that it listens on for C-STORE."""
+        return self._port("C-STORE")
+
+    @property
+    def web_port(self) -> int | None:
+        """The port that it listens on for STOW-RS."""
+        return self._port("STOW-RS")
+
+    def _port(self, name: str) -> int | None:
+        return self._receivers[name].port if name in self._receivers else None
 
     def run(self) -> None:
         """Work until SIGTERM, SIGINT or `stop`; what is under way is ended, the rest stays queued.
@@ -80,16 +98,16 @@ class Node:
         LOGGER.info("in the queue: %s", self._queue.counts())
         for thread in self._threads:
             thread.start()
-        if self._serving is not None:
-            self._serving.start()
-            LOGGER.info("listening on port %d", self.port)
+        for name, thread in self._serving.items():
+            thread.start()
+            LOGGER.info("listening on port %d for %s", self._receivers[name].port, name)
         # With a limit, or Python takes no signal meanwhile on some systems.
         while not self._stop.wait(1.0):
             pass
         LOGGER.info("shutting down")
-        if self._receiver is not None and self._serving is not None:
-            self._receiver.stop()
-            self._serving.join()
+        for name, thread in self._serving.items():
+            self._receivers[name].stop()
+            thread.join()
         end = time.monotonic() + _END_S
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))

@@ -79,6 +79,21 @@ def application_entity(title: str, limits: NodeLimits) -> AE:
     return entity
 
 
+class FullNotes:
+    """The lines of the log that say that the queue is full: one now and then, not one an image."""
+
+    def __init__(self) -> None:
+        """Begin with none said."""
+        self._quiet_until = 0.0
+
+    def say(self, full: QueueFullError) -> None:
+        """Say it, unless it was said a moment ago."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET_S
+            LOGGER.warning("the queue is full, and senders are told to come again: %s", full)
+
+
 class Receiver:
     """Listens for peers that send images."""
 
@@ -96,10 +111,10 @@ class Receiver:
         receive = settings.receive
         assert receive is not None
         self._queue, self._limits = queue, settings.limits
-        self._quiet_until = 0.0
+        self._full = FullNotes()
         # AE title -> where from.
         self._senders: dict[str, frozenset[str]] = {}
-        for peer in settings.senders():
+        for peer in settings.peers_of(receive.senders):
             before = self._senders.get(peer.ae_title, frozenset())
             self._senders[peer.ae_title] = before | peer.addresses()
         entity = application_entity(settings.ae_title, settings.limits)
@@ -163,7 +178,7 @@ class Receiver:
         try:
             added = self._queue.add(uid, event.encoded_dataset(), sender)
         except QueueFullError as full:
-            self._say_full(full)
+            self._full.say(full)
             return OUT_OF_RESOURCES
         except BadUidError as bad:
             LOGGER.warning("an image of %s was refused: %s", sender, bad)
@@ -176,12 +191,6 @@ class Receiver:
         else:
             LOGGER.info("%s from %s: %s", uid, sender, added)
         return SUCCESS
-
-    def _say_full(self, full: QueueFullError) -> None:
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _QUIET_S
-            LOGGER.warning("the queue is full, and senders are told to come again: %s", full)
 
 
 def _note_rejection(event: evt.Event) -> None:

@@ -97,6 +97,31 @@ class Receive(Strict):
     tls: bool = False
 
 
+class Stow(Strict):
+    """The way of images that DICOMweb clients send, by STOW-RS.
+
+    Attributes:
+        host: address to listen on.
+        port: likewise.
+        senders: names of the peers whose hosts may send; all peers where None. Their AE titles and
+            ports play no part.
+        authorization_file: holds what the header Authorization has to be, such as `Bearer …`.
+        tls: whether senders have to speak TLS, with a certificate of the CA.
+    """
+
+    host: str = LOOPBACK
+    port: Port = 8080
+    senders: tuple[str, ...] | None = None
+    authorization_file: Path | None = None
+    tls: bool = False
+
+    @model_validator(mode="after")
+    def _no_secrets_in_clear(self) -> Stow:
+        if self.authorization_file and not self.tls and self.host not in ("localhost", LOOPBACK):
+            raise ValueError("authorization_file needs tls, or a host that is loopback")
+        return self
+
+
 class Web(Strict):
     """A DICOMweb server.
 
@@ -193,6 +218,7 @@ class NodeSettings(Strict):
         ae_title: of the node.
         peers: name -> whom the node may talk with.
         receive: how images come; None for not by C-STORE.
+        stow: how they come by DICOMweb; None for not so.
         poll: how images are fetched; None for not at all.
         answer: where results go.
         tls: files of TLS.
@@ -208,6 +234,7 @@ class NodeSettings(Strict):
     ae_title: AeTitle = "CXR"
     peers: dict[str, Peer] = Field(default_factory=dict)
     receive: Receive | None = None
+    stow: Stow | None = None
     poll: Poll | None = None
     answer: Answer
     tls: Tls | None = None
@@ -218,9 +245,10 @@ class NodeSettings(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> NodeSettings:
-        if self.receive is None and self.poll is None:
-            raise ValueError("give receive, poll or both: nothing would come")
-        named = [*((self.receive and self.receive.senders) or ())]
+        if self.receive is None and self.stow is None and self.poll is None:
+            raise ValueError("give receive, stow or poll, or several: nothing would come")
+        listening = [part for part in (self.receive, self.stow) if part is not None]
+        named = [name for part in listening for name in part.senders or ()]
         if self.answer.peer is not None:
             named.append(self.answer.peer)
             peer = self.peers.get(self.answer.peer)
@@ -229,18 +257,15 @@ class NodeSettings(Strict):
         unknown = sorted(set(named) - set(self.peers))
         if unknown:
             raise ValueError(f"peers: nobody there is called {', '.join(unknown)}")
-        if self.receive is not None and not self.senders():
+        if any(not self.peers_of(part.senders) for part in listening):
             raise ValueError("peers: nobody may send; list who may")
-        if (self.answer.tls or (self.receive and self.receive.tls)) and self.tls is None:
+        if (self.answer.tls or any(part.tls for part in listening)) and self.tls is None:
             raise ValueError("tls: give certificate, key and ca")
         return self
 
-    def senders(self) -> list[Peer]:
-        """List the peers that may send images."""
-        if self.receive is None:
-            return []
-        names = self.peers if self.receive.senders is None else self.receive.senders
-        return [self.peers[name] for name in names]
+    def peers_of(self, senders: tuple[str, ...] | None) -> list[Peer]:
+        """List the peers that `senders` means: all where None."""
+        return [self.peers[name] for name in (self.peers if senders is None else senders)]
 
 
 def read_settings(file: Path) -> NodeSettings:

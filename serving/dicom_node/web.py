@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any, Final
 
 import requests
@@ -70,6 +71,23 @@ class BoundedSession(requests.Session):
         return response
 
 
+def authorization_of(file: Path | None) -> str | None:
+    """Read the value of the header Authorization; None where no file is named.
+
+    Raises:
+        InputError: it can't be read, or is empty.
+    """
+    if file is None:
+        return None
+    try:
+        value = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"authorization_file: {file} can't be read as ASCII.") from error
+    if not value:
+        raise InputError(f"authorization_file: {file} is empty.")
+    return value
+
+
 def web_client(settings: NodeSettings, web: Web, limits: NodeLimits) -> DICOMwebClient:
     """Make the client of a server.
 
@@ -80,14 +98,9 @@ def web_client(settings: NodeSettings, web: Web, limits: NodeLimits) -> DICOMweb
     if settings.tls is not None:
         context = client_context(settings.tls)
     session = BoundedSession(limits.instance_bytes + _ROOM, context)
-    if web.authorization_file is not None:
-        try:
-            value = web.authorization_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"authorization_file: {web.authorization_file} can't be read as ASCII."
-            ) from error
-        session.headers["Authorization"] = value
+    authorization = authorization_of(web.authorization_file)
+    if authorization is not None:
+        session.headers["Authorization"] = authorization
     client = DICOMwebClient(web.url, session=session, timeout=limits.network_s)
     # The node has waits of its own, which a stop can end.
     client.set_http_retry_params(retry=False)

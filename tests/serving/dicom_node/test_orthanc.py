@@ -172,3 +172,41 @@ def test_images_by_dicomweb_through_kills(tmp_path: Path, orthanc: Orthanc) -> N
         await_(lambda: killed.kills == 4, 120)
         await_(lambda: queue_file.counts(tmp_path / "queue")["done"] == len(files), 240)
     require_exactly_once(orthanc, files, tmp_path / "queue")
+
+
+def test_images_are_pushed_by_dicomweb_through_kills(tmp_path: Path, orthanc: Orthanc) -> None:
+    """Orthanc's own STOW-RS client, which its rules (Lua, Python) call when a study is stable."""
+    files = phantoms(tmp_path, [20, 20, 20])
+    ids = [orthanc.post("/instances", file.read_bytes())["ID"] for file in files]
+    port = free_port()
+    config = write_config(
+        tmp_path,
+        peers={"orthanc": {"ae_title": "ORTHANC", "host": HERE}},
+        stow={"port": port},
+        answer={
+            "web": {"url": f"{orthanc.url}/dicom-web"},
+            "first_wait_s": 0.2,
+            "longest_wait_s": 1,
+        },
+    )
+    orthanc.put("/dicom-web/servers/node", {"Url": f"http://{HERE}:{port}/"})
+    with Killed(config, 4) as killed:
+        send_by_stow(orthanc, ids)
+        await_(lambda: killed.kills == 4, 120)
+        await_(lambda: queue_file.counts(tmp_path / "queue")["done"] == len(files), 240)
+    require_exactly_once(orthanc, files, tmp_path / "queue")
+
+
+def send_by_stow(orthanc: Orthanc, ids: list[str]) -> None:
+    """As a rule of Orthanc's does: what wasn't acknowledged is sent again."""
+    for start in range(0, len(ids), 5):
+        for _ in range(1000):
+            try:
+                asked = {"Resources": ids[start : start + 5], "Synchronous": True}
+                orthanc.post("/dicom-web/servers/node/stow", asked)
+                break
+            except requests.RequestException:
+                # A sender's wait, and not the test's for something.
+                time.sleep(0.3)
+        else:
+            pytest.fail("Orthanc's images aren't taken")

@@ -44,7 +44,7 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"receive": None}, "give receive, poll or both"),
+        ({"receive": None}, "give receive, stow or poll"),
         ({"receive": {"senders": ["nobody"]}}, "peers: nobody there is called nobody"),
         ({"receive": {"senders": []}}, "peers: nobody may send"),
         ({"answer": {}}, "answer: give either peer or web"),
