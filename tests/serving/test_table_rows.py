@@ -100,7 +100,9 @@ def test_any_text_is_a_number_or_none(text: str) -> None:
     assert found is None or (isinstance(found, float) and not math.isnan(found))
 
 
-@pytest.mark.parametrize("cell", ["", "1,234", "12,345,678", "1e400", "1e39", "0x1", "1_0", "\u0661"])
+@pytest.mark.parametrize(
+    "cell", ["", "1,234", "12,345,678", "1e400", "1e39", "0x1", "1_0", "\u0661"]
+)
 def test_what_is_no_number_or_has_two_meanings(cell: str) -> None:
     assert parse_number(cell) is None
 
