@@ -24,7 +24,7 @@ _OF_HEADERS: Final = ("sex", "age")
 
 @dataclass(frozen=True)
 class Table:
-    """What is known of images beside their pixels.
+    """All that is known of images beside their pixels.
 
     Attributes:
         columns: that the model takes.

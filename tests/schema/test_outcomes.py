@@ -1,4 +1,4 @@
-"""Which columns are outcomes, ids or sources, by their names."""
+"""Columns that are outcomes, ids or sources, by their names."""
 
 from __future__ import annotations
 

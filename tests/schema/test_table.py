@@ -1,4 +1,4 @@
-"""What is known of a column by configuration: JSON, widths, mistakes."""
+"""Columns by configuration: JSON, widths, mistakes."""
 
 from __future__ import annotations
 
