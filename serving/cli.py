@@ -10,7 +10,7 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import absl.logging
 import typer
@@ -27,6 +27,10 @@ from serving.settings import (
     Precision,
     Settings,
 )
+
+if TYPE_CHECKING:
+    from schema.table import TableColumn
+    from serving.table_rows import Table
 
 _DEFAULT = Limits()
 _LOG = LogSettings()
@@ -291,6 +295,13 @@ def predict(
             "files."
         ),
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with a line an image (column file) and columns that the model takes beside "
+            "it; each may be missing."
+        ),
+    ] = None,
     network_cache: NetworkCache = None,
 ) -> None:
     """Classify images with a pushed model: a server's, or in this process."""
@@ -301,6 +312,10 @@ def predict(
     from serving.prediction import Prediction, files_in, print_results, raise_for
 
     files = files_in(images)
+    if table is not None and (explain is not None or dicom_out is not None):
+        raise InputError(
+            "table: a heat map shows what the image says; leave --explain and --dicom-out out."
+        )
     asked = AskedRendering(dicom_window, dicom_percentile)
     pictures = {}
     if explain is not None:
@@ -325,13 +340,17 @@ def predict(
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
-        client = Client(url, model, rendering=asked)
+        make = None if table is None else partial(_read_table, table, model=model, files=files)
+        client = Client(url, model, rendering=asked, table=make)
         answers = client.predict_files(files, explain=bool(pictures))
         if pictures:
             answers = write_pictures(answers, pictures, client.rendering())
     else:
+        from models.table_values import read_columns
+
         version = latest_version(model_dir, model)
         rendering = asked.over(learned_by(version), str(version))
+        columns = read_columns(version)
         answers = predict_files(
             files,
             model_dir,
@@ -340,6 +359,9 @@ def predict(
             bits_stored=bits_stored or 0,
             rendering=rendering,
             network_cache=cache_folder(network_cache),
+            table=_read_table(table, columns, model=model, files=files)
+            if (columns or table) and not with_heat_maps
+            else None,
         )
         if dicom_out is not None:
             draw = partial(overlay, rendering=rendering)
@@ -360,6 +382,28 @@ def predict(
         if any(isinstance(result, Prediction) and result.dicom for result in results):
             typer.echo(f"reports and heat maps in {dicom_out}: not for diagnosis")
     raise_for(results)
+
+
+def _read_table(
+    file: Path | None, columns: tuple[TableColumn, ...], *, model: str, files: list[Path]
+) -> Table:
+    """Read a table, and say what of it and of the files finds no partner."""
+    from serving.table_rows import read_table
+
+    found = read_table(file, columns, model)
+    if file is not None:
+        if lacking := found.without_row(files):
+            typer.echo(
+                f"{len(lacking)} of {len(files)} files have no row in {file} (the first is "
+                f"{lacking[0]}): by the image alone",
+                err=True,
+            )
+        if unused := found.without_file(files):
+            typer.echo(
+                f"{len(unused)} rows of {file} name none of the files (the first is {unused[0]!r})",
+                err=True,
+            )
+    return found
 
 
 def export_openvino(

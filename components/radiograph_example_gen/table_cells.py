@@ -57,7 +57,7 @@ def find_columns(
     found = []
     for column in table:
         key = _key(column.column, header, names)
-        if key in NEVER:
+        if key is not None and key in NEVER:
             raise InputError(
                 f"data.features.{column.name}: the column {column.column!r} of {name} can't be a "
                 f"feature: {NEVER[key]}."

@@ -9,8 +9,9 @@ import pandas as pd
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from components.radiograph_example_gen.span_facts import NUMBERS, TEXTS
+from components.radiograph_example_gen.span_facts import is_number
 from components.report.drift import distances
+from schema import contract
 
 # Feature of `span_facts` -> a cell an image; of what isn't known, "" for a number, None for a text.
 Facts = Mapping[str, Sequence[str | None]]
@@ -31,20 +32,23 @@ def distances_of_facts(now: Facts, before: Facts) -> list[dict[str, Any]]:
 
 def _statistics(facts: Facts) -> statistics_pb2.DatasetFeatureStatisticsList:
     numbers = {
-        name: pd.to_numeric(pd.Series(facts[name]).replace("", None))
-        for name in NUMBERS
-        if name in facts
+        name: pd.to_numeric(pd.Series(cells).replace("", None))
+        for name, cells in facts.items()
+        if is_number(name)
     }
     # float for all, so that both sets have one type; without a value TFDV infers none.
     known = {name: each.astype("float32") for name, each in numbers.items() if each.notna().any()}
-    texts = {name: facts[name] for name in TEXTS if name in facts}
+    texts = {
+        name: [contract.UNKNOWN if cell == "" else cell for cell in cells]
+        for name, cells in facts.items()
+        if not is_number(name)
+    }
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame({**known, **texts}))
 
 
 def _schema(facts: Facts) -> schema_pb2.Schema:
     schema = schema_pb2.Schema()
-    for names, kind in ((NUMBERS, schema_pb2.FLOAT), (TEXTS, schema_pb2.BYTES)):
-        for name in names:
-            if name in facts:
-                schema.feature.add(name=name, type=kind)
+    for name in facts:
+        kind = schema_pb2.FLOAT if is_number(name) else schema_pb2.BYTES
+        schema.feature.add(name=name, type=kind)
     return schema
