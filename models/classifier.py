@@ -18,7 +18,8 @@ from models.heads import apply_head, tap_means
 from models.lending import WEIGHTS, Lender
 from models.lent_network import lent_parts
 from models.preprocessing import PIXELS, decode_transformed
-from models.signatures import ImageModel, ServedModel, Transform, traced
+from models.signatures import ImageModel, Outputs, ServedModel, Transform, traced
+from models.table_parts import added
 from schema import contract
 from schema.inputs import Input
 
@@ -107,7 +108,8 @@ class Classifier:
             float32 [batch, 256, 256].
         """
         chosen, network = self.heads[head], self.network
-        means = tap_means(chosen.model)
+        # What has no map, such as a column of the table, speaks for no place.
+        means = {n: mean for n, mean in tap_means(chosen.model).items() if n in network.pools}
         return evidence(chosen, maps, network.pooled(maps), network.pools, means, classes)
 
     @property
@@ -167,6 +169,33 @@ class BackboneModel(ImageModel):
         (together,) = in_chunks(classify, tf.shape(pngs)[0], [(width,)])
         return dict(zip(names, tf.split(together, len(names), axis=-1), strict=True))
 
+    def _classify_with_table(self, *transformed: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        taps = self._joined_taps(*transformed)
+        return {name: head(taps) for name, head in self.classifier.heads.items()}
+
+    def _predict_with_table(self, *raw: tf.Tensor) -> Outputs:
+        made = self._transform_of((*self.taken, *self.beside), raw)
+        taps, head = self._joined_taps(*made), self.classifier.heads[contract.FLAT]
+        probabilities = head(taps)
+        answer: Outputs = self.answer(probabilities)
+        return answer | added(head.model, head.temperature, taps, probabilities)
+
+    def _joined_taps(self, pngs: tf.Tensor, *columns: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Compute the image's taps, and put the columns of the table beside them."""
+        network = self.classifier.network
+        beside = {each.transformed.name: v for each, v in zip(self.beside, columns, strict=True)}
+        heads = self.classifier.heads.values()
+        channels = {tap: t.shape[-1] for head in heads for tap, t in head.model.input.items()}
+        names = [name for name in channels if name not in beside]
+
+        def pool(rows: slice) -> list[tf.Tensor]:
+            maps = self.feature_maps(tf.cast(decode_transformed(pngs[rows]), tf.float32))
+            taps = network.pooled(maps)
+            return [taps[name] for name in names]
+
+        pooled = in_chunks(pool, tf.shape(pngs)[0], [(channels[name],) for name in names])
+        return dict(zip(names, pooled, strict=True)) | beside
+
     def _evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Compute what speaks for classes that another model has chosen.
 
@@ -207,9 +236,10 @@ class _Linked(BackboneModel):
         parts = lent_parts(network.parts)
         classifier = Classifier(network.with_parts(parts), model.classifier.heads)
         names = [name.decode() for name in model.class_names.numpy()]
-        super().__init__(model.transform, classifier, names, float(model.abstain_below.numpy()))
+        below = float(model.abstain_below.numpy())
+        super().__init__(model.transform, classifier, names, below, model.beside)
         lenders = [part.lender for part in parts.values()]
-        if len(parts) == 1:
+        if isinstance(network, Part):
             # What it borrows are the model's own, where another model looks for them.
             (part,), (lender,) = parts.values(), lenders
             self._lenders = {WEIGHTS: lender}

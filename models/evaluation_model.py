@@ -49,16 +49,33 @@ class Member:
 class HeadsOfClassifier(tf.Module):
     """The answers of a classifier to features: of one network, or of several."""
 
-    def __init__(self, classifier: Classifier, digests: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        digests: Mapping[str, str],
+        straight: Mapping[str, Mapping[str, FeatureSpec]] | None = None,
+    ) -> None:
         """Take the trained parts behind the cut.
 
         Args:
             classifier: network and heads.
             digests: backbone -> see `Member`.
+            straight: backbone -> what is read of its records besides its network's features, to
+                go straight to the heads.
         """
         super().__init__(name="heads")
         networks = classifier.network.parts
-        self.members = {n: Member(digests[n], part.features) for n, part in networks.items()}
+        further = straight or {}
+        self.members = {
+            name: Member(
+                digests[name],
+                {
+                    **(networks[name].features if name in networks else {}),
+                    **further.get(name, {}),
+                },
+            )
+            for name in dict.fromkeys((*networks, *further))
+        }
         self._classifier = classifier
         suffixes = [part.suffix for part in networks.values()]
         parts = (*suffixes, *(head.model for head in classifier.heads.values()))

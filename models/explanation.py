@@ -80,7 +80,8 @@ def evidence(
         maps: tap name -> feature map, float32 [batch, height, width, channels].
         taps: the same pooled, float32 [batch, channels], of a grid [batch, cells * channels].
         pools: tap name -> how it was pooled.
-        means: tap -> what it is compared with, [1, channels] or 0; taps that the head uses.
+        means: tap -> what it is compared with, [1, channels] or 0; taps that the head uses, and
+            that have a map.
         classes: int [batch], the class of each image that is explained.
 
     Returns:
@@ -89,7 +90,7 @@ def evidence(
     used = {name: taps[name] for name in means}
     with tf.GradientTape() as tape:
         tape.watch(used)
-        score = class_score(head(used), classes)
+        score = class_score(head({**taps, **used}), classes)
     gradients = tape.gradient(score, used, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return tf.add_n(
         [

@@ -173,6 +173,38 @@ def tap_means(head: keras.Model) -> dict[str, tf.Tensor | float]:
     return {name: layers[layer].mean if layer in layers else 0.0 for name, layer in names.items()}
 
 
+def log_odds_by_tap(
+    head: keras.Model, taps: Mapping[str, Any], classes: tf.Tensor
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Say what each tap adds to the log-odds of a class against the others.
+
+    They (`models.explanation.class_score`) are linear in what a softmax layer reads, so they fall
+    into a part for each tap, and that of the mean of the training rows, where each tap's is 0.
+
+    Args:
+        head: of one softmax layer, standing on standardised taps; before calibration.
+        taps: tap name -> float32 [batch, channels].
+        classes: int [batch].
+
+    Returns:
+        Tap -> nats, float32 [batch]; and those of the mean row.
+    """
+    # A graph is made of this; what only fits heads needs no more than NumPy and Keras.
+    import tensorflow as tf
+
+    layer = head.get_layer(CLASS_LAYER)
+    kernel, bias = (tf.convert_to_tensor(each) for each in (layer.kernel, layer.bias))
+    n = kernel.shape[1]
+    against = (n * tf.one_hot(classes, n) - 1) / (n - 1)
+    found, place = {}, 0
+    for name in head.input:
+        rows = head.get_layer(f"{_STANDARDISE}{name}")(taps[name])
+        end = place + rows.shape[-1]
+        found[name] = tf.reduce_sum(rows @ kernel[place:end] * against, axis=-1)
+        place = end
+    return found, tf.reduce_sum(bias * against, axis=-1)
+
+
 def _standardise(
     inputs: Mapping[str, keras.KerasTensor],
     moments: Mapping[str, tuple[np.ndarray, np.ndarray]],

@@ -8,9 +8,10 @@ channels it has. (Within the image it is as in `models.fusion`.) On all of it st
 layer, whose loss is convex.
 
 **Parts may be missing**, and the head has to answer then, too. So each image is fitted several
-times: with all its parts, and with each other choice of some of them, which share a given weight. A part that is withheld is what Transform makes of a missing one, zeros; an
-image that is withheld is the mean radiograph. Nothing is drawn, so two fits are the same
-(modality dropout by expectation and not by chance).
+times: with all its parts, and with each other choice of some of them, which share a given weight.
+A part that is withheld is what Transform makes of a missing one, zeros; an image that is withheld
+is the mean radiograph. Nothing is drawn, so two fits are the same (modality dropout by
+expectation, and not by chance).
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ from typing import Any, Final
 
 import keras
 import numpy as np
-from pydantic import Field
 
-from common.strict import Strict
 from models import convex
 from models.convex import History, Softmax, Span, Taps
 from models.heads import CLASS_LAYER, build_head
 from models.hyperparameters import HeadParams
+from models.joint_params import JointParams
 from models.training_data import Moments, TapData, moments_of
 from schema.table import TEXT, TableColumn
 
@@ -38,24 +38,6 @@ TEXT_PART: Final = "text"
 PARTS: Final = (IMAGE_PART, TABLE_PART, TEXT_PART)
 # A channel that varies less than this in the fitted rows is a constant.
 _CONSTANT: Final = 1e-10
-
-
-class JointParams(Strict):
-    """How a head on the table is fitted, alone or beside the image.
-
-    Attributes:
-        l2: lambda of the penalty of the head on image and table (`head.l2`).
-        table_l2: the same of the head on the table alone, which has few channels.
-        table_weight: what the table's columns count for together, where the image counts for 1.
-        text_weight: the same of the columns of text.
-        withheld: how much the rows count, together, from which parts are withheld, 0..1.
-    """
-
-    l2: float = Field(1e-4, gt=0.0, le=10.0)
-    table_l2: float = Field(1e-3, gt=0.0, le=10.0)
-    table_weight: float = Field(0.1, gt=0.0, le=100.0)
-    text_weight: float = Field(0.1, gt=0.0, le=100.0)
-    withheld: float = Field(0.67, ge=0.0, lt=1.0)
 
 
 @dataclass(frozen=True)

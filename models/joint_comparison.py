@@ -12,7 +12,8 @@ from models import by_patient
 from models.calibration import apply_temperature, fit_temperature
 from models.convex import Taps
 from models.cross_validation import assign_folds, out_of_fold
-from models.joint import JointParams, Parts, fit_head, without
+from models.joint import Parts, fit_head, without
+from models.joint_params import JointParams
 from models.refit import answers_of
 from models.training_data import ImageTaps
 from schema.table import TableColumn

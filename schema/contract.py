@@ -121,6 +121,9 @@ HISTORY_ITERATION: Final = "iteration"
 TRAINING_FILE: Final = "training.json"  # the TrainingParams that were used
 CONTINUED_FILE: Final = "continued.json"  # from which model it started, where there was one
 VALIDATION_FILE: Final = "validation.json"  # accuracy, loss, total, confusion, …
+# A field of it: a sentence that says why the model is not pushed though the gate may let it pass;
+# null or absent where nothing speaks against it.
+NOT_TO_PUSH: Final = "not_to_push"
 PREDICTIONS_FILE: Final = "validation_predictions.json"  # see models/predictions.py
 
 # What a model's `classify` knows of an image, each probabilities of all classes: the
@@ -156,6 +159,13 @@ INPUT_EXAMPLES: Final = "examples"
 OUTPUT_CLASSES: Final = "classes"  # string [None, n_classes]
 OUTPUT_PROBABILITIES: Final = "probabilities"  # float32 [None, n_classes]
 OUTPUT_PREDICTED: Final = "predicted_class"  # string [None]
+# Of a model that takes columns of the table: what each part of it and the image added to the
+# log-odds of the predicted class against the others (nats), and to what, in the same order.
+OUTPUT_PART_NAMES: Final = "part_names"  # string [None, parts]
+OUTPUT_PART_LOG_ODDS: Final = "part_log_odds"  # float32 [None, parts]
+# Not a column's name: these have no blank.
+PART_IMAGE: Final = "the image"
+PART_REST: Final = "before anything is known"
 OUTPUT_ABSTAIN: Final = "abstain"  # bool [None]: too unsure to answer; ask a person
 # float32 [None, IMAGE_SIZE, IMAGE_SIZE], 0..1: what speaks for the predicted class, and where.
 OUTPUT_HEAT_MAP: Final = "heat_map"
@@ -166,4 +176,7 @@ CHAMPION: Final = "champion"
 ENSEMBLE: Final = "ensemble"
 CASCADE: Final = "cascade"
 FUSION: Final = "fusion"
+# Candidates that take the table: alone, and beside the image.
+TABLE_MODEL: Final = "table"
+JOINT_MODEL: Final = "joint"
 SUMMARY_FILE: Final = "summary.json"

@@ -17,6 +17,7 @@ from tfx.utils import io_utils, path_utils
 from components.many_inputs import input_key
 from components.model_card.beside import put_beside
 from components.serving_precision.beside import put_precision_beside
+from components.training_verdict import may_be_pushed
 from models.choice import choose
 from models.predictions import read_predictions
 
@@ -48,6 +49,7 @@ class Executor(base_executor.BaseExecutor):
             for name in names
             if _blessed(input_dict[input_key(BLESSING, name)])
             and _is_servable(input_dict.get(input_key(INFRA_BLESSING, name)))
+            and may_be_pushed(input_dict[input_key(RUN, name)])
         }
         model = artifact_utils.get_single_instance(output_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])

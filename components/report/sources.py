@@ -11,7 +11,10 @@ from schema import contract
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Order models as the page shows them: backbones as in the table, then what is made of them."""
-    combinations = (contract.ENSEMBLE, contract.CASCADE, contract.FUSION)
+    combinations = (
+        *(contract.ENSEMBLE, contract.CASCADE, contract.FUSION),
+        *(contract.TABLE_MODEL, contract.JOINT_MODEL),
+    )
     order = {name: place for place, name in enumerate((*BACKBONES, "", *combinations))}
     # A backbone whose row is gone since comes last of its kind.
     return sorted(names, key=lambda name: (order.get(name, order[""]), name))

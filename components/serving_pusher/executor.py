@@ -16,6 +16,7 @@ from components.model_card.beside import put_beside
 from components.pushed_versions.record import keep
 from components.serving_precision.beside import put_precision_beside
 from components.shortcut_audit.artifact import lets_push
+from components.training_verdict import may_be_pushed
 from serving.networks.pushing import convert_for
 from serving.warm_up import write_warm_up
 
@@ -62,8 +63,12 @@ class Executor(executor.Executor):
     def CheckBlessing(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]
     ) -> bool:
-        """Return whether the model is blessed and, where the audit is asked, that lets it pass."""
-        return super().CheckBlessing(input_dict) and lets_push(input_dict.get(AUDIT))
+        """Return whether the model is blessed, and neither audit nor training speak against it."""
+        return (
+            super().CheckBlessing(input_dict)
+            and lets_push(input_dict.get(AUDIT))
+            and may_be_pushed(input_dict.get(MODEL_RUN))
+        )
 
     def GetModelPath(  # noqa: N802 (TFX's name)
         self, input_dict: dict[str, list[types.Artifact]]

@@ -36,6 +36,7 @@ from pipeline.config.nodes import (
     InfraValidationConfig,
     ServeConfig,
 )
+from pipeline.config.table import TableConfig, TableKind
 from pipeline.config.tuning import TuningConfig
 from schema import SCHEMA_FILE
 
@@ -67,6 +68,7 @@ class PipelineConfig(Strict):
         backbones: which to train, by name in the table of backbones.
         combinations: what to put together from the backbones, where there are two or more:
             `ensemble` and `cascade` of their models, `fusion` of their networks behind one head.
+        table: models that take columns of the table, where `data.features` names some.
         seed: of every random choice.
         paper_recipe: take learning rate, batch size, epochs and callbacks from the table of
             backbones, where `training` doesn't give them.
@@ -100,6 +102,7 @@ class PipelineConfig(Strict):
     allow_random_weights: bool = False
     backbones: tuple[str, ...] = tuple(BACKBONES)
     combinations: tuple[Combining, ...] = ("ensemble", "cascade", "fusion")
+    table: TableConfig = TableConfig()
     seed: int = Field(0, ge=0, lt=2**31)
     paper_recipe: bool = False
     training: TrainingParams = TrainingParams()
@@ -163,6 +166,21 @@ class PipelineConfig(Strict):
     def combined(self) -> tuple[Combining, ...]:
         """`combinations`, where there are backbones to combine."""
         return self.combinations if len(self.backbones) > 1 else ()
+
+    @property
+    def tabled(self) -> tuple[TableKind, ...]:
+        """`table.models`, where there are columns to take."""
+        return self.table.models if self.data.table else ()
+
+    @property
+    def put_together(self) -> tuple[str, ...]:
+        """All models that stand on what the backbones computed, in the order of the pages."""
+        return (*self.combined, *self.tabled)
+
+    @property
+    def fuses(self) -> bool:
+        """True where a head stands on the taps of `Backbone.fused_taps`."""
+        return "fusion" in self.combined or "joint" in self.tabled
 
     @property
     def fused_validation(self) -> Literal["cross", "holdout"]:

@@ -156,7 +156,7 @@ def _cached(
     taps = taps_of_either_head(params, row)
     tuned = config.tuning.mode != "off"
     boundaries = config.tuning.boundaries_of(row) if tuned else [params.boundary]
-    if contract.FUSION not in config.combined:
+    if not config.fuses:
         return boundaries, taps
     return (
         list(dict.fromkeys((*boundaries, BOUNDARY_HEAD))),
@@ -175,7 +175,7 @@ def _traced(
     if BOUNDARY_HEAD not in boundaries:
         return []
     row = get_backbone(name)
-    fused = [tuple(row.fused_taps)] if contract.FUSION in config.combined else []
+    fused = [tuple(row.fused_taps)] if config.fuses else []
     heads_alone = params.boundary == BOUNDARY_HEAD or config.tuning.mode != "off"
     wanted = [*(taps_of_each_head(params, row) if heads_alone else ()), *fused]
     return list(dict.fromkeys(wanted))

@@ -21,6 +21,7 @@ from pipeline.dag.combination import combination_branch
 from pipeline.dag.data import build_example_gen, build_span_drift, statistics_options
 from pipeline.dag.platforms import Platform, local_platform
 from pipeline.dag.report import build_report
+from pipeline.dag.tabled import table_branch
 from pipeline.dag.verdict import build_pusher
 from pipeline.resolve.engine import ResolvedEngine
 from pipeline.resolve.spans import ResolvedSpans
@@ -92,6 +93,11 @@ def create_pipeline(
     for kind in config.combined:
         branch, judged[kind] = combination_branch(
             kind, config, backbones, example_gen, transform, engine, platform, verdict
+        )
+        nodes += branch
+    for taking in config.tabled:
+        branch, judged[taking] = table_branch(
+            taking, config, backbones, example_gen, transform, engine, platform, verdict
         )
         nodes += branch
     champion = Champion(

@@ -87,7 +87,7 @@ class Room:
         if name in self.config.backbones:
             return _FLOAT32 * get_backbone(name).parameters
         sizes = [self._model(each) for each in self.config.backbones]
-        return sum(sizes) if name in self.config.combined else min(sizes)
+        return sum(sizes) if name in self.config.put_together else min(sizes)
 
     @cached_property
     def _images(self) -> tuple[int, ...]:

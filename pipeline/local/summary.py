@@ -127,7 +127,7 @@ def summarize(
         "models": {
             name: _model_summary(name, outputs, len(config.data.classes), layout)
             | _recipe(name, config, outputs)
-            for name in (*config.backbones, *config.combined)
+            for name in (*config.backbones, *config.put_together)
             if outputs.get(f"Evaluator.{name}", "evaluation")
         },
         "champion": _property(champion, "backbone") if champion else None,
@@ -219,6 +219,7 @@ def _model_summary(
     return {
         "weights": _property(backbone, "weights") if backbone else None,
         "members": validation.get("members"),
+        **_of_the_table(validation),
         "accuracy": correct / total,
         "correct": correct,
         "total": total,
@@ -235,6 +236,12 @@ def _model_summary(
         "baseline": _baseline(name, outputs, layout),
         "pushed_to": _pushed_to(name, outputs),
     }
+
+
+def _of_the_table(validation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of a model that takes the table; nothing of any other."""
+    fields = ("columns", "table", contract.NOT_TO_PUSH)
+    return {name: validation[name] for name in fields if name in validation}
 
 
 def _infra_validation(name: str, outputs: RunOutputs) -> dict[str, Any] | None:

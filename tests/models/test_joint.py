@@ -8,8 +8,9 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from models.joint import JointParams, Parts, contributions, fit_head, without
+from models.joint import Parts, contributions, fit_head, without
 from models.joint_comparison import IMAGE, JOINT, TABLE, WITHHELD, Comparison, compare
+from models.joint_params import JointParams
 from models.refit import answers_of
 from models.training_data import ImageTaps, TapData, moments_of
 from tests.models.made_tables import CLASSES, COLUMNS, WITHIN, made_images
