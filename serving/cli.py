@@ -250,6 +250,12 @@ def predict(
         ),
     ] = None,
     network_cache: NetworkCache = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="With --url: a file of this client's token.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="With --url: PEM of who signed the server's certificate.")
+    ] = None,
 ) -> None:
     """Classify images with a pushed model: a server's, or in this process."""
     from rich.progress import track
@@ -283,9 +289,8 @@ def predict(
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
-        answers = Client(url, model, rendering=rendering).predict_files(
-            files, explain=bool(pictures)
-        )
+        client = Client(url, model, rendering=rendering, token_file=token_file, ca_file=ca_file)
+        answers = client.predict_files(files, explain=bool(pictures))
     else:
         from serving.local_client import predict_files
 

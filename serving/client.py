@@ -42,7 +42,13 @@ class Client:
     """A model of a server."""
 
     def __init__(
-        self, url: str, model: str, tries: int = _TRIES, rendering: Rendering = DEFAULT
+        self,
+        url: str,
+        model: str,
+        tries: int = _TRIES,
+        rendering: Rendering = DEFAULT,
+        token_file: Path | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         """Keep the settings; open no connection yet.
 
@@ -51,15 +57,24 @@ class Client:
             model: its name.
             tries: of a request, while the server is busy or can't be reached.
             rendering: of DICOM, as in training; it is converted here.
+            token_file: holds the token by which the server knows this client, and nothing else.
+            ca_file: PEM of who signed the server's certificate; the system's authorities where
+                None.
 
         Raises:
-            InputError: no URL of HTTP.
+            InputError: no URL of HTTP, or a file that can't be used.
         """
         if not url.startswith(("http://", "https://")):
             raise InputError(f"url: {url!r} must begin with http:// or https://.")
         self._model_url = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}"
         self._rendering = rendering
         self._session = requests.Session()
+        if token_file is not None:
+            self._session.headers["Authorization"] = f"Bearer {_token(token_file)}"
+        if ca_file is not None:
+            if not ca_file.is_file():
+                raise InputError(f"ca-file: {ca_file} is not there.")
+            self._session.verify = str(ca_file)
         retry = Retry(
             total=tries - 1,
             backoff_factor=_BACKOFF_S,
@@ -133,6 +148,16 @@ class Client:
             raise ServerError(
                 f"{self._model_url} can't be reached ({error}); is `cxr serve` running there?"
             ) from error
+
+
+def _token(file: Path) -> str:
+    try:
+        words = file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"token-file: {file} can't be read ({error}).") from error
+    if len(words) != 1 or not words[0].isascii():
+        raise InputError(f"token-file: {file} must hold one token, and nothing else.")
+    return words[0]
 
 
 def _prediction(file: Path, row: dict[str, Any]) -> Prediction:

@@ -80,7 +80,9 @@ def server_in_thread(
 
 
 def _answers(url: str, ca: Path | None) -> bool:
-    named = {} if ca is None else {"verify": str(ca), "cert": _certificate(ca)}
+    named: dict[str, Any] = {}
+    if ca is not None:
+        named = {"verify": str(ca), "cert": _certificate(ca)}
     try:
         return requests.get(f"{url}/readyz", timeout=10, **named).status_code == requests.codes.ok
     except requests.ConnectionError:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from common.errors import InputError
+from serving.client import Client, ServerError
 from serving.doors.audit import Audit, Entry, request_id
 from serving.doors.keeper import Keeper, is_loopback
 from serving.doors.tls import read_tls_config
@@ -265,6 +266,7 @@ def test_grpc_asks_for_the_token_too_and_is_audited(models: Path, tmp_path: Path
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         asked = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        metadata: tuple[tuple[str, str], ...]
         for metadata in ((), (("authorization", f"Bearer {OTHER}"),)):
             with pytest.raises(grpc.RpcError) as refused:
                 asked(_predict(), metadata=metadata, timeout=20)
@@ -274,7 +276,7 @@ def test_grpc_asks_for_the_token_too_and_is_audited(models: Path, tmp_path: Path
         assert dict(call.initial_metadata())["x-request-id"] == "mine"
         with pytest.raises(grpc.RpcError):
             asked(_predict("patient-name"), metadata=metadata, timeout=20)
-        ready = channel.unary_unary("/inference.GRPCInferenceService/ServerReady")
+        ready: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerReady")
         assert ready(b"", timeout=20) == b"\x08\x01"
         until(lambda: len(_audited(audit)) == 4)
     first, _, third, last = _audited(audit)
@@ -402,3 +404,27 @@ def test_a_preflight_needs_no_token(models: Path, tmp_path: Path) -> None:
         url = f"{server.url}/v1/models/m:predict"
         origin = {"Origin": "https://viewer.example"}
         assert requests.options(url, headers=origin, timeout=10).status_code == 200
+
+
+def test_cxr_predicts_client_shows_its_token_and_knows_the_servers_ca(
+    models: Path, tmp_path: Path
+) -> None:
+    ca = Authority(tmp_path)
+    tokens = _tokens(tmp_path, f"pacs {TOKEN}")
+    doors = DoorSettings(_ssl_config(tmp_path, ca.sign("server")), tokens)
+    mine = tmp_path / "mine"
+    mine.write_text(f"{TOKEN}\n")
+    with server_in_thread(Loader(), ca=ca.file, model_dir=models, doors=doors) as server:
+        known = Client(server.url, "m", tries=1, token_file=mine, ca_file=ca.file)
+        assert known._post({"instances": [1.0]}).json() == {"predictions": [2.0]}
+        unknown = Client(server.url, "m", tries=1, ca_file=ca.file)
+        assert unknown._post({"instances": [1.0]}).status_code == 401
+        with pytest.raises(ServerError, match="can't be reached"):
+            Client(server.url, "m", tries=1, token_file=mine)._post({})
+    for named, said in (
+        ({"token_file": tokens}, "must hold one token"),
+        ({"token_file": tmp_path / "absent"}, "can't be read"),
+        ({"ca_file": tmp_path / "absent"}, "is not there"),
+    ):
+        with pytest.raises(InputError, match=said):
+            Client("https://localhost", "m", **named)
