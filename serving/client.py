@@ -71,10 +71,10 @@ class Client:
         self._session = requests.Session()
         if token_file is not None:
             self._session.headers["Authorization"] = f"Bearer {_token(token_file)}"
-        if ca_file is not None:
-            if not ca_file.is_file():
-                raise InputError(f"ca-file: {ca_file} is not there.")
-            self._session.verify = str(ca_file)
+        if ca_file is not None and not ca_file.is_file():
+            raise InputError(f"ca-file: {ca_file} is not there.")
+        # Given with each request: over a session's own, REQUESTS_CA_BUNDLE would win.
+        self._verify = None if ca_file is None else str(ca_file)
         retry = Retry(
             total=tries - 1,
             backoff_factor=_BACKOFF_S,
@@ -143,7 +143,9 @@ class Client:
 
     def _post(self, body: dict[str, Any]) -> requests.Response:
         try:
-            return self._session.post(f"{self._model_url}:predict", json=body, timeout=_TIMEOUT_S)
+            return self._session.post(
+                f"{self._model_url}:predict", json=body, timeout=_TIMEOUT_S, verify=self._verify
+            )
         except requests.RequestException as error:
             raise ServerError(
                 f"{self._model_url} can't be reached ({error}); is `cxr serve` running there?"
