@@ -421,11 +421,11 @@ def test_cxr_predicts_client_shows_its_token_and_knows_the_servers_ca(
         assert unknown._post({"instances": [1.0]}).status_code == 401
         with pytest.raises(ServerError, match="can't be reached"):
             Client(server.url, "m", tries=1, token_file=mine)._post({})
-    named: dict[str, Any]
-    for named, said in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"token_file": tokens}, "must hold one token"),
         ({"token_file": tmp_path / "absent"}, "can't be read"),
         ({"ca_file": tmp_path / "absent"}, "is not there"),
-    ):
+    ]
+    for named, said in wrong:
         with pytest.raises(InputError, match=said):
             Client("https://localhost", "m", **named)
