@@ -62,7 +62,8 @@ print(sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], sep="\n
 #!/bin/sh
 printf 'model_config_list { config { name: "%s" base_path: "%s" model_platform: "tensorflow" } }' \
     "\$MODEL_NAME" "\$MODEL_BASE_PATH/\$MODEL_NAME" >/tmp/models.config
-exec '$python' -m pipeline.cli serve --model-config-file /tmp/models.config --host 0.0.0.0 "\$@"
+exec '$python' -m pipeline.cli serve --model-config-file /tmp/models.config \
+    --host 0.0.0.0 --insecure-without-tls --insecure-without-authentication "\$@"
 END
     chmod 755 "$WORK/serve"
     mapfile -t binaries < <(find "$stdlib" "$site" -name '*.so*' -type f)

@@ -303,6 +303,12 @@ def predict(
         ),
     ] = None,
     network_cache: NetworkCache = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="With --url: a file of this client's token.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="With --url: PEM of who signed the server's certificate.")
+    ] = None,
 ) -> None:
     """Classify images with a pushed model: a server's, or in this process."""
     from rich.progress import track
@@ -341,7 +347,9 @@ def predict(
         from serving.client import Client
 
         make = None if table is None else partial(_read_table, table, model=model, files=files)
-        client = Client(url, model, rendering=asked, table=make)
+        client = Client(
+            url, model, rendering=asked, table=make, token_file=token_file, ca_file=ca_file
+        )
         answers = client.predict_files(files, explain=bool(pictures))
         if pictures:
             answers = write_pictures(answers, pictures, client.rendering())

@@ -60,6 +60,8 @@ class Client:
         tries: int = _TRIES,
         rendering: AskedRendering = AS_LEARNED,
         table: Callable[[tuple[TableColumn, ...]], Table] | None = None,
+        token_file: Path | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         """Keep the settings; ask nothing yet, but for the columns where there is a table.
 
@@ -71,9 +73,12 @@ class Client:
                 model learned.
             table: makes what is known of the images beside their pixels, out of the columns that
                 the model takes by its signature.
+            token_file: holds the token by which the server knows this client, and nothing else.
+            ca_file: PEM of who signed the server's certificate; the system's authorities where
+                None.
 
         Raises:
-            InputError: no URL of HTTP.
+            InputError: no URL of HTTP, or a file that can't be used.
         """
         if not url.startswith(("http://", "https://")):
             raise InputError(f"url: {url!r} must begin with http:// or https://.")
@@ -83,6 +88,12 @@ class Client:
         self._asked = rendering
         self._rendering: Rendering | None = None
         self._session = requests.Session()
+        if token_file is not None:
+            self._session.headers["Authorization"] = f"Bearer {_token(token_file)}"
+        if ca_file is not None and not ca_file.is_file():
+            raise InputError(f"ca-file: {ca_file} is not there.")
+        # Given with each request: over a session's own, REQUESTS_CA_BUNDLE would win.
+        self._verify = None if ca_file is None else str(ca_file)
         retry = Retry(
             total=tries - 1,
             backoff_factor=_BACKOFF_S,
@@ -129,7 +140,9 @@ class Client:
     def _learned(self) -> Rendering | None:
         """Ask how the model learned; None where the server doesn't know, or is of another kind."""
         try:
-            response = self._session.get(self._rendering_url, timeout=_TIMEOUT_S)
+            response = self._session.get(
+                self._rendering_url, timeout=_TIMEOUT_S, verify=self._verify
+            )
         except requests.RequestException as error:
             raise self._unreachable(error) from error
         if response.status_code != requests.codes.ok:
@@ -173,7 +186,9 @@ class Client:
     def _columns(self) -> tuple[TableColumn, ...]:
         """Ask which columns of a table the model takes."""
         try:
-            response = self._session.get(f"{self._model_url}/metadata", timeout=_TIMEOUT_S)
+            response = self._session.get(
+                f"{self._model_url}/metadata", timeout=_TIMEOUT_S, verify=self._verify
+            )
             response.raise_for_status()
             known = response.json()["metadata"]["signature_def"]["signature_def"]
         except (requests.RequestException, KeyError, ValueError) as error:
@@ -214,7 +229,10 @@ class Client:
         try:
             # Not as `json`: requests refuses NaN, which is a number for these servers.
             return self._session.post(
-                f"{self._model_url}:predict", data=json.dumps(body), timeout=_TIMEOUT_S
+                f"{self._model_url}:predict",
+                data=json.dumps(body),
+                timeout=_TIMEOUT_S,
+                verify=self._verify,
             )
         except requests.RequestException as error:
             raise self._unreachable(error) from error
@@ -222,6 +240,16 @@ class Client:
 
 def _in_json(value: float | bytes) -> float | str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def _token(file: Path) -> str:
+    try:
+        words = file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"token-file: {file} can't be read ({error}).") from error
+    if len(words) != 1 or not words[0].isascii():
+        raise InputError(f"token-file: {file} must hold one token, and nothing else.")
+    return words[0]
 
 
 def _prediction(file: Path, row: dict[str, Any]) -> Prediction:

@@ -105,7 +105,7 @@ class RestApi:
             handled.code = StatusCode.CANCELLED.name
             response = _error(499, "The client has gone")
         except Exception:
-            LOGGER.exception("%s %s", request.method, _printable(_target(request)))
+            LOGGER.exception("%s %s", request.method, _printable(_path(request)))
             handled.code = StatusCode.INTERNAL.name
             response = _error(500, "The server failed; its log says why")
         seconds = time.monotonic() - began
@@ -114,7 +114,7 @@ class RestApi:
         LOGGER.info(
             "%s %s %d %s model=%s version=%s rows=%d %.1f ms id=%s",
             request.method,
-            _printable(_target(request)),
+            _printable(_path(request)),
             response.status_code,
             handled.code,
             _printable(handled.model) or "-",
@@ -140,7 +140,7 @@ class RestApi:
             return _json(await _while_connected(request, work, seconds))
 
     async def _open_inference(self, request: Request, handled: Facts) -> Response:
-        path = _target(request).partition("?")[0]
+        path = _path(request)
         target = open_inference_paths.parse_path(request.method, path)
         handled.method = target.what
         if target.model is not None:
@@ -205,7 +205,7 @@ class RestApi:
 
 def is_open_inference(request: Request) -> bool:
     """Return whether a request is of the Open Inference Protocol."""
-    path = _target(request).partition("?")[0]
+    path = _path(request)
     return path == "/v2" or path.startswith("/v2/")
 
 
@@ -248,6 +248,11 @@ def _target(request: Request) -> str:
     query = request.scope.get("query_string", b"")
     target = bytes(raw) + (b"?" + query if query else b"")
     return without_origin(target.decode("ascii", errors="backslashreplace"))
+
+
+def _path(request: Request) -> str:
+    """Return a request's path alone: a query may say more than a log should."""
+    return _target(request).partition("?")[0]
 
 
 def _preflight(request: Request) -> Response:
@@ -309,7 +314,7 @@ def rest_app(
     }
 
     async def answer(request: Request) -> Response:
-        path = _target(request).partition("?")[0]
+        path = _path(request)
         # By hand: Starlette's routes mind upper and lower case, and no path with a line break
         # would reach one.
         if path[:4].lower() == "/v1/" or is_open_inference(request):

@@ -42,18 +42,23 @@ class ThreadServer:
 
 
 @contextlib.contextmanager
-def server_in_thread(load: Callable[[Path], Servable], **settings: Any) -> Iterator[ThreadServer]:
+def server_in_thread(
+    load: Callable[[Path], Servable], *, ca: Path | None = None, **settings: Any
+) -> Iterator[ThreadServer]:
     """Run `serving.server.run.start` until the block ends.
 
     Args:
         load: version's folder -> servable, instead of `load_servable`.
+        ca: who signed the server's certificate; None without TLS. A client's that it asks for is
+            `client.crt` with its key beside it.
         settings: fields of Settings.
     """
     from serving.server import run
 
     port = free_port()
     wanted = Settings(**{"port": port, "grpc_port": 0, **settings})
-    server = ThreadServer(f"http://127.0.0.1:{port}", threading.Thread(daemon=True))
+    scheme = "https" if ca else "http"
+    server = ThreadServer(f"{scheme}://127.0.0.1:{port}", threading.Thread(daemon=True))
 
     def add_signal_handler(
         loop: asyncio.AbstractEventLoop, number: int, act: Callable[[], object]
@@ -67,18 +72,26 @@ def server_in_thread(load: Callable[[Path], Servable], **settings: Any) -> Itera
         server.thread = threading.Thread(target=run.start, args=[wanted], daemon=True)
         server.thread.start()
         try:
-            until(lambda: _answers(server.url))
+            until(lambda: _answers(server.url, ca))
             yield server
         finally:
             if server.thread.is_alive():
                 server.stop()
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, ca: Path | None) -> bool:
+    named: dict[str, Any] = {}
+    if ca is not None:
+        named = {"verify": str(ca), "cert": _certificate(ca)}
     try:
-        return requests.get(f"{url}/readyz", timeout=10).status_code == requests.codes.ok
+        return requests.get(f"{url}/readyz", timeout=10, **named).status_code == requests.codes.ok
     except requests.ConnectionError:
         return False
+
+
+def _certificate(ca: Path) -> tuple[str, str] | None:
+    certificate, key = ca.with_name("client.crt"), ca.with_name("client.key")
+    return (str(certificate), str(key)) if certificate.exists() else None
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:

@@ -29,7 +29,7 @@ from serving.process import Server
 from serving.protocol.status import ServingError
 from serving.server import run
 from serving.server.bodies import Bodies, HttpError
-from serving.settings import Limits, Settings
+from serving.settings import DoorSettings, Limits, Settings
 from tests.serving.conftest import Cxr
 from tests.serving.in_thread import until
 
@@ -279,6 +279,7 @@ def test_it_listens_on_loopback_only_and_not_on_a_taken_port(
         ([], "give either --model-dir or --model-config-file"),
         (["--model-dir", "absent"], "absent is no folder"),
         (["--model-config-file", "absent"], "absent can't be read"),
+        (["--model-dir", ".", "--host", "0.0.0.0"], "--ssl-config-file, or --insecure-without-tls"),
     ],
 )
 def test_wrong_settings_are_told(
@@ -302,10 +303,12 @@ def test_each_option_reaches_the_server(
         "--max-pixels": 9, "--max-queue": 10, "--request-timeout-seconds": 11,
         "--read-timeout-seconds": 12, "--shutdown-timeout-seconds": 13, "--metrics-path": "",
         "--network-cache": "", "--keep-alive-timeout-seconds": 14,
-        "--num-request-iterations-for-warmup": 15,
+        "--num-request-iterations-for-warmup": 15, "--ssl-config-file": "ssl.config",
+        "--token-file": "tokens", "--audit-file": "audit", "--max-client-requests": 16,
     }  # fmt: skip
     words = [str(word) for option in given.items() for word in option]
     words += ["--no-enable-model-warmup", "--rest-api-enable-cors-support"]
+    words += ["--insecure-without-tls", "--insecure-without-authentication"]
     assert (
         cxr(
             "serve",
@@ -335,5 +338,6 @@ def test_each_option_reaches_the_server(
             warm_up=False,
             warm_up_rounds=15,
             limits=Limits(6, 7, 8, 9, 10, 11.0, 12.0, 14.0),
+            doors=DoorSettings(Path("ssl.config"), Path("tokens"), Path("audit"), 16, True, True),
         ),
     ]
