@@ -14,7 +14,14 @@ from common.runtime import prepare_environment
 from models.conversion import prepared
 from models.rendering import Rendering
 from schema import contract
-from serving.prediction import Failure, Prediction, Result, not_explained, read_file
+from serving.prediction import (
+    MOST_BYTES,
+    Failure,
+    Prediction,
+    Result,
+    not_explained,
+    read_file,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +104,7 @@ def open_model(
     bits_stored: int = 0,
     rendering: Rendering | None = None,
     network_cache: Path | None = None,
+    max_bytes: int = MOST_BYTES,
 ) -> Answer:
     """Load a model once, to ask it about files again and again.
 
@@ -106,6 +114,7 @@ def open_model(
         bits_stored: likewise.
         rendering: likewise.
         network_cache: likewise.
+        max_bytes: that a file may have.
 
     Returns:
         What classifies files that go through the networks side by side; from any thread.
@@ -117,7 +126,8 @@ def open_model(
     name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
     servable = _load(version, name, network_cache)
     chosen = rendering or servable.rendering
-    return partial(_predict, servable, name, partial(_prepared, bits_stored, chosen))
+    prepare = partial(_prepared, bits_stored, chosen)
+    return partial(_predict, servable, name, prepare, max_bytes)
 
 
 def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:
@@ -125,12 +135,16 @@ def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:
 
 
 def _predict(
-    servable: Servable, signature: str, prepare: Callable[[bytes], bytes], files: Sequence[Path]
+    servable: Servable,
+    signature: str,
+    prepare: Callable[[bytes], bytes],
+    max_bytes: int,
+    files: Sequence[Path],
 ) -> list[Result]:
     results: dict[Path, Result] = {}
     images: dict[Path, bytes] = {}
     for file in files:
-        content = read_file(file)
+        content = read_file(file, max_bytes)
         if isinstance(content, Failure):
             results[file] = content
             continue
