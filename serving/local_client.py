@@ -14,7 +14,14 @@ from common.runtime import prepare_environment
 from models.conversion import prepared
 from models.rendering import Rendering
 from schema import contract
-from serving.prediction import Failure, Prediction, Result, not_explained, read_file
+from serving.prediction import (
+    MOST_BYTES,
+    Failure,
+    Prediction,
+    Result,
+    not_explained,
+    read_file,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,6 +109,7 @@ def open_model(
     rendering: Rendering | None = None,
     network_cache: Path | None = None,
     table: Table | None = None,
+    max_bytes: int = MOST_BYTES,
 ) -> Answer:
     """Load a model once, to ask it about files again and again.
 
@@ -112,6 +120,7 @@ def open_model(
         rendering: likewise.
         network_cache: likewise.
         table: likewise.
+        max_bytes: that a file may have.
 
     Returns:
         What classifies files that go through the networks side by side; from any thread.
@@ -123,7 +132,8 @@ def open_model(
     name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
     servable = _load(version, name, network_cache)
     chosen = rendering or servable.rendering
-    return partial(_predict, servable, name, partial(_prepared, bits_stored, chosen), table)
+    prepare = partial(_prepared, bits_stored, chosen)
+    return partial(_predict, servable, name, prepare, table, max_bytes)
 
 
 def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:
@@ -135,6 +145,7 @@ def _predict(
     signature: str,
     prepare: Callable[[bytes], bytes],
     table: Table | None,
+    max_bytes: int,
     files: Sequence[Path],
 ) -> list[Result]:
     results: dict[Path, Result] = {}
@@ -142,7 +153,7 @@ def _predict(
     with_cells: dict[Path, bytes] = {}
     cells: dict[Path, Cells] = {}
     for file in files:
-        content = read_file(file)
+        content = read_file(file, max_bytes)
         if isinstance(content, Failure):
             results[file] = content
             continue

@@ -12,6 +12,7 @@ from models.conversion import dicom
 from schema import contract
 from schema.class_tables import MOST_COLUMNS
 from schema.image_names import IMAGE_SUFFIXES, is_image, is_of_the_system, is_skipped_folder
+from serving.settings import Limits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _SHOWN: Final = 3
 # What the names may have together, to be headings.
 _LETTERS: Final = 100
+# Of a file; more isn't read, and no server takes more by default.
+MOST_BYTES: Final = Limits().body_bytes
 _DICOMDIR: Final = "dicomdir"
 
 
@@ -125,12 +128,21 @@ def _is_dicom(file: Path) -> bool:
         return False
 
 
-def read_file(file: Path) -> bytes | Failure:
-    """Read a file's content, or find out why it can't be read."""
+def read_file(file: Path, max_bytes: int = MOST_BYTES) -> bytes | Failure:
+    """Read a file's content, or find out why it can't be read.
+
+    Args:
+        file: of an image.
+        max_bytes: that it may have; no more is read of a larger one.
+    """
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(max_bytes + 1)
     except OSError as error:
         return Failure(file, f"can't be read: {error.strerror}")
+    if len(content) > max_bytes:
+        return Failure(file, f"has more than {max_bytes} bytes, and no image needs as many")
+    return content
 
 
 def print_results(results: Iterable[Result]) -> None:

@@ -17,7 +17,7 @@ from components.radiograph_example_gen.headers import (
 from components.radiograph_example_gen.inspection import Inspection
 from components.radiograph_example_gen.matching import Matched
 from components.radiograph_example_gen.metadata import PATIENT_COLUMN, Row
-from components.radiograph_example_gen.remarks import IMAGES, ROWS, Remark
+from components.radiograph_example_gen.remarks import IMAGES, ROWS, Remark, of_missing_columns
 from components.radiograph_example_gen.table_cells import from_header
 from schema import contract
 from schema.table import TableColumn
@@ -41,9 +41,14 @@ def informed(
         table: columns that models take, likewise.
 
     Returns:
-        The same, where no image has a header; else with more rows, and with what contradicts.
+        With what neither tables nor headers say; and where images have a header, with more rows,
+        and with what contradicts.
     """
     with_header = [item for item in inspections if item.header]
+    said = {name for item in with_header for name in (*item.header, *item.numbers)}
+    matched = dataclasses.replace(
+        matched, remarks=(*matched.remarks, *of_missing_columns(matched.tables, said))
+    )
     if not with_header:
         return matched
     days = dict(_days(with_header))

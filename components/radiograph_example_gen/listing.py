@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns
 from components.radiograph_example_gen.discovery import (
+    METADATA_NAME,
     Candidate,
     Discovery,
     Kind,
@@ -26,12 +28,11 @@ from components.radiograph_example_gen.remarks import (
     check_unmatched,
     of_cells,
     of_columns,
-    of_missing_columns,
     of_rows,
     of_short_rows,
     of_tables,
 )
-from components.radiograph_example_gen.settings import Settings, SpanFolder
+from components.radiograph_example_gen.settings import TABLE, Settings, SpanFolder
 from components.radiograph_example_gen.table_cells import check_without_table
 from components.radiograph_example_gen.tabled import is_by_table, list_by_table
 
@@ -58,12 +59,14 @@ class Listing:
     Attributes:
         found: of all spans; `found` and `left_out` in it only of those that are taken.
         tables: the metadata files.
-        matched: the table's rows, where they say the classes; None where folders do.
+        matched: rows that say the classes; None where folders do everywhere.
+        by_folders: the tables whose rows are about the images of class folders.
     """
 
     found: Discovery
     tables: tuple[Table, ...]
     matched: Matched | None = None
+    by_folders: tuple[Table, ...] = ()
 
     @property
     def metadata(self) -> bytes | None:
@@ -90,21 +93,46 @@ def list_folder(settings: Settings) -> Listing:
         if is_by_table(settings, *((table.name, table.content) for table in tables)):
             (table,) = tables
             found, matched = list_by_table(settings, table.name, table.content)
-            read = inside(settings.data_dir, table.name)
-            remarks = (*of_tables(found.tables, filter(None, [read])), *matched.remarks)
-            matched = dataclasses.replace(matched, remarks=remarks)
             return Listing(found, tuple(tables), matched)
         found = discover(settings.data_dir, settings.classes, follow_links=settings.follow_links)
-        return Listing(found, tuple(tables))
+        return Listing(found, tuple(tables), by_folders=tuple(tables))
+    if settings.metadata_csv and settings.layout.kind == TABLE:
+        raise InputError(
+            f"data.metadata: with spans and data.layout: {TABLE}, each span has a table of its "
+            f"own: put {METADATA_NAME} into each span's folder, or write {{SPAN}} into the path."
+        )
+    return _list_spans(settings)
+
+
+def _list_spans(settings: Settings) -> Listing:
+    """List span by span; in each, its own table or its folders say the classes."""
     root = Path(settings.data_dir)
-    tables = list(_read(settings.data_dir, settings.metadata_csv) if settings.metadata_csv else ())
-    parts = []
+    any_rows = dataclasses.replace(settings.limits, max_unmatched_fraction=1.0)
+    shared = list(_read(settings.data_dir, settings.metadata_csv) if settings.metadata_csv else ())
+    tables, by_folders, parts, matched = shared[:], shared[:], [], []
     for span in settings.spans:
-        part = discover(root / span.folder, settings.classes, follow_links=settings.follow_links)
+        folder = str(root / span.folder)
+        own = [] if settings.metadata_csv else list(_read(folder, span.metadata_csv, span))
+        # As of a folder without spans; of a span that isn't taken, only places are asked for.
+        alone = dataclasses.replace(
+            settings,
+            data_dir=folder,
+            metadata_csv=span.metadata_csv,
+            spans=(),
+            columns=settings.columns if span.taken else (),
+            limits=settings.limits if span.taken else any_rows,
+        )
+        if is_by_table(alone, *((table.name, table.content) for table in own)):
+            (table,) = own
+            part, rows = list_by_table(alone, table.name, table.content)
+            matched.append((span, rows))
+        else:
+            part = discover(folder, settings.classes, follow_links=settings.follow_links)
+            by_folders += own
         parts.append((span, part))
-        if not settings.metadata_csv:
-            tables += _read(str(root / span.folder), span.metadata_csv, span)
-    return Listing(_together(parts), tuple(tables))
+        tables += own
+    rows_together = _rows_together(matched) if matched else None
+    return Listing(_together(parts), tuple(tables), rows_together, tuple(by_folders))
 
 
 def match(settings: Settings, listing: Listing) -> Matched:
@@ -113,19 +141,19 @@ def match(settings: Settings, listing: Listing) -> Matched:
     Raises:
         InputError: a table is malformed, contradicts itself, or is about other images.
     """
-    if listing.matched is not None:
-        return listing.matched
     found = listing.found
     if not listing.tables:
         check_without_table(settings.table, settings.data_dir)
     paths = [candidate.path for candidate in found.candidates]
     paths.extend(item.path for item in found.left_out if item.kind is Kind.BAD)
-    by_path: dict[str, Row] = {}
-    left_out: list[LeftOut] = []
     read = (inside(settings.data_dir, table.name) for table in listing.tables)
     remarks: list[Remark] = list(of_tables(found.tables, filter(None, read)))
-    known: list[tuple[str, Columns]] = []
-    for table in listing.tables:
+    before = listing.matched or Matched({}, ())
+    by_path: dict[str, Row] = dict(before.by_path)
+    left_out: list[LeftOut] = list(before.left_out)
+    remarks += before.remarks
+    known: list[tuple[str, Columns]] = list(before.tables)
+    for table in listing.by_folders:
         taken = table.span is None or table.span.taken
         further = settings.columns if taken else ()
         features = settings.table if taken else ()
@@ -157,8 +185,13 @@ def match(settings: Settings, listing: Listing) -> Matched:
                 *of_rows(table.name, by_rule, len(without), count),
             ]
             known.append((table.name, parsed.columns))
-    remarks += of_missing_columns(known)
-    return Matched(by_path, tuple(left_out), remarks=tuple(remarks))
+    return dataclasses.replace(
+        before,
+        by_path=by_path,
+        left_out=tuple(left_out),
+        remarks=tuple(remarks),
+        tables=tuple(known),
+    )
 
 
 def _match_span(
@@ -186,6 +219,23 @@ def _read(folder: str, path: str | None, span: SpanFolder | None = None) -> Iter
     table = find_metadata(folder, path)
     if table is not None:
         yield Table(str(table), read_metadata_file(table), span)
+
+
+def _rows_together(parts: Sequence[tuple[SpanFolder, Matched]]) -> Matched:
+    """Join the rows of spans whose tables say the classes; remarks only of those taken."""
+    taken = [(f"{span.folder}/", part) for span, part in parts if span.taken]
+    return Matched(
+        {
+            f"{span.folder}/{path}": row
+            for span, part in parts
+            for path, row in part.by_path.items()
+        },
+        tuple(_prefixed(prefix, item) for prefix, part in taken for item in part.left_out),
+        sum(part.rows for _, part in taken),
+        sum((Counter(part.by_rule) for _, part in taken), Counter[str]()),
+        tuple(remark for _, part in taken for remark in part.remarks),
+        tuple(table for _, part in taken for table in part.tables),
+    )
 
 
 def _together(parts: Iterable[tuple[SpanFolder, Discovery]]) -> Discovery:

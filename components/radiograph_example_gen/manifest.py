@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.radiograph_example_gen.discovery import Kind, LeftOut
+from models.conversion import dicom
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 
 MANIFEST_FILE = "manifest.csv"
@@ -111,6 +113,17 @@ class Summary:
             if not content[name]:
                 del content[name]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def rendering_to_note(rendering: Rendering, conversions: Iterable[str]) -> dict[str, float]:
+    """Return what serving needs to know of how DICOM was rendered; nothing where it needs none.
+
+    Args:
+        rendering: of the configuration.
+        conversions: as `Summary` has them.
+    """
+    read = any(name.startswith(f"{dicom.FORMAT} ") for name in conversions)
+    return rendering.to_json() if read or rendering != DEFAULT else {}
 
 
 def digest(entries: Iterable[Entry]) -> str:

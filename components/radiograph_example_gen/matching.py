@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from common.errors import InputError
+from components.radiograph_example_gen.columns import Columns
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.readers import picture_suffixes
@@ -36,6 +37,7 @@ class Matched:
         rows: how many there were.
         by_rule: rule -> rows whose image it found, but for those that are found as they stand.
         remarks: what people should know of it.
+        tables: name and columns of each table that is used.
     """
 
     by_path: Mapping[str, Row]
@@ -43,6 +45,7 @@ class Matched:
     rows: int = 0
     by_rule: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
+    tables: tuple[tuple[str, Columns], ...] = ()
 
     @property
     def without_image(self) -> list[LeftOut]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,15 +90,18 @@ def of_columns(name: str, columns: Columns) -> Iterator[Remark]:
         )
 
 
-def of_missing_columns(tables: Sequence[tuple[str, Columns]]) -> Iterator[Remark]:
-    """Say what no table says; of patients, `of_patients` speaks.
+def of_missing_columns(
+    tables: Sequence[tuple[str, Columns]], headers: Collection[str] = ()
+) -> Iterator[Remark]:
+    """Say what neither a table nor a header says; of patients, `of_patients` speaks.
 
     Args:
         tables: name and columns of each.
+        headers: columns that DICOM headers say of some image.
     """
     wanted = [*contract.METADATA_TEXT_COLUMNS, *contract.METADATA_NUMBER_COLUMNS]
     wanted.remove("patient_id")
-    there = {column for _, columns in tables for column in columns.names}
+    there = {*headers, *(column for _, columns in tables for column in columns.names)}
     missing = [column for column in wanted if column not in there]
     if missing and tables:
         names = ", ".join(name for name, _ in tables)

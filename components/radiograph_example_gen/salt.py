@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from common.errors import InputError
+from common.salt import make_salt, own_file, read_salt
 from components.radiograph_example_gen.readers import suffixes
 from models.conversion import dicom
 from schema.image_names import is_image
 
 ENVIRONMENT: Final = "CXR_PATIENT_SALT_FILE"
-_DEFAULT: Final = Path("cxr-tfx", "patient-salt")
-_BYTES: Final = 32
+_NAME: Final = "patient-salt"
+_WHAT: Final = f"the salt for patients' ids ({ENVIRONMENT} names another)"
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,15 @@ def salt_for(paths: Iterable[str]) -> Salt:
         No salt where all names end as those of other images.
 
     Raises:
-        InputError: the file can't be read or written, or is too short.
+        InputError: see `common.salt`.
     """
     if not any(may_be_dicom(path.rpartition("/")[2]) for path in paths):
         return Salt(b"")
-    file = salt_file()
-    try:
-        value = _loaded(file)
-    except OSError as error:
-        raise InputError(
-            f"the salt for patients' ids, {str(file)!r}, can't be read or made "
-            f"({error.strerror or error}): name a file in {ENVIRONMENT}."
-        ) from error
-    if len(value) < _BYTES:
-        raise InputError(
-            f"the salt for patients' ids, {str(file)!r}, has {len(value)} bytes: it needs "
-            f"{_BYTES} at least, drawn by chance."
-        )
+    named = os.environ.get(ENVIRONMENT)
+    file = Path(named) if named else own_file(_NAME)
+    if not named:
+        make_salt(file, _WHAT)
+    value = read_salt(file, _WHAT)
     return Salt(value, hashlib.sha256(b"name of salt:" + value).hexdigest()[:16])
 
 
@@ -74,27 +65,3 @@ def may_be_dicom(name: str) -> bool:
         name: of the file. Without a suffix, which a table may name, its content shows it later.
     """
     return is_image(name, dicom.SUFFIXES) or not is_image(name, suffixes())
-
-
-def salt_file() -> Path:
-    """Return where the salt lies: CXR_PATIENT_SALT_FILE, or in the user's folder of settings."""
-    if named := os.environ.get(ENVIRONMENT):
-        return Path(named)
-    base = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".config") / _DEFAULT
-
-
-def _loaded(file: Path) -> bytes:
-    if not file.exists() and ENVIRONMENT not in os.environ:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Under a drawn name first: who comes at the same time finds all of it, or nothing.
-        drawn = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-        drawn.touch(mode=0o600)
-        drawn.write_text(secrets.token_hex(_BYTES) + "\n", encoding="ascii")
-        try:
-            os.link(drawn, file)
-        except FileExistsError:
-            pass
-        finally:
-            drawn.unlink()
-    return file.read_bytes().strip()

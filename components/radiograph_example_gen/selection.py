@@ -27,7 +27,7 @@ from components.radiograph_example_gen.informing import informed
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.likeness import of_copies, of_ids
 from components.radiograph_example_gen.listing import list_folder, match
-from components.radiograph_example_gen.manifest import Entry, Summary, digest
+from components.radiograph_example_gen.manifest import Entry, Summary, digest, rendering_to_note
 from components.radiograph_example_gen.matching import Matched
 from components.radiograph_example_gen.metadata import SOURCE_COLUMN, Row
 from components.radiograph_example_gen.remarks import (
@@ -55,8 +55,6 @@ from components.radiograph_example_gen.split import (
     split_images,
 )
 from components.radiograph_example_gen.table_cells import sentences_on
-from models.conversion import dicom
-from models.rendering import DEFAULT
 from schema import contract
 from schema.table import TableColumn
 
@@ -309,7 +307,7 @@ def summarize(settings: Settings, decision: Decision) -> Summary:
         licences=_counted(settings, chosen, _licence_of),
         deviations=tuple(asdict(item) for item in decision.split.deviations),
         conversions=conversions,
-        rendering=_rendering(settings, conversions),
+        rendering=rendering_to_note(settings.limits.rendering, conversions),
         spans=tuple(_span_counts(settings, decision.merged)) if decision.merged else (),
         remarks=tuple(asdict(remark) for remark in _remarks(decision, chosen, settings.table)),
     )
@@ -319,12 +317,6 @@ def _conversions(chosen: Mapping[str, Sequence[CleanImage]]) -> dict[str, int]:
     images = (image for members in chosen.values() for image in members)
     counts = Counter(filter(None, (image.inspection.conversion for image in images)))
     return dict(sorted(counts.items()))
-
-
-def _rendering(settings: Settings, conversions: Iterable[str]) -> dict[str, float]:
-    read = any(name.startswith(f"{dicom.FORMAT} ") for name in conversions)
-    rendering = settings.limits.rendering
-    return rendering.to_json() if read or rendering != DEFAULT else {}
 
 
 def _torn(

@@ -217,8 +217,6 @@ def parse_settings(properties: Mapping[str, Any]) -> Settings:
     test_fraction = _parse_fraction("data.test_fraction", properties.get("test_fraction"))
     eval_fraction = _parse_fraction("data.eval_fraction", properties.get("eval_fraction"))
     spans = _parse_spans(_load("spans", properties.get("spans") or "[]"))
-    if spans and layout.kind == TABLE:
-        raise InputError(f"data.layout: {TABLE} can't be had with spans.")
     return Settings(
         data_dir=str(data_dir),
         metadata_csv=properties.get("metadata_csv") or None,

@@ -43,7 +43,6 @@ from components.radiograph_example_gen.remarks import (
     Remark,
     of_cells,
     of_columns,
-    of_missing_columns,
     of_rows,
     of_short_rows,
     some_of,
@@ -134,11 +133,11 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
         *of_short_rows(name, parsed.short, len(parsed.rows)),
         *of_rows(name, rows.by_rule, len(rows.without_image), len(parsed.rows)),
         *_remarks(name, parsed, rows, unnamed),
-        *of_missing_columns([(name, parsed.columns)]),
     )
     left_out = (*rows.left_out, *parsed.problems)
     by_rule = dict(rows.by_rule)
-    return discovery, Matched(rows.taken, left_out, rows.wanted, by_rule, remarks)
+    tables = ((name, parsed.columns),)
+    return discovery, Matched(rows.taken, left_out, rows.wanted, by_rule, remarks, tables)
 
 
 def _check_columns(parsed: Metadata, name: str, settings: Settings) -> None:

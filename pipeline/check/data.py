@@ -76,13 +76,12 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
         inspections = inspect(settings, folder)
         found |= _of_images(inspections)
         # Where the images can't be sifted, those that can be opened are spoken of.
-        found["remarks"] = _remarks(
-            settings, folder, [item for item in inspections if not item.reason]
-        )
+        whole = with_headers(settings, folder, inspections)
+        read = [item for item in inspections if not item.reason]
+        found["remarks"] = _remarks(settings, whole, read)
         usable = sift(settings, folder, inspections)
-        folder = with_headers(settings, folder, inspections)
         used = sorted((i.inspection for i in usable.cleaned.images), key=lambda item: item.path)
-        found["remarks"] = _remarks(settings, folder, used)
+        found["remarks"] = _remarks(settings, whole, used)
         found |= _of_files(usable, found["classes"])
         decision = decide(settings, usable)
         summary = summarize(settings, decision)

@@ -214,8 +214,12 @@ class DataConfig(Strict):
 
     @model_validator(mode="after")
     def _check_layout(self) -> Self:
-        if self.layout == TABLE and self.in_spans:
-            raise ValueError(f"layout: {TABLE} can't be had with {SPAN} in data.dir yet")
+        shared = self.metadata is not None and SPAN not in str(self.metadata)
+        if self.layout == TABLE and self.in_spans and shared:
+            raise ValueError(
+                f"metadata: with layout: {TABLE} and {SPAN} in data.dir, each span has a table of "
+                f"its own: write {SPAN} into metadata, or put metadata.csv into each span's folder"
+            )
         if self.layout != TABLE:
             if self.views:
                 raise ValueError(f"views: needs layout: {TABLE}")

@@ -29,18 +29,16 @@ def deidentify(
     from rich.progress import track
 
     from common.console import open_console
-    from pipeline.deidentify import salt
+    from common.salt import make_salt, own_file, read_salt
     from pipeline.deidentify.folder import REPORT, keep_apart
     from pipeline.deidentify.folder import deidentify as run
 
     keep_apart(source, target)
 
-    file = salt_file or salt.default_file()
-    if salt_file is None and not file.exists():
-        secret = salt.make_salt(file)
+    file = salt_file or own_file("deidentification.salt")
+    if salt_file is None and make_salt(file, "salt-file"):
         typer.echo(f"A new salt was made: {file}. Keep it: it alone makes the same pseudonyms.")
-    else:
-        secret = salt.read_salt(file)
+    secret = read_salt(file, "salt-file")
     shown = partial(
         track, description="de-identifying", console=open_console(sys.stderr), transient=True
     )

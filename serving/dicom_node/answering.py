@@ -67,6 +67,7 @@ def load_model(settings: NodeSettings, network_cache: Path | None) -> Model:
         bits_stored=settings.bits_stored,
         rendering=rendering,
         network_cache=network_cache,
+        max_bytes=settings.limits.instance_bytes,
     )
     return Model(algorithm_of(version), answer, partial(overlay, rendering=rendering))
 

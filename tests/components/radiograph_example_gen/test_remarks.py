@@ -113,6 +113,10 @@ def test_what_no_table_says() -> None:
     ]
     (alone,) = _said(of_missing_columns([]))
     assert alone.startswith("no table (metadata.csv) says sex, age_group, view, source, age of")
+    (beside,) = _said(of_missing_columns([("a.csv", some)], {"view", "modality"}))
+    assert beside == "a.csv: no column says age_group, source of the images"
+    (headers,) = _said(of_missing_columns([], {"sex", "age", "age_group", "view"}))
+    assert headers == "no table (metadata.csv) says source of the images"
     whole = recognise(["file", "sex", "age", "age_group", "view", "source"])
     assert _said(of_missing_columns([("a.csv", whole)])) == []
 

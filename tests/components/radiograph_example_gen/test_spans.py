@@ -13,11 +13,13 @@ import pytest
 from common.errors import InputError
 from components.radiograph_example_gen import RadiographExampleGen
 from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.fingerprint import fingerprint_folder
 from components.radiograph_example_gen.inspection import inspect_file
 from components.radiograph_example_gen.kept_splits import read_kept, write_kept
+from components.radiograph_example_gen.listing import list_folder
 from components.radiograph_example_gen.manifest import Entry, Summary, read_manifest
 from components.radiograph_example_gen.selection import decide, look, sift, summarize
-from components.radiograph_example_gen.settings import SpanFolder, parse_settings
+from components.radiograph_example_gen.settings import Layout, SpanFolder, parse_settings
 from components.radiograph_example_gen.span_facts import read_span_facts
 from schema import contract
 from tests.components.radiograph_example_gen.conftest import ANY_TABLE
@@ -170,6 +172,86 @@ def test_one_table_may_describe_all_spans(root: Path, select: Select) -> None:
     run = select(root, spans=spans(1, 2), metadata_csv=str(table))
     who = {file: entry.patient for file, entry in run.entries.items() if entry.patient}
     assert who == {"span-1/Normal/0.png": "x", "span-2/Normal/0.png": "y"}
+
+
+def flattened(root: Path, number: int, *, metadata: bool = True) -> None:
+    """Turn a span's class folders into a flat tree, whose table says the classes."""
+    span = root / f"span-{number}"
+    rows = ["file,label,patient_id"]
+    for folder in FOLDERS:
+        for image in sorted((span / folder).glob("*.png")):
+            patient = "p" if folder == "Normal" and image.stem in ("0", "1") and metadata else ""
+            name = f"study{image.stem}/{folder[0]}.png"
+            (span / name).parent.mkdir(exist_ok=True)
+            image.rename(span / name)
+            rows.append(f"{name},{folder},{patient}")
+        (span / folder).rmdir()
+    (span / "metadata.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize("taken", [(), (2, 3)])
+def test_tables_in_the_spans_give_the_split_of_class_folders(
+    root: Path, select: Select, taken: Sequence[int]
+) -> None:
+    before = select(root, spans=spans(1, 2, 3, taken=taken))
+    flattened(root, 2)
+    # Class folders here and a table there: each span is read by what it has.
+    mixed = select(root, spans=spans(1, 2, 3, taken=taken))
+    flattened(root, 1)
+    flattened(root, 3)
+    after = select(root, spans=spans(1, 2, 3, taken=taken), layout=Layout("table"))
+    assert before.places == mixed.places == after.places
+    assert before.summary.digest == after.summary.digest
+    assert before.summary.spans == after.summary.spans
+    for run in (mixed, after):
+        assert {e.sha256: (e.class_name, e.patient) for e in run.entries.values()} == {
+            e.sha256: (e.class_name, e.patient) for e in before.entries.values()
+        }
+    assert all(file.startswith("span-") for file in after.entries)
+
+
+def test_what_a_spans_table_does_not_name_is_listed_by_its_path(root: Path, select: Select) -> None:
+    for number in (1, 2, 3):
+        flattened(root, number)
+    for number in (1, 3):
+        (root / f"span-{number}/study0/N.png").rename(root / f"span-{number}/loose.png")
+    run = select(root, spans=spans(1, 2, 3, taken=[2, 3]), layout=Layout("table"))
+    assert run.left_out["span-3/loose.png"].kind is Kind.FILE_WITHOUT_ROW
+    assert run.left_out["span-3/study0/N.png"].kind is Kind.ROW_WITHOUT_IMAGE
+    assert not [path for path in run.left_out if path.startswith("span-1")]
+    said = [one["sentence"] for one in run.summary.remarks]
+    assert len([one for one in said if "says the class of each image" in one]) == 2
+    assert len([one for one in said if "no column says" in one]) == 1
+
+
+def test_a_table_that_says_classes_is_each_spans_own(root: Path, select: Select) -> None:
+    table = root / "table.csv"
+    table.write_text("file,label\nspan-1/Normal/0.png,Normal\n")
+    with pytest.raises(InputError, match="each span has a table of its own"):
+        select(root, spans=spans(1, 2), metadata_csv=str(table), layout=Layout("table"))
+    (root / "span-2/metadata.csv").unlink()
+    with pytest.raises(InputError, match=r"there is no metadata.csv in .*span-2"):
+        flattened(root, 1)
+        select(root, spans=spans(1, 2), layout=Layout("table"))
+
+
+def test_tables_of_spans_count_in_the_cache_key(root: Path, classes: Any) -> None:
+    for number in (1, 2):
+        flattened(root, number)
+
+    def key() -> str:
+        component = RadiographExampleGen(
+            str(root), classes=classes, seed=1, limits=ANY_TABLE, spans=spans(1, 2),
+            layout=Layout("table"),
+        )  # fmt: skip
+        settings = parse_settings(component.exec_properties)
+        listing = list_folder(settings)
+        return fingerprint_folder(settings.data_dir, listing.found, listing.metadata)
+
+    before = key()
+    table = root / "span-2/metadata.csv"
+    table.write_text(table.read_text().replace("p\n", "q\n"))
+    assert key() != before
 
 
 def test_the_executor_keeps_the_split_and_writes_the_facts_of_the_last_two_spans(

@@ -231,7 +231,7 @@ def test_only_demo_goes_on_with_random_weights() -> None:
             "data.classes.0.labels",
         ),
         ({"data": {"layout": "tree"}}, "data.layout"),
-        ({"data": {"layout": "table", "dir": "s/{SPAN}"}}, "data"),
+        ({"data": {"layout": "table", "dir": "s/{SPAN}", "metadata": "all.csv"}}, "data"),
         ({"data": {"views": ["PA"]}}, "data"),
         ({"data": {"layout": "table", "views": []}}, "data.views"),
         ({"data": {"columns": {"finding": "label"}}}, "data.columns"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import stat
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,11 +11,9 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from common.errors import InputError
 from pipeline.deidentify.actions import Action, action_of
 from pipeline.deidentify.dates import age_between, moved_date, moved_datetime, whole_years
 from pipeline.deidentify.pseudonyms import Pseudonyms
-from pipeline.deidentify.salt import make_salt, read_salt
 
 DAYS = st.dates(datetime.date(1900, 1, 1), datetime.date(2099, 12, 31))
 
@@ -133,27 +129,3 @@ def test_the_tables_actions(keyword: str, action: Action | None) -> None:
 def test_groups_of_the_table() -> None:
     for tag in (0x00091001, 0x50040010, 0x60023000, 0x60FE0022):
         assert action_of(Tag(tag)) is Action.REMOVE
-
-
-def test_a_salt_is_the_owners_alone(tmp_path: Path) -> None:
-    file = tmp_path / "new" / "salt"
-    salt = make_salt(file)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert read_salt(file) == salt and len(salt) == 64
-    with pytest.raises(InputError, match="File exists"):
-        make_salt(file)
-    assert read_salt(file) == salt
-
-
-def test_a_salt_that_isnt_secret_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "salt"
-    with pytest.raises(InputError, match="No such file"):
-        read_salt(file)
-    file.write_bytes(b"x" * 32)
-    file.chmod(0o644)
-    with pytest.raises(InputError, match="chmod 600"):
-        read_salt(file)
-    file.chmod(0o600)
-    file.write_bytes(b"short \n")
-    with pytest.raises(InputError, match="holds 5 bytes"):
-        read_salt(file)
