@@ -352,14 +352,19 @@ def _instances(image: bytes, *rows: Mapping[str, Any]) -> list[dict[str, Any]]:
 def test_rows_and_columns_over_rest_may_lack_any_column(made: Made, joint: Path) -> None:
     servable = TensorFlowServable(joint)
     images, _ = _given(made)
-    rows = [{}, {"crp": 5.0}, {"sex": "F", "crp": -math.inf}, {"notes": "fever"}]
-    columns = {
+    rows: list[dict[str, Any]] = [
+        {},
+        {"crp": 5.0},
+        {"sex": "F", "crp": -math.inf},
+        {"notes": "fever"},
+    ]
+    columns: dict[str, Any] = {
         "crp": [math.nan, 5.0, -math.inf, math.nan],
         "sex": ["", "", "F", ""],
         "notes": ["", "", "", "fever"],
     }
     encoded = {"b64": base64.b64encode(images[0]).decode()}
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"instances": _instances(images[0], *rows)},
         {"inputs": {"image_bytes": [encoded] * 4, **columns}},
     ]
@@ -377,7 +382,7 @@ def test_a_wrong_type_names_the_column(made: Made, joint: Path) -> None:
     servable = TensorFlowServable(joint)
     images, _ = _given(made)
     (row,) = _instances(images[0], {"crp": "high"})
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"instances": [row]},
         {"inputs": {name: [value] for name, value in row.items()}},
     ]
@@ -420,8 +425,8 @@ def test_predict_reads_a_table_by_the_files_names(
 ) -> None:
     shutil.copytree(joint, tmp_path / "models" / "champion" / "1")
     (tmp_path / "rows.csv").write_text("file,crp_val,sex\n0.png,5,\n1.png,,M\nother.png,3,\n")
-    images = ["predict", *files, "--json"]
-    places = ["--model-dir", tmp_path / "models"]
+    images: list[str | Path] = ["predict", *files, "--json"]
+    places: list[str | Path] = ["--model-dir", tmp_path / "models"]
     expected = [_crp(5.0), 2.0, 0.0]
 
     assert cxr(monkeypatch, *images, *places, "--table", tmp_path / "rows.csv") == 0
@@ -432,7 +437,7 @@ def test_predict_reads_a_table_by_the_files_names(
     with running_server(*map(str, places)) as server:
         # A server tells the signature's names alone.
         (tmp_path / "named.csv").write_text("file;crp;sex\n0.png;5;\n1.png;;M\n")
-        table = ["--table", tmp_path / "named.csv"]
+        table: list[str | Path] = ["--table", tmp_path / "named.csv"]
         assert cxr(monkeypatch, *images, "--url", server.url, *table) == 0
         found = json.loads(capfd.readouterr().out)
         np.testing.assert_allclose(_log_odds_of(found), expected, atol=1e-4)
