@@ -83,9 +83,9 @@ def preprocessing_fn(
         # Needs tf.Transform, which nothing else here does.
         from models.table_transform import COLUMN_MAKERS
 
-        for each in inputs.of_columns(columns):
+        for column, each in zip(columns, inputs.of_columns(columns), strict=True):
             outputs[each.transformed.name] = COLUMN_MAKERS[each.made_by](
-                each.column, features[each.raw.name]
+                column, features[each.raw.name]
             )
     return outputs
 

@@ -12,14 +12,8 @@ from models.explanation import heat_map
 from models.lending import Lender
 from models.linking import link
 from models.preprocessing import PIXELS, decode_transformed
-from models.table_signature import (
-    nothing,
-    raw_missing,
-    sparse,
-    spread,
-    write_columns,
-    write_defaults,
-)
+from models.table_signature import nothing, sparse, spread, write_columns, write_defaults
+from models.table_values import missing_value
 from schema import contract, inputs
 from schema.inputs import Input, Tensor
 
@@ -247,7 +241,7 @@ def parse_examples(examples: tf.Tensor, taken: Sequence[Input]) -> list[tf.Tenso
     """
     spec = {
         each.raw.name: tf.io.FixedLenFeature(
-            each.raw.shape, each.raw.dtype, raw_missing(each.column) if each.column else None
+            each.raw.shape, each.raw.dtype, missing_value(each.column) if each.column else None
         )
         for each in taken
     }

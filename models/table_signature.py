@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.lending import read_saved_model
+from models.table_values import missing_value
 from schema import contract
 from schema.inputs import Input
 from schema.table import NUMERIC, TableColumn, to_json
@@ -20,14 +21,7 @@ _FINGERPRINT: Final = "fingerprint.pb"
 
 def missing(column: TableColumn) -> np.ndarray:
     """Return what stands for a missing value in a signature: NaN, or no letter, [1]."""
-    if column.kind == NUMERIC:
-        return np.array([np.nan], np.float32)
-    return np.array([b""], np.object_)
-
-
-def raw_missing(column: TableColumn) -> float | bytes:
-    """Return the same as one value."""
-    return float("nan") if column.kind == NUMERIC else b""
+    return np.array([missing_value(column)], np.float32 if column.kind == NUMERIC else np.object_)
 
 
 def spread(column: TableColumn, values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import absl.logging
 import typer
@@ -18,6 +18,10 @@ import typer
 from common.errors import InputError
 from models.rendering import Rendering
 from serving.settings import LOOPBACK, METRICS_PATH, EngineChoice, Limits, Precision, Settings
+
+if TYPE_CHECKING:
+    from schema.table import TableColumn
+    from serving.table_rows import Table
 
 _DEFAULT = Limits()
 BitsStored = Annotated[
@@ -184,6 +188,13 @@ def predict(
             "files."
         ),
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with a line an image (column file) and columns that the model takes beside "
+            "it; each may be missing."
+        ),
+    ] = None,
     network_cache: NetworkCache = None,
 ) -> None:
     """Classify images with a pushed model: a server's, or in this process."""
@@ -193,6 +204,10 @@ def predict(
     from serving.prediction import Prediction, files_in, print_results, raise_for
 
     files = files_in(images)
+    if table is not None and (explain is not None or dicom_out is not None):
+        raise InputError(
+            "table: a heat map shows what the image says; leave --explain and --dicom-out out."
+        )
     rendering = Rendering(dicom_window, dicom_percentile or 0.0)
     pictures = {}
     if explain is not None:
@@ -218,12 +233,14 @@ def predict(
             raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
         from serving.client import Client
 
-        answers = Client(url, model, rendering=rendering).predict_files(
-            files, explain=bool(pictures)
-        )
+        make = None if table is None else partial(_read_table, table, model=model, files=files)
+        client = Client(url, model, rendering=rendering, table=make)
+        answers = client.predict_files(files, explain=bool(pictures))
     else:
-        from serving.local_client import predict_files
+        from models.table_values import read_columns
+        from serving.local_client import latest_version, predict_files
 
+        columns = read_columns(latest_version(model_dir, model))
         answers = predict_files(
             files,
             model_dir,
@@ -232,6 +249,9 @@ def predict(
             bits_stored=bits_stored or 0,
             rendering=rendering,
             network_cache=cache_folder(network_cache),
+            table=_read_table(table, columns, model=model, files=files)
+            if (columns or table) and not with_heat_maps
+            else None,
         )
     if dicom_out is not None:
         answers = write_results(
@@ -253,6 +273,28 @@ def predict(
         if any(isinstance(result, Prediction) and result.dicom for result in results):
             typer.echo(f"reports and heat maps in {dicom_out}: not for diagnosis")
     raise_for(results)
+
+
+def _read_table(
+    file: Path | None, columns: tuple[TableColumn, ...], *, model: str, files: list[Path]
+) -> Table:
+    """Read a table, and say what of it and of the files finds no partner."""
+    from serving.table_rows import read_table
+
+    found = read_table(file, columns, model)
+    if file is not None:
+        if lacking := found.without_row(files):
+            typer.echo(
+                f"{len(lacking)} of {len(files)} files have no row in {file} (the first is "
+                f"{lacking[0]}): by the image alone",
+                err=True,
+            )
+        if unused := found.without_file(files):
+            typer.echo(
+                f"{len(unused)} rows of {file} name none of the files (the first is {unused[0]!r})",
+                err=True,
+            )
+    return found
 
 
 def export_openvino(

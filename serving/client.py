@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -18,7 +19,9 @@ from models.conversion import converted
 from models.deep_images import UnusableImageError
 from models.rendering import DEFAULT, Rendering
 from schema import contract
+from schema.table import TableColumn
 from serving.prediction import Failure, Prediction, Result, not_explained, read_file
+from serving.table_rows import Cells, Table, columns_of_signature
 
 _BATCH: Final = 8
 # A heat map is a megabyte of JSON.
@@ -38,11 +41,24 @@ class ServerError(RuntimeError):
     """The server can't be reached, or refuses whatever is sent."""
 
 
+class _Image(NamedTuple):
+    """An image as a server takes it, and what is known of it beside its pixels."""
+
+    file: Path
+    content: bytes
+    cells: Cells
+
+
 class Client:
     """A model of a server."""
 
     def __init__(
-        self, url: str, model: str, tries: int = _TRIES, rendering: Rendering = DEFAULT
+        self,
+        url: str,
+        model: str,
+        tries: int = _TRIES,
+        rendering: Rendering = DEFAULT,
+        table: Callable[[tuple[TableColumn, ...]], Table] | None = None,
     ) -> None:
         """Keep the settings; open no connection yet.
 
@@ -51,6 +67,8 @@ class Client:
             model: its name.
             tries: of a request, while the server is busy or can't be reached.
             rendering: of DICOM, as in training; it is converted here.
+            table: makes what is known of the images beside their pixels, out of the columns that
+                the model takes by its signature.
 
         Raises:
             InputError: no URL of HTTP.
@@ -71,6 +89,7 @@ class Client:
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+        self._table = table(self._columns()) if table else None
 
     def predict_files(
         self, files: Sequence[Path], batch_size: int | None = None, *, explain: bool = False
@@ -93,46 +112,82 @@ class Client:
             yield from self._batch(files[start : start + size], explain)
 
     def _batch(self, files: Sequence[Path], explain: bool) -> Iterator[Result]:
-        contents = [(file, self._read(file)) for file in files]
-        readable = [(file, c) for file, c in contents if isinstance(c, bytes)]
-        answers = iter(self._classify(readable, explain))
-        for _file, content in contents:
-            yield next(answers) if isinstance(content, bytes) else content
+        contents = [self._read(file) for file in files]
+        readable = [each for each in contents if isinstance(each, _Image)]
+        answers: dict[Path, Result] = {}
+        # Where nothing but the image is known, the model is asked as ever.
+        for with_cells in (False, True):
+            part = [each for each in readable if bool(each.cells) == with_cells]
+            of_files = [each.file for each in part]
+            answers |= dict(zip(of_files, self._classify(part, explain), strict=True))
+        for each in contents:
+            yield answers[each.file] if isinstance(each, _Image) else each
 
-    def _read(self, file: Path) -> bytes | Failure:
+    def _read(self, file: Path) -> _Image | Failure:
         """Read a file as every server takes it: TensorFlow Serving converts nothing."""
         content = read_file(file)
         if isinstance(content, Failure):
             return content
         try:
-            return converted(content, rendering=self._rendering)
+            cells = self._table.cells_of(file, content) if self._table else {}
+            return _Image(file, converted(content, rendering=self._rendering), cells)
         except UnusableImageError as error:
             return Failure(file, str(error))
 
-    def _classify(self, images: Sequence[tuple[Path, bytes]], explain: bool) -> list[Result]:
+    def _columns(self) -> tuple[TableColumn, ...]:
+        """Ask which columns of a table the model takes."""
+        try:
+            response = self._session.get(f"{self._model_url}/metadata", timeout=_TIMEOUT_S)
+            response.raise_for_status()
+            known = response.json()["metadata"]["signature_def"]["signature_def"]
+        except (requests.RequestException, KeyError, ValueError) as error:
+            raise ServerError(f"{self._model_url}/metadata says nothing: {error}") from error
+        return columns_of_signature(known.get(contract.SIGNATURE_TABLE, {}).get("inputs", {}))
+
+    def _instances(self, images: Sequence[_Image]) -> list[Any]:
+        encoded = [{"b64": base64.b64encode(each.content).decode()} for each in images]
+        if not (self._table and images[0].cells):
+            return encoded
+        # All columns, with what stands for a missing one: TensorFlow Serving wants each.
+        columns = self._table.as_tensors([each.cells for each in images])
+        return [
+            {contract.INPUT_IMAGES: image, **{n: _in_json(v[row]) for n, v in columns.items()}}
+            for row, image in enumerate(encoded)
+        ]
+
+    def _classify(self, images: Sequence[_Image], explain: bool) -> list[Result]:
         if not images:
             return []
-        instances = [{"b64": base64.b64encode(content).decode()} for _, content in images]
+        instances = self._instances(images)
         asked = {"signature_name": contract.SIGNATURE_EXPLAIN} if explain else {}
+        if images[0].cells:
+            asked = {"signature_name": contract.SIGNATURE_TABLE}
         response = self._post({**asked, "instances": instances})
         if response.status_code == requests.codes.ok:
             rows = response.json()["predictions"]
-            return [_prediction(file, row) for (file, _), row in zip(images, rows, strict=True)]
+            return [_prediction(i.file, row) for i, row in zip(images, rows, strict=True)]
         if response.status_code not in (400, 413):
             raise ServerError(f"{self._model_url}: {_said(response)}")
         if explain and _NO_EXPLANATION in _said(response):
             raise not_explained(self._model_url)
         if len(images) == 1:
-            return [Failure(images[0][0], f"the server refuses it: {_said(response)}")]
+            return [Failure(images[0].file, f"the server refuses it: {_said(response)}")]
         return [result for image in images for result in self._classify([image], explain)]
 
     def _post(self, body: dict[str, Any]) -> requests.Response:
         try:
-            return self._session.post(f"{self._model_url}:predict", json=body, timeout=_TIMEOUT_S)
+            # Not as `json`: requests refuses NaN, which is a number for these servers.
+            return self._session.post(
+                f"{self._model_url}:predict", data=json.dumps(body), timeout=_TIMEOUT_S
+            )
         except requests.RequestException as error:
             raise ServerError(
                 f"{self._model_url} can't be reached ({error}); is `cxr serve` running there?"
             ) from error
+
+
+def _in_json(value: float | bytes) -> float | str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _prediction(file: Path, row: dict[str, Any]) -> Prediction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from serving.servables.servable import Servable
+    from serving.table_rows import Cells, Table
 
 # Files -> their results, in order.
 Answer = Callable[[Sequence[Path]], list[Result]]
@@ -51,6 +52,7 @@ def predict_files(
     bits_stored: int = 0,
     rendering: Rendering = DEFAULT,
     network_cache: Path | None = None,
+    table: Table | None = None,
 ) -> Iterator[Result]:
     """Classify files, in order.
 
@@ -65,6 +67,7 @@ def predict_files(
         bits_stored: as `models.deep_images.scaled` takes it.
         rendering: of DICOM, as in training.
         network_cache: folder for converted networks; None to convert them now.
+        table: what is known of the images beside their pixels.
 
     Raises:
         InputError: there is no such model, it is damaged, or it knows no heat maps.
@@ -75,6 +78,7 @@ def predict_files(
         bits_stored=bits_stored,
         rendering=rendering,
         network_cache=network_cache,
+        table=table,
     )
     if explain or len(files) == 1:
         for file in files:
@@ -97,6 +101,7 @@ def open_model(
     bits_stored: int = 0,
     rendering: Rendering = DEFAULT,
     network_cache: Path | None = None,
+    table: Table | None = None,
 ) -> Answer:
     """Load a model once, to ask it about files again and again.
 
@@ -106,6 +111,7 @@ def open_model(
         bits_stored: likewise.
         rendering: likewise.
         network_cache: likewise.
+        table: likewise.
 
     Returns:
         What classifies files that go through the networks side by side; from any thread.
@@ -116,7 +122,7 @@ def open_model(
     prepare_environment()
     name = contract.SIGNATURE_EXPLAIN if explain else contract.SIGNATURE_DEFAULT
     servable = _load(version, name, network_cache)
-    return partial(_predict, servable, name, partial(_prepared, bits_stored, rendering))
+    return partial(_predict, servable, name, partial(_prepared, bits_stored, rendering), table)
 
 
 def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:
@@ -124,24 +130,57 @@ def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:
 
 
 def _predict(
-    servable: Servable, signature: str, prepare: Callable[[bytes], bytes], files: Sequence[Path]
+    servable: Servable,
+    signature: str,
+    prepare: Callable[[bytes], bytes],
+    table: Table | None,
+    files: Sequence[Path],
 ) -> list[Result]:
     results: dict[Path, Result] = {}
     images: dict[Path, bytes] = {}
+    with_cells: dict[Path, bytes] = {}
+    cells: dict[Path, Cells] = {}
     for file in files:
         content = read_file(file)
         if isinstance(content, Failure):
             results[file] = content
             continue
         try:
-            images[file] = prepare(content)
+            found = table.cells_of(file, content) if table else {}
+            (with_cells if found else images)[file] = prepare(content)
+            cells[file] = found
         except ValueError as error:
             results[file] = Failure(file, str(error))
+    # Where nothing but the image is known, the model is asked as ever.
     results |= _answered(servable, signature, images)
+    if table and with_cells:
+        of_files = {file: cells[file] for file in with_cells}
+        results |= _answered(
+            servable, contract.SIGNATURE_TABLE, with_cells, partial(_columns, table, of_files)
+        )
     return [results[file] for file in files]
 
 
-def _answered(servable: Servable, signature: str, images: dict[Path, bytes]) -> dict[Path, Result]:
+def _columns(
+    table: Table, cells: Mapping[Path, Cells], files: Iterable[Path]
+) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    from serving.protocol.tensors import strings
+
+    found = table.as_tensors([cells[file] for file in files])
+    return {
+        name: strings(values) if isinstance(values[0], bytes) else np.array(values, np.float32)
+        for name, values in found.items()
+    }
+
+
+def _answered(
+    servable: Servable,
+    signature: str,
+    images: dict[Path, bytes],
+    beside: Callable[[Iterable[Path]], dict[str, np.ndarray]] = lambda files: {},
+) -> dict[Path, Result]:
     from grpc import StatusCode
 
     from serving.protocol.status import ServingError
@@ -150,14 +189,15 @@ def _answered(servable: Servable, signature: str, images: dict[Path, bytes]) -> 
     if not images:
         return {}
     try:
-        outputs = servable.run(signature, {contract.INPUT_IMAGES: strings([*images.values()])})
+        given = {contract.INPUT_IMAGES: strings([*images.values()]), **beside(images)}
+        outputs = servable.run(signature, given)
     except ServingError as error:
         if error.code != StatusCode.INVALID_ARGUMENT:
             raise
         if len(images) == 1:
             return {file: Failure(file, "is no image that the model can decode") for file in images}
         # One of them; the others have an answer.
-        alone = [_answered(servable, signature, {file: images[file]}) for file in images]
+        alone = [_answered(servable, signature, {file: images[file]}, beside) for file in images]
         return {file: result for one in alone for file, result in one.items()}
     return {file: _prediction(file, outputs, row) for row, file in enumerate(images)}
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,9 @@ from tfx.utils import io_utils, path_utils
 from components.examples import read_examples
 from components.serving_precision.beside import put_precision_beside
 from components.serving_precision.note import PRECISION
+from models.table_values import missing_value, read_columns
 from schema import contract, inputs
+from schema.inputs import Input
 
 MODEL: Final = "model"
 RUN: Final = "model_run"
@@ -52,17 +54,18 @@ class Executor(base_executor.BaseExecutor):
         noted = dict(
             zip(predictions.sha256, predictions.of_finished_model[contract.FLAT], strict=True)
         )
-        samples = choose_samples(
-            artifact_utils.get_single_instance(input_dict[EXAMPLES]),
-            noted,
-            exec_properties["images"],
-        )
         source = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL]))
         with tempfile.TemporaryDirectory() as folder:
             # A copy: the server is told a number, and the artifact's folder has none.
             version = Path(folder) / "models" / "1"
             io_utils.copy_dir(source, str(version))
             put_precision_beside(input_dict.get(FILES), None, str(version))
+            samples = choose_samples(
+                artifact_utils.get_single_instance(input_dict[EXAMPLES]),
+                noted,
+                exec_properties["images"],
+                inputs.of_columns(read_columns(version)),
+            )
             findings = check_served_well(version, samples)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
         blessed = not findings.failures
@@ -80,7 +83,10 @@ class Executor(base_executor.BaseExecutor):
 
 
 def choose_samples(
-    examples: types.Artifact, noted: Mapping[str, np.ndarray], per_class: int
+    examples: types.Artifact,
+    noted: Mapping[str, np.ndarray],
+    per_class: int,
+    columns: Sequence[Input] = (),
 ) -> list[Any]:
     """Choose the first images of each class, of the test split and of those that were noted.
 
@@ -88,13 +94,14 @@ def choose_samples(
         examples: with both splits; their order is the same in every run.
         noted: SHA-256 -> Trainer's probabilities, of the validation split.
         per_class: images of a class, of either split.
+        columns: of the table, that the model takes.
     """
     from components.infra_check.requests_sent import Sample
 
     samples: list[Sample] = []
     for split in (contract.SPLIT_TEST, contract.SPLIT_EVAL):
         taken: dict[int, int] = {}
-        for label, sha256, given in _read(examples, split):
+        for label, sha256, given in _read(examples, split, columns):
             of_class = taken.get(label, 0)
             if of_class < per_class and (split == contract.SPLIT_TEST or sha256 in noted):
                 taken[label] = of_class + 1
@@ -103,16 +110,23 @@ def choose_samples(
     return samples
 
 
-def _read(examples: types.Artifact, split: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _read(
+    examples: types.Artifact, split: str, columns: Sequence[Input]
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
     folder = artifact_utils.get_split_uri([examples], split)
     for example in read_examples(folder):
         features = example.features.feature
         yield (
             features[contract.LABEL].int64_list.value[0],
             features[contract.SHA256].bytes_list.value[0].decode(),
-            {each.served: _value(features[each.raw.name]) for each in inputs.INPUTS},
+            {
+                each.served: _value(each, features[each.raw.name])
+                for each in (*inputs.INPUTS, *columns)
+            },
         )
 
 
-def _value(feature: tf.train.Feature) -> Any:
+def _value(each: Input, feature: tf.train.Feature) -> Any:
+    if each.column and feature.WhichOneof("kind") is None:
+        return missing_value(each.column)
     return getattr(feature, feature.WhichOneof("kind")).value[0]

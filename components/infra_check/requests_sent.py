@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc
 import numpy as np
@@ -17,6 +19,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from models.engines import OPENVINO_BF16, OPENVINO_INT8
 from models.openvino_runtime import gains_by_bf16
+from models.table_values import read_columns
 from schema import contract, inputs
 from schema.inputs import Input
 from serving.process import Server, ServerFailedError, running_server
@@ -108,12 +111,17 @@ def check_served(version: Path, samples: Sequence[Sample], precision: str = "") 
     findings = Findings(precision=precision)
     try:
         servable = TensorFlowServable(version)
-        taken = [each for each in inputs.INPUTS if each.served in servable.input_specs("")]
-        own = _own_answers(servable, taken, samples)
+        asked = _asked_in(servable, inputs.of_columns(read_columns(version)))
         with _served(version, precision) as server:
             findings.engine = server.engine_of(_NAME)
-            for name, ask in _FORMS.items():
-                _compare(name, partial(ask, server, taken), samples, own, findings)
+            for signature, taken, forms in asked:
+                own = _own_answers(servable, signature, taken, samples)
+                # What Trainer noted is of all that the model takes.
+                full = signature == asked[0].signature
+                known = samples if full else [replace(each, noted=None) for each in samples]
+                for name, ask in forms.items():
+                    request = partial(ask, server, taken)
+                    _compare(name, request, known, own, findings)
     except ServerFailedError as error:
         findings.failures.append(f"the server couldn't serve it: {_shortened(error)}")
     # Whatever a damaged SavedModel raises: the verdict is no, and the run goes on.
@@ -122,17 +130,52 @@ def check_served(version: Path, samples: Sequence[Sample], precision: str = "") 
     return findings
 
 
+class _Asked(NamedTuple):
+    """A signature that is asked: by its inputs, in these forms."""
+
+    signature: str
+    taken: Sequence[Input]
+    forms: Mapping[str, Form]
+
+
+def _asked_in(servable: TensorFlowServable, columns: Sequence[Input]) -> list[_Asked]:
+    """List the signatures to ask, the one with all inputs first.
+
+    Args:
+        servable: the model.
+        columns: of the table, that it takes.
+    """
+    every = (*inputs.INPUTS, *columns)
+
+    def taken(signature: str) -> list[Input]:
+        return [each for each in every if each.served in servable.input_specs(signature)]
+
+    default = contract.SIGNATURE_DEFAULT
+    if contract.SIGNATURE_TABLE not in servable.signatures:
+        return [_Asked(default, taken(default), _FORMS)]
+    table = contract.SIGNATURE_TABLE
+    alone = {f"{name}, by {default}": ask for name, ask in _FORMS_BY_NAME.items()}
+    by_name = {name: partial(ask, signature=table) for name, ask in _FORMS_BY_NAME.items()}
+    return [
+        _Asked(table, taken(table), {**by_name, **_FORMS_BY_EXAMPLE}),
+        _Asked(default, taken(default), alone),
+    ]
+
+
 def _shortened(error: Exception) -> str:
     return " ".join(str(error).split())[-_SAID_CHARACTERS:]
 
 
 def _own_answers(
-    servable: TensorFlowServable, taken: Sequence[Input], samples: Sequence[Sample]
+    servable: TensorFlowServable,
+    signature: str,
+    taken: Sequence[Input],
+    samples: Sequence[Sample],
 ) -> np.ndarray:
     given = {
         each.served: _column([sample.given[each.served] for sample in samples]) for each in taken
     }
-    return servable.run(contract.SIGNATURE_DEFAULT, given)[contract.OUTPUT_PROBABILITIES]
+    return servable.run(signature, given)[contract.OUTPUT_PROBABILITIES]
 
 
 def _column(values: Sequence[Any]) -> np.ndarray:
@@ -186,8 +229,9 @@ def _compare(
 
 
 def _rest(server: Server, body: dict[str, Any]) -> tuple[str, np.ndarray]:
+    # Not as `json`: requests refuses NaN, which is a number for these servers.
     response = requests.post(
-        f"{server.url}/v1/models/{_NAME}:predict", json=body, timeout=_TIMEOUT_S
+        f"{server.url}/v1/models/{_NAME}:predict", data=json.dumps(body), timeout=_TIMEOUT_S
     )
     if response.status_code != requests.codes.ok:
         raise ValueError(f"{response.status_code} {response.text}")
@@ -195,15 +239,21 @@ def _rest(server: Server, body: dict[str, Any]) -> tuple[str, np.ndarray]:
     return row[contract.OUTPUT_PREDICTED], np.array(row[contract.OUTPUT_PROBABILITIES])
 
 
-def _as_base64(server: Server, taken: Sequence[Input], given: Given) -> tuple[str, np.ndarray]:
+def _as_base64(
+    server: Server,
+    taken: Sequence[Input],
+    given: Given,
+    signature: str = contract.SIGNATURE_DEFAULT,
+) -> tuple[str, np.ndarray]:
+    # All of them, with what stands for a missing one: TensorFlow Serving's REST API wants each.
     named = {each.served: _in_json(given[each.served]) for each in taken}
     # A signature's only input needs no name.
     instance = named if len(named) > 1 else next(iter(named.values()))
-    return _rest(server, {"instances": [instance]})
+    return _rest(server, {"signature_name": signature, "instances": [instance]})
 
 
 def _as_example(server: Server, taken: Sequence[Input], given: Given) -> tuple[str, np.ndarray]:
-    features = {each.raw.name: _feature(given[each.served]) for each in taken}
+    features = {each.raw.name: _feature(given[each.served]) for each in _there(taken, given)}
     example = tf.train.Example(features=tf.train.Features(feature=features))
     instance = _in_json(example.SerializeToString())
     return _rest(server, {"signature_name": contract.SIGNATURE_EXAMPLES, "instances": [instance]})
@@ -219,10 +269,25 @@ def _feature(value: Any) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
 
 
-def _as_bytes(server: Server, taken: Sequence[Input], given: Given) -> tuple[str, np.ndarray]:
+def _there(taken: Sequence[Input], given: Given) -> list[Input]:
+    """List the inputs but for columns that are missing."""
+
+    def is_missing(value: Any) -> bool:
+        return value == b"" or (isinstance(value, float) and math.isnan(value))
+
+    return [each for each in taken if not (each.column and is_missing(given[each.served]))]
+
+
+def _as_bytes(
+    server: Server,
+    taken: Sequence[Input],
+    given: Given,
+    signature: str = contract.SIGNATURE_DEFAULT,
+) -> tuple[str, np.ndarray]:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = _NAME
-    for each in taken:
+    request.model_spec.signature_name = signature
+    for each in _there(taken, given):
         tensor = tf.make_tensor_proto([given[each.served]], each.raw.dtype)
         request.inputs[each.served].CopyFrom(tensor)
     with grpc.insecure_channel(server.grpc) as channel:
@@ -233,7 +298,11 @@ def _as_bytes(server: Server, taken: Sequence[Input], given: Given) -> tuple[str
     return predicted.decode(), probabilities
 
 
-_FORMS: Final = {
+# (server, inputs of a signature, their values) -> class and probabilities.
+Form = Callable[[Server, Sequence[Input], Given], tuple[str, np.ndarray]]
+_FORMS_BY_NAME: Final = {"base64 over REST": _as_base64, "bytes over gRPC": _as_bytes}
+_FORMS_BY_EXAMPLE: Final = {"tf.Example over REST": _as_example}
+_FORMS: Final[dict[str, Form]] = {
     "base64 over REST": _as_base64,
     "tf.Example over REST": _as_example,
     "bytes over gRPC": _as_bytes,

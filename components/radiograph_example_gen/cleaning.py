@@ -12,8 +12,9 @@ from absl import logging
 from common.errors import InputError
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.inspection import Inspection
-from components.radiograph_example_gen.metadata import UNKNOWN_VALUES, Row
+from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.settings import ClassFolders, Limits, meant
+from models.table_values import UNKNOWN_VALUES
 
 REASONS_SHOWN = 10
 

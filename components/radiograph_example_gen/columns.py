@@ -1,38 +1,15 @@
-"""The meaning of a table's columns, by the names that people give them.
-
-Names are compared without case, spaces, underscores and other signs: `Patient ID`, `patientid` and
-`PATIENT_ID` are one. The list is in docs/data.md, too.
-"""
+"""The meaning of a table's columns, by the names that people give them."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from components.radiograph_example_gen.settings import plain
 from schema import contract
+from schema.column_names import KNOWN_NAMES, normal
 
-# Our name -> other names, the first that is there counts. Ours come first by themselves.
-KNOWN_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    contract.FILE_COLUMN: (
-        *("file name", "file path", "image", "image file", "image name", "image path", "path"),
-        *("image index", "image id"),
-    ),
-    contract.LABEL_COLUMN: ("class", "class name"),
-    "patient_id": (
-        *("patient", "patient no", "patient number", "patient identifier", "patient code"),
-        *("patient nr", "patient uid", "id patient", "pat id", "pat no", "pat nr"),
-        *("subject id", "subject", "subject no", "subject number", "subject identifier"),
-        *("person id", "participant id", "pid", "mrn"),
-    ),
-    "sex": ("gender", "patient sex", "patient gender"),
-    "age": ("patient age", "age years", "age in years"),
-    "age_group": (),
-    "view": ("view position", "projection"),
-    "source": (),
-}
 # Parts of names that speak of a person, in the languages of many tables.
 _PERSON: Final = (
     *("patient", "subject", "person", "participant", "mrn"),
@@ -59,12 +36,6 @@ class Columns:
     overlooked: tuple[str, ...]
     others: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
-
-
-def normal(name: str) -> str:
-    """Return a name without case, normal form and signs: letters and digits alone."""
-    text = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(sign for sign in text if sign.isalnum())
 
 
 _PATIENT_NAMES: Final = frozenset(map(normal, KNOWN_NAMES["patient_id"]))

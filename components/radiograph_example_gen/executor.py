@@ -201,7 +201,7 @@ def _write_manifest(settings: Settings, decision: Decision, manifest: types.Arti
     if decision.merged:
         last_two = [span.number for span in settings.spans][-2:]
         facts = [(number, decision.merged.used(number)) for number in last_two]
-        write_span_facts(manifest.uri, facts)
+        write_span_facts(manifest.uri, facts, settings.table)
         write_kept(manifest.uri, settings, decision.merged.split.kept)
     manifest.set_string_custom_property("counts", to_json(summary.counts))
     manifest.set_string_custom_property("digest", summary.digest)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from components.radiograph_example_gen.metadata import known_patient, parse_years
+from components.radiograph_example_gen.metadata import known_patient
 from models.conversion import dicom
-from models.deep_images import UnusableImageError
+from models.conversion.dicom_person import age_of, examined, sex_of, tried
 from schema import contract
 
 if TYPE_CHECKING:
@@ -33,12 +31,9 @@ NO_WINDOW: Final = "no_window"
 # Days, shifted by a number of the patient's own, until the first is known (`days_since_first`).
 SHIFTED_DAY: Final = "shifted_day"
 
-_SEXES: Final = ("F", "M")
 _VIEWS: Final = ("AP", "PA")
 _VIEW_MEANINGS: Final = {"antero-posterior": "AP", "postero-anterior": "PA"}
-_OLDEST: Final = 120.0
 _OF_AGE: Final = 18.0
-_A_YEAR: Final = 365.25
 # A century, in days.
 _SHIFTS: Final = 36_525
 
@@ -76,11 +71,11 @@ def read_header(content: bytes, salt: bytes) -> Header:
     unread: list[str] = []
 
     def text(keyword: str) -> str:
-        return _tried(lambda: file.text(keyword), "", keyword, unread)
+        return tried(lambda: file.text(keyword), "", keyword, unread)
 
-    has_window = _tried(lambda: dicom_grey.has_voi(file), True, "WindowCenter", unread)
+    has_window = tried(lambda: dicom_grey.has_voi(file), True, "WindowCenter", unread)
     found = {
-        "sex": _one_of(text("PatientSex").upper(), _SEXES, "PatientSex", unread),
+        "sex": sex_of(file, unread),
         "view": _view(file, text("ViewPosition").upper(), unread),
         MODALITY: text("Modality").upper(),
         MANUFACTURER: text("Manufacturer"),
@@ -88,7 +83,7 @@ def read_header(content: bytes, salt: bytes) -> Header:
         INTENT: text("PresentationIntentType").upper(),
         PIXEL_SPACING: "×".join(
             f"{size:g}"
-            for size in _tried(
+            for size in tried(
                 lambda: file.numbers("ImagerPixelSpacing"), [], "ImagerPixelSpacing", unread
             )
         ),
@@ -96,7 +91,7 @@ def read_header(content: bytes, salt: bytes) -> Header:
     }
     numbers = {}
     patient = known_patient(text("PatientID"))
-    day = _day(text("AcquisitionDate")) or _day(text("StudyDate"))
+    day = examined(text)
     if patient != contract.UNKNOWN:
         # Numbers of different houses may be the same.
         who = f"{text('IssuerOfPatientID')}\0{patient}".encode()
@@ -106,19 +101,12 @@ def read_header(content: bytes, salt: bytes) -> Header:
             numbers[SHIFTED_DAY] = float(
                 day.toordinal() + int.from_bytes(shift[:8], "big") % _SHIFTS
             )
-    age = _age(text("PatientAge"), _day(text("PatientBirthDate")), day, unread)
+    age = age_of(file, unread)
     if age is not None:
         numbers["age"] = age
         found["age_group"] = "adult" if age >= _OF_AGE else "child"
-    return Header({name: value for name, value in found.items() if value}, numbers, tuple(unread))
-
-
-def _tried(ask: Callable[[], Any], default: Any, keyword: str, unread: list[str]) -> Any:
-    try:
-        return ask()
-    except UnusableImageError:
-        unread.append(keyword)
-        return default
+    known = {name: value for name, value in found.items() if value}
+    return Header(known, numbers, tuple(dict.fromkeys(unread)))
 
 
 def _one_of(value: str, known: tuple[str, ...], keyword: str, unread: list[str]) -> str:
@@ -130,29 +118,8 @@ def _one_of(value: str, known: tuple[str, ...], keyword: str, unread: list[str])
 def _view(file: DicomFile, position: str, unread: list[str]) -> str:
     if position:
         return _one_of(position, _VIEWS, "ViewPosition", unread)
-    for item in _tried(lambda: file.items("ViewCodeSequence"), [], "ViewCodeSequence", unread):
+    for item in tried(lambda: file.items("ViewCodeSequence"), [], "ViewCodeSequence", unread):
         meaning = str(item.get("CodeMeaning") or "").casefold().strip()
         if meaning in _VIEW_MEANINGS:
             return _VIEW_MEANINGS[meaning]
     return ""
-
-
-def _day(text: str) -> date | None:
-    """Read a DA (PS3.5, 6.2); None where it is none."""
-    digits = text.replace(".", "")
-    try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if digits else None
-    except ValueError:
-        return None
-
-
-def _age(text: str, born: date | None, day: date | None, unread: list[str]) -> float | None:
-    age = parse_years(text) if text else None
-    if text and age is None:
-        unread.append("PatientAge")
-    if age is None and born and day:
-        age = float(int((day - born).days / _A_YEAR))
-    if age is not None and not 0 <= age <= _OLDEST:
-        unread.append("PatientAge")
-        return None
-    return age

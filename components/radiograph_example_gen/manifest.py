@@ -174,8 +174,18 @@ def read_csv(uri: str, name: str) -> list[list[str]]:
     Raises:
         tf.errors.NotFoundError: there is none.
     """
+    return read_table(uri, name)[1]
+
+
+def read_table(uri: str, name: str) -> tuple[list[str], list[list[str]]]:
+    """Read the header and the rows of such a file.
+
+    Raises:
+        tf.errors.NotFoundError: there is none.
+    """
     text = _read(f"{uri}/{name}")
-    return list(csv.reader(io.StringIO(text, newline="")))[1:]
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    return header, rows
 
 
 def _write(path: str, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import posixpath
 import re
 import unicodedata
@@ -16,32 +15,20 @@ from typing import Final
 from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns, place_of, recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
-from components.radiograph_example_gen.table_cells import Asked, Value, find_columns, read_cells
+from components.radiograph_example_gen.table_cells import Asked, find_columns, read_cells
+from models.table_values import UNKNOWN_VALUES, Value, parse_years
 from schema import contract
 from schema.table import TableColumn
 
 PATIENT_COLUMN = "patient_id"
 SOURCE_COLUMN = "source"
-# Cells that say "not known", without regard to case; so does a patient's id of zeros alone. The
-# list is in docs/data.md, too.
-UNKNOWN_VALUES: Final = frozenset(
-    {
-        *("", contract.UNKNOWN, "unk", "not known", "not available", "not applicable", "missing"),
-        *("na", "n/a", "n.a.", "#n/a", "nan", "none", "null", "nil", "-", "--", "–", "?", "."),
-        *("<na>", "#null!", "#ref!", "#value!", "#name?", "#num!", "#div/0!"),
-        *("anonymous", "anonymized", "anonymised", "anonym", "unbekannt"),
-    }
-)
-# The same for patients: zeros, and the numbers that programs write where they know none.
+# Beside `UNKNOWN_VALUES`, for patients: zeros, and the numbers that programs write where they know
+# none.
 _NO_PATIENT: Final = re.compile(r"-?0+([.,]0*)?|-0*[19]9*([.,]0*)?")
 
 # As spreadsheets of different countries write CSV. The first is taken where none fits better.
 _SEPARATORS: Final = (",", ";", "\t")
-_AGE: Final = re.compile(
-    r"(?P<number>\d+(?:[.,]\d+)?) ?(?P<unit>y|yrs?|years?|m|months?|w|weeks?|d|days?)?"
-)
 _SHOWN_OF_A_LINE: Final = 80
-_A_YEAR: Final = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
 
 
 @dataclass(frozen=True)
@@ -322,15 +309,3 @@ def known_patient(value: str) -> str:
     text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
     text = " ".join(text.split())
     return _known("" if _NO_PATIENT.fullmatch(text) else text)
-
-
-def parse_years(text: str) -> float | None:
-    """Read a number of years: plain, with a decimal comma, or DICOM's Age String (PS3.5, 6.2)."""
-    age = _AGE.fullmatch(text.casefold())
-    try:
-        number = float(age["number"].replace(",", ".")) if age else float(text)
-    except ValueError:
-        return None
-    if age:
-        number /= _A_YEAR[(age["unit"] or "y")[0]]
-    return number if math.isfinite(number) and number >= 0 else None

@@ -2,16 +2,19 @@
 
 Drift is measured on it, so the span before the window need not be among the examples. Columns:
 `span` (its number), then features of `schema.contract` by name, but pixels, paths and patients;
-a line an image that is in a split. Empty where the age is unknown.
+then numbers and words of the table's columns that models take. A line an image that is in a split.
+Empty where the age, or what a table says, is unknown.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from components.radiograph_example_gen.cleaning import CleanImage
-from components.radiograph_example_gen.manifest import read_csv, write_csv
+from components.radiograph_example_gen.manifest import read_table, write_csv
 from schema import contract
+from schema.table import FINITE_PREFIX, NUMERIC, TEXT, TableColumn
 
 SPAN_FACTS_FILE = "span_facts.csv"
 NUMBERS = (
@@ -30,15 +33,31 @@ TEXTS = (
 _SPAN = "span"
 
 
-def write_span_facts(uri: str, spans: Iterable[tuple[int, Sequence[CleanImage]]]) -> None:
+def write_span_facts(
+    uri: str,
+    spans: Iterable[tuple[int, Sequence[CleanImage]]],
+    table: Sequence[TableColumn] = (),
+) -> None:
     """Write the file into the folder `uri`, local or remote.
 
     Args:
         uri: of the manifest.
         spans: (number, images that are in a split), in the order of the numbers.
+        table: columns that models take; sentences stay out.
     """
-    rows = [[str(number), *_facts(image)] for number, images in spans for image in images]
-    write_csv(uri, SPAN_FACTS_FILE, (_SPAN, *NUMBERS, *TEXTS), rows)
+    columns = [column for column in table if column.kind != TEXT]
+    rows = [
+        [str(number), *_facts(image), *_of_table(image, columns)]
+        for number, images in spans
+        for image in images
+    ]
+    names = [column.finite if column.kind == NUMERIC else column.raw for column in columns]
+    write_csv(uri, SPAN_FACTS_FILE, (_SPAN, *NUMBERS, *TEXTS, *names), rows)
+
+
+def is_number(name: str) -> bool:
+    """Return whether a feature of the file is one of numbers."""
+    return name in NUMBERS or name.startswith(FINITE_PREFIX)
 
 
 def read_span_facts(uri: str) -> dict[int, dict[str, list[str]]]:
@@ -54,9 +73,10 @@ def read_span_facts(uri: str) -> dict[int, dict[str, list[str]]]:
         tf.errors.NotFoundError: there is none: the run had no spans.
     """
     found: dict[int, dict[str, list[str]]] = {}
-    for number, *cells in read_csv(uri, SPAN_FACTS_FILE):
-        features = found.setdefault(int(number), {name: [] for name in (*NUMBERS, *TEXTS)})
-        for name, cell in zip((*NUMBERS, *TEXTS), cells, strict=True):
+    (_, *names), rows = read_table(uri, SPAN_FACTS_FILE)
+    for number, *cells in rows:
+        features = found.setdefault(int(number), {name: [] for name in names})
+        for name, cell in zip(names, cells, strict=True):
             features[name].append(cell)
     return found
 
@@ -75,4 +95,13 @@ def _facts(image: CleanImage) -> list[str]:
             for column, name in contract.METADATA_TEXT_COLUMNS.items()
             if name != contract.PATIENT
         ),
+    ]
+
+
+def _of_table(image: CleanImage, columns: Iterable[TableColumn]) -> list[str]:
+    known = {} if image.row is None else image.row.table
+    values = (known.get(column.name, "") for column in columns)
+    return [
+        value if isinstance(value, str) else repr(value) if math.isfinite(value) else ""
+        for value in values
     ]

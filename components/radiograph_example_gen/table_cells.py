@@ -6,8 +6,6 @@ is listed with file, line and column.
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +14,13 @@ from typing import Final
 from common.errors import InputError
 from components.radiograph_example_gen.columns import place_of, recognise
 from components.radiograph_example_gen.settings import plain
+from models.table_values import Value, advice_on, parse_number, why_beyond
 from schema import contract
 from schema.outcomes import NEVER
 from schema.table import NUMERIC, TableColumn
 
-Value = float | str
 # Of what DICOM headers know, by our names.
 OF_HEADERS: Final = (*contract.METADATA_TEXT_COLUMNS, *contract.METADATA_NUMBER_COLUMNS)
-_LARGEST: Final = 3.4028234e38  # of float32, in which models take numbers
-_NUMBER: Final = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?")
-_INFINITY: Final = re.compile(r"([+-]?)inf(inity)?")
-# 1,234 may be a thousand or one and a bit; 0,123 and 12,5 can't.
-_AMBIGUOUS: Final = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ def find_columns(
     found = []
     for column in table:
         key = _key(column.column, header, names)
-        if key in NEVER:
+        if key is not None and key in NEVER:
             raise InputError(
                 f"data.features.{column.name}: the column {column.column!r} of {name} can't be a "
                 f"feature: {NEVER[key]}."
@@ -145,55 +138,13 @@ def read_cells(
             number = parse_number(cell)
         if not isinstance(number, float):
             wrong.append(
-                f"{column.column} {cell!r} is no number{_advice(cell)}; treated as missing"
+                f"{column.column} {cell!r} is no number{advice_on(cell)}; treated as missing"
             )
             continue
         values[column.name] = number
         if beyond := why_beyond(column, number):
             wrong.append(f"{beyond} (data.features.{column.name}); SchemaGate stops at it")
     return values, wrong
-
-
-def _advice(cell: str) -> str:
-    if _AMBIGUOUS.fullmatch(cell):
-        return " that has one meaning: write it without signs between thousands, or with a point"
-    if cell.startswith(("<", ">", "≤", "≥")):
-        return ": beyond a detection limit, write -inf or inf"
-    return ""
-
-
-def parse_number(cell: str) -> float | None:
-    """Read a number: with a decimal point or comma, or `inf` or `-inf` beyond a detection limit.
-
-    Args:
-        cell: stripped.
-
-    Returns:
-        None where it is none, has two meanings (1,234), or is too large for float32.
-    """
-    text = cell.casefold().replace("−", "-")
-    if infinity := _INFINITY.fullmatch(text):
-        return -math.inf if infinity[1] == "-" else math.inf
-    if not _NUMBER.fullmatch(text) or _AMBIGUOUS.fullmatch(text) or not text.isascii():
-        return None
-    number = float(text.replace(",", "."))
-    return number if abs(number) <= _LARGEST else None
-
-
-def why_beyond(column: TableColumn, number: float) -> str:
-    """Say that a number can't be true; empty where it can, or is beyond a detection limit.
-
-    Args:
-        column: whose.
-        number: of it.
-    """
-    low = -math.inf if column.low is None else column.low
-    high = math.inf if column.high is None else column.high
-    if math.isinf(number) or low <= number <= high:
-        return ""
-    unit = f" {column.unit}" if column.unit else ""
-    end = f"below {low:g}" if number < low else f"above {high:g}"
-    return f"{column.column} {number:g}{unit} is {end}{unit}: a wrong cell, or another unit"
 
 
 def from_header(

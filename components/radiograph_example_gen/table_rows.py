@@ -12,7 +12,7 @@ from common.errors import InputError
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.flat_tree import leaves
 from components.radiograph_example_gen.matching import EXACT, Index
-from components.radiograph_example_gen.metadata import UNKNOWN_VALUES, Row
+from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import some_of
 from components.radiograph_example_gen.settings import (
     ClassFolders,
@@ -21,6 +21,7 @@ from components.radiograph_example_gen.settings import (
     meant_by_any,
     plain,
 )
+from models.table_values import UNKNOWN_VALUES
 from schema import contract
 
 VIEW: Final = "view"

@@ -16,8 +16,8 @@ import tensorflow as tf
 from components.radiograph_example_gen.inspection import Inspection, read_regular_file
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.readers import reader_of
-from components.radiograph_example_gen.table_cells import Value
 from models.rendering import DEFAULT, Rendering
+from models.table_values import Value
 from schema import contract
 from schema.table import FINITE_PREFIX, RAW_PREFIX
 

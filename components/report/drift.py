@@ -10,6 +10,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_p
 
 from components.report.images import COLUMNS, NUMBERS
 from schema import contract
+from schema.table import FINITE_PREFIX, RAW_PREFIX
 
 # TFDV's measures, 0..1, from which on a difference is pointed out. Between 369 and 129 images
 # of one kind, drawn at random, chance alone came to 0.07.
@@ -76,7 +77,7 @@ def distances(
     """
     compared = schema_pb2.Schema()
     compared.CopyFrom(schema)
-    names = {feature: name for name, feature in _FEATURES.items()}
+    names = {feature: name for name, feature in _FEATURES.items()} | _of_table(schema)
     for feature in compared.feature:
         if feature.name not in names:
             continue
@@ -102,6 +103,17 @@ def distances(
         if (gap := abs(_known_share(now, feature) - _known_share(before, feature)))
     ]
     return sorted(rows, key=lambda row: (-row["value"], row["feature"]))
+
+
+def _of_table(schema: schema_pb2.Schema) -> dict[str, str]:
+    """Find the features of columns that models take, as statistics have them, and their names."""
+    found = {}
+    for feature in schema.feature:
+        if feature.name.startswith(FINITE_PREFIX):
+            found[feature.name] = RAW_PREFIX + feature.name.removeprefix(FINITE_PREFIX)
+        elif feature.name.startswith(RAW_PREFIX) and feature.type == schema_pb2.BYTES:
+            found[feature.name] = feature.name
+    return found
 
 
 def _known_share(statistics: statistics_pb2.DatasetFeatureStatisticsList, feature: str) -> float:

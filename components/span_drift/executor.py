@@ -15,9 +15,10 @@ from tfx.types import artifact_utils
 
 from common.errors import InputError
 from components.radiograph_example_gen.manifest import read_summary
-from components.radiograph_example_gen.span_facts import NUMBERS, TEXTS, read_span_facts
+from components.radiograph_example_gen.span_facts import is_number, read_span_facts
 from components.report.drift import distances
 from components.span_drift.artifact import write_drift
+from schema import contract
 
 MANIFEST: Final = "manifest"
 DRIFT: Final = "drift"
@@ -66,7 +67,7 @@ def measure(manifest_uri: str, limit: float | None) -> dict[str, Any]:
         "previous": previous,
         "images": [_count(now), _count(before)],
         "limit": limit,
-        "features": distances(_statistics(now), _statistics(before), _schema()),
+        "features": distances(_statistics(now), _statistics(before), _schema(now)),
     }
 
 
@@ -97,17 +98,25 @@ def _count(facts: Facts) -> int:
 
 
 def _statistics(facts: Facts) -> statistics_pb2.DatasetFeatureStatisticsList:
-    numbers = {name: pd.to_numeric(pd.Series(facts[name]).replace("", None)) for name in NUMBERS}
+    numbers = {
+        name: pd.to_numeric(pd.Series(cells).replace("", None))
+        for name, cells in facts.items()
+        if is_number(name)
+    }
     # float for all, so that both spans have one type; without a value TFDV infers none.
     known = {name: each.astype("float32") for name, each in numbers.items() if each.notna().any()}
-    texts = {name: facts[name] for name in TEXTS}
+    texts = {
+        name: [cell or contract.UNKNOWN for cell in cells]
+        for name, cells in facts.items()
+        if not is_number(name)
+    }
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame({**known, **texts}))
 
 
-def _schema() -> schema_pb2.Schema:
+def _schema(facts: Facts) -> schema_pb2.Schema:
     schema = schema_pb2.Schema()
-    for name in NUMBERS:
-        schema.feature.add(name=name, type=schema_pb2.FLOAT)
-    for name in TEXTS:
-        schema.feature.add(name=name, type=schema_pb2.BYTES)
+    for name in facts:
+        schema.feature.add(
+            name=name, type=schema_pb2.FLOAT if is_number(name) else schema_pb2.BYTES
+        )
     return schema

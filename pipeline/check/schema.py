@@ -13,7 +13,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from common.errors import InputError
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import some_of
-from components.radiograph_example_gen.table_cells import why_beyond
+from models.table_values import why_beyond
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract
 from schema.table import TableColumn
 

@@ -33,13 +33,9 @@ def checked(inputs: Tensors, limits: Limits) -> Tensors:
     Raises:
         ServingError: says which bound, and what was asked for.
     """
+    check_rows(inputs, limits)
     ready = dict(inputs)
     for name, value in inputs.items():
-        if value.ndim and len(value) > limits.batch_size:
-            raise invalid(
-                f"{name}: a batch of {len(value)} is more than the {limits.batch_size} that this "
-                "server takes; send several requests"
-            )
         if value.dtype == np.object_:
             images = [
                 _checked_image(f"{name}: image {i}", image, limits)
@@ -48,6 +44,24 @@ def checked(inputs: Tensors, limits: Limits) -> Tensors:
             if any(one is not other for one, other in zip(images, value.ravel(), strict=True)):
                 ready[name] = np.array(images, np.object_).reshape(value.shape)
     return ready
+
+
+def check_rows(inputs: Tensors, limits: Limits) -> None:
+    """Refuse batches that are too large.
+
+    Args:
+        inputs: of a request.
+        limits: bounds.
+
+    Raises:
+        ServingError: says which bound, and what was asked for.
+    """
+    for name, value in inputs.items():
+        if value.ndim and len(value) > limits.batch_size:
+            raise invalid(
+                f"{name}: a batch of {len(value)} is more than the {limits.batch_size} that this "
+                "server takes; send several requests"
+            )
 
 
 def _checked_image(what: str, content: bytes, limits: Limits) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.core.batching import Batcher
-from serving.core.limits import checked
+from serving.core.limits import check_rows, checked
 from serving.core.manager import Lent, Manager
 from serving.protocol.status import invalid
 from serving.protocol.tensors import STRING, Tensors, strings
@@ -91,7 +91,10 @@ class Service:
                 f"Expected prediction signature method_name to be one of {{{PREDICT}, {CLASSIFY}, "
                 f"{REGRESS}}}. Was: {signature.method}"
             )
-        inputs = checked(inputs, self.limits)
+        # What may be left out is of a table: no image, whatever its letters look like.
+        images = {n: value for n, value in inputs.items() if not signature.is_optional(n)}
+        inputs = signature.filled(inputs | checked(images, self.limits))
+        check_rows(inputs, self.limits)
         return self.batcher.submit(
             lent.servable,
             signature.name,

@@ -98,6 +98,7 @@ class _Column:
     """The values of one input, row by row."""
 
     def __init__(self, spec: TensorSpec) -> None:
+        self.default = spec.default
         self.type_name = spec.type_name
         self.shape: tuple[int, ...] | None = None
         self.values: list[Any] = []
@@ -112,6 +113,13 @@ class _Column:
         elif shape != self.shape:
             raise invalid(f"Expecting shape {_shown(self.shape)} but got: {_shown(shape)}")
         self.values += values
+
+    def add_default(self) -> None:
+        if self.shape is None:
+            self.shape, self._size = (), 1
+        elif self.shape != ():
+            raise invalid(f"Expecting shape {_shown(self.shape)} but got: {_shown(())}")
+        self.values.append(self.default)
 
 
 def _shown(shape: tuple[int, ...]) -> str:
@@ -144,7 +152,11 @@ def _add_named(columns: Mapping[str, _Column], element: Any, index: int) -> None
                 f"{failure} Error: INVALID_ARGUMENT: JSON object: does not have named input: {name}"
             )
         _add(columns[name], value, failure)
-    if set(element) != set(columns):
+    lacking = [name for name in columns if name not in element]
+    for name in lacking:
+        if columns[name].default is not None:
+            columns[name].add_default()
+    if any(columns[name].default is None for name in lacking):
         raise invalid(
             f"Failed to process element: {index} of 'instances' list. JSON object: "
             f"{shown(element)} keys must be equal to: {','.join(sorted(columns))}"
@@ -177,10 +189,23 @@ def _from_columns(value: Any, specs: Mapping[str, TensorSpec]) -> Tensors:
         return {name: _dense(value, spec)}
     tensors = {}
     for name, spec in specs.items():
-        if name not in value:
+        if name in value:
+            tensors[name] = _named(name, value[name], spec)
+        elif spec.default is None:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        tensors[name] = _dense(value[name], spec)
     return tensors
+
+
+def _named(name: str, value: Any, spec: TensorSpec) -> Any:
+    try:
+        return _dense(value, spec)
+    except ServingError as error:
+        # TensorFlow Serving doesn't name it, and knows no input that may be left out here.
+        if spec.default is None:
+            raise
+        raise invalid(
+            f"Failed to process key: {name} of 'inputs'. Error: {error.message}"
+        ) from error
 
 
 def _dense(value: Any, spec: TensorSpec) -> Any:

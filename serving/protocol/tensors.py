@@ -6,7 +6,7 @@ import base64
 import binascii
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -43,10 +43,12 @@ class TensorSpec:
     Attributes:
         type_name: TensorFlow's name of the type, such as `float` or `string`.
         shape: -1 for a dimension of any size; None where the rank is unknown, too.
+        default: of an input that may be left out, a row's value; None of one that may not.
     """
 
     type_name: str
     shape: tuple[int, ...] | None = None
+    default: Any = field(default=None, compare=False)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Return whether a value of that shape may be fed."""

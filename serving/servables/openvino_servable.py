@@ -65,7 +65,7 @@ class OpenVinoServable(TensorFlowServable):
         self.engine = self._engine.name
 
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:
-        if signature.name not in signature_names():
+        if signature.name not in signature_names() or self._reads_a_table(signature):
             return super()._run(signature, inputs)
         check_shapes(signature, inputs)
         (value,) = inputs.values()
@@ -83,3 +83,8 @@ class OpenVinoServable(TensorFlowServable):
             probabilities = np.zeros((0, classes), np.float32)
         outputs = self._front.answer(tf.constant(probabilities))
         return {key: to_array(outputs[key]) for key in signature.outputs}
+
+    def _reads_a_table(self, signature: Signature) -> bool:
+        """Return whether examples hold more of what the model takes than an image."""
+        by_example = signature.name == contract.SIGNATURE_EXAMPLES
+        return by_example and contract.SIGNATURE_TABLE in self.signatures

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
-from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from serving.protocol.status import ServingError
@@ -59,15 +59,29 @@ def signatures_of(
         name: Signature(
             name,
             definition.method_name,
-            {alias: _spec(info) for alias, info in definition.inputs.items()},
+            {
+                alias: _spec(info, definition.defaults.get(alias))
+                for alias, info in definition.inputs.items()
+            },
             {alias: _spec(info) for alias, info in definition.outputs.items()},
         )
         for name, definition in definitions.items()
     }
 
 
-def _spec(info: meta_graph_pb2.TensorInfo) -> TensorSpec:
+def _spec(
+    info: meta_graph_pb2.TensorInfo, default: tensor_pb2.TensorProto | None = None
+) -> TensorSpec:
     type_name = types_pb2.DataType.Name(info.dtype).removeprefix("DT_").lower()
     if info.tensor_shape.unknown_rank:
         return TensorSpec(type_name)
-    return TensorSpec(type_name, tuple(dim.size for dim in info.tensor_shape.dim))
+    shape = tuple(dim.size for dim in info.tensor_shape.dim)
+    return TensorSpec(type_name, shape, None if default is None else _row_of(default))
+
+
+def _row_of(default: tensor_pb2.TensorProto) -> Any:
+    """Return the one row's value that a default has; None where it has others."""
+    import tensorflow as tf
+
+    values = tf.make_ndarray(default)
+    return values[0] if values.shape == (1,) else None

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 from grpc import StatusCode
 
 from serving.protocol.status import ServingError, invalid
-from serving.protocol.tensors import Tensors, TensorSpec
+from serving.protocol.tensors import NUMPY_TYPES, STRING, Tensors, TensorSpec
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf import meta_graph_pb2
@@ -36,6 +37,25 @@ class Signature:
     method: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+
+    def is_optional(self, name: str) -> bool:
+        """Return whether an input may be left out."""
+        return name in self.inputs and self.inputs[name].default is not None
+
+    def filled(self, inputs: Tensors) -> Tensors:
+        """Add what may be left out, and was: for each row its default.
+
+        Args:
+            inputs: name -> value, of a request.
+        """
+        lacking = [name for name in self.inputs if name not in inputs and self.is_optional(name)]
+        if not lacking:
+            return inputs
+        rows = max((len(value) for value in inputs.values() if value.ndim), default=1)
+        return inputs | {
+            name: np.full(rows, spec.default, NUMPY_TYPES[spec.type_name])
+            for name, spec in ((name, self.inputs[name]) for name in lacking)
+        }
 
 
 class Servable(ABC):
@@ -67,13 +87,14 @@ class Servable(ABC):
 
         Args:
             signature_name: empty for the default.
-            inputs: name -> value, for each input of the signature.
+            inputs: name -> value, for each input of the signature that has no default.
             outputs: names of those wanted; all where empty.
 
         Raises:
             ServingError: inputs or outputs that don't fit, or that the model can't cope with.
         """
         signature = self.signature(signature_name)
+        inputs = signature.filled(inputs)
         _check_inputs(signature, inputs)
         unknown = [name for name in outputs if name not in signature.outputs]
         if unknown:
@@ -119,6 +140,19 @@ def _check_inputs(signature: Signature, inputs: Tensors) -> None:
             f"len({{{','.join(sorted(signature.inputs))}}}). Sent extra: {{{','.join(extra)}}}. "
             f"Missing but required: {{{','.join(missing)}}}."
         )
+    for name, value in inputs.items():
+        # Of what may be left out alone: TensorFlow itself says it of the rest, in its own words.
+        if signature.is_optional(name) and not _is_of(signature.inputs[name], value):
+            raise invalid(
+                f"input {name} of the signature {signature.name} takes "
+                f"{signature.inputs[name].type_name}, and got {value.dtype}"
+            )
+
+
+def _is_of(spec: TensorSpec, value: np.ndarray) -> bool:
+    if spec.type_name == STRING:
+        return value.dtype == np.object_
+    return value.dtype.kind in "fiu" and np.can_cast(value.dtype, np.float64)
 
 
 def check_shapes(signature: Signature, inputs: Tensors) -> None:

@@ -6,6 +6,7 @@ answer by the columns in a way that can be computed by hand.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
@@ -27,6 +28,8 @@ from tfx.types import standard_artifacts  # noqa: E402
 
 from components.curated_schema_gen import CuratedSchemaGen  # noqa: E402
 from components.featurizer.executor import Executor as Featurizer  # noqa: E402
+from components.infra_check.executor import choose_samples  # noqa: E402
+from components.infra_check.requests_sent import check_served  # noqa: E402
 from components.radiograph_example_gen.inspection import Inspection  # noqa: E402
 from components.radiograph_example_gen.metadata import Row  # noqa: E402
 from components.radiograph_example_gen.writing import make_example, make_record  # noqa: E402
@@ -37,9 +40,13 @@ from models.hyperparameters import TrainingParams  # noqa: E402
 from models.lending import read_saved_model  # noqa: E402
 from models.preprocessing import decode_transformed  # noqa: E402
 from models.signatures import ServedModel, export, load_transform  # noqa: E402
+from models.table_values import read_columns  # noqa: E402
 from models.training_data import read_image_taps  # noqa: E402
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract, inputs  # noqa: E402
 from schema.table import TABLE_PROPERTY, TableColumn, from_json, to_json  # noqa: E402
+from serving.protocol.predict_request import parse_predict  # noqa: E402
+from serving.protocol.status import ServingError  # noqa: E402
+from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E402
 
 pytestmark = pytest.mark.slow
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
@@ -323,3 +330,64 @@ def test_a_table_alone_is_a_model_too(made: Made, table: Path) -> None:
     )
     log_odds = _log_odds(alone[contract.OUTPUT_PROBABILITIES].numpy())
     np.testing.assert_allclose(log_odds, [_crp(1.0), _crp(5.0)], atol=1e-5)
+
+
+def test_a_server_is_asked_in_every_form(made: Made, joint: Path, table: Path) -> None:
+    for version, forms in ((joint, 5), (table, 5)):
+        samples = choose_samples(made.raw, {}, 2, inputs.of_columns(read_columns(version)))
+        assert {math.isnan(sample.given["crp"]) for sample in samples} == {True, False}
+        findings = check_served(version, samples)
+        assert findings.failures == []
+        assert findings.requests == forms * len(samples)
+
+
+def _instances(image: bytes, *rows: Mapping[str, Any]) -> list[dict[str, Any]]:
+    encoded = {"b64": base64.b64encode(image).decode()}
+    return [{"image_bytes": encoded, **row} for row in rows]
+
+
+def test_rows_and_columns_over_rest_may_lack_any_column(made: Made, joint: Path) -> None:
+    servable = TensorFlowServable(joint)
+    images, _ = _given(made)
+    rows = [{}, {"crp": 5.0}, {"sex": "F", "crp": -math.inf}, {"notes": "fever"}]
+    columns = {
+        "crp": [math.nan, 5.0, -math.inf, math.nan],
+        "sex": ["", "", "F", ""],
+        "notes": ["", "", "", "fever"],
+    }
+    encoded = {"b64": base64.b64encode(images[0]).decode()}
+    bodies = [
+        {"instances": _instances(images[0], *rows)},
+        {"inputs": {"image_bytes": [encoded] * 4, **columns}},
+    ]
+    found = []
+    for body in bodies:
+        text = json.dumps({"signature_name": contract.SIGNATURE_TABLE, **body}).encode()
+        request = parse_predict(text, servable.input_specs)
+        answer = servable.run(request.signature_name, request.inputs)
+        found.append(answer[contract.OUTPUT_PROBABILITIES])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    np.testing.assert_allclose(_log_odds(found[0])[:2], [0, _crp(5.0)], atol=1e-4)
+
+
+def test_a_wrong_type_names_the_column(made: Made, joint: Path) -> None:
+    servable = TensorFlowServable(joint)
+    images, _ = _given(made)
+    (row,) = _instances(images[0], {"crp": "high"})
+    bodies = [
+        {"instances": [row]},
+        {"inputs": {name: [value] for name, value in row.items()}},
+    ]
+    for body in bodies:
+        text = json.dumps({"signature_name": contract.SIGNATURE_TABLE, **body}).encode()
+        with pytest.raises(ServingError, match="key: crp") as error:
+            parse_predict(text, servable.input_specs)
+        assert error.value.http_status == 400
+    given = {"image_bytes": images[:1], "crp": np.array([b"high"], object)}
+    with pytest.raises(ServingError, match=r"input crp of .* takes float, and got object") as error:
+        servable.run(contract.SIGNATURE_TABLE, given)
+    assert error.value.http_status == 400
+    given = {"image_bytes": images[:1], "crp": np.array([700], np.float32)}
+    with pytest.raises(ServingError, match="crp is not within 0 to 600 mg/l") as error:
+        servable.run(contract.SIGNATURE_TABLE, given)
+    assert error.value.http_status == 400

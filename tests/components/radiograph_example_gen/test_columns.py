@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.radiograph_example_gen.columns import KNOWN_NAMES, normal, recognise
-from components.radiograph_example_gen.metadata import UNKNOWN_VALUES, parse_metadata
+from components.radiograph_example_gen.metadata import parse_metadata
+from models.table_values import UNKNOWN_VALUES
 
 
 @pytest.mark.parametrize(

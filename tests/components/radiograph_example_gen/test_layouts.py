@@ -15,9 +15,9 @@ from PIL import Image
 from common.errors import InputError
 from components.radiograph_example_gen.columns import KNOWN_NAMES
 from components.radiograph_example_gen.discovery import discover
-from components.radiograph_example_gen.metadata import UNKNOWN_VALUES
 from components.radiograph_example_gen.remarks import of_names, of_tables
 from components.radiograph_example_gen.settings import ClassFolders
+from models.table_values import UNKNOWN_VALUES
 from pipeline.check.data import check_data
 from pipeline.config.pipeline_config import load_config
 from schema import contract

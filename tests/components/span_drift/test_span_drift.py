@@ -106,3 +106,21 @@ def test_the_limit_is_in_the_cache_key_where_there_is_one() -> None:
         SpanDrift(
             manifest=channel.Channel(type=standard_artifacts.Model), max_drift=None, code_digest=""
         )
+
+
+def test_columns_of_the_table_are_compared_too(tmp_path: Path) -> None:
+    names = ("span", *NUMBERS, *TEXTS, "table_finite/crp", "table/smoker")
+    rows = [
+        [*row, str(value) if index % 4 else "", word]
+        for span, shift, word in ((4, 0, "yes"), (7, 300, "no"))
+        for index, (row, value) in enumerate(
+            zip(_rows(span, span, "here", 0), range(shift, shift + COUNT), strict=True)
+        )
+    ]
+    _manifest(tmp_path, (4, "here", 0), (7, "here", 0))
+    write_csv(str(tmp_path), SPAN_FACTS_FILE, names, rows)
+    found = measure(str(tmp_path), 0.5)
+    values = {row["feature"]: row["value"] for row in found["features"]}
+    assert values["table/crp"] > 0.5 and values["table/smoker"] == 1
+    with pytest.raises(InputError, match="table/crp"):
+        check(found)

@@ -307,6 +307,14 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"data": {"columns": {"label": "finding"}}}, {"RadiographExampleGen"}),
         ({"data": {"layout": "table", "views": ["PA"]}}, {"RadiographExampleGen"}),
         ({"data": {"layout": "auto", "columns": {}}}, set()),
+        # The columns go from the table to the features; a model that takes none stays as it is.
+        (
+            {"data": {"features": {"crp": {"kind": "numeric"}}}},
+            {
+                *("RadiographExampleGen", "StatisticsGen", "CuratedSchemaGen", "Transform"),
+                "Featurizer",
+            },
+        ),
         (
             {"seed": 5},
             {
