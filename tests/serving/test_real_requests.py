@@ -47,6 +47,11 @@ def _b64(text: str) -> bytes:
     return json.dumps({"instances": [{"b64": text}]}).encode()
 
 
+def _packed(content: bytes) -> bytes:
+    """Pack as at no time: tests are named after it."""
+    return gzip.compress(content, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
@@ -56,8 +61,8 @@ def _b64(text: str) -> bytes:
         (json.dumps({"inputs": [{"b64": B64}]}).encode(), {}),
         (json.dumps({"inputs": {"text": [{"b64": B64}]}}).encode(), {}),
         (json.dumps({"instances": [{"text": {"b64": B64}}]}).encode(), {}),
-        (gzip.compress(ROWS, mtime=0), {"Content-Encoding": "gzip"}),
-        (gzip.compress(ROWS[:9], mtime=0) + gzip.compress(ROWS[9:], mtime=0), {"Content-Encoding": "gzip"}),
+        (_packed(ROWS), {"Content-Encoding": "gzip"}),
+        (_packed(ROWS[:9]) + _packed(ROWS[9:]), {"Content-Encoding": "gzip"}),
         (b"\xef\xbb\xbf" + ROWS, {}),
         (ROWS, {"Content-Type": "application/x-www-form-urlencoded"}),
         (ROWS, {"Content-Type": "text/plain; charset=utf-16"}),
@@ -80,7 +85,7 @@ PARSE = "JSON Parse error: Invalid value. at offset: 0"
         (PNG, {"Content-Type": "image/png"}, "The body is a PNG image; send JSON", PARSE),
         (b"\xff\xd8\xff\xe0", {}, "The body is a JPEG image; send JSON", PARSE),
         (DICOM, {}, "The body is a DICOM file; send JSON", "The document is empty. at offset: 0"),
-        (gzip.compress(ROWS, mtime=0), {}, "send the header Content-Encoding: gzip", PARSE),
+        (_packed(ROWS), {}, "send the header Content-Encoding: gzip", PARSE),
         (ROWS, {"Content-Encoding": "gzip"}, "The body is no whole gzip stream", "is empty"),
         (b"\x1b\xa0", {"Content-Encoding": "br"}, "Content-Encoding br is not inflated", PARSE),
         (ROWS.decode().encode("utf-16"), {}, "The body is UTF-16; send it as UTF-8", PARSE),
@@ -114,21 +119,21 @@ def test_where_that_is_an_error_it_says_what_to_do(
 
 
 def test_zeros_behind_gzip_do_not_count_and_other_bytes_do(server: Server) -> None:
-    packed = gzip.compress(ROWS, mtime=0)
+    packed = _packed(ROWS)
     headers = {"Content-Encoding": "gzip"}
     assert _post(server, packed + bytes(100), **headers).status_code == 200
     assert _post(server, packed + b"more", **headers).status_code == 400
     # A member may end anywhere: between two packets, too.
-    parts = iter([packed[:5], packed[5:] + gzip.compress(b" ", mtime=0)[:3], gzip.compress(b" ", mtime=0)[3:]])
+    parts = iter([packed[:5], packed[5:] + _packed(b" ")[:3], _packed(b" ")[3:]])
     answer = requests.post(server.url + TEXT, data=parts, headers=headers, timeout=30)
     assert answer.status_code == 200
 
 
 def test_members_of_gzip_are_bounded_together(server: Server) -> None:
     headers = {"Content-Encoding": "gzip"}
-    many = gzip.compress(b" " * 200_000, mtime=0)
+    many = _packed(b" " * 200_000)
     assert _post(server, many * 2, **headers).status_code == 413
-    empty = gzip.compress(b"", mtime=0)
+    empty = _packed(b"")
     # What is packed counts, too: else a body of nothing would never end.
     chunks = (empty * 1000 for _ in range(50))
     try:
