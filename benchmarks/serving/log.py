@@ -37,7 +37,6 @@ _WAYS: Final[Mapping[str, tuple[str, ...] | None]] = {
     _WITHOUT: None,
     "log": (),
     "log, every image measured": ("--prediction-log-statistics", "1000000"),
-    "log, with pixels": ("--prediction-log-pixels",),
 }
 _IMAGES: Final = 64
 

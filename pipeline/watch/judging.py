@@ -125,11 +125,14 @@ def _version(
         days[day_of(row, now)].append(row)
     drift = features_of_drift(rows, reference)
     windows = {day: features_of_drift(found, reference) for day, found in sorted(days.items())}
-    enough = {"": drift} if len(rows) >= thresholds.images else {}
-    enough |= {d: found for d, found in windows.items() if len(days[d]) >= thresholds.images}
     # One family: in 1 − α of the cases, chance alone raises no alarm on any day.
     p_adjusted = adjusted(
-        {f"{day}\0{name}": one.p for day, found in enough.items() for name, one in found.items()}
+        {
+            f"{day}\0{name}": one.p
+            for day, found in {"": drift, **windows}.items()
+            for name, one in found.items()
+            if one.images >= thresholds.images
+        }
     )
 
     def told(day: str, found: Mapping[str, Distance]) -> list[dict[str, Any]]:
@@ -140,6 +143,7 @@ def _version(
             rows_.append(
                 {
                     "feature": feature,
+                    "images": distance.images,
                     "distance": distance.value,
                     "p": distance.p,
                     "p_adjusted": p,

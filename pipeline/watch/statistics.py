@@ -20,10 +20,12 @@ class Distance:
     """The distance between two samples of one feature.
 
     Attributes:
+        images: of the first sample.
         value: 0..1, the largest difference between their distributions.
         p: of a value as large where both come from one source.
     """
 
+    images: int
     value: float
     p: float
 
@@ -43,7 +45,7 @@ def of_numbers(now: Sequence[float], before: Sequence[float]) -> Distance:
         # SciPy says so where it takes the asymptotic value instead.
         warnings.simplefilter("ignore", RuntimeWarning)
         found = stats.ks_2samp(now, before)
-    return Distance(float(found.statistic), float(found.pvalue))
+    return Distance(len(now), float(found.statistic), float(found.pvalue))
 
 
 def of_texts(now: Sequence[str], before: Sequence[str]) -> Distance:
@@ -67,7 +69,7 @@ def of_texts(now: Sequence[str], before: Sequence[str]) -> Distance:
         least = min(least, float(stats.fisher_exact([with_it, without])[1]))
     # Of two values, one says all that the other says.
     looked_at = len(values) if len(values) > 2 else 1
-    return Distance(largest, min(1.0, looked_at * least))
+    return Distance(len(now), largest, min(1.0, looked_at * least))
 
 
 def adjusted(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -119,6 +119,27 @@ class Manager:
         self._changed = threading.Condition()
         self._reconciling = threading.Lock()
 
+    def check_logs(self, models: Mapping[str, ModelConfig]) -> None:
+        """Refuse logs in folders in which this server doesn't log already.
+
+        A client that may name models must not choose where files are written.
+
+        Args:
+            models: that a client asks for.
+
+        Raises:
+            ServingError: names model and folder.
+        """
+        with self._changed:
+            known = [model.config.logged for model in self._models.values()]
+        folders = {target.prefix.parent for target in known if target is not None}
+        for name, config in models.items():
+            if config.logged is not None and config.logged.prefix.parent not in folders:
+                raise invalid(
+                    f"logging_config of model {name}: this server has no log in "
+                    f"{config.logged.prefix.parent}; name it in the configuration file"
+                )
+
     def configure(self, models: Mapping[str, ModelConfig]) -> None:
         """Serve these models from now on, once `reconcile` has loaded them.
 

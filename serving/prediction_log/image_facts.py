@@ -20,7 +20,7 @@ from models.image_statistics import grey_statistics
 # patient's number, could be.
 _LONG: Final = 256
 # Images in a row that may be measured before the rate counts.
-_BURST: Final = 300
+_BURST: Final = 60
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,7 @@ class ModelApi(model_service_pb2_grpc.ModelServiceServicer):
         response = model_management_pb2.ReloadConfigResponse()
         try:
             models = from_message(request.config)
+            self._service.manager.check_logs(models)
             self._service.manager.configure(models)
             await asyncio.to_thread(self._service.manager.reconcile)
         except InputError as error:

@@ -17,6 +17,7 @@ from serving.core.model_config import (
     parse_config,
     versions_in,
 )
+from serving.prediction_log.settings import LogTarget
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import ServingError
 from serving.servables.servable import Servable
@@ -278,3 +279,15 @@ def test_models_are_loaded_side_by_side(tmp_path: Path) -> None:
     assert manager.is_ready()
     assert not manager.reconcile()
     assert len(loader.loaded) == 3
+
+
+def test_a_client_chooses_no_folder_for_a_log(tmp_path: Path) -> None:
+    def logging_to(folder: str) -> dict[str, ModelConfig]:
+        target = LogTarget(tmp_path / folder / "log")
+        return {"a": ModelConfig("a", tmp_path, logged=target), "b": ModelConfig("b", tmp_path)}
+
+    manager = Manager(Loader())
+    manager.configure(logging_to("here"))
+    manager.check_logs(logging_to("here"))
+    with pytest.raises(ServingError, match=r"model a: this server has no log in .*elsewhere"):
+        manager.check_logs(logging_to("elsewhere"))

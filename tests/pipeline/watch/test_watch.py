@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,19 @@ def test_ten_images_raise_no_alarm_however_far_they_are(
     found = judge(read_rows(tmp_path / "log"), kept, now=NOW)
     assert found["alarms"] == []
     assert found["versions"][0]["too_few"]
+
+
+def test_a_feature_that_ten_images_have_raises_no_alarm(
+    kept: dict[tuple[str, int], Reference], tmp_path: Path
+) -> None:
+    """The server measures grey levels of some images only."""
+    write_log(tmp_path / "log", images(Source(mean=220.0), 100, 2))
+    log = read_rows(tmp_path / "log")
+    log.rows[10:] = [replace(row, numbers={contract.WIDTH: 299.0}) for row in log.rows[10:]]
+    (version,) = judge(log, kept, now=NOW)["versions"]
+    (mean,) = [row for row in version["features"] if row["feature"] == contract.MEAN]
+    assert (mean["images"], mean["p_adjusted"], mean["alarm"]) == (10, None, False)
+    assert mean["p"] < 1e-6
 
 
 def test_a_difference_that_does_not_matter_raises_no_alarm(
