@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class DoorSettings:
-    """What stands in front of the models.
+    """The doors of a server.
 
     Attributes:
         ssl_config_file: TensorFlow Serving's SSLConfig; None for no TLS.

@@ -1,1 +1,1 @@
-"""Who may come in: TLS, tokens, limits a client, and a record of who asked what."""
+"""Doors: TLS, tokens, limits a client, and a record of who asked what."""

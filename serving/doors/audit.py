@@ -30,7 +30,7 @@ def request_id(given: str | None) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is written of a request.
+    """A request, as it is written down.
 
     Attributes:
         id: of the request.

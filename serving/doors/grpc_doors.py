@@ -97,7 +97,7 @@ class GrpcDoors(grpc.aio.ServerInterceptor):
 
 
 class _Found:
-    """What is known of a call by now."""
+    """The facts of a call, as far as they are known."""
 
     def __init__(self, asked: str) -> None:
         self.asked = asked

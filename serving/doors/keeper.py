@@ -63,7 +63,7 @@ class Keeper:
 
     @property
     def asks_who(self) -> bool:
-        """Whether a client has to say who it is."""
+        """The answer to whether a client has to say who it is."""
         return self._tokens is not None or self._verified
 
     def who(self, authorization: str, certificate: str | None) -> str:

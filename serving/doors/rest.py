@@ -30,7 +30,7 @@ _ID_HEADER: Final = REQUEST_ID.lower().encode()
 
 @dataclass
 class Facts:
-    """What the application found out of a request, for its log line, metrics and audit.
+    """The facts of a request, for its log line, metrics and audit.
 
     Attributes:
         model: that was asked for; empty where none was.
@@ -55,7 +55,7 @@ class Facts:
 
 @dataclass
 class _Seen:
-    """What passes the doors."""
+    """The digests and the status of what passes the doors."""
 
     request: Any = field(default_factory=hashlib.sha256)
     was_read: bool = False

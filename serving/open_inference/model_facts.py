@@ -1,4 +1,4 @@
-"""What a server says of itself and its models."""
+"""The facts that a server tells of itself and its models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a body looks like that is no JSON, said in front of TensorFlow Serving's own words."""
+"""Hints for bodies that are no JSON, put in front of TensorFlow Serving's own words."""
 
 from __future__ import annotations
 

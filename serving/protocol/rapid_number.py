@@ -11,6 +11,8 @@ _ZERO, _MINUS = b"0-"
 _MOST: Final = 2**64 - 1
 _MOST_BELOW_ZERO: Final = 2**63
 _EXACT: Final = 2**53 - 1
+# No integer of so many digits is beyond it.
+SURE_DIGITS: Final = 15
 _SIGNIFICANT_DIGITS: Final = 17
 _TENTH_OF_LARGEST: Final = 1.7976931348623157e307
 _LARGEST_EXPONENT: Final = 308
@@ -74,6 +76,30 @@ def number_of(
         return -significand if minus else significand
     double = _scaled(double, shift)
     return -double if minus else double
+
+
+def plain_decimal(text: str) -> float:
+    """Compute what `number_of` does, in a quarter of the time.
+
+    Args:
+        text: `SURE_DIGITS` digits at most, a point, digits; no sign and no exponent.
+    """
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    zeros = len(digits) - len(digits.lstrip("0"))
+    # RapidJSON takes digits into an integer until that is beyond what a double holds exactly, ...
+    end = min(max(zeros + SURE_DIGITS + 1, len(whole)), len(digits))
+    significand = int(digits[:end])
+    if significand <= _EXACT and end < len(digits):
+        end += 1
+        significand = int(digits[:end])
+    double = float(significand)
+    # ... and then into a double, until there are seventeen. One before the point doesn't count.
+    left = _SIGNIFICANT_DIGITS - (end - zeros) + (whole != "0")
+    for digit in digits[end : end + max(left, 0)]:
+        double = double * 10.0 + int(digit)
+        end += 1
+    return double / _POWERS[end - len(whole)]
 
 
 def _integer(digits: bytes, minus: bool, offset: int) -> tuple[int, float | None, int]:

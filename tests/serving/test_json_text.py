@@ -18,7 +18,7 @@ from serving.protocol import rapid_json
 from serving.protocol.json_text import parse_object, shown
 from serving.protocol.predict_request import parse_predict
 from serving.protocol.rapid_json import RepeatedMembers
-from serving.protocol.rapid_number import JsonSyntaxError
+from serving.protocol.rapid_number import JsonSyntaxError, number_of, plain_decimal
 from serving.protocol.status import ServingError
 from serving.protocol.tensors import TensorSpec
 
@@ -237,6 +237,17 @@ def test_both_readers_agree(value: dict[str, Any]) -> None:
     for body in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False).encode()):
         fast, exact = parse_object(body), rapid_json.read(body)
         assert repr(fast) == repr(exact)
+
+
+@given(
+    st.integers(0, 10**15 - 1) | st.integers(0, 9),
+    st.text("0123456789", min_size=1, max_size=20),
+    st.integers(0, 18),
+)
+def test_the_short_way_is_the_long_one(whole: int, fraction: str, zeros: int) -> None:
+    fraction = "0" * zeros + fraction
+    expected = number_of(False, str(whole).encode(), fraction.encode(), None, 0)
+    assert repr(plain_decimal(f"{whole}.{fraction}")) == repr(expected)
 
 
 @given(st.binary(max_size=60) | st.text('{}[],:"\\u0e.-INanf1d8 ', max_size=30).map(str.encode))
