@@ -201,7 +201,7 @@ def _records(folder: Path, images: ImageTaps, backbone: str) -> str:
                     class_name=b"x",
                     sha256=digest.encode(),
                     group=images.groups[row].encode(),
-                )  # fmt: skip
+                )
             )
     return str(path)
 
