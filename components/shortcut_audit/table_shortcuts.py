@@ -138,6 +138,25 @@ def measure(
     return found
 
 
+def answers_of_views(
+    columns: Sequence[TableColumn],
+    cells: Mapping[str, Sequence[Any]],
+    labels: np.ndarray,
+    groups: Sequence[str],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Return what each thing alone answers out of fold, float64 [images, n]; as `measure` else.
+
+    Raises:
+        InputError: a class has one patient alone.
+    """
+    folds, n = assign_folds(labels, groups, seed), int(labels.max()) + 1
+    return {
+        seen: _answers(rows, words, labels, folds, n)
+        for seen, rows, words in _views(columns, cells, groups)
+    }
+
+
 def explaining(shortcuts: Sequence[TableShortcut]) -> list[TableShortcut]:
     """Find what alone explains what the table adds: it predicts (nearly) as well as all of it.
 
