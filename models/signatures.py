@@ -293,6 +293,8 @@ def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
 
 def _in_rows(taken: Sequence[Input], served: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
     """Give each row of a request a value of each column, where there is one for all."""
+    if not any(each.column for each in taken):
+        return [served[each.served] for each in taken]
     # Whatever is no column has a row for each; a table alone may have columns of one value.
     rows = [served[each.served] for each in taken if not each.column]
     counted = rows or [served[each.served] for each in taken]

@@ -153,7 +153,7 @@ class TableColumn:
 
     @property
     def width(self) -> int:
-        """How many numbers Transform makes of a value."""
+        """The count of numbers that Transform makes of a value."""
         widths = {NUMERIC: 1, CATEGORICAL: self.values + 1, TEXT: self.buckets}
         return widths[self.kind] + self.presence
 

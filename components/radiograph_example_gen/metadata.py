@@ -7,10 +7,10 @@ import io
 import posixpath
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns, place_of, recognise
@@ -29,9 +29,12 @@ _NO_PATIENT: Final = re.compile(r"-?0+([.,]0*)?|-0*[19]9*([.,]0*)?")
 # As spreadsheets of different countries write CSV. The first is taken where none fits better.
 _SEPARATORS: Final = (",", ";", "\t")
 _SHOWN_OF_A_LINE: Final = 80
+# Longer words are rarely the same; they aren't looked up.
+_SHORT: Final = 24
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One record of metadata.csv.
 
@@ -69,6 +72,21 @@ class Row:
     def _says(self) -> tuple[object, ...]:
         says = self.label.casefold(), dict(self.text), dict(self.numbers), self.licence
         return *says, dict(self.further), dict(self.table)
+
+
+class _Known:
+    """Words that were read before: a table has few, a million times."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, str] = {}
+
+    def word(self, word: str) -> str:
+        return self._words.setdefault(word, word) if len(word) <= _SHORT else word
+
+    def words(self, values: dict[str, Any]) -> Mapping[str, Any]:
+        if not values:
+            return _NOTHING
+        return {n: self.word(v) if isinstance(v, str) else v for n, v in values.items()}
 
 
 @dataclass(frozen=True)
@@ -124,6 +142,7 @@ def parse_metadata(
     """
     columns, records = _read_table(content, name, named or {})
     asked = find_columns(table, columns.header, columns.names, name)
+    known = _Known()
     for column in further:
         # What a DICOM's header may know needs no column.
         if column not in (*columns.names, *contract.HEADER_COLUMNS):
@@ -133,13 +152,16 @@ def parse_metadata(
             )
     rows = []
     problems: list[LeftOut] = []
+    short = []
+    with_name = set(filter(None, columns.names))
+    # One at a time: of a million records, no more is kept than what the rows say.
     for line, cells in records:
-        row, problem = _parse_row(line, cells, further, asked)
+        row, problem = _parse_row(line, cells, further, asked, known)
         rows.append(row)
         problems.extend(problem)
-    with_name = set(filter(None, columns.names))
-    short = tuple(line for line, cells in records if not with_name <= cells.keys())
-    return Metadata(tuple(rows), tuple(problems), columns, short)
+        if not with_name <= cells.keys():
+            short.append(line)
+    return Metadata(tuple(rows), tuple(problems), columns, tuple(short))
 
 
 def further_columns(
@@ -160,11 +182,13 @@ def further_columns(
         InputError: as `parse_metadata` does of the file itself.
     """
     columns, records = _read_table(content, name, named or {})
-    return {
-        column: frozenset(_known(cells.get(column, "")) for _, cells in records)
-        for column in columns.names
-        if column and column not in contract.OWN_COLUMNS
+    found: dict[str, set[str]] = {
+        column: set() for column in columns.names if column and column not in contract.OWN_COLUMNS
     }
+    for _, cells in records:
+        for column, values in found.items():
+            values.add(_known(cells.get(column, "")))
+    return {column: frozenset(values) for column, values in found.items()}
 
 
 def has_label_column(content: bytes, named: Mapping[str, str] | None = None) -> bool:
@@ -183,10 +207,11 @@ def has_label_column(content: bytes, named: Mapping[str, str] | None = None) -> 
 
 def _read_table(
     content: bytes, name: str, named: Mapping[str, str]
-) -> tuple[Columns, list[tuple[int, dict[str, str]]]]:
+) -> tuple[Columns, Iterator[tuple[int, dict[str, str]]]]:
     """Read what the columns are taken for; and each record's line and cells by column."""
     lines = _read_csv(content, name, named)
-    cells_of_header = lines[0][1] if lines else []
+    first = next(lines, None)
+    cells_of_header = first[1] if first else []
     columns = recognise(cells_of_header, named)
     header = columns.names
     for ours, theirs in named.items():
@@ -200,23 +225,36 @@ def _read_table(
             f"{name} has no column {contract.FILE_COLUMN!r} (nor one of its other names, as "
             "'file name' or 'image'): its first line must name the columns, with commas, "
             f"semicolons or tabs between them, and {contract.FILE_COLUMN!r} must hold the image's "
-            f"path relative to the data folder.{_first_line(lines)}"
+            f"path relative to the data folder.{_first_line(cells_of_header)}"
         )
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
         raise InputError(f"{name}: the column {twice[0]!r} is there twice; remove one.")
-    records = []
-    for line, cells in lines[1:]:
+    return columns, _by_column(lines, header, name)
+
+
+def _by_column(
+    lines: Iterable[tuple[int, list[str]]], header: Sequence[str], name: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, cells in lines:
         if any(cells[len(header) :]):
             raise InputError(
                 f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)} "
                 f"columns; quote a cell that contains the sign that separates cells."
             )
-        records.append((line, dict(zip(header, cells, strict=False))))
-    return columns, records
+        yield line, dict(zip(header, cells, strict=False))
 
 
-def _read_csv(content: bytes, name: str, named: Mapping[str, str]) -> list[tuple[int, list[str]]]:
+def _read_csv(
+    content: bytes, name: str, named: Mapping[str, str]
+) -> Iterator[tuple[int, list[str]]]:
+    """Read the lines one at a time; the text as a whole is looked at before the first."""
+    _check_text(content, name)
+    separator = _separator(content, named)
+    return _lines(content, name, separator)
+
+
+def _check_text(content: bytes, name: str) -> None:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -227,24 +265,29 @@ def _read_csv(content: bytes, name: str, named: Mapping[str, str]) -> list[tuple
         raise InputError(
             f"{name} is no text, or not in UTF-8 (it holds zero bytes): save it as CSV in UTF-8."
         )
-    separator = _separator(text, named)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    records = []
+
+
+def _decoded(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+
+
+def _lines(content: bytes, name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_decoded(content), delimiter=separator, strict=True)
     line = 1
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
-                records.append((line, stripped))
+                yield line, stripped
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{name}, line {line}: not CSV ({error}).") from error
-    return records
 
 
-def _separator(text: str, named: Mapping[str, str]) -> str:
+def _separator(content: bytes, named: Mapping[str, str]) -> str:
     """Find the sign that parts the header into columns of which one is the file's."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    lines = (line for part in _decoded(content) for line in part.splitlines())
+    header = next((line for line in lines if line.strip()), "")
     for sign in _SEPARATORS:
         try:
             cells = next(csv.reader([header], delimiter=sign), [])
@@ -255,15 +298,19 @@ def _separator(text: str, named: Mapping[str, str]) -> str:
     return _SEPARATORS[0]
 
 
-def _first_line(lines: Sequence[tuple[int, Sequence[str]]]) -> str:
-    if not lines:
+def _first_line(cells: Sequence[str]) -> str:
+    if not cells:
         return " It is empty."
-    line = ", ".join(lines[0][1])
+    line = ", ".join(cells)
     return f" Its first line reads {line[:_SHOWN_OF_A_LINE]!r}."
 
 
 def _parse_row(
-    line: int, cells: Mapping[str, str], further: Sequence[str], asked: Sequence[Asked]
+    line: int,
+    cells: Mapping[str, str],
+    further: Sequence[str],
+    asked: Sequence[Asked],
+    same: _Known,
 ) -> tuple[Row, list[LeftOut]]:
     file = cells[contract.FILE_COLUMN].replace("\\", "/")
     file = posixpath.normpath(file) if file else ""
@@ -288,12 +335,12 @@ def _parse_row(
     row = Row(
         line=line,
         file=file,
-        label=cells.get(contract.LABEL_COLUMN, ""),
-        text=text,
-        numbers=numbers,
-        licence=licence,
-        further={column: _known(cells.get(column, "")) for column in further},
-        table=table,
+        label=same.word(cells.get(contract.LABEL_COLUMN, "")),
+        text=same.words(text),
+        numbers=numbers or _NOTHING,
+        licence=same.word(licence),
+        further=same.words({column: _known(cells.get(column, "")) for column in further}),
+        table=same.words(table),
     )
     return row, problems
 

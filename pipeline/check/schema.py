@@ -53,11 +53,11 @@ def values_the_schema_refuses(
             far = {f"{n:g}": k for n, k in numbers.items() if not domain.min <= n <= domain.max}
             yield from _said(column, far, f"{domain.min:g} to {domain.max:g}")
     for feature in table:
-        cells = [(row, row.table.get(feature.name)) for row in rows]
         beyond = [
             f"{row.file}, line {row.line}: {why}"
-            for row, number in cells
-            if isinstance(number, float) and (why := why_beyond(feature, number))
+            for row in rows
+            if isinstance(number := row.table.get(feature.name), float)
+            and (why := why_beyond(feature, number))
         ]
         if beyond:
             yield (

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +45,11 @@ from models.table_values import read_columns  # noqa: E402
 from models.training_data import read_image_taps  # noqa: E402
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract, inputs  # noqa: E402
 from schema.table import TABLE_PROPERTY, TableColumn, from_json, to_json  # noqa: E402
+from serving.process import running_server  # noqa: E402
 from serving.protocol.predict_request import parse_predict  # noqa: E402
 from serving.protocol.status import ServingError  # noqa: E402
 from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E402
+from tests.command_line import cxr  # noqa: E402
 
 pytestmark = pytest.mark.slow
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
@@ -349,14 +352,19 @@ def _instances(image: bytes, *rows: Mapping[str, Any]) -> list[dict[str, Any]]:
 def test_rows_and_columns_over_rest_may_lack_any_column(made: Made, joint: Path) -> None:
     servable = TensorFlowServable(joint)
     images, _ = _given(made)
-    rows = [{}, {"crp": 5.0}, {"sex": "F", "crp": -math.inf}, {"notes": "fever"}]
-    columns = {
+    rows: list[dict[str, Any]] = [
+        {},
+        {"crp": 5.0},
+        {"sex": "F", "crp": -math.inf},
+        {"notes": "fever"},
+    ]
+    columns: dict[str, Any] = {
         "crp": [math.nan, 5.0, -math.inf, math.nan],
         "sex": ["", "", "F", ""],
         "notes": ["", "", "", "fever"],
     }
     encoded = {"b64": base64.b64encode(images[0]).decode()}
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"instances": _instances(images[0], *rows)},
         {"inputs": {"image_bytes": [encoded] * 4, **columns}},
     ]
@@ -374,7 +382,7 @@ def test_a_wrong_type_names_the_column(made: Made, joint: Path) -> None:
     servable = TensorFlowServable(joint)
     images, _ = _given(made)
     (row,) = _instances(images[0], {"crp": "high"})
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"instances": [row]},
         {"inputs": {name: [value] for name, value in row.items()}},
     ]
@@ -391,3 +399,49 @@ def test_a_wrong_type_names_the_column(made: Made, joint: Path) -> None:
     with pytest.raises(ServingError, match="crp is not within 0 to 600 mg/l") as error:
         servable.run(contract.SIGNATURE_TABLE, given)
     assert error.value.http_status == 400
+
+
+@pytest.fixture(scope="module")
+def files(made: Made, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three images of the test split."""
+    folder = tmp_path_factory.mktemp("images")
+    images, _ = _given(made)
+    for number, content in enumerate(images[:3]):
+        (folder / f"{number}.png").write_bytes(content)
+    return sorted(folder.iterdir())
+
+
+def _log_odds_of(results: list[dict[str, Any]]) -> list[float]:
+    rows = [result["probabilities"] for result in results]
+    return [math.log(row[CLASSES[0]] / row[CLASSES[1]]) for row in rows]
+
+
+def test_predict_reads_a_table_by_the_files_names(
+    joint: Path,
+    files: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(joint, tmp_path / "models" / "champion" / "1")
+    (tmp_path / "rows.csv").write_text("file,crp_val,sex\n0.png,5,\n1.png,,M\nother.png,3,\n")
+    images: list[str | Path] = ["predict", *files, "--json"]
+    places: list[str | Path] = ["--model-dir", tmp_path / "models"]
+    expected = [_crp(5.0), 2.0, 0.0]
+
+    assert cxr(monkeypatch, *images, *places, "--table", tmp_path / "rows.csv") == 0
+    said = capfd.readouterr()
+    assert "1 of 3 files have no row" in said.err and "other.png" in said.err
+    np.testing.assert_allclose(_log_odds_of(json.loads(said.out)), expected, atol=1e-4)
+
+    with running_server(*map(str, places)) as server:
+        # A server tells the signature's names alone.
+        (tmp_path / "named.csv").write_text("file;crp;sex\n0.png;5;\n1.png;;M\n")
+        table: list[str | Path] = ["--table", tmp_path / "named.csv"]
+        assert cxr(monkeypatch, *images, "--url", server.url, *table) == 0
+        found = json.loads(capfd.readouterr().out)
+        np.testing.assert_allclose(_log_odds_of(found), expected, atol=1e-4)
+
+    (tmp_path / "rows.csv").write_text("file,crp_val\n0.png,900\n")
+    assert cxr(monkeypatch, *images, *places, "--table", tmp_path / "rows.csv") == 2
+    assert "line 2: crp_val 900 mg/l is above 600 mg/l" in " ".join(capfd.readouterr().err.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,8 +36,8 @@ def _made(
 
     def preprocess(features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         return {
-            each.transformed.name: COLUMN_MAKERS[each.made_by](each.column, features[each.raw.name])
-            for each in taken
+            each.transformed.name: COLUMN_MAKERS[each.made_by](column, features[each.raw.name])
+            for column, each in zip(columns, taken, strict=True)
         }
 
     spec = {each.raw.name: tf.io.VarLenFeature(each.raw.dtype) for each in taken}
@@ -92,6 +93,38 @@ TRAIN: Mapping[str, Values] = {
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput:
     return _made(COLUMNS, TRAIN, tmp_path_factory.mktemp("transform"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_table_is_scaled_as_numpy_would(seed: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(seed)
+    count = int(random.integers(1, 40))
+    cells = random.normal(1e6 * seed, 10.0 ** random.integers(-2, 4), count).astype(np.float32)
+    values: list[float | None] = cells.tolist()
+    for place in random.integers(0, count, count // 2):
+        values[place] = random.choice([math.nan, INF, -INF]) if seed % 2 else None
+    columns = (MEAN, dataclasses.replace(NUMBERS, name="dd", detection_low=float(cells.min())))
+    found = _asked(
+        _made(columns, {"ldh": values, "dd": values}, tmp_path),
+        columns,
+        {"ldh": values, "dd": values},
+    )
+    known = np.array([each for each in values if each is not None], np.float64)
+    known = known[np.isfinite(known)]
+    spread = known.std() or math.inf
+    for value, mean, median in zip(values, found["table_ldh"], found["table_dd"], strict=True):
+        if value is None or math.isnan(value):
+            assert (*mean, *median) == (0, 0, 0)
+        else:
+            clipped = float(np.clip(value, known.min(), known.max()))
+            np.testing.assert_allclose(
+                mean, [(clipped - known.mean()) / spread, 1], rtol=1e-3, atol=1e-3
+            )
+            ordered = np.sort(known)
+            ends = ordered[[(len(known) - 1) // 2, len(known) // 2]]
+            # -inf counts as the limit, though the least number may have become something else.
+            scaled = (float(np.clip(value, cells.min(), known.max())) - ends) / spread
+            assert min(abs(scaled - median)) < 1e-3
 
 
 def _one(graph: tft.TFTransformOutput, name: str, values: Values) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.errors import InputError
 from schema import inputs
-from schema.table import TableColumn, from_json, to_json
+from schema.table import Impute, TableColumn, from_json, to_json
 
 NUMBERS = st.floats(-1e6, 1e6, width=32)
 
@@ -31,7 +31,7 @@ def _columns(draw: st.DrawFn) -> TableColumn:
         ngrams = (least, draw(st.integers(least, 4)))
         return TableColumn(name, column, "text", presence=presence, ngrams=ngrams, mask=mask)
     low, high = sorted(draw(st.tuples(NUMBERS, NUMBERS).filter(lambda pair: pair[0] != pair[1])))
-    impute = draw(st.sampled_from(["median", "mean"]))
+    impute: Impute = draw(st.sampled_from(["median", "mean"]))
     return TableColumn(
         name, column, "numeric", low=low, detection_high=high, impute=impute, presence=presence
     )  # fmt: skip

@@ -26,6 +26,7 @@ from pipeline.kubeflow.compiler import compile_pipeline, kubernetes_name, to_yam
 from pipeline.kubeflow.edits import edited
 from pipeline.kubeflow.ir import TOLD, pipeline_of
 from pipeline.kubeflow.package import Package
+from schema.table import from_json
 
 prepare_environment()
 
@@ -234,6 +235,28 @@ def test_a_table_that_says_the_classes_is_said_to_the_step() -> None:
     here = settings_of(config)
     assert told.layout == here.layout == Layout("table", {"label": "finding"}, ("PA", "AP"))
     assert told.classes == here.classes and here.classes[0].labels == ("A", "a/x")
+
+
+def test_columns_of_the_table_are_told_to_all_steps_that_have_them() -> None:
+    crp = {"column": "crp_val", "kind": "numeric", "unit": "mg/l", "low": 0, "high": 600}
+    notes = {"kind": "text", "mask": ["covid-19"]}
+    data = {"dir": Path("elsewhere"), "features": {"crp": crp, "notes": notes}}
+    config = _config(backbones=("vgg16",), data=data)
+    documents = compile_pipeline(config)
+
+    def told(name: str) -> dict[str, Any]:
+        parameters = _task(documents, name)["inputs"]["parameters"]
+        return {n: each.get("runtimeValue", {}).get("constant") for n, each in parameters.items()}
+
+    for name in ("radiograph-example-gen", "featurizer-vgg16"):
+        assert from_json(told(name)["table"]) == config.data.table
+    of_transform = json.loads(told("transform")["custom_config"])
+    assert from_json(of_transform["table"]) == config.data.table
+    assert "table_finite/crp" in told("curated-schema-gen")["schema_text"]
+    assert "table_finite/crp" in told("statistics-gen")["stats_options_json"]
+    without = compile_pipeline(_config(backbones=("vgg16",)))
+    parameters = _task(without, "featurizer-vgg16")["inputs"]["parameters"]
+    assert "table" not in parameters
 
 
 def test_a_seed_and_a_bound_of_the_run_give_what_compiling_with_them_gives() -> None:
