@@ -33,7 +33,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-log bench-serving-start bench-signatures bench-startup bench-training bench-watch conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-clinical bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-log bench-serving-start bench-signatures bench-startup bench-training bench-watch conformance lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -122,6 +122,9 @@ bench-featurizer: setup ## time the backbones' forward pass: DATA=folder WEIGHTS
 
 bench-evaluation: setup ## a model judged with its network in TFMA, and on cached answers: OUTPUT of a run, ARGS
 	$(BIN)/python -m benchmarks.evaluation "$$OUTPUT" $(ARGS)
+
+bench-clinical: setup ## what laboratory values add to the image: DATA=folder WEIGHTS=folder ARGS
+	$(BIN)/python -m benchmarks.clinical --data "$$DATA" --weights-dir "$$WEIGHTS" $(ARGS)
 
 bench-export: setup ## CPU seconds of the nodes that export models, with random weights
 	$(BIN)/python -m benchmarks.export $(ARGS)

@@ -24,6 +24,8 @@ JOINT: Final = "joint"
 # The joint model, where the whole table is missing.
 WITHHELD: Final = "joint without the table"
 ITERATIONS: Final = 5_000
+# Of the decision curve.
+THRESHOLDS: Final = tuple(step / 20 for step in range(1, 20))
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class Comparison:
                 for name, answers in self.answers.items()
             },
             "few_patients": by_patient.few_patients(self.groups),
+        }
+        best = self.answers[JOINT if JOINT in self.answers else TABLE]
+        found["decision_curve"] = {
+            str(label): by_patient.decision_curve(best, self.labels, label, THRESHOLDS)
+            for label in range(best.shape[1])
         }
         if {JOINT, IMAGE} <= set(self.answers):
             found["joint_over_image"] = {

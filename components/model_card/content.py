@@ -243,6 +243,27 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class TableFacts:
+    """What a model takes of the table, and what that adds to the image, out of fold.
+
+    Attributes:
+        columns: of the table.
+        sentence: by how much the joint model beats the image; None for the table alone.
+        few_patients: where they are few, a sentence that says so.
+        models: image, table and joint -> log loss, and figures with intervals over patients.
+        decision_curve: of the joint model (`models.by_patient.decision_curve`), by class.
+        not_to_push: why the model is not pushed; None where nothing speaks against it.
+    """
+
+    columns: list[str]
+    sentence: str | None
+    few_patients: str | None
+    models: dict[str, Any]
+    decision_curve: dict[str, Any]
+    not_to_push: str | None
+
+
+@dataclass(frozen=True)
 class Card:
     """All that the card says; model_card.json has these fields."""
 
@@ -253,6 +274,7 @@ class Card:
     results: Results
     gate: Gate
     limits: Limits
+    table: TableFacts | None
 
 
 def gather(origin: Origin, evidence: Evidence) -> Card:
@@ -290,6 +312,7 @@ def gather(origin: Origin, evidence: Evidence) -> Card:
             populations=_populations(results.slices),
             by_source=_by_source(data.classes),
         ),
+        table=_table(validation),
     )
 
 
@@ -320,6 +343,21 @@ def class_results(classes: Sequence[str], confusion: Sequence[Sequence[int]]) ->
             )
         )
     return found
+
+
+def _table(validation: Mapping[str, Any]) -> TableFacts | None:
+    """Read what TableTrainer found; None for any other model."""
+    if "columns" not in validation:
+        return None
+    compared = validation.get("table", {})
+    return TableFacts(
+        columns=validation["columns"],
+        sentence=compared.get("sentence"),
+        few_patients=compared.get("few_patients"),
+        models=compared.get("models", {}),
+        decision_curve=compared.get("decision_curve", {}),
+        not_to_push=validation.get(contract.NOT_TO_PUSH),
+    )
 
 
 def _data(manifest: Mapping[str, Any]) -> Data:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.radiograph_example_gen.artifact import SplitManifest
 from components.shortcut_audit.artifact import AuditReport
 from components.shortcut_audit.executor import AUDIT, EXAMPLES, MANIFEST, Executor
+from schema.table import TABLE_PROPERTY, TableColumn, to_json
 
 
 class ShortcutAuditSpec(component_spec.ComponentSpec):
@@ -19,6 +22,8 @@ class ShortcutAuditSpec(component_spec.ComponentSpec):
         "max_duplicates_across_splits": component_spec.ExecutionParameter(type=int, optional=True),
         "max_patients_across_splits": component_spec.ExecutionParameter(type=int, optional=True),
         "max_shortcut_accuracy": component_spec.ExecutionParameter(type=float, optional=True),
+        "max_table_auc": component_spec.ExecutionParameter(type=float, optional=True),
+        TABLE_PROPERTY: component_spec.ExecutionParameter(type=str, optional=True),
         "code_digest": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -50,6 +55,8 @@ class ShortcutAudit(base_component.BaseComponent):
         max_duplicates_across_splits: int | None = None,
         max_patients_across_splits: int | None = None,
         max_shortcut_accuracy: float | None = None,
+        max_table_auc: float | None = None,
+        table: Sequence[TableColumn] = (),
     ) -> None:
         """Construct the node.
 
@@ -62,6 +69,8 @@ class ShortcutAudit(base_component.BaseComponent):
             max_duplicates_across_splits: see `limits.Limits`, as the two below.
             max_patients_across_splits: as above.
             max_shortcut_accuracy: as above.
+            max_table_auc: as above.
+            table: columns that models take; asked for what they give away.
         """
         super().__init__(
             spec=ShortcutAuditSpec(
@@ -72,6 +81,8 @@ class ShortcutAudit(base_component.BaseComponent):
                 max_duplicates_across_splits=max_duplicates_across_splits,
                 max_patients_across_splits=max_patients_across_splits,
                 max_shortcut_accuracy=max_shortcut_accuracy,
+                max_table_auc=max_table_auc,
+                table=to_json(table),
                 code_digest=code_digest,
                 audit=channel.Channel(type=AuditReport),
             )

@@ -13,6 +13,7 @@ from tfx.types import artifact_utils
 from components.radiograph_example_gen.manifest import read_manifest
 from components.shortcut_audit.artifact import PASSED
 from components.shortcut_audit.report import write_audit
+from schema.table import TABLE_PROPERTY, from_json
 
 EXAMPLES: Final = "examples"
 MANIFEST: Final = "manifest"
@@ -30,11 +31,15 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Write `audit.json`; the run goes on, whatever it says."""
         # scikit-learn costs a second, and building the DAG needs none of it.
+        from components.shortcut_audit.cells import read_cells
         from components.shortcut_audit.findings import findings
         from components.shortcut_audit.leaks import duplicates, patients
         from components.shortcut_audit.limits import Limits, failures
         from components.shortcut_audit.radiographs import read_radiographs
         from components.shortcut_audit.shortcuts import measure_shortcuts
+        from components.shortcut_audit.table_findings import table_failures, table_findings
+        from components.shortcut_audit.table_shortcuts import measure
+        from models.by_patient import few_patients
 
         images = read_radiographs(artifact_utils.get_single_instance(input_dict[EXAMPLES]))
         entries = read_manifest(artifact_utils.get_single_uri(input_dict[MANIFEST]))
@@ -46,6 +51,13 @@ class Executor(base_executor.BaseExecutor):
         )
         found = findings(alike, torn, shortcuts)
         failed = failures(limits, alike["across_splits"], torn["across_splits"], shortcuts)
+        of_table: dict[str, Any] = {}
+        if columns := from_json(exec_properties.get(TABLE_PROPERTY)):
+            cells = read_cells(artifact_utils.get_single_instance(input_dict[EXAMPLES]), columns)
+            given_away = measure(columns, *cells, exec_properties["seed"])
+            found += table_findings(given_away, few_patients(cells[2]))
+            failed += table_failures(limits.max_table_auc, given_away)
+            of_table = {"table": [shortcut.as_json() for shortcut in given_away]}
         for failure in failed:
             logging.error("Audit: %s", failure)
         audit = artifact_utils.get_single_instance(output_dict[AUDIT])
@@ -58,6 +70,7 @@ class Executor(base_executor.BaseExecutor):
             "duplicates": alike,
             "patients": torn,
             "shortcuts": [{"name": s.name} | dataclasses.asdict(s) for s in shortcuts],
+            **of_table,
         }
         write_audit(audit.uri, content)
         audit.set_int_custom_property(PASSED, int(not failed))

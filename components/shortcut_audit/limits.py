@@ -24,11 +24,13 @@ class Limits:
         max_patients_across_splits: patients in two splits.
         max_shortcut_accuracy: on the test split, from all metadata, from border and corners,
             and from the image without its lungs, 0..1.
+        max_table_auc: see `table_findings.table_failures`.
     """
 
     max_duplicates_across_splits: int | None = None
     max_patients_across_splits: int | None = None
     max_shortcut_accuracy: float | None = None
+    max_table_auc: float | None = None
 
 
 def failures(

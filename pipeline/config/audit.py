@@ -19,6 +19,9 @@ class AuditConfig(Strict):
         max_patients_across_splits: more patients in two splits, and nothing is pushed.
         max_shortcut_accuracy: a higher accuracy on the test split, from all metadata, from
             border and corners, or from the image without its lungs, and nothing is pushed.
+        max_table_auc: where models take columns of the table (`data.features`): a higher AUC out of
+            fold, from which values are there, from how many images a patient has, or from one
+            column or its words alone, and nothing is pushed.
     """
 
     enabled: bool = True
@@ -26,10 +29,11 @@ class AuditConfig(Strict):
     max_duplicates_across_splits: int | None = Field(None, ge=0)
     max_patients_across_splits: int | None = Field(None, ge=0)
     max_shortcut_accuracy: float | None = Field(None, ge=0.0, le=1.0)
+    max_table_auc: float | None = Field(None, ge=0.0, le=1.0)
 
     @property
     def limits(self) -> dict[str, float | int | None]:
-        """The three limits, by their names; null asks for nothing."""
+        """The limits, by their names; null asks for nothing."""
         return {
             name: getattr(self, name) for name in type(self).model_fields if name.startswith("max_")
         }

@@ -20,5 +20,7 @@ def build_audit(config: PipelineConfig, example_gen: RadiographExampleGen) -> Sh
         max_duplicates_across_splits=config.audit.max_duplicates_across_splits,
         max_patients_across_splits=config.audit.max_patients_across_splits,
         max_shortcut_accuracy=config.audit.max_shortcut_accuracy,
+        max_table_auc=config.audit.max_table_auc,
+        table=config.data.table,
         code_digest=code_digest("components.shortcut_audit.executor"),
     )

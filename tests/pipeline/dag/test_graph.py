@@ -307,12 +307,13 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"data": {"columns": {"label": "finding"}}}, {"RadiographExampleGen"}),
         ({"data": {"layout": "table", "views": ["PA"]}}, {"RadiographExampleGen"}),
         ({"data": {"layout": "auto", "columns": {}}}, set()),
-        # The columns go from the table to the features; a model that takes none stays as it is.
+        # The columns go from the table to the features, the audit asks them, and the report has
+        # two more models; a model that takes none stays as it is.
         (
             {"data": {"features": {"crp": {"kind": "numeric"}}}},
             {
                 *("RadiographExampleGen", "StatisticsGen", "CuratedSchemaGen", "Transform"),
-                "Featurizer",
+                *("Featurizer", "ShortcutAudit", "Report"),
             },
         ),
         (
@@ -462,3 +463,31 @@ def test_the_gate_looks_at_the_whole_test_split_only() -> None:
     assert not spec.feature_values
     assert whole.threshold.value_threshold.lower_bound.value == pytest.approx(0.9, abs=1e-6)
     assert whole.threshold.change_threshold.absolute.value == 0.0
+
+
+COLUMN = {"features": {"crp": {"kind": "numeric"}}}
+
+
+@pytest.mark.parametrize("backbones", [["densenet121"], list(BACKBONES)])
+def test_models_that_take_the_table_are_candidates_like_the_others(
+    backbones: list[str], tmp_path: Path
+) -> None:
+    fields: dict[str, Any] = {"backbones": backbones, "combinations": []}
+    before = _nodes(_config(tmp_path, **fields))
+    nodes = _nodes(_config(tmp_path, data=COLUMN, **fields))
+    parts = ("Trainer", *PER_COMBINATION[1:])
+    assert set(nodes) - set(before) == {f"{n}.{kind}" for n in parts for kind in ("table", "joint")}
+    for kind in ("table", "joint"):
+        assert {f"Trainer.{kind}", f"Evaluator.{kind}"} <= set(nodes["Champion"].upstream_nodes)
+        assert f"Trainer.{kind}" in nodes[f"Pusher.{kind}"].upstream_nodes
+    featurizers = {f"Featurizer.{name}" for name in backbones}
+    assert featurizers <= set(nodes["Trainer.joint"].upstream_nodes)
+    assert len(featurizers & set(nodes["Trainer.table"].upstream_nodes)) == 1
+
+
+def test_which_of_them_are_trained_is_configured(tmp_path: Path) -> None:
+    alone = _nodes(_config(tmp_path, data=COLUMN, table={"models": ["table"]}))
+    assert "Trainer.table" in alone
+    assert "Trainer.joint" not in alone
+    without = _nodes(_config(tmp_path, table={"models": ["table", "joint"]}))
+    assert "Trainer.table" not in without
