@@ -117,6 +117,8 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
         },
         "abstain_threshold": validation["abstain"]["threshold"],
         "members": validation.get("members"),
+        "table": validation.get("table"),
+        "not_to_push": validation.get(contract.NOT_TO_PUSH),
         "history": _history(sources),
     }
 

@@ -63,12 +63,24 @@ def _of_models(main: str, refused: str | None, numbers: Mapping[str, Any]) -> It
             yield Finding(MODELS, weight, f"The gate refused {name}: {reason}.")
     if refused and passed:
         yield Finding(MODELS, Weight.DOUBT, f"Nothing is pushed: {refused}.")
+    yield from _of_tables(models)
     if passed:
         which = f"All {len(models)} models" if len(passed) == len(models) > 1 else listed(passed)
         yield Finding(MODELS, Weight.RECORD, f"{which} passed the gate.")
     yield from _beside(models, "paper", "Beside the paper", "Fisher's exact test")
     yield from _beside(models, "baseline", "Beside the baselines", "McNemar's test")
     yield from _against_each_other(numbers["pairs"])
+
+
+def _of_tables(models: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Say what the table adds to the image, and from how many patients that is known."""
+    for name, model in models.items():
+        compared = model.get("table") or {}
+        if compared.get("sentence"):
+            weight = Weight.DOUBT if model.get("not_to_push") else Weight.NOTICE
+            yield Finding(MODELS, weight, f"{name}: {compared['sentence']}")
+        if compared.get("few_patients"):
+            yield Finding(MODELS, Weight.DOUBT, f"{name}: {compared['few_patients']}")
 
 
 def _beside(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from common.words import listed
 from components.report.findings import grouped
 from components.report.judgement import share
 from components.report.slices import worst_group
@@ -66,9 +67,19 @@ def why_not_pushed(numbers: Mapping[str, Any]) -> str | None:
     if not passed:
         return f"the gate refused {'it' if len(models) == 1 else f'all {len(models)} models'}"
     if numbers["champion"] is None:
-        # Champion takes every model that passed, but those that InfraCheck refused.
+        # Champion takes every model that passed, but those that InfraCheck refused, and those that
+        # aren't to be pushed by what training found.
+        held = {name: models[name].get("not_to_push") for name in passed}
+        if all(held.values()):
+            said = "; ".join(str(reason).rstrip(".") for reason in held.values())
+            return f"{listed(passed)} passed the gate, but training says: {said}"
         if len(passed) == 1:
             return f"{passed[0]} passed the gate, but could not be served on trial"
+        if any(held.values()):
+            return (
+                f"{len(passed)} models passed the gate, but none of them could be served on trial "
+                "or is to be pushed by what training found"
+            )
         return f"{len(passed)} models passed the gate, but none of them could be served on trial"
     if audit and not audit["passed"]:
         return f"the audit found more than its limits allow: {'; '.join(audit['failures'])}"

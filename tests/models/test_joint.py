@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -115,7 +117,7 @@ def test_where_there_are_more_rows_than_channels_it_is_the_same_minimum(
     few = {name: values[:, :40] for name, values in images.taps.items()}
     narrow = TapData((few, taps.training[1]), (few, taps.validation[1]))
     parts = Parts.of(COLUMNS, PARAMS, {"cnn_last": float(1 / 40) ** 0.5})
-    given = {"l2": 1e-3, "withheld": 0.5, "iterations": 5_000}
+    given: dict[str, Any] = {"l2": 1e-3, "withheld": 0.5, "iterations": 5_000}
     direct, _ = fit_head(parts, narrow, CLASSES, **given)
     # The same channels, and as many again that are copies: more than rows.
     wide = {name: np.tile(v, (1, 10)) if name == "cnn_last" else v for name, v in few.items()}

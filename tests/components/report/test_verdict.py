@@ -147,6 +147,25 @@ def test_a_run_whose_models_could_not_be_served() -> None:
     assert "2 models passed the gate, but none of them could" in _lines(made)["Model"]
 
 
+def test_a_run_whose_only_model_training_holds_back() -> None:
+    why = "The joint model doesn't beat the image alone. It is not pushed."
+    held = model(not_to_push=why, table={"sentence": why, "few_patients": "Only 3 patients."})
+    made = numbers({"joint": held}, champion=None)
+    assert _lines(made, "joint")["Model"].startswith(
+        "Nothing is pushed: joint passed the gate, but training says: The joint model doesn't beat "
+        "the image alone. It is not pushed."
+    )
+    (models,) = [
+        each["findings"]
+        for each in verdict("joint", made)["findings"]
+        if each["group"] == "Models and the gate"
+    ]
+    sentences = [each["sentence"] for each in models]
+    assert f"joint: {why}" in sentences and "joint: Only 3 patients." in sentences
+    made = numbers({"joint": held, "vgg16": model()}, champion=None)
+    assert "or is to be pushed by what training found" in _lines(made, "joint")["Model"]
+
+
 def test_a_champion_that_the_audit_stopped() -> None:
     stopped = audit(3, passed=False, failures=["3 pairs in two splits, more than 0 (audit.max)"])
     made = numbers(audit=stopped)
