@@ -19,7 +19,7 @@ import tensorflow as tf
 from models import feature_records
 from models.boundary import FeatureSpec
 from models.classifier import Classifier
-from models.combination import combine_tensors
+from models.combination import answer_tensors
 from models.rule import Rule
 from models.signatures import traced
 from schema import contract
@@ -80,16 +80,17 @@ class HeadsOfClassifier(tf.Module):
         suffixes = [part.suffix for part in networks.values()]
         parts = (*suffixes, *(head.model for head in classifier.heads.values()))
         self.weights = [variable.value for part in parts for variable in part.variables]
+        if classifier.gate is not None:
+            self.weights += classifier.gate.look.variables
         self.answers = traced(self._answers, _signature(self.members))
 
     def _answers(self, features: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
-        """{backbone: {feature: [batch, ...]}} -> {head: probabilities float32 [batch, n]}."""
+        """{backbone: {feature: [batch, ...]}} -> see `Classifier.of_taps`."""
         given = {
             backbone: {name: tf.cast(value, tf.float32) for name, value in values.items()}
             for backbone, values in features.items()
         }
-        taps = self._classifier.network.taps(given)
-        return {name: head(taps) for name, head in self._classifier.heads.items()}
+        return self._classifier.of_taps(self._classifier.network.taps(given))
 
 
 class HeadsOfCombination(tf.Module):
@@ -115,7 +116,7 @@ class HeadsOfCombination(tf.Module):
         # All is computed already: a member "asked" about rows only picks them.
         rows = tf.range(tf.shape(answers[0][contract.FLAT])[0])
         members = [_picks(answer) for answer in answers]
-        return {contract.FLAT: combine_tensors(self._rule, members, rows)}
+        return answer_tensors(self._rule, members, rows)
 
 
 class Heads(Protocol):

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from scipy.linalg import eigh
 from scipy.special import softmax
 from scipy.stats import norm
 
@@ -57,6 +58,8 @@ _FLAT: Final = 1e-3
 # Principal components, and how many training rows there must be for each.
 _COMPONENTS: Final = 32
 _ROWS_A_COMPONENT: Final = 4
+# Of more rows than these, evenly spaced ones are fitted to.
+_MOST_ROWS: Final = 4_000
 # A channel varies at least by this share of the tap's most varying one.
 _LEAST_SCALE: Final = 1e-3
 _TINY: Final = 1e-9
@@ -240,13 +243,15 @@ def fit_look(taps: Taps, grids: frozenset[str]) -> Look:
     """Fit mean, scale and principal components to training rows.
 
     Args:
-        taps: {tap: float [rows, channels]}; at least one row.
+        taps: {tap: float [rows, channels]}; at least one row. Of very many, some will do.
         grids: taps that are pooled in cells.
 
     Returns:
         The look, of which no distance is known yet that is too far.
     """
-    means = {name: averaged(name, values, grids) for name, values in taps.items()}
+    count = len(next(iter(taps.values())))
+    step = math.ceil(count / _MOST_ROWS)
+    means = {name: averaged(name, values[::step], grids) for name, values in taps.items()}
     mean = {name: rows.mean(axis=0) for name, rows in means.items()}
     factor = {}
     for name, rows in means.items():
@@ -265,14 +270,15 @@ def fit_look(taps: Taps, grids: frozenset[str]) -> Look:
 def _components(rows: np.ndarray) -> np.ndarray:
     """Find the first principal components of centred rows, float64 [channels, components]."""
     count = min(_COMPONENTS, len(rows) // _ROWS_A_COMPONENT, rows.shape[1] // 2)
+    if not count:
+        return np.zeros((rows.shape[1], 0))
     # Of the smaller of the two squares; both have the same eigenvalues.
-    if len(rows) < rows.shape[1]:
-        values, vectors = np.linalg.eigh(rows @ rows.T)
-        vectors = rows.T @ vectors
-    else:
-        values, vectors = np.linalg.eigh(rows.T @ rows)
-    order = [place for place in np.argsort(values)[::-1][:count] if values[place] > _TINY]
-    found: np.ndarray = np.linalg.qr(vectors[:, order])[0]
+    few = len(rows) < rows.shape[1]
+    square = rows @ rows.T if few else rows.T @ rows
+    last = len(square) - 1
+    values, vectors = eigh(square, subset_by_index=[last - count + 1, last])
+    vectors = (rows.T @ vectors if few else vectors)[:, values > _TINY]
+    found: np.ndarray = np.linalg.qr(vectors)[0]
     return found
 
 

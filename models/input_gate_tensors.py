@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from models.input_gate import (
     CELLS,
     LEAST_DEVIATION,
     MOST_OF_ONE_LEVEL,
+    InputGate,
     Look,
     PixelGate,
     reason_of_pose,
@@ -21,6 +23,19 @@ from schema import contract
 
 # As in `models.input_gate`: below this deviation a thumbnail is flat.
 _FLAT: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class GateTensors:
+    """An `InputGate` as a classifier has it."""
+
+    pixels: PixelGate
+    look: LookTensors
+
+    @classmethod
+    def of(cls, gate: InputGate | None) -> GateTensors | None:
+        """Make the variables; None where there is no gate."""
+        return None if gate is None else cls(gate.pixels, LookTensors(gate.look))
 
 
 class LookTensors:

@@ -114,6 +114,8 @@ FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor byte
 GATE_FACTS: Final = "input_gate"
 # Beside the splits in Featurizer's artifact: the features of images that are no radiographs.
 PLANTED: Final = "planted"
+# Of validation.json: `models.input_gate.InputGate.facts`.
+INPUT_GATE: Final = "input_gate"
 # In Inferrer's artifact, and Evaluator's: how the input gate did on these and on the test split.
 INPUT_GATE_FILE: Final = "input_gate.json"
 
