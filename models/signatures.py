@@ -218,9 +218,8 @@ class ImageModel(ServedModel):
             pngs: string [batch].
 
         Returns:
-            `_classify`'s `contract.FLAT` and `contract.DISTANCE`, and what speaks for the class of the
-            highest
-            probability (see `models.explanation.evidence`), float32 [batch, 256, 256].
+            `_classify`'s `contract.FLAT` and `contract.DISTANCE`, and what speaks for the class of
+            the highest probability (see `models.explanation.evidence`), float32 [batch, 256, 256].
         """
         raise NotImplementedError
 
