@@ -75,10 +75,8 @@ class CarefulEngine:
         """
         found = self._fast(images)
         wanted = [name for name in (contract.FLAT, contract.DISTANCE) if name in found]
-        answers = {name: found[name] for name in wanted}
-        unsure = self.is_unsure(answers[contract.FLAT])
-        if contract.DISTANCE in answers:
-            unsure |= answers[contract.DISTANCE][:, 0] > _NEARLY_FAR
+        answers: dict[str, np.ndarray] = {name: found[name] for name in wanted}
+        unsure = self.is_unsure(answers[contract.FLAT], answers.get(contract.DISTANCE))
         if unsure.any():
             exact = self._exact(images[unsure])
             for name in wanted:
@@ -86,17 +84,20 @@ class CarefulEngine:
                 answers[name][unsure] = exact[name]
         return answers
 
-    def is_unsure(self, probabilities: np.ndarray) -> np.ndarray:
+    def is_unsure(
+        self, probabilities: np.ndarray, distances: np.ndarray | None = None
+    ) -> np.ndarray:
         """Say which images are asked again.
 
         Args:
             probabilities: of the fast engine, [images, n].
+            distances: likewise, [images, 1], where the network has an input gate.
 
         Returns:
             bool [images].
         """
         unsure: np.ndarray = (probabilities * (1 - probabilities)).max(axis=-1) > self._spread
-        return unsure
+        return unsure if distances is None else unsure | (distances[:, 0] > _NEARLY_FAR)
 
     def compile(self) -> None:
         """Compile the fast engine; the other is, once there is an image for it."""

@@ -128,7 +128,9 @@ def loaded(joint: Trained, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def _ask(loaded: Any, pngs: list[bytes], crp: list[float], ward: list[bytes]) -> dict[str, Any]:
     signature = loaded.signatures[contract.SIGNATURE_TABLE]
-    answer = signature(image_bytes=tf.constant(pngs), crp=tf.constant(crp), ward=tf.constant(ward))
+    answer = signature(
+        image_bytes=tf.constant(pngs), crp=tf.constant(crp), ward=tf.constant(ward)
+    )
     return {name: value.numpy() for name, value in answer.items()}
 
 
@@ -145,7 +147,9 @@ def test_without_a_table_both_signatures_answer_alike(loaded: Any, pngs: list[by
     assert (given["probabilities"][:, 1] > missing["probabilities"][:, 1]).all()
 
 
-def test_what_each_part_added_is_the_log_odds_of_the_answer(loaded: Any, pngs: list[bytes]) -> None:
+def test_what_each_part_added_is_the_log_odds_of_the_answer(
+    loaded: Any, pngs: list[bytes]
+) -> None:
     answer = _ask(loaded, pngs[:20], [float(n) for n in range(20)], [b"a", b"b"] * 10)
     names = [name.decode() for name in answer[contract.OUTPUT_PART_NAMES][0]]
     assert names == ["the image", "crp", "ward", "before anything is known"]
@@ -195,12 +199,8 @@ def _records(folder: Path, images: ImageTaps, backbone: str) -> str:
             }
             writer.write(
                 serialize(
-                    features,
-                    augmentation="identity",
-                    label=int(images.labels[row]),
-                    class_name=b"x",
-                    sha256=digest.encode(),
-                    group=images.groups[row].encode(),
+                    features, augmentation="identity", label=int(images.labels[row]),
+                    class_name=b"x", sha256=digest.encode(), group=images.groups[row].encode(),
                 )  # fmt: skip
             )
     return str(path)

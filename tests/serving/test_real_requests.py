@@ -57,10 +57,7 @@ def _b64(text: str) -> bytes:
         (json.dumps({"inputs": {"text": [{"b64": B64}]}}).encode(), {}),
         (json.dumps({"instances": [{"text": {"b64": B64}}]}).encode(), {}),
         (gzip.compress(ROWS, mtime=0), {"Content-Encoding": "gzip"}),
-        (
-            gzip.compress(ROWS[:9], mtime=0) + gzip.compress(ROWS[9:], mtime=0),
-            {"Content-Encoding": "gzip"},
-        ),
+        (gzip.compress(ROWS[:9], mtime=0) + gzip.compress(ROWS[9:], mtime=0), {"Content-Encoding": "gzip"}),
         (b"\xef\xbb\xbf" + ROWS, {}),
         (ROWS, {"Content-Type": "application/x-www-form-urlencoded"}),
         (ROWS, {"Content-Type": "text/plain; charset=utf-16"}),
@@ -122,13 +119,7 @@ def test_zeros_behind_gzip_do_not_count_and_other_bytes_do(server: Server) -> No
     assert _post(server, packed + bytes(100), **headers).status_code == 200
     assert _post(server, packed + b"more", **headers).status_code == 400
     # A member may end anywhere: between two packets, too.
-    parts = iter(
-        [
-            packed[:5],
-            packed[5:] + gzip.compress(b" ", mtime=0)[:3],
-            gzip.compress(b" ", mtime=0)[3:],
-        ]
-    )
+    parts = iter([packed[:5], packed[5:] + gzip.compress(b" ", mtime=0)[:3], gzip.compress(b" ", mtime=0)[3:]])
     answer = requests.post(server.url + TEXT, data=parts, headers=headers, timeout=30)
     assert answer.status_code == 200
 
