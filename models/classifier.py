@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import keras
@@ -15,6 +15,7 @@ from models.calibration import TINY
 from models.chunks import in_chunks
 from models.explanation import MAP_SHAPE, evidence
 from models.heads import apply_head, tap_means
+from models.input_gate_tensors import GateTensors
 from models.lending import WEIGHTS, Lender
 from models.lent_network import lent_parts
 from models.preprocessing import PIXELS, decode_transformed
@@ -82,19 +83,34 @@ class Classifier:
     Attributes:
         network: a backbone's, or several side by side.
         heads: by name; `contract.FLAT` is always there.
+        gate: for images that are none of this task; None where there is none.
     """
 
     network: Network
     heads: Mapping[str, CalibratedHead]
+    gate: GateTensors | None = None
 
     def feature_maps(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Turn grey levels float32 [batch, 256, 256, 1] into {tap: map [batch, h, w, channels]}."""
         return self.network.feature_maps(pixels)
 
     def answers(self, maps: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Turn what `feature_maps` returned into {head: probabilities float32 [batch, n]}."""
-        taps = self.network.pooled(maps)
-        return {name: head(taps) for name, head in self.heads.items()}
+        """Turn what `feature_maps` returned into what `of_taps` returns."""
+        return self.of_taps(self.network.pooled(maps))
+
+    def of_taps(self, taps: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Turn pooled taps [batch, channels] into answers.
+
+        Returns:
+            {head: probabilities float32 [batch, n]}; where there is a gate, also
+            {`contract.DISTANCE`: float32 [batch, 1]}.
+        """
+        answers = {name: head(taps) for name, head in self.heads.items()}
+        return answers | self.distance(taps)
+
+    def distance(self, taps: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return the gate's part of `of_taps`."""
+        return {} if self.gate is None else {contract.DISTANCE: self.gate.look(taps)}
 
     def evidence(self, head: str, maps: Mapping[str, tf.Tensor], classes: tf.Tensor) -> tf.Tensor:
         """Compute what speaks for classes in one head's answers (`models.explanation.evidence`).
@@ -116,7 +132,8 @@ class Classifier:
     def variables(self) -> list[tf.Variable]:
         """All of them."""
         parts = (self.network, *(head.model for head in self.heads.values()))
-        return [variable.value for part in parts for variable in part.variables]
+        own = [variable.value for part in parts for variable in part.variables]
+        return own if self.gate is None else [*own, *self.gate.look.variables]
 
 
 class BackboneModel(ImageModel):
@@ -139,7 +156,10 @@ class BackboneModel(ImageModel):
             abstain_below: see `ServedModel`.
             beside: likewise.
         """
-        super().__init__(transform, classes, abstain_below, beside)
+        gate = classifier.gate
+        super().__init__(
+            transform, classes, abstain_below, beside, None if gate is None else gate.pixels
+        )
         self.classifier = classifier
         self.weights = classifier.variables
         self._n_classes = len(classes)
@@ -159,26 +179,28 @@ class BackboneModel(ImageModel):
         return self.classifier.answers(self.feature_maps(pixels))
 
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
-        names = list(self.classifier.heads)
-        width = self._n_classes * len(names)
+        widths = dict.fromkeys(self.classifier.heads, self._n_classes)
+        if self.classifier.gate is not None:
+            widths[contract.DISTANCE] = 1
 
         def classify(rows: slice) -> list[tf.Tensor]:
             answers = self.network(tf.cast(decode_transformed(pngs[rows]), tf.float32))
-            return [tf.concat([answers[name] for name in names], axis=-1)]
+            return [tf.concat([answers[name] for name in widths], axis=-1)]
 
-        (together,) = in_chunks(classify, tf.shape(pngs)[0], [(width,)])
-        return dict(zip(names, tf.split(together, len(names), axis=-1), strict=True))
+        (together,) = in_chunks(classify, tf.shape(pngs)[0], [(sum(widths.values()),)])
+        parts = tf.split(together, list(widths.values()), axis=-1)
+        return dict(zip(widths, parts, strict=True))
 
     def _classify_with_table(self, *transformed: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        taps = self._joined_taps(*transformed)
-        return {name: head(taps) for name, head in self.classifier.heads.items()}
+        return self.classifier.of_taps(self._joined_taps(*transformed))
 
     def _predict_with_table(self, *raw: tf.Tensor) -> Outputs:
         made = self._transform_of((*self.taken, *self.beside), raw)
         taps, head = self._joined_taps(*made), self.classifier.heads[contract.FLAT]
         probabilities = head(taps)
         answer: Outputs = self.answer(probabilities)
-        return answer | added(head.model, head.temperature, taps, probabilities)
+        screened = self._screened(made, self.classifier.distance(taps))
+        return answer | screened | added(head.model, head.temperature, taps, probabilities)
 
     def _joined_taps(self, pngs: tf.Tensor, *columns: tf.Tensor) -> dict[str, tf.Tensor]:
         """Compute the image's taps, and put the columns of the table beside them."""
@@ -209,18 +231,21 @@ class BackboneModel(ImageModel):
         maps = self.feature_maps(pixels)
         return {n: self.classifier.evidence(n, maps, classes) for n in self.classifier.heads}
 
-    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _explained(self, pngs: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         def explain(rows: slice) -> list[tf.Tensor]:
             maps = self.feature_maps(tf.cast(decode_transformed(pngs[rows]), tf.float32))
             # The one head alone: each is traced where it is called.
             taps = self.classifier.network.pooled(maps)
             probabilities = self.classifier.heads[contract.FLAT](taps)
             classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-            return [probabilities, self.classifier.evidence(contract.FLAT, maps, classes)]
+            shown = self.classifier.evidence(contract.FLAT, maps, classes)
+            return [probabilities, shown, *self.classifier.distance(taps).values()]
 
-        shapes = [(self._n_classes,), MAP_SHAPE]
-        probabilities, evidence = in_chunks(explain, tf.shape(pngs)[0], shapes)
-        return probabilities, evidence
+        gated = self.classifier.gate is not None
+        shapes = [(self._n_classes,), MAP_SHAPE, *([(1,)] if gated else [])]
+        probabilities, evidence, *distance = in_chunks(explain, tf.shape(pngs)[0], shapes)
+        answers = {contract.FLAT: probabilities}
+        return answers | ({contract.DISTANCE: distance[0]} if gated else {}), evidence
 
 
 class _Linked(BackboneModel):
@@ -234,7 +259,7 @@ class _Linked(BackboneModel):
         """
         network = model.classifier.network
         parts = lent_parts(network.parts)
-        classifier = Classifier(network.with_parts(parts), model.classifier.heads)
+        classifier = replace(model.classifier, network=network.with_parts(parts))
         names = [name.decode() for name in model.class_names.numpy()]
         below = float(model.abstain_below.numpy())
         super().__init__(model.transform, classifier, names, below, model.beside)

@@ -221,14 +221,45 @@ def combine_tensors(rule: Rule, members: Sequence[Member], images: tf.Tensor) ->
     Returns:
         Calibrated probabilities, float32 [batch, n].
     """
-    probabilities, _ = _asked(rule, members, images)
-    return probabilities
+    return answer_tensors(rule, members, images)[contract.FLAT]
+
+
+def answer_tensors(
+    rule: Rule, members: Sequence[Member], images: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """As `combine_tensors`, with the distance from the training images, where members know it.
+
+    An image is too far only where each member that was asked finds so: of their distances the
+    smallest counts (`models.input_gate`). So no more radiographs are kept out than by one of them.
+
+    Args:
+        rule: what to do.
+        members: in the rule's order.
+        images: [batch], as the members take them.
+
+    Returns:
+        `contract.FLAT`: calibrated probabilities, float32 [batch, n]; where all members have one,
+        `contract.DISTANCE`: float32 [batch, 1].
+    """
+    answers, _ = _asked(rule, members, images)
+    return answers
+
+
+def nearest(distances: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the smallest of members' distances, as `answer_tensors` does; each [batch, 1]."""
+    found: np.ndarray = np.min(np.stack(distances), axis=0)
+    return found
+
+
+def have_distances(answers: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether all members' answers have a distance."""
+    return all(contract.DISTANCE in answer for answer in answers)
 
 
 def explain_tensors(
     rule: Rule, members: Sequence[ExplainingMember], images: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """`combine_tensors`, and what the members that were asked say for the answer.
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """`answer_tensors`, and what the members that were asked say for the answer.
 
     Members' evidence is in calibrated log-odds, of which the answer is the mean.
 
@@ -238,60 +269,77 @@ def explain_tensors(
         images: [batch], as the members take them.
 
     Returns:
-        Calibrated probabilities, float32 [batch, n], and what speaks for the class of the
-        highest one (see `models.explanation.evidence`), float32 [batch, 256, 256].
+        What `answer_tensors` does, and what speaks for the class of the highest probability
+        (see `models.explanation.evidence`), float32 [batch, 256, 256].
     """
-    probabilities, unsure = _asked(rule, members, images)
-    classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+    answers, unsure = _asked(rule, members, images)
+    classes = tf.argmax(answers[contract.FLAT], axis=-1, output_type=tf.int32)
     if rule.kind == contract.ENSEMBLE:
         parts = [member.evidence(images, classes)[contract.FLAT] for member in members]
-        return probabilities, _mean(parts)
+        return answers, _mean(parts)
     first, *others = members
     alone = stepwise(first.evidence(images, classes))
-    chosen = _with_others(
-        alone,
-        unsure,
-        lambda rows: [
-            stepwise(member.evidence(tf.gather(images, rows), tf.gather(classes, rows)))
-            for member in others
-        ],
-        _mean,
-    )
-    return probabilities, chosen
+    rows = tf.squeeze(unsure, axis=-1)
+    asked, of_asked = tf.gather(images, rows), tf.gather(classes, rows)
+    parts = [stepwise(member.evidence(asked, of_asked)) for member in others]
+    return answers, _with_others(alone, unsure, parts, _mean)
 
 
-def _asked(rule: Rule, members: Sequence[Member], images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Probabilities, and which images all members were asked about, int64 [asked, 1]."""
+def _asked(
+    rule: Rule, members: Sequence[Member], images: tf.Tensor
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Answers, and which images all members were asked about, int64 [asked, 1]."""
     if rule.kind == contract.ENSEMBLE:
-        answers = [member(images)[contract.FLAT] for member in members]
-        unsure = tf.range(tf.shape(images, tf.int64)[0])[:, tf.newaxis]
-        return _calibrated(_pooled_tensors(answers), rule.temperature), unsure
+        answers = [member(images) for member in members]
+        pooled = _pooled_tensors([answer[contract.FLAT] for answer in answers])
+        found = {contract.FLAT: _calibrated(pooled, rule.temperature)}
+        if have_distances(answers):
+            found[contract.DISTANCE] = _nearest_tensors([a[contract.DISTANCE] for a in answers])
+        return found, tf.range(tf.shape(images, tf.int64)[0])[:, tf.newaxis]
     first, *others = members
-    alone = stepwise(first(images))
+    answer = first(images)
+    alone = stepwise(answer)
     unsure = tf.where(tf.reduce_max(alone, axis=-1) < rule.threshold)
-    chosen = _with_others(
-        alone,
-        unsure,
-        lambda rows: [stepwise(member(tf.gather(images, rows))) for member in others],
-        _pooled_tensors,
-    )
-    return _calibrated(chosen, rule.temperature), unsure
+    asked = tf.gather(images, tf.squeeze(unsure, axis=-1))
+    further = [member(asked) for member in others]
+    chosen = _with_others(alone, unsure, list(map(stepwise, further)), _pooled_tensors)
+    found = {contract.FLAT: _calibrated(chosen, rule.temperature)}
+    if have_distances([answer, *further]):
+        found[contract.DISTANCE] = _with_others(
+            answer[contract.DISTANCE],
+            unsure,
+            [each[contract.DISTANCE] for each in further],
+            _nearest_tensors,
+        )
+    return found, unsure
+
+
+def _nearest_tensors(distances: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.reduce_min(tf.stack(distances), axis=0)
 
 
 def _with_others(
     alone: tf.Tensor,
     unsure: tf.Tensor,
-    others: Callable[[tf.Tensor], Sequence[tf.Tensor]],
+    others: Sequence[tf.Tensor],
     together: Callable[[Sequence[tf.Tensor]], tf.Tensor],
 ) -> tf.Tensor:
-    """Return the first member's values [batch, ...], or all members' where it is unsure."""
-    rows = tf.squeeze(unsure, axis=-1)
-    values = together([tf.gather(alone, rows), *others(rows)])
+    """Return the first member's values [batch, ...], or all members' where it is unsure.
+
+    Args:
+        alone: the first member's.
+        unsure: where it is unsure, int64 [asked, 1].
+        others: the other members' values, [asked, ...] each.
+        together: makes one of them.
+    """
+    values = together([tf.gather(alone, tf.squeeze(unsure, axis=-1)), *others])
     return tf.tensor_scatter_nd_update(alone, unsure, values)
 
 
-def combine_whole_batches(rule: Rule, members: Sequence[Member], pixels: tf.Tensor) -> tf.Tensor:
-    """`combine_tensors` for what runs batches of one: a batch is passed on whole, or not.
+def combine_whole_batches(
+    rule: Rule, members: Sequence[Member], pixels: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """`answer_tensors` for what runs batches of one: a batch is passed on whole, or not.
 
     No dimension depends on a value in it, which is what inference engines ask for.
 
@@ -301,19 +349,28 @@ def combine_whole_batches(rule: Rule, members: Sequence[Member], pixels: tf.Tens
         pixels: grey levels, float32 [batch, 256, 256, 1].
 
     Returns:
-        Calibrated probabilities, float32 [batch, n].
+        As `answer_tensors`.
     """
     if rule.kind == contract.ENSEMBLE:
-        return combine_tensors(rule, members, pixels)
+        return answer_tensors(rule, members, pixels)
     first, *others = members
-    alone = stepwise(first(pixels))
+    answer = first(pixels)
+    alone = stepwise(answer)
     sure = tf.reduce_max(alone, axis=-1, keepdims=True) >= rule.threshold
+    distances = [answer[contract.DISTANCE]] if contract.DISTANCE in answer else []
 
-    def together() -> tf.Tensor:
-        answers = [alone, *(stepwise(member(pixels)) for member in others)]
-        return tf.where(sure, alone, _pooled_tensors(answers))
+    def together() -> list[tf.Tensor]:
+        further = [member(pixels) for member in others]
+        pooled = _pooled_tensors([alone, *map(stepwise, further)])
+        chosen = [tf.where(sure, alone, pooled)]
+        if distances and have_distances(further):
+            near = _nearest_tensors([*distances, *(each[contract.DISTANCE] for each in further)])
+            chosen.append(tf.where(sure, distances[0], near))
+        return chosen
 
-    return _calibrated(tf.cond(tf.reduce_all(sure), lambda: alone, together), rule.temperature)
+    found = tf.cond(tf.reduce_all(sure), lambda: [alone, *distances], together)
+    answers = {contract.FLAT: _calibrated(found[0], rule.temperature)}
+    return answers | ({contract.DISTANCE: found[1]} if distances else {})
 
 
 def _calibrated(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:

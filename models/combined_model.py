@@ -8,13 +8,13 @@ from typing import Final
 import tensorflow as tf
 
 from models.chunks import in_chunks
-from models.combination import combine_tensors, combine_whole_batches, explain_tensors
+from models.combination import answer_tensors, combine_whole_batches, explain_tensors
 from models.explanation import MAP_SHAPE
+from models.frozen_function import read_gate
 from models.lending import WEIGHTS, Lender
 from models.preprocessing import decode_transformed
 from models.rule import Rule, rule_variable
 from models.signatures import ImageModel, Transform
-from schema import contract
 
 # What of a member's SavedModel takes part.
 _PARTS: Final = ("classify", "network", "evidence")
@@ -71,7 +71,10 @@ class CombinedModel(ImageModel):
             classes: names in the order of the probabilities.
             abstain_below: see `ServedModel`.
         """
-        super().__init__(transform, classes, abstain_below)
+        gates = [read_gate(directories[name]) for name in rule.members]
+        # Members that share images have the same; one that has none can't say how far an image is.
+        gate = gates[0] if all(gates) else None
+        super().__init__(transform, classes, abstain_below, gate=gate)
         self.rule = rule
         # So that a server can run the members by themselves, and once for all that have them.
         self.written_rule = rule_variable(rule)
@@ -89,11 +92,11 @@ class CombinedModel(ImageModel):
         }
 
     def _classify(self, pngs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {contract.FLAT: combine_tensors(self.rule, self.members, pngs)}
+        return answer_tensors(self.rule, self.members, pngs)
 
-    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _explained(self, pngs: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         return explain_tensors(self.rule, self.members, pngs)
 
     def _network(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         networks = [member.network for member in self.members]
-        return {contract.FLAT: combine_whole_batches(self.rule, networks, pixels)}
+        return combine_whole_batches(self.rule, networks, pixels)

@@ -19,13 +19,15 @@ import tensorflow as tf
 from models import feature_records
 from models.boundary import FeatureSpec
 from models.classifier import Classifier
-from models.combination import combine_tensors
+from models.combination import answer_tensors
+from models.input_gate import PixelGate, pixel_gate_from_json
 from models.rule import Rule
 from models.signatures import traced
 from schema import contract
 
 # Beside the SavedModel.
 _MEMBERS_FILE: Final = "members.json"
+_GATE_FILE: Final = "input_gate.json"
 # Pooled vectors at once; where blocks follow, as many images as their activations bear.
 _VECTORS: Final = 256
 _MAPS: Final = 16
@@ -77,19 +79,22 @@ class HeadsOfClassifier(tf.Module):
             for name in dict.fromkeys((*networks, *further))
         }
         self._classifier = classifier
+        gate = classifier.gate
+        self.gate = None if gate is None else gate.pixels
         suffixes = [part.suffix for part in networks.values()]
         parts = (*suffixes, *(head.model for head in classifier.heads.values()))
         self.weights = [variable.value for part in parts for variable in part.variables]
+        if classifier.gate is not None:
+            self.weights += classifier.gate.look.variables
         self.answers = traced(self._answers, _signature(self.members))
 
     def _answers(self, features: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
-        """{backbone: {feature: [batch, ...]}} -> {head: probabilities float32 [batch, n]}."""
+        """{backbone: {feature: [batch, ...]}} -> see `Classifier.of_taps`."""
         given = {
             backbone: {name: tf.cast(value, tf.float32) for name, value in values.items()}
             for backbone, values in features.items()
         }
-        taps = self._classifier.network.taps(given)
-        return {name: head(taps) for name, head in self._classifier.heads.items()}
+        return self._classifier.of_taps(self._classifier.network.taps(given))
 
 
 class HeadsOfCombination(tf.Module):
@@ -105,6 +110,9 @@ class HeadsOfCombination(tf.Module):
         super().__init__(name="heads")
         self.members = {name: read_members(directories[name])[name] for name in rule.members}
         self._rule = rule
+        gates = [read_gate(directories[name]) for name in rule.members]
+        # As in `models.combined_model.CombinedModel`.
+        self.gate = gates[0] if all(gates) else None
         loaded = {name: tf.saved_model.load(directories[name]) for name in rule.members}
         self._functions = {name: member.answers for name, member in loaded.items()}
         self.weights = [member.weights for member in loaded.values()]
@@ -115,13 +123,14 @@ class HeadsOfCombination(tf.Module):
         # All is computed already: a member "asked" about rows only picks them.
         rows = tf.range(tf.shape(answers[0][contract.FLAT])[0])
         members = [_picks(answer) for answer in answers]
-        return {contract.FLAT: combine_tensors(self._rule, members, rows)}
+        return answer_tensors(self._rule, members, rows)
 
 
 class Heads(Protocol):
     """The tf.Module that `write` writes."""
 
     members: Mapping[str, Member]
+    gate: PixelGate | None
     answers: Any
 
 
@@ -143,6 +152,22 @@ def write(heads: Heads, directory: str) -> None:
     }
     with tf.io.gfile.GFile(os.path.join(directory, _MEMBERS_FILE), "w") as file:
         json.dump(content, file, indent=1)
+    if heads.gate is not None:
+        with tf.io.gfile.GFile(os.path.join(directory, _GATE_FILE), "w") as file:
+            file.write(heads.gate.to_json())
+
+
+def read_gate(directory: str) -> PixelGate | None:
+    """Read the half of the input gate that sees pixels; None where there is no gate.
+
+    Args:
+        directory: that `write` wrote.
+    """
+    path = os.path.join(directory, _GATE_FILE)
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        return pixel_gate_from_json(file.read())
 
 
 def is_there(directory: str) -> bool:
@@ -195,6 +220,18 @@ def answer(directory: str, sources: Mapping[str, Sequence[str]]) -> dict[str, np
         FileNotFoundError: patterns match nothing.
         ValueError: the members' records aren't of the same images.
     """
+    found = answer_all(directory, sources)
+    return {digest: answers[contract.FLAT] for digest, answers in found.items()}
+
+
+def answer_all(
+    directory: str, sources: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Ask as `answer` does, and return all that the model knows.
+
+    Returns:
+        SHA-256 of the image -> head, or `contract.DISTANCE`, -> float32 [n], or [1].
+    """
     members = read_members(directory)
     heads = tf.saved_model.load(directory)
     ranks = [len(spec.shape) for member in members.values() for spec in member.features.values()]
@@ -203,10 +240,11 @@ def answer(directory: str, sources: Mapping[str, Sequence[str]]) -> dict[str, np
         name: feature_records.read_images(sources[name], member.features, batch_size=size)
         for name, member in members.items()
     }
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, dict[str, np.ndarray]] = {}
     for digests, features in _together(streams):
-        probabilities = heads.answers(features)[contract.FLAT].numpy()
-        found.update(zip(digests, probabilities, strict=True))
+        answers = {name: values.numpy() for name, values in heads.answers(features).items()}
+        for row, digest in enumerate(digests):
+            found[digest] = {name: values[row] for name, values in answers.items()}
     return found
 
 

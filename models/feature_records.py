@@ -217,6 +217,28 @@ def read_keys(patterns: Sequence[str], augmentations: Sequence[str]) -> list[Ima
     return keys
 
 
+def read_gate_facts(patterns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read what the input gate knows of the images' pixels, `contract.GATE_FACTS`.
+
+    Args:
+        patterns: file patterns of TFRecords without compression.
+
+    Returns:
+        SHA-256 of the image -> float32 [facts]; only images whose records hold them.
+
+    Raises:
+        FileNotFoundError: a pattern list matches nothing.
+    """
+    found = {}
+    for record in tf.data.TFRecordDataset(_files(patterns)).as_numpy_iterator():
+        fields = tf.train.Example.FromString(record).features.feature
+        name = contract.FEATURE_PREFIX + contract.GATE_FACTS
+        if name in fields:
+            digest = fields[contract.SHA256].bytes_list.value[0].decode()
+            found[digest] = np.frombuffer(fields[name].bytes_list.value[0], np.float32)
+    return found
+
+
 def read_hashes(patterns: Sequence[str], augmentations: Sequence[str]) -> tuple[str, ...]:
     """Read the images' hashes; arguments and order are those of `read_keys`."""
     return tuple(key.sha256 for key in read_keys(patterns, augmentations))

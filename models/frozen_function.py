@@ -22,6 +22,7 @@ import tensorflow as tf
 from tensorflow.core.framework import function_pb2, graph_pb2, types_pb2
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from models.input_gate import PixelGate, pixel_gate_from_json
 from models.lending import OBJECT_GRAPH, VARIABLES, child, read_saved_model
 from models.rule import Rule, parse_rule
 
@@ -107,6 +108,15 @@ class FrozenFunction:
         return found
 
 
+def read_gate(directory: str) -> PixelGate | None:
+    """Read a SavedModel's input gate, the half that sees pixels; None where there is none.
+
+    Args:
+        directory: of the SavedModel, local or remote.
+    """
+    return SavedFile(directory).gate()
+
+
 class SavedFile:
     """A SavedModel, as its file describes it."""
 
@@ -139,11 +149,20 @@ class SavedFile:
 
     def rule(self) -> Rule | None:
         """Read the rule of a combination; see `models.rule.rule_of`."""
-        place = self._find("written_rule")
+        text = self._text("written_rule")
+        return None if text is None else parse_rule(text)
+
+    def gate(self) -> PixelGate | None:
+        """Read the half of the input gate that sees pixels; None where there is no gate."""
+        text = self._text("written_gate")
+        return None if text is None else pixel_gate_from_json(text)
+
+    def _text(self, name: str) -> str | None:
+        place = self._find(name)
         if place is None:
             return None
         text: bytes = self._checkpoint.get_tensor(self._keys[place])
-        return parse_rule(text.decode())
+        return text.decode()
 
     def freeze(self, path: str) -> FrozenFunction:
         """Take a function of pixels out of it.

@@ -31,6 +31,7 @@ from models.convex import History
 from models.fused_data import fused_name, joined
 from models.heads import build_head
 from models.hyperparameters import CROSS, HeadParams
+from models.input_gate_fitting import Facts, fit_held_out, fit_out_of_fold
 from models.lent_network import load_part
 from models.refit import Fitted, answers_of, refit
 from models.training import Task, Trained, judge
@@ -136,6 +137,7 @@ def fit_fusion(
     *,
     validation: Validation,
     seed: int,
+    facts: Sequence[Facts] = ({}, {}),
 ) -> Trained:
     """Fit the head, and calibrate it.
 
@@ -147,6 +149,7 @@ def fit_fusion(
         validation: which of them the head is fitted to and judged by, as
             `TrainingParams.validation` says.
         seed: of the folds.
+        facts: for the input gate, of the train split's images, and of the validation split's.
 
     Raises:
         InputError: a class has images of one patient alone, and the folds need two.
@@ -158,14 +161,26 @@ def fit_fusion(
         return {contract.FLAT: head}, history
 
     if validation == CROSS:
-        fitted = refit(joined(training, evaluation), seed, fit_heads)
+        images = joined(training, evaluation)
+        fitted = refit(images, seed, fit_heads)
+        both = {**facts[0], **facts[1]}
+        gate = fit_out_of_fold(images, both, network.pools, task.false_alarms, seed)
     else:
         unseen = (evaluation.taps, evaluation.labels)
         heads, history = fit_heads(TapData((training.taps, training.labels), unseen))
         answers = {name: answers_of(head, evaluation.taps) for name, head in heads.items()}
         fitted = Fitted(heads, history, answers, evaluation.labels, evaluation.sha256)
+        gate = fit_held_out(
+            training.taps,
+            facts[0],
+            evaluation.taps,
+            facts[1],
+            evaluation.sha256,
+            network.pools,
+            task.false_alarms,
+        )
     cost = sum(part.multiply_adds for part in network.parts.values())
-    trained = judge(network, fitted, task, cost)
+    trained = judge(network, replace(fitted, gate=gate), task, cost)
     return replace(trained, validation=trained.validation | {"members": sorted(network.parts)})
 
 

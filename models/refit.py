@@ -12,6 +12,7 @@ import tensorflow as tf
 from models.convex import History, Taps
 from models.cross_validation import assign_folds, out_of_fold
 from models.heads import apply_head
+from models.input_gate import InputGate
 from models.training_data import ImageTaps, TapData
 from schema import contract
 
@@ -33,6 +34,7 @@ class Fitted:
         sha256: of these images.
         folds: how many; 0 where the images were held out.
         own: where there are folds: head -> what the finished one says of these images.
+        gate: for images that are none of this task; None where no pixels are known.
     """
 
     heads: Mapping[str, keras.Model]
@@ -42,6 +44,7 @@ class Fitted:
     sha256: tuple[str, ...]
     folds: int = 0
     own: Mapping[str, np.ndarray] = field(default_factory=dict)
+    gate: InputGate | None = None
 
 
 def refit(images: ImageTaps, seed: int, fit_heads: FitHeads) -> Fitted:

@@ -8,7 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from models import input_gate_tensors
 from models.explanation import heat_map
+from models.input_gate import PixelGate
 from models.lending import Lender
 from models.linking import link
 from models.preprocessing import PIXELS, decode_transformed
@@ -102,7 +104,7 @@ class ServedModel(tf.Module):
 
         Returns:
             `contract.FLAT`, the answer, and whatever else the subclass knows; each
-            calibrated probabilities, float32 [batch, n].
+            calibrated probabilities, float32 [batch, n], but for `contract.DISTANCE`.
         """
         if not self.beside:
             raise NotImplementedError
@@ -141,14 +143,31 @@ class ServedModel(tf.Module):
         Returns:
             `classes` string [batch, n]: the names in the order of the probabilities;
             `probabilities` float32 [batch, n]; `predicted_class` string [batch];
-            `abstain` bool [batch].
+            `abstain` bool [batch]; of a model with an input gate also `in_domain` bool [batch]
+            and `domain_reason` string [batch].
         """
-        return self.answer(self.classify(*self.transformed(*raw))[contract.FLAT])
+        made = self.transformed(*raw)
+        answers = self.classify(*made)
+        outputs: Outputs = self.answer(answers[contract.FLAT])
+        return outputs | self._screened(made, answers)
 
     def _predict_with_table(self, *raw: tf.Tensor) -> Outputs:
         """Classify images and rows of the table; as `_predict` else."""
         made = self._transform_of((*self.taken, *self.beside), raw)
-        return self.answer(self._classify_with_table(*made)[contract.FLAT])
+        answers = self._classify_with_table(*made)
+        outputs: Outputs = self.answer(answers[contract.FLAT])
+        return outputs | self._screened(made, answers)
+
+    def _screened(
+        self, made: Sequence[tf.Tensor], answers: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Return the input gate's outputs, where there is a gate.
+
+        Args:
+            made: what the transform graph put out.
+            answers: to it.
+        """
+        return {}
 
     def _answer(self, probabilities: tf.Tensor) -> Outputs:
         """Turn probabilities float32 [batch, n] into what `_predict` returns."""
@@ -167,9 +186,10 @@ class ImageModel(ServedModel):
     Besides a `ServedModel`'s, the SavedModel keeps callable:
 
     * a backbone's `evidence`, so that another model can be put together from saved ones;
-    * what `predict` is made of, `preprocess` (bytes -> pixels), `network` (pixels -> heads)
-      and `answer` (probabilities -> outputs), so that a server can run the network, which is
-      nearly all of the work, on something faster.
+    * what `predict` is made of, `preprocess` (bytes -> pixels), `network` (pixels -> heads),
+      `answer` (probabilities -> outputs) and, where there is an input gate, `screen` (pixels and
+      distances -> its outputs), so that a server can run the network, which is nearly all of the
+      work, on something faster.
     """
 
     def __init__(
@@ -178,21 +198,28 @@ class ImageModel(ServedModel):
         classes: Sequence[str],
         abstain_below: float,
         beside: Sequence[Input] = (),
+        gate: PixelGate | None = None,
     ) -> None:
-        """Join the parts; arguments as those of `ServedModel`."""
+        """Join the parts; arguments as those of `ServedModel`, and the half of an input gate."""
+        self.gate = gate
+        if gate is not None:
+            # So that another model can take it over.
+            self.written_gate = tf.Variable(gate.to_json(), trainable=False, name="gate")
+            pixels = tf.TensorSpec(PIXELS.shape, tf.uint8)
+            self.screen = traced(self._screen, pixels, tf.TensorSpec([None, 1], tf.float32))
         super().__init__(transform, classes, abstain_below, [inputs.for_backbones()], beside)
         self.preprocess = traced(self._preprocess, tf.TensorSpec([None], tf.string))
         self.network = traced(self._network, PIXELS)
 
-    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _explained(self, pngs: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
         """Classify what the transform graph put out, and return what the answer stands on.
 
         Args:
             pngs: string [batch].
 
         Returns:
-            `_classify`'s `contract.FLAT`, and what speaks for the class of the highest
-            probability (see `models.explanation.evidence`), float32 [batch, 256, 256].
+            `_classify`'s `contract.FLAT` and `contract.DISTANCE`, and what speaks for the class of
+            the highest probability (see `models.explanation.evidence`), float32 [batch, 256, 256].
         """
         raise NotImplementedError
 
@@ -222,9 +249,22 @@ class ImageModel(ServedModel):
             What `_predict` returns, and `heat_map`, float32 [batch, 256, 256], 0..1.
         """
         (pngs,) = self.transformed(image_bytes)
-        probabilities, evidence = self._explained(pngs)
-        outputs: Outputs = self.answer(probabilities)
+        answers, evidence = self._explained(pngs)
+        outputs: Outputs = self.answer(answers[contract.FLAT])
+        outputs |= self._screened([pngs], answers)
         return outputs | {contract.OUTPUT_HEAT_MAP: heat_map(evidence)}
+
+    def _screened(
+        self, made: Sequence[tf.Tensor], answers: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        if self.gate is None:
+            return {}
+        found: Outputs = self.screen(decode_transformed(made[0]), answers[contract.DISTANCE])
+        return found
+
+    def _screen(self, pixels: tf.Tensor, distances: tf.Tensor) -> dict[str, tf.Tensor]:
+        assert self.gate is not None
+        return input_gate_tensors.screen(self.gate, pixels, distances)
 
 
 def traced(python_function: Callable[..., Any], *specs: tf.TensorSpec) -> Any:

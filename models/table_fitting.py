@@ -11,6 +11,7 @@ import keras
 from models.classifier import Network
 from models.convex import History
 from models.fused_data import joined
+from models.input_gate_fitting import Facts, fit_out_of_fold
 from models.joint import Parts, fit_head, recipe_of
 from models.joint_comparison import ITERATIONS, Comparison, compare
 from models.joint_params import JointParams
@@ -34,6 +35,7 @@ def fit_table_model(
     evaluation: ImageTaps,
     *,
     seed: int,
+    facts: Facts | None = None,
 ) -> tuple[Trained, dict[str, Any]]:
     """Fit a head, calibrate it, and compare it with the image alone.
 
@@ -49,6 +51,7 @@ def fit_table_model(
         training: the train split, a row an image (`models.fused_data`).
         evaluation: the validation split.
         seed: of the folds.
+        facts: for the input gate, of all images; the table alone has none.
 
     Returns:
         The model, in whose `validation` stands the comparison, where there is an image; and the
@@ -69,6 +72,9 @@ def fit_table_model(
 
     images = joined(training, evaluation)
     fitted = refit(images.select(parts.order), seed, fit_heads)
+    if network.pools and facts:
+        gate = fit_out_of_fold(images, facts, network.pools, task.false_alarms, seed)
+        fitted = replace(fitted, gate=gate)
     cost = sum(part.multiply_adds for part in network.parts.values())
     trained = judge(network, fitted, task, cost)
     found: dict[str, Any] = {"columns": [column.name for column in columns]}

@@ -37,10 +37,11 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: `custom_config` holds `backbone`, `classes`, `healthy` (a class name or
-            None), `abstain_accuracy`, `seed`, `training` (fields of TrainingParams) and
-            `features` (a digest of all but the weights that the features depend on);
-            `base_model` is the folder with the backbone's weights; `hyperparameters`, where
-            there is a Tuner's result, hold values that replace those of `training`.
+            None), `abstain_accuracy`, `false_alarms` (see `Task`), `seed`, `training` (fields of
+            TrainingParams) and `features` (a digest of all but the weights that the features
+            depend on); `base_model` is the folder with the backbone's weights;
+            `hyperparameters`, where there is a Tuner's result, hold values that replace those of
+            `training`.
             `custom_config` may also hold PREVIOUS: `model` and `run`, the folders of an
             earlier SavedModel and of its `model_run`, from which training starts if they fit.
     """
@@ -61,6 +62,7 @@ def run_fn(fn_args: FnArgs) -> None:
         len(classes),
         None if healthy is None else classes.index(healthy),
         config["abstain_accuracy"],
+        config.get("false_alarms", Task.false_alarms),
     )
     trained = train(
         network,

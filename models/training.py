@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from models import convex
+from models import convex, feature_records
 from models.backbones import BOUNDARY_HEAD, BOUNDARY_INPUT
 from models.boundary import Part, map_name
 from models.calibration import (
@@ -25,6 +25,8 @@ from models.devices import keras_policy, plan_training
 from models.fitting import History, fit, fit_on_taps, head_alone
 from models.heads import apply_head, build_head, build_hierarchical_head
 from models.hyperparameters import CROSS, TrainingParams
+from models.input_gate_fitting import Facts, fit_held_out, fit_out_of_fold
+from models.input_gate_tensors import GateTensors
 from models.precision import in_precision
 from models.predictions import Predictions
 from models.random_augmentation import augment
@@ -49,11 +51,13 @@ class Task:
         healthy: index of the healthy class; None where no class is.
         abstain_accuracy: the answers that the model gives, rather than to abstain, are to
             be right this often on the images that it is judged by.
+        false_alarms: the share of radiographs that the input gate may keep out.
     """
 
     n_classes: int
     healthy: int | None = None
     abstain_accuracy: float = 0.99
+    false_alarms: float = 0.01
 
     @property
     def hierarchical(self) -> bool:
@@ -69,7 +73,8 @@ class Trained:
         classifier: prefix, trained suffix, calibrated heads.
         history: metric name -> value per epoch or iteration, of the flat head.
         validation: what `models.calibration.validation_report` says of the flat head, its
-            `multiply_adds`, and `folds` (see `Predictions.folds`).
+            `multiply_adds`, `folds` (see `Predictions.folds`), and `input_gate` where there is one
+            (`InputGate.facts`).
         predictions: by which it is judged: out of fold, or on the validation split.
     """
 
@@ -112,7 +117,8 @@ def train(
         fitted = _refitted(network, params, task, files, seed, log_dir, start)
     else:
         data = read_data(network, params, train_files, eval_files, seed)
-        fitted = _held_out(network, params, task, data, seed, log_dir, start)
+        facts = [feature_records.read_gate_facts(each) for each in (train_files, eval_files)]
+        fitted = _held_out(network, params, task, data, facts, seed, log_dir, start)
     return judge(network, fitted, task, network.multiply_adds)
 
 
@@ -140,10 +146,13 @@ def judge(network: Network, fitted: Fitted, task: Task, cost: int) -> Trained:
         abstain_accuracy=task.abstain_accuracy,
     )
     heads = {name: CalibratedHead(head, temperatures[name]) for name, head in fitted.heads.items()}
+    further: dict[str, Any] = {"multiply_adds": cost, "folds": fitted.folds}
+    if fitted.gate is not None:
+        further[contract.INPUT_GATE] = dict(fitted.gate.facts)
     return Trained(
-        Classifier(network, heads),
+        Classifier(network, heads, GateTensors.of(fitted.gate)),
         fitted.history,
-        report | {"multiply_adds": cost, "folds": fitted.folds},
+        report | further,
         Predictions(
             fitted.sha256, fitted.labels, judged, cost, fitted.folds, calibrated(fitted.own)
         ),
@@ -155,6 +164,7 @@ def _held_out(
     params: TrainingParams,
     task: Task,
     data: TrainingData,
+    facts: Sequence[Facts],
     seed: int,
     log_dir: str | None,
     start: Start | None,
@@ -166,7 +176,16 @@ def _held_out(
         heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed, start)
     features, labels = taps.validation
     answers = {name: answers_of(head, features) for name, head in heads.items()}
-    return Fitted(heads, history, answers, labels, data.hashes)
+    gate = fit_held_out(
+        taps.training[0],
+        facts[0],
+        features,
+        facts[1],
+        data.hashes,
+        network.pools,
+        task.false_alarms,
+    )
+    return Fitted(heads, history, answers, labels, data.hashes, gate=gate)
 
 
 def _refitted(
@@ -188,10 +207,13 @@ def _refitted(
             heads[contract.HIERARCHICAL] = _fit_hierarchical(params, task, taps, seed, begin, spans)
         return heads, history
 
-    fitted = refit(read_image_taps(network, params, files), seed, fit_heads)
+    images = read_image_taps(network, params, files)
+    fitted = refit(images, seed, fit_heads)
+    facts = feature_records.read_gate_facts(files)
+    gate = fit_out_of_fold(images, facts, network.pools, task.false_alarms, seed)
     if log_dir is not None:
         convex.log(fitted.history, log_dir)
-    return fitted
+    return replace(fitted, gate=gate)
 
 
 def blank_heads(network: Part, params: TrainingParams, task: Task) -> dict[str, keras.Model]:

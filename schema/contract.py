@@ -110,6 +110,14 @@ MAX_PIXELS: Final = 100_000_000
 # bytes, of `models/augmentation_names.py`
 AUGMENTATION_NAME: Final = "augmentation/name"
 FEATURE_PREFIX: Final = "features/"  # + tap name: raw little-endian tensor bytes
+# A feature of the images as they are: what the input gate knows of the pixels, float32.
+GATE_FACTS: Final = "input_gate"
+# Beside the splits in Featurizer's artifact: the features of images that are no radiographs.
+PLANTED: Final = "planted"
+# Of validation.json: `models.input_gate.InputGate.facts`.
+INPUT_GATE: Final = "input_gate"
+# In Inferrer's artifact, and Evaluator's: how the input gate did on these and on the test split.
+INPUT_GATE_FILE: Final = "input_gate.json"
 
 # Files in the artifacts of PretrainedBackbone and Trainer.
 BACKBONE_WEIGHTS_FILE: Final = "backbone.weights.h5"
@@ -130,6 +138,9 @@ PREDICTIONS_FILE: Final = "validation_predictions.json"  # see models/prediction
 # answer; and, where a class is healthy, sick or healthy times which illness.
 FLAT: Final = "flat"
 HIERARCHICAL: Final = "hierarchical"
+# And how far it is from the training's images: float32 [batch, 1], above 1 where that is too far
+# (models/input_gate.py). Only of a model that has an input gate.
+DISTANCE: Final = "distance"
 
 # The SavedModel.
 SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no model
@@ -167,6 +178,17 @@ OUTPUT_PART_LOG_ODDS: Final = "part_log_odds"  # float32 [None, parts]
 PART_IMAGE: Final = "the image"
 PART_REST: Final = "before anything is known"
 OUTPUT_ABSTAIN: Final = "abstain"  # bool [None]: too unsure to answer; ask a person
+# Of a model that has an input gate: whether the image is one as those of the training, bool [None],
+OUTPUT_IN_DOMAIN: Final = "in_domain"
+OUTPUT_DOMAIN_REASON: Final = "domain_reason"  # and why not, string [None], one of these:
+DOMAIN_OK: Final = "ok"
+DOMAIN_BLANK: Final = "blank"
+DOMAIN_INVERTED: Final = "inverted"
+DOMAIN_TURNED: Final = "turned"
+DOMAIN_UNLIKE: Final = "unlike_training"
+DOMAIN_REASONS: Final = (
+    DOMAIN_OK, DOMAIN_BLANK, DOMAIN_INVERTED, DOMAIN_TURNED, DOMAIN_UNLIKE
+)  # fmt: skip
 # float32 [None, IMAGE_SIZE, IMAGE_SIZE], 0..1: what speaks for the predicted class, and where.
 OUTPUT_HEAT_MAP: Final = "heat_map"
 

@@ -261,6 +261,7 @@ def _prediction(file: Path, row: dict[str, Any]) -> Prediction:
         dict(zip(names, row[contract.OUTPUT_PROBABILITIES], strict=True)),
         bool(row.get(contract.OUTPUT_ABSTAIN, False)),
         None if heat_map is None else np.asarray(heat_map, np.float32),
+        domain_reason=row.get(contract.OUTPUT_DOMAIN_REASON),
     )
 
 

@@ -216,6 +216,7 @@ def _answered(
 
 def _prediction(file: Path, outputs: dict[str, np.ndarray], row: int) -> Prediction:
     heat = outputs.get(contract.OUTPUT_HEAT_MAP)
+    reasons = outputs.get(contract.OUTPUT_DOMAIN_REASON)
     names = [name.decode() for name in outputs[contract.OUTPUT_CLASSES][row]]
     values = outputs[contract.OUTPUT_PROBABILITIES][row].tolist()
     return Prediction(
@@ -224,6 +225,7 @@ def _prediction(file: Path, outputs: dict[str, np.ndarray], row: int) -> Predict
         dict(zip(names, values, strict=True)),
         bool(outputs[contract.OUTPUT_ABSTAIN][row]),
         None if heat is None else heat[row],
+        domain_reason=None if reasons is None else reasons[row].decode(),
     )
 
 

@@ -216,6 +216,9 @@ def _description(model: Any, loaded: Any) -> dict[str, Any]:
         },
         "outputs": {port.get_any_name(): list(port.get_shape()) for port in model.outputs},
         "probabilities": contract.FLAT,
+        # Above 1 an image is unlike the training's. What the pixels alone tell, the client's side
+        # has to: this network begins behind them.
+        **({"distance": contract.DISTANCE} if hasattr(loaded, "screen") else {}),
         "classes": [name.decode() for name in loaded.class_names.numpy()],
         "abstain_below": float(loaded.abstain_below.numpy()),
     }

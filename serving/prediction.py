@@ -39,6 +39,8 @@ class Prediction:
             None where it wasn't asked for.
         explanation: the picture that was made of it.
         dicom: files of the DICOM objects that were made of it.
+        domain_reason: one of `contract.DOMAIN_REASONS`: whether the image is one as those of the
+            training; None of a model without an input gate.
     """
 
     file: Path
@@ -48,6 +50,12 @@ class Prediction:
     heat_map: np.ndarray | None = field(default=None, compare=False, repr=False)
     explanation: Path | None = None
     dicom: tuple[Path, ...] = ()
+    domain_reason: str | None = None
+
+    @property
+    def in_domain(self) -> bool:
+        """False where the model's input gate says that the image is none of its kind."""
+        return self.domain_reason in (None, contract.DOMAIN_OK)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `--json` prints of it."""
@@ -57,6 +65,9 @@ class Prediction:
             "probabilities": dict(self.probabilities),
             "abstain": self.abstain,
         }
+        if self.domain_reason is not None:
+            answer[contract.OUTPUT_IN_DOMAIN] = self.in_domain
+            answer[contract.OUTPUT_DOMAIN_REASON] = self.domain_reason
         if self.explanation:
             answer["explanation"] = str(self.explanation)
         if self.dicom:
@@ -157,9 +168,11 @@ def print_results(results: Iterable[Result]) -> None:
         return
     classes = list(answers[0].probabilities)
     unsure = any(answer.abstain for answer in answers)
+    foreign = any(not answer.in_domain for answer in answers)
     many = len(classes) > MOST_COLUMNS or sum(map(len, classes)) > _LETTERS
     columns = ["probability", "next"] if many else classes
-    table = Table("file", "predicted class", *columns, *(["unsure"] if unsure else []))
+    further = [*(["unsure"] if unsure else []), *(["out of domain"] if foreign else [])]
+    table = Table("file", "predicted class", *columns, *further)
     for answer in answers:
         if many:
             (_, first), *others = _largest(answer.probabilities)
@@ -167,6 +180,8 @@ def print_results(results: Iterable[Result]) -> None:
         else:
             shares = [f"{answer.probabilities[name]:.3f}" for name in classes]
         marks = ["yes" if answer.abstain else ""] if unsure else []
+        if foreign:
+            marks.append("" if answer.in_domain else str(answer.domain_reason))
         table.add_row(str(answer.file), answer.predicted_class, *shares, *marks)
     console.print(table)
 

@@ -20,12 +20,15 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from common.progress import Progress
+from components.featurizer.planted import write_planted
 from components.featurizer.spilling import Segment, Spill, read_segments
 from models import feature_records
+from models.augmentation_names import IDENTITY
 from models.augmentations import augmented
 from models.feature_store import usage
 from models.feature_store.store import place_of
 from models.feature_store.stored_prefix import ReplannedError, Source, StoredPrefix
+from models.input_gate import facts_of
 from models.prefix import Job, Prefix, planned
 from models.preprocessing import decode_transformed
 from schema import contract, inputs
@@ -108,6 +111,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                         shared,
                         straight,
                     )
+                # For a figure in the model card; nothing is fitted to them.
+                source_of = os.path.join(spilled, contract.PLANTED)
+                write_planted(source_of, [each.transformed for each in straight])
+                target = os.path.join(features.uri, contract.PLANTED)
+                tf.io.gfile.makedirs(target)
+                _ = pipeline | "Featurize[planted]" >> FeaturizeSplit(
+                    source_of, target, spilled, [IDENTITY], source, shared, straight, counts=False
+                )
         finally:
             tf.io.gfile.rmtree(spilled)
         features.set_string_custom_property("engine", _engines_used(pipeline.result))
@@ -128,6 +139,8 @@ class FeaturizeSplit(beam.PTransform):
         prefix: Source,
         shared: Shared,
         straight: Sequence[Input] = (),
+        *,
+        counts: bool = True,
     ) -> None:
         """Keep what the workers need.
 
@@ -139,12 +152,13 @@ class FeaturizeSplit(beam.PTransform):
             prefix: what is frozen, and where its features are kept.
             shared: handle under which a worker keeps one prefix for all splits.
             straight: inputs that are handed on as they are, to go straight to a head.
+            counts: whether its images are among those that the run speaks of.
         """
         super().__init__()
         self._source = source
         self._spilled = spilled
         taken = tuple(each.transformed for each in straight)
-        self._write = _WriteShard(target, tuple(augmentations), prefix, shared, taken)
+        self._write = _WriteShard(target, tuple(augmentations), prefix, shared, taken, counts)
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         """Read, deal, and write."""
@@ -171,9 +185,11 @@ class _WriteShard(beam.DoFn):
         prefix: Source,
         shared: Shared,
         straight: Sequence[Tensor],
+        counts: bool,
     ) -> None:
         super().__init__()
         self._straight = straight
+        self._counts = counts
         self._target = target
         self._augmentations = augmentations
         self._source = prefix
@@ -219,7 +235,7 @@ class _WriteShard(beam.DoFn):
         Metrics.counter(_LOADS, _LOADED).inc(self._loads)
         self._loads = 0
         network = self._prefix.network
-        if network is not None:
+        if network is not None and self._counts:
             Metrics.counter(_NETWORKS, network.name).inc()
             Metrics.counter(_STORE, _THERE).inc(self._prefix.there)
             Metrics.counter(_STORE, _COMPUTED).inc(self._prefix.computed)
@@ -260,7 +276,8 @@ class _WriteShard(beam.DoFn):
             for step, features in self._prefix.stream(len(keys), self._pixels(batches)):
                 batch, augmentation = keys[step]
                 for image, of_image in zip(batch, features, strict=True):
-                    writer.write(_record(image, augmentation, of_image))
+                    known = {**of_image, **_facts(image)} if augmentation == IDENTITY else of_image
+                    writer.write(_record(image, augmentation, known))
                     written += 1
                 if augmentation == self._augmentations[-1]:
                     progress.advance(len(batch))
@@ -294,6 +311,12 @@ def _record(image: _Image, augmentation: str, features: Mapping[str, bytes]) -> 
         sha256=image.sha256,
         group=image.group,
     )
+
+
+def _facts(image: _Image) -> dict[str, bytes]:
+    """Compute what the input gate knows of an image as it is."""
+    pixels = tf.io.decode_png(image.png, channels=1).numpy()
+    return {contract.GATE_FACTS: facts_of(pixels[np.newaxis])[0].tobytes()}
 
 
 def _place_of_store(given: str | None, features_uri: str) -> str | None:

@@ -44,6 +44,7 @@ class FusedTrainerSpec(component_spec.ComponentSpec):
         "backbones": component_spec.ExecutionParameter(type=str),
         "validation": component_spec.ExecutionParameter(type=str),
         "abstain_accuracy": component_spec.ExecutionParameter(type=float),
+        "false_alarms": component_spec.ExecutionParameter(type=float),
         "seed": component_spec.ExecutionParameter(type=int),
         "code_digest": component_spec.ExecutionParameter(type=str),
     }
@@ -74,6 +75,7 @@ class FusedTrainer(base_component.BaseComponent):
         classes: Sequence[str],
         validation: Literal["cross", "holdout"],
         abstain_accuracy: float,
+        false_alarms: float,
         seed: int,
         code_digest: str,
     ) -> None:
@@ -85,6 +87,7 @@ class FusedTrainer(base_component.BaseComponent):
             classes: names in label order.
             validation: see `models.fusion.fit_fusion`.
             abstain_accuracy: see `models.calibration.abstain_threshold`.
+            false_alarms: the share of radiographs that the input gate may keep out.
             seed: of the folds.
             code_digest: of the code that the execution depends on.
         """
@@ -103,6 +106,7 @@ class FusedTrainer(base_component.BaseComponent):
                 backbones=json.dumps(described),
                 validation=validation,
                 abstain_accuracy=abstain_accuracy,
+                false_alarms=false_alarms,
                 seed=seed,
                 code_digest=code_digest,
                 model=channel.Channel(type=standard_artifacts.Model),

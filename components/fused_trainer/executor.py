@@ -37,6 +37,7 @@ class Executor(base_executor.BaseExecutor):
         from models import evaluation_model
         from models.classifier import BackboneModel
         from models.evaluation_model import HeadsOfClassifier
+        from models.feature_records import read_gate_facts
         from models.fused_data import read_fused
         from models.fusion import fit_fusion, load_fused, recipe_of
         from models.model_run import write_model_run
@@ -63,11 +64,19 @@ class Executor(base_executor.BaseExecutor):
         )
         trained = fit_fusion(
             network,
-            Task(len(classes), abstain_accuracy=exec_properties["abstain_accuracy"]),
+            Task(
+                len(classes),
+                abstain_accuracy=exec_properties["abstain_accuracy"],
+                false_alarms=exec_properties["false_alarms"],
+            ),
             training,
             evaluation,
             validation=exec_properties["validation"],
             seed=exec_properties["seed"],
+            facts=[
+                read_gate_facts([_pattern(input_dict, next(iter(described)), split)])
+                for split in (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)
+            ],
         )
         recipe = recipe_of(list(described), exec_properties["validation"])
         run_dir = artifact_utils.get_single_uri(output_dict["model_run"])

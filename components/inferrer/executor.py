@@ -53,7 +53,9 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             ValueError: an image of the test split has no features.
         """
+        from components.inferrer.input_gate import gate_figures
         from models import evaluation_model
+        from models.model_run import write_json
 
         model = artifact_utils.get_single_instance(input_dict[MODEL])
         features = {
@@ -63,7 +65,8 @@ class Executor(base_executor.BaseExecutor):
         }
         examples = _test_split(input_dict[EXAMPLES])
         heads = path_utils.eval_model_dir(model.uri)
-        found = {contract.ANSWER: evaluation_model.answer(heads, features)}
+        known = evaluation_model.answer_all(heads, features)
+        found = {contract.ANSWER: {n: answer[contract.FLAT] for n, answer in known.items()}}
         baseline = given_model(input_dict.get(BASELINE))
         if baseline:
             found[contract.BASELINE_ANSWER] = _of_baseline(baseline, heads, features, examples)
@@ -78,6 +81,16 @@ class Executor(base_executor.BaseExecutor):
         answers = artifact_utils.get_single_instance(output_dict[ANSWERS])
         answers.split_names = artifact_utils.encode_split_names([contract.SPLIT_TEST])
         _write(artifact_utils.get_split_uri([answers], contract.SPLIT_TEST), records)
+        planted = {
+            key.removeprefix(_FEATURES): os.path.join(
+                artifact_utils.get_single_uri(artifacts), contract.PLANTED
+            )
+            for key, artifacts in input_dict.items()
+            if key.startswith(_FEATURES)
+        }
+        figures = gate_figures(heads, known, features, planted)
+        if figures is not None:
+            write_json(answers.uri, contract.INPUT_GATE_FILE, figures)
 
 
 def _of_baseline(

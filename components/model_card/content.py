@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from common.intervals import wilson95
 from components.evaluator.results import (
     SliceCount,
     abstaining,
@@ -18,35 +17,13 @@ from components.evaluator.results import (
     slice_name,
 )
 from components.judged_on import fitted_to, judged_on
+from components.model_card.input_gate import InputGate, read_input_gate
+from components.model_card.share import Share
 from schema import contract
 
 NOTICE: Final = "Not for diagnosis."
 # Whose values say which people the test split stands for.
 _POPULATION: Final = (contract.VIEW, contract.SEX, contract.AGE_GROUP)
-
-
-@dataclass(frozen=True)
-class Share:
-    """Some of all.
-
-    Attributes:
-        count: 0..total.
-        total: of images.
-        value: count / total; None where total is 0.
-        wilson95: its 95 % Wilson score interval (`common.intervals`); None where total is 0.
-    """
-
-    count: int
-    total: int
-    value: float | None
-    wilson95: list[float] | None
-
-    @classmethod
-    def of(cls, count: int, total: int) -> Share:
-        """Compute the share with its interval."""
-        if not total:
-            return cls(count, total, None, None)
-        return cls(count, total, count / total, wilson95(count, total))
 
 
 @dataclass(frozen=True)
@@ -186,6 +163,7 @@ class Results:
         fitted_to: the images that training saw, in words.
         judged_on: of which images `validation` is, by which temperature, thresholds and
             the champion were chosen, in words.
+        input_gate: how it does; None where the model has none.
     """
 
     accuracy: Share
@@ -196,6 +174,7 @@ class Results:
     validation: Share
     fitted_to: str
     judged_on: str
+    input_gate: InputGate | None
 
 
 @dataclass(frozen=True)
@@ -400,6 +379,7 @@ def _results(classes: Sequence[str], evidence: Evidence) -> Results:
         validation=_accuracy(validation["confusion"]),
         fitted_to=fitted_to(validation),
         judged_on=judged_on(validation),
+        input_gate=read_input_gate(uri),
     )
 
 

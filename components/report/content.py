@@ -119,8 +119,16 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
         "members": validation.get("members"),
         "table": validation.get("table"),
         "not_to_push": validation.get(contract.NOT_TO_PUSH),
+        "input_gate": _gate_figures(sources.evaluation),
         "history": _history(sources),
     }
+
+
+def _gate_figures(evaluation: str) -> dict[str, Any] | None:
+    """Read how the input gate did; None where the model has none."""
+    if not tf.io.gfile.exists(os.path.join(evaluation, contract.INPUT_GATE_FILE)):
+        return None
+    return _read_json(evaluation, contract.INPUT_GATE_FILE)
 
 
 def _history(sources: ModelSources) -> Mapping[str, list[float]] | None:

@@ -31,6 +31,7 @@ class TableTrainerSpec(component_spec.ComponentSpec):
         TABLE_PROPERTY: component_spec.ExecutionParameter(type=str),
         "recipe": component_spec.ExecutionParameter(type=str),
         "abstain_accuracy": component_spec.ExecutionParameter(type=float),
+        "false_alarms": component_spec.ExecutionParameter(type=float),
         "seed": component_spec.ExecutionParameter(type=int),
         "code_digest": component_spec.ExecutionParameter(type=str),
     }
@@ -63,6 +64,7 @@ class TableTrainer(base_component.BaseComponent):
         classes: Sequence[str],
         recipe: JointParams,
         abstain_accuracy: float,
+        false_alarms: float,
         seed: int,
         code_digest: str,
     ) -> None:
@@ -76,6 +78,7 @@ class TableTrainer(base_component.BaseComponent):
             classes: names in label order.
             recipe: of the head.
             abstain_accuracy: see `models.calibration.abstain_threshold`.
+            false_alarms: the share of radiographs that the input gate may keep out.
             seed: of the folds.
             code_digest: of the code that the execution depends on.
         """
@@ -96,6 +99,7 @@ class TableTrainer(base_component.BaseComponent):
                 table=to_json(columns),
                 recipe=recipe.model_dump_json(),
                 abstain_accuracy=abstain_accuracy,
+                false_alarms=false_alarms,
                 seed=seed,
                 code_digest=code_digest,
                 model=channel.Channel(type=standard_artifacts.Model),

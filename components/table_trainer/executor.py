@@ -37,6 +37,7 @@ class Executor(base_executor.BaseExecutor):
             InputError: a class has too few patients for cross-validation.
             ValueError: the Featurizers wrote of different images.
         """
+        from models.feature_records import read_gate_facts
         from models.fused_data import read_fused
         from models.fusion import load_fused
         from models.joint_params import JointParams
@@ -77,10 +78,20 @@ class Executor(base_executor.BaseExecutor):
             columns,
             within,
             JointParams.model_validate_json(exec_properties["recipe"]),
-            Task(len(classes), abstain_accuracy=exec_properties["abstain_accuracy"]),
+            Task(
+                len(classes),
+                abstain_accuracy=exec_properties["abstain_accuracy"],
+                false_alarms=exec_properties["false_alarms"],
+            ),
             training,
             evaluation,
             seed=exec_properties["seed"],
+            facts=read_gate_facts(
+                [
+                    _pattern(input_dict, next(iter(described)), split)
+                    for split in (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)
+                ]
+            ),
         )
         if refused := trained.validation.get(contract.NOT_TO_PUSH):
             logging.warning("%s", refused)

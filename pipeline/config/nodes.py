@@ -69,6 +69,17 @@ class ServeConfig(Strict):
     precision: Literal["auto", "int8", "bf16", "f32"] = "auto"
 
 
+class InputGateConfig(Strict):
+    """What every model that sees images keeps out: blank, inverted, turned, of another look.
+
+    Attributes:
+        false_alarms: the share of images like the training's that may be kept out by mistake; on
+            images that nothing was fitted to, it is kept by choice of the thresholds.
+    """
+
+    false_alarms: float = Field(0.01, gt=0.0, le=0.2)
+
+
 class InfraValidationConfig(Strict):
     """The check that serves a model for a moment before it is pushed.
 

@@ -34,6 +34,7 @@ from pipeline.config.nodes import (
     ChampionConfig,
     FeaturizerConfig,
     InfraValidationConfig,
+    InputGateConfig,
     ServeConfig,
 )
 from pipeline.config.table import TableConfig, TableKind
@@ -78,6 +79,7 @@ class PipelineConfig(Strict):
             where null, it does where the images come in spans.
         abstain_accuracy: models abstain from their least certain answers, so that the rest
             is right this often on the images that they are judged by (`training.validation`).
+        input_gate: what is kept out as no radiograph of the kind that was trained with.
         tuning: whether a search replaces fields of `training`.
         featurizer: what runs the frozen networks.
         gate: what a model must reach.
@@ -109,6 +111,7 @@ class PipelineConfig(Strict):
     training_overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     continue_training: bool | None = None
     abstain_accuracy: float = Field(0.99, gt=0.0, le=1.0)
+    input_gate: InputGateConfig = InputGateConfig()
     tuning: TuningConfig = TuningConfig()
     featurizer: FeaturizerConfig = FeaturizerConfig()
     gate: GateConfig = GateConfig()

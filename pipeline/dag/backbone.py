@@ -81,6 +81,7 @@ def backbone_branch(
             "classes": [c.name for c in config.data.classes],
             "healthy": config.data.healthy_class,
             "abstain_accuracy": config.abstain_accuracy,
+            "false_alarms": config.input_gate.false_alarms,
             "seed": config.seed,
             "training": params.model_dump(mode="json"),
             "features": _computed_by(params, engine),

@@ -66,6 +66,7 @@ def _fused_trainer(
         classes=[c.name for c in config.data.classes],
         validation=config.fused_validation,
         abstain_accuracy=config.abstain_accuracy,
+        false_alarms=config.input_gate.false_alarms,
         seed=config.seed,
         code_digest=code_digest("components.fused_trainer.executor"),
     )

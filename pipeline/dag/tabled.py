@@ -37,6 +37,7 @@ def table_branch(
         classes=[c.name for c in config.data.classes],
         recipe=config.table.recipe,
         abstain_accuracy=config.abstain_accuracy,
+        false_alarms=config.input_gate.false_alarms,
         seed=config.seed,
         code_digest=code_digest("components.table_trainer.executor"),
     ).with_id(f"Trainer.{kind}")

@@ -31,6 +31,9 @@ def private(value: str, meaning: str) -> CodedConcept:
 
 ANSWER: Final = private("ANSWER", "Answer of the classifier")
 ABSTAINED: Final = private("ABSTAINED", "Classifier abstained: too unsure, a person has to look")
+OUT_OF_DOMAIN: Final = private(
+    "OUT-OF-DOMAIN", "Image unlike those that the classifier learned from"
+)
 INTENDED_USE: Final = private("INTENDED-USE", "Intended use")
 NOT_FOR_DIAGNOSIS: Final = private("NOT-DIAGNOSTIC", "Not for diagnosis")
 NO_UNITS: Final = CodedConcept("1", "UCUM", "no units")

@@ -88,6 +88,8 @@ def make_heat_map(
         made["PatientOrientation"].value = None
     made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = DA(when.date()), TM(when.time())
     said = "abstained" if answer.abstain else answer.predicted_class
+    if not answer.in_domain:
+        said = f"out of domain: {answer.domain_reason}"
     made.DerivationDescription = (
         f"What speaks for the answer of {algorithm.name} {algorithm.version} ({said}), and where. "
         f"SHA-256 of the model: {algorithm.digest}"

@@ -82,6 +82,8 @@ def content_of(source: Dataset, answer: Prediction, algorithm: Algorithm) -> lis
         answer.predicted_class,
         rounded(answer.probabilities),
         answer.abstain,
+        # Results of images within are those that they were before there were gates.
+        *([] if answer.in_domain else [answer.domain_reason]),
     ]
 
 

@@ -8,6 +8,7 @@ from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from schema import contract
 from serving.dicom_results import coding
 from serving.dicom_results.identity import (
     Algorithm,
@@ -26,14 +27,20 @@ NOT_FOR_DIAGNOSIS: Final = (
     "Not for diagnosis. A research model gave this answer; it tells sources of images apart as "
     "much as illnesses."
 )
+_REASONS: Final = {
+    contract.DOMAIN_BLANK: "there is hardly anything in it",
+    contract.DOMAIN_INVERTED: "its grey levels seem to be inverted",
+    contract.DOMAIN_TURNED: "it seems to be turned",
+    contract.DOMAIN_UNLIKE: "it doesn't look like a radiograph that the model learned from",
+}
 _ABSTAINED: Final = "The model abstained: it is too unsure, and a person has to look at the image. "
 
 
 def make_report(source: Dataset, answer: Prediction, algorithm: Algorithm) -> Dataset:
     """Make the report.
 
-    An abstained answer names no class: what is said of it is that the model abstained. Its
-    probabilities are there all the same.
+    An abstained answer names no class: what is said of it is that the model abstained. Nor does
+    one to an image that the model's input gate keeps out. Probabilities are there all the same.
 
     Args:
         source: the image; its pixels aren't looked at.
@@ -56,6 +63,11 @@ def make_report(source: Dataset, answer: Prediction, algorithm: Algorithm) -> Da
         parameters=[f"SHA-256 of the model: {algorithm.digest}"],
     )
     verdict = coding.ABSTAINED if answer.abstain else coding.class_code(answer.predicted_class)
+    text = (_ABSTAINED if answer.abstain else "") + NOT_FOR_DIAGNOSIS
+    if not answer.in_domain:
+        verdict = coding.OUT_OF_DOMAIN
+        why = _REASONS.get(str(answer.domain_reason), str(answer.domain_reason))
+        text = f"The answer means nothing for this image: {why}. {NOT_FOR_DIAGNOSIS}"
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid_of("finding", *content), "Classification"),
         algorithm_id=identification,
@@ -69,7 +81,6 @@ def make_report(source: Dataset, answer: Prediction, algorithm: Algorithm) -> Da
             sr.QualitativeEvaluation(coding.INTENDED_USE, coding.NOT_FOR_DIAGNOSIS),
         ],
     )
-    text = (_ABSTAINED if answer.abstain else "") + NOT_FOR_DIAGNOSIS
     # TID 1501 may be extended, and has no place for a text.
     group[0].ContentSequence.append(
         sr.TextContentItem(coding.COMMENT, text, sr.RelationshipTypeValues.CONTAINS)

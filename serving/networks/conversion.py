@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 # this is 0.02. Not the probabilities themselves: where they are all but 0 or 1, nothing moves
 # them.
 TOLERANCE: Final = 4 * ALLOWED
+# And its distance from the training images (`models.input_gate`), of itself.
+DISTANCE_TOLERANCE: Final = 0.01
 # And bfloat16's at most, where float32 takes over what it is unsure of: beyond, that is nearly all.
 _BF16_TOLERANCES: Final = 6
 _NETWORK: Final = "network"
@@ -204,6 +206,11 @@ def _network(
     rows = list(CONFIRMED)
     expected = source.ask(pixels[rows])
     for name, answer in found.items():
+        if name == contract.DISTANCE:
+            off = float(np.abs(answer[rows] / expected[name] - 1).max())
+            if not off <= DISTANCE_TOLERANCE:
+                raise NotConvertibleError(f"{_OFF} ({name}: {off:.1%})")
+            continue
         difference = log_odds_difference(answer[rows], expected[name])
         if not difference <= TOLERANCE:
             raise NotConvertibleError(f"{_OFF} ({name}: {difference:.3f} log-odds)")

@@ -11,9 +11,9 @@ import tensorflow as tf
 from models.saved_functions import load_functions
 
 # What a conversion calls (`serving.networks.conversion`), of a model and of a combination.
-_ENDS: Final = ("preprocess", "answer")
+_ENDS: Final = ("preprocess", "answer", "screen")
 _CONVERTED: Final = (*_ENDS, "network", "members/*/network")
-# What the two functions hold on to.
+# What these functions hold on to.
 _HELD: Final = ("transform", "class_names", "abstain_below")
 _LOADING: Final = threading.Lock()
 
@@ -41,13 +41,13 @@ def load_convertible(folder: Path) -> Any:
 
 
 def load_ends(folder: Path) -> Any:
-    """Load `preprocess` and `answer` alone, in the same way."""
+    """Load `preprocess`, `answer` and `screen` alone, in the same way."""
     with _LOADING:
         return load_functions(str(folder), _ENDS)
 
 
 class _Front(tf.Module):
-    """The two functions of a loaded SavedModel, and what they need of it."""
+    """These functions of a loaded SavedModel, and what they need of it."""
 
     def __init__(self, loaded: Any) -> None:
         super().__init__(name="cxr_front")
@@ -56,10 +56,13 @@ class _Front(tf.Module):
                 setattr(self, name, getattr(loaded, name))
         self.preprocess = loaded.preprocess
         self.answer = loaded.answer
+        # Only a model that has an input gate.
+        if hasattr(loaded, "screen"):
+            self.screen = loaded.screen
 
 
 def write_front(loaded: Any, folder: Path) -> None:
-    """Write `preprocess` and `answer` of a loaded SavedModel as one of their own.
+    """Write the ends of a loaded SavedModel as one of their own.
 
     Raises:
         OSError: it can't be written, or they need more of it than is known here.
@@ -72,7 +75,7 @@ def write_front(loaded: Any, folder: Path) -> None:
 
 
 def load_front(folder: Path) -> Any:
-    """Load what `write_front` wrote: an object with `preprocess` and `answer`.
+    """Load what `write_front` wrote: an object with `preprocess`, `answer` and maybe `screen`.
 
     Raises:
         OSError: it can't be loaded.

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from models.engines import OPENVINO_F32
+from models.engines import OPENVINO_F32, Features
 from schema import contract
 from serving.networks.int8_choice import Figures
 from serving.networks.plan import network_of
@@ -64,11 +64,12 @@ def judge(
         clock: seconds.
     """
     exact = network_of(version.plan, OPENVINO_F32, version.read, trunks)
-    expected, found = answers_of(exact, images), answers_of(fast, images)
+    expected, every = answers_of(exact, images), all_answers_of(fast, images)
+    found = every[contract.FLAT]
     if difference is None:
         difference = largest_logit_difference(found, expected)
     careful = CarefulEngine(fast, version.engine, difference)
-    unsure = careful.is_unsure(found)
+    unsure = careful.is_unsure(found, every.get(contract.DISTANCE))
     answers = found.copy()
     if unsure.any():
         answers[unsure] = answers_of(version.engine, images[unsure])
@@ -125,7 +126,13 @@ def answers_of(engine: Network, images: np.ndarray) -> np.ndarray:
     Returns:
         Probabilities [n, classes].
     """
-    return np.concatenate([engine(batch)[contract.FLAT] for batch in _batches(images)])
+    return all_answers_of(engine, images)[contract.FLAT]
+
+
+def all_answers_of(engine: Network, images: np.ndarray) -> Features:
+    """Run a split's images as `answers_of` does, and return all that the network says."""
+    parts = [engine(batch) for batch in _batches(images)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def best_seconds(

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from models.combination import combine, is_passed_on
+from models.combination import combine, have_distances, is_passed_on, nearest
 from models.engines import EngineName, Features, Hint, OpenVinoEngine
 from models.openvino_runtime import import_openvino
 from models.rule import Rule
@@ -220,12 +220,20 @@ class CombinedNetwork:
         rows = np.arange(len(images))
         if self._rule.kind == contract.CASCADE:
             (rows,) = np.nonzero(is_passed_on(self._rule, [alone]))
-        answers = [alone]
+        answers, further = [alone], []
         for member in others if len(rows) else ():
-            asked = member(images[rows])
-            answers.append({head: _placed(asked[head], rows, len(images)) for head in asked})
-        probabilities = combine(self._rule, answers).astype(np.float32)
-        return {contract.FLAT: probabilities}
+            further.append(member(images[rows]))
+            answers.append(
+                {head: _placed(found, rows, len(images)) for head, found in further[-1].items()}
+            )
+        found = {contract.FLAT: combine(self._rule, answers).astype(np.float32)}
+        if have_distances([alone, *further]):
+            # As `models.combination.answer_tensors` has it: of the members that were asked.
+            distances = alone[contract.DISTANCE].copy()
+            for each in further:
+                distances[rows] = nearest([distances[rows], each[contract.DISTANCE]])
+            found[contract.DISTANCE] = distances
+        return found
 
     def compile(self) -> None:
         """Compile the members."""

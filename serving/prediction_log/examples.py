@@ -17,6 +17,8 @@ from serving.protocol.tensors import Tensors
 ANSWER_CLASS: Final = "answer/class"  # bytes
 ANSWER_CLASSES: Final = "answer/classes"  # bytes [n], in the order of the probabilities
 ANSWER_ABSTAIN: Final = "answer/abstain"  # int64, 0 or 1
+ANSWER_IN_DOMAIN: Final = "answer/in_domain"  # int64, 0 or 1
+ANSWER_DOMAIN_REASON: Final = "answer/domain_reason"  # bytes, of `contract.DOMAIN_REASONS`
 MODEL: Final = "log/model"  # bytes
 VERSION: Final = "log/version"  # int64
 SIGNATURE: Final = "log/signature"  # bytes
@@ -27,6 +29,8 @@ _ANSWERS: Final = {
     contract.OUTPUT_CLASSES: ANSWER_CLASSES,
     contract.OUTPUT_PREDICTED: ANSWER_CLASS,
     contract.OUTPUT_ABSTAIN: ANSWER_ABSTAIN,
+    contract.OUTPUT_IN_DOMAIN: ANSWER_IN_DOMAIN,
+    contract.OUTPUT_DOMAIN_REASON: ANSWER_DOMAIN_REASON,
 }
 _OF_IMAGE: Final = frozenset(
     {

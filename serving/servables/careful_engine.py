@@ -19,6 +19,9 @@ _MARGIN: Final = 1.5
 _AT_LEAST: Final = 0.1
 # Beyond these odds nothing can be seen, and float32's own rounding would count.
 _SURE: Final = 1e-4
+# An image that is farther from the training's by the fast engine is asked again: few are, and what
+# rounding adds to a distance is small or, in int8, makes it larger.
+_NEARLY_FAR: Final = 0.9
 
 
 def largest_logit_difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -67,26 +70,34 @@ class CarefulEngine:
             images: grey levels, uint8 [batch, 256, 256, 1].
 
         Returns:
-            Probabilities, float32 [batch, n], as `contract.FLAT`.
+            Probabilities, float32 [batch, n], as `contract.FLAT`; where the network has one, its
+            `contract.DISTANCE`, float32 [batch, 1].
         """
-        probabilities = self._fast(images)[contract.FLAT]
-        unsure = self.is_unsure(probabilities)
+        found = self._fast(images)
+        wanted = [name for name in (contract.FLAT, contract.DISTANCE) if name in found]
+        answers: dict[str, np.ndarray] = {name: found[name] for name in wanted}
+        unsure = self.is_unsure(answers[contract.FLAT], answers.get(contract.DISTANCE))
         if unsure.any():
-            probabilities = probabilities.copy()
-            probabilities[unsure] = self._exact(images[unsure])[contract.FLAT]
-        return {contract.FLAT: probabilities}
+            exact = self._exact(images[unsure])
+            for name in wanted:
+                answers[name] = answers[name].copy()
+                answers[name][unsure] = exact[name]
+        return answers
 
-    def is_unsure(self, probabilities: np.ndarray) -> np.ndarray:
+    def is_unsure(
+        self, probabilities: np.ndarray, distances: np.ndarray | None = None
+    ) -> np.ndarray:
         """Say which images are asked again.
 
         Args:
             probabilities: of the fast engine, [images, n].
+            distances: likewise, [images, 1], where the network has an input gate.
 
         Returns:
             bool [images].
         """
         unsure: np.ndarray = (probabilities * (1 - probabilities)).max(axis=-1) > self._spread
-        return unsure
+        return unsure if distances is None else unsure | (distances[:, 0] > _NEARLY_FAR)
 
     def compile(self) -> None:
         """Compile the fast engine; the other is, once there is an image for it."""

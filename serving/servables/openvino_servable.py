@@ -77,11 +77,17 @@ class OpenVinoServable(TensorFlowServable):
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from error
         if len(pixels):
-            probabilities = self._engine(pixels)[contract.FLAT]
+            found = self._engine(pixels)
         else:
             classes = self._front.answer.concrete_functions[0].inputs[0].shape[-1]
-            probabilities = np.zeros((0, classes), np.float32)
-        outputs = self._front.answer(tf.constant(probabilities))
+            found = {
+                contract.FLAT: np.zeros((0, classes), np.float32),
+                contract.DISTANCE: np.zeros((0, 1), np.float32),
+            }
+        outputs = dict(self._front.answer(tf.constant(found[contract.FLAT])))
+        if hasattr(self._front, "screen"):
+            distances = tf.constant(found[contract.DISTANCE])
+            outputs |= self._front.screen(tf.constant(pixels), distances)
         return {key: to_array(outputs[key]) for key in signature.outputs}
 
     def _reads_a_table(self, signature: Signature) -> bool:

@@ -1,4 +1,4 @@
-"""Metrics of what is answered: classes, confidence, abstained. An `Observer`."""
+"""Metrics of what is answered: classes, confidence, abstained, in domain. An `Observer`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,13 @@ class AnswerMetrics:
             registry=registry,
         )
 
+        self._domain = Counter(
+            "cxr_serving_answers_domain",
+            "Images that a model's input gate looked at, by what it says.",
+            ("model", "reason"),
+            registry=registry,
+        )
+
     def __call__(self, asked: Asked, outputs: Tensors) -> None:
         """Count an answer's rows."""
         model = asked.lent.name
@@ -65,6 +72,11 @@ class AnswerMetrics:
         abstained = outputs.get(contract.OUTPUT_ABSTAIN)
         if abstained is not None:
             self._abstained.labels(model).inc(int(np.count_nonzero(abstained)))
+        reasons = outputs.get(contract.OUTPUT_DOMAIN_REASON)
+        for reason in () if reasons is None else reasons.ravel().tolist():
+            text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+            label = text if text in contract.DOMAIN_REASONS else OTHER
+            self._domain.labels(model, label).inc()
 
 
 def _rows(asked: Asked) -> int:

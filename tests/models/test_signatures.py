@@ -173,8 +173,8 @@ class _WithVocabulary(ImageModel):
     def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
         return {contract.FLAT: tf.reduce_mean(pixels, axis=[1, 2]) * [[0.5, 0.5]]}
 
-    def _explained(self, pngs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._classify(pngs)[contract.FLAT], tf.ones([tf.shape(pngs)[0], 256, 256])
+    def _explained(self, pngs: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
+        return self._classify(pngs), tf.ones([tf.shape(pngs)[0], 256, 256])
 
 
 def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(tmp_path: Path) -> None:

@@ -1,0 +1,270 @@
+"""The input gate in models: fitted by training, exported, taken over by a combination."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import evaluation_model
+from models.augmentation_names import IDENTITY
+from models.boundary import CutNetwork
+from models.classifier import BackboneModel
+from models.combination import combine
+from models.combined_model import CombinedModel
+from models.evaluation_model import HeadsOfClassifier
+from models.feature_records import serialize
+from models.frozen_function import read_gate
+from models.hyperparameters import TrainingParams
+from models.input_gate import facts_of, reasons_of
+from models.preprocessing import grey_png
+from models.rule import Rule
+from models.signatures import export
+from models.training import Task, Trained, train
+from schema import contract
+from tests.models.test_input_gate import blanks, chests
+
+CLASSES = ["a", "b"]
+SHARE = 0.05
+
+
+def _transform(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {contract.TRANSFORMED_IMAGE: grey_png(features[contract.IMAGE])}
+
+
+def _files(images: np.ndarray) -> list[bytes]:
+    return [tf.io.encode_png(image).numpy() for image in images]
+
+
+def _write(
+    network: CutNetwork, images: np.ndarray, path: Path, *, with_facts: bool = True
+) -> list[str]:
+    """Write records as Featurizer does: every second image is of class `b`."""
+    features = {n: v.numpy() for n, v in network.prefix(images.astype(np.float32)).items()}
+    facts = facts_of(images)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for row, image in enumerate(images):
+            digest = hashlib.sha256(image.tobytes()).hexdigest().encode()
+            of_image: dict[str, Any] = {n: values[row] for n, values in features.items()}
+            if with_facts:
+                of_image[contract.GATE_FACTS] = facts[row]
+            writer.write(
+                serialize(
+                    of_image,
+                    augmentation=IDENTITY,
+                    label=row % 2,
+                    class_name=b"x",
+                    sha256=digest,
+                    group=digest,
+                )
+            )
+    return [str(path)]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model that was trained and exported, and the records behind it."""
+
+    trained: Trained
+    folder: Path
+    heads: Path
+    files: tuple[list[str], list[str]]
+
+
+def _train(network: CutNetwork, files: tuple[list[str], list[str]], validation: str) -> Trained:
+    params = TrainingParams.model_validate(
+        {
+            "augmentations": [IDENTITY],
+            "validation": validation,
+            "head": {"l2": 0.01, "taps": ["block1", "last"]},
+        }
+    )
+    task = Task(2, false_alarms=SHARE)
+    return train(network, params, task, train_files=files[0], eval_files=files[1], seed=0)
+
+
+@pytest.fixture(scope="module")
+def made(
+    tiny_cut: Callable[..., CutNetwork], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Made]:
+    """By how it was judged: a model of images with a dark upper left."""
+    root = tmp_path_factory.mktemp("gate")
+    found = {}
+    for validation in ("holdout", "cross"):
+        network = tiny_cut("head")
+        files = tuple(
+            _write(network, chests(count, seed), root / f"{validation} {seed}")
+            for seed, count in ((1, 40), (2, 24))
+        )
+        trained = _train(network, files, validation)  # type: ignore[arg-type]
+        folder, heads = root / validation, root / f"{validation} heads"
+        export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(folder))
+        evaluation_model.write(HeadsOfClassifier(trained.classifier, {"tiny": "0"}), str(heads))
+        found[validation] = Made(trained, folder, heads, files)  # type: ignore[arg-type]
+    return found
+
+
+@pytest.fixture(scope="module")
+def asked() -> np.ndarray:
+    """Three new images as they should be, and each of them spoilt."""
+    upright = chests(3, seed=5)
+    noise = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 1), dtype=np.uint8)
+    turned = np.rot90(upright, 1, axes=(1, 2))
+    return np.concatenate([upright, 255 - upright, turned, blanks(), noise])
+
+
+EXPECTED = ["ok"] * 3 + ["inverted"] * 3 + ["turned"] * 3 + ["blank"] * 4
+
+
+def _said(outputs: Mapping[str, tf.Tensor]) -> list[str]:
+    reasons = [each.decode() for each in outputs[contract.OUTPUT_DOMAIN_REASON].numpy()]
+    in_domain = outputs[contract.OUTPUT_IN_DOMAIN].numpy().tolist()
+    assert in_domain == [reason == "ok" for reason in reasons]
+    return reasons
+
+
+@pytest.mark.parametrize("validation", ["holdout", "cross"])
+def test_every_signature_says_why(
+    made: Mapping[str, Made], asked: np.ndarray, validation: str
+) -> None:
+    loaded = tf.saved_model.load(str(made[validation].folder))
+    files = _files(asked)
+    by_name = [contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN]
+    said = [_said(loaded.signatures[name](image_bytes=tf.constant(files))) for name in by_name]
+    examples = []
+    for file in files:
+        example = tf.train.Example()
+        example.features.feature[contract.IMAGE].bytes_list.value.append(file)
+        examples.append(example.SerializeToString())
+    by_example = loaded.signatures[contract.SIGNATURE_EXAMPLES](examples=tf.constant(examples))
+    assert said == [_said(by_example)] * 2
+    assert said[0][: len(EXPECTED)] == EXPECTED
+    assert not set(said[0][len(EXPECTED) :]) & {"ok", "blank"}
+
+
+def test_parts_by_themselves_say_the_same(made: Mapping[str, Made], asked: np.ndarray) -> None:
+    """As a server has it that runs the network on something else."""
+    loaded = tf.saved_model.load(str(made["cross"].folder))
+    pixels = loaded.preprocess(tf.constant(_files(asked)))
+    distances = loaded.network(tf.cast(pixels, tf.float32))[contract.DISTANCE]
+    assert _said(loaded.screen(pixels, distances)) == _said(loaded.predict(_files(asked)))
+    gate = read_gate(str(made["cross"].folder))
+    assert gate
+    numpy = reasons_of(gate, facts_of(asked), distances.numpy()[:, 0])
+    assert numpy == _said(loaded.screen(pixels, distances))
+
+
+def test_the_report_says_how_many_held_out_images_are_kept_out(made: Mapping[str, Made]) -> None:
+    for validation, images, folds in (("holdout", 24, 0), ("cross", 64, 5)):
+        facts = made[validation].trained.validation[contract.INPUT_GATE]
+        assert facts["images"] == images
+        assert facts["folds"] == folds
+        assert facts["false_alarms"] == SHARE
+        assert 0 <= facts["kept_out"] <= SHARE * images
+
+
+def test_training_again_gives_the_same_gate(
+    made: Mapping[str, Made], tiny_cut: Callable[..., CutNetwork]
+) -> None:
+    gates = [
+        trained.classifier.gate
+        for trained in (
+            made["cross"].trained,
+            _train(tiny_cut("head"), made["cross"].files, "cross"),
+        )
+    ]
+    assert gates[0]
+    assert gates[1]
+    assert gates[0].pixels.to_json() == gates[1].pixels.to_json()
+    for one, other in zip(gates[0].look.variables, gates[1].look.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_records_without_facts_give_a_model_without_a_gate(
+    tiny_cut: Callable[..., CutNetwork], tmp_path: Path
+) -> None:
+    network = tiny_cut("head")
+    files = tuple(
+        _write(network, chests(12, seed), tmp_path / str(seed), with_facts=False) for seed in (1, 2)
+    )
+    trained = _train(network, files, "holdout")  # type: ignore[arg-type]
+    assert trained.classifier.gate is None
+    assert contract.INPUT_GATE not in trained.validation
+    export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(tmp_path / "model"))
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    outputs = loaded.signatures[contract.SIGNATURE_DEFAULT].structured_outputs
+    assert contract.OUTPUT_IN_DOMAIN not in outputs
+    assert read_gate(str(tmp_path / "model")) is None
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "cascade"])
+def test_a_combination_keeps_out_what_all_that_were_asked_keep_out(
+    made: Mapping[str, Made], asked: np.ndarray, tmp_path: Path, kind: Any
+) -> None:
+    names = ("holdout", "cross")
+    members = {n: tf.saved_model.load(str(made[n].folder)) for n in names}
+    pixels = tf.cast(asked, tf.float32)
+    answers = [{head: v.numpy() for head, v in members[n].network(pixels).items()} for n in names]
+    # The first is sure of some images, and not of others.
+    between = float(np.median(answers[0][contract.FLAT].max(axis=-1)))
+    rule = Rule(kind, names, between, 1.0)
+    folders = {n: str(made[n].folder) for n in names}
+    export(CombinedModel(_transform, rule, folders, CLASSES, 0.5), str(tmp_path / "both"))
+    loaded = tf.saved_model.load(str(tmp_path / "both"))
+    passed_on = (answers[0][contract.FLAT].max(axis=-1) < between) | (kind == "ensemble")
+    distances = [answer[contract.DISTANCE][:, 0] for answer in answers]
+    expected = np.where(passed_on, np.minimum(*distances), distances[0])
+    files = tf.constant(_files(asked))
+    found = loaded.classify(loaded.transformed(files)[0])
+    np.testing.assert_allclose(found[contract.DISTANCE][:, 0], expected, rtol=1e-4)
+    np.testing.assert_allclose(found[contract.FLAT], combine(rule, answers), atol=1e-4)
+    one_by_one = [loaded.network(pixels[n : n + 1])[contract.DISTANCE] for n in range(len(asked))]
+    np.testing.assert_allclose(np.ravel(one_by_one), expected, rtol=1e-3)
+    gate = read_gate(folders["holdout"])
+    assert gate
+    said = _said(loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=files))
+    assert said == reasons_of(gate, facts_of(asked), expected)
+    explained = loaded.signatures[contract.SIGNATURE_EXPLAIN](image_bytes=files)
+    assert _said(explained) == said
+
+
+def test_what_evaluation_asks_knows_the_distance(made: Mapping[str, Made], tmp_path: Path) -> None:
+    one = made["cross"]
+    loaded = tf.saved_model.load(str(one.folder))
+    found = evaluation_model.answer_all(str(one.heads), {"tiny": one.files[1]})
+    images = chests(24, 2)
+    expected = loaded.network(tf.cast(images, tf.float32))[contract.DISTANCE].numpy()[:, 0]
+    distances = {
+        hashlib.sha256(image.tobytes()).hexdigest(): distance
+        for image, distance in zip(images, expected, strict=True)
+    }
+    for digest, answers in found.items():
+        np.testing.assert_allclose(answers[contract.DISTANCE], distances[digest], rtol=1e-3)
+    saved, kept = evaluation_model.read_gate(str(one.heads)), read_gate(str(one.folder))
+    assert saved
+    assert kept
+    assert saved.to_json() == kept.to_json()
+
+
+def test_members_of_which_one_has_no_gate_give_none(
+    made: Mapping[str, Made], tiny_cut: Callable[..., CutNetwork], tmp_path: Path
+) -> None:
+    network = tiny_cut("head")
+    files = tuple(
+        _write(network, chests(12, seed), tmp_path / str(seed), with_facts=False) for seed in (1, 2)
+    )
+    trained = _train(network, files, "holdout")  # type: ignore[arg-type]
+    old = tmp_path / "old"
+    export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(old))
+    rule = Rule("ensemble", ("cross", "old"), 0.0, 1.0)
+    folders = {"cross": str(made["cross"].folder), "old": str(old)}
+    export(CombinedModel(_transform, rule, folders, CLASSES, 0.5), str(tmp_path / "both"))
+    loaded = tf.saved_model.load(str(tmp_path / "both"))
+    outputs = loaded.signatures[contract.SIGNATURE_DEFAULT].structured_outputs
+    assert contract.OUTPUT_IN_DOMAIN not in outputs
