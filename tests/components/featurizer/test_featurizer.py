@@ -318,8 +318,8 @@ def test_records_hold_the_features_and_whose_they_are(
             np.testing.assert_allclose(found, values[row], rtol=1e-4, atol=1e-6)
 
 
-def test_planted_images_stand_beside_the_splits(featurize: Run, tiny_backbone: str) -> None:
-    root = featurize({"train": [1]}, boundary="head", taps=("block1", "last"))
+def test_planted_images_stand_beside_the_splits(featurize: Run) -> None:
+    root = featurize({"train": [1]}, boundary="head")
     (file,) = (root / contract.PLANTED).iterdir()
     kinds: dict[bytes, set[bytes]] = {}
     for record in tf.data.TFRecordDataset([str(file)]).as_numpy_iterator():
