@@ -111,14 +111,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                         shared,
                         straight,
                     )
-                # For a figure in the model card; nothing is fitted to them.
-                source_of = os.path.join(spilled, contract.PLANTED)
-                write_planted(source_of, [each.transformed for each in straight])
-                target = os.path.join(features.uri, contract.PLANTED)
-                tf.io.gfile.makedirs(target)
-                _ = pipeline | "Featurize[planted]" >> FeaturizeSplit(
-                    source_of, target, spilled, [IDENTITY], source, shared, straight, counts=False
-                )
+                _featurize_planted(pipeline, features.uri, spilled, source, shared, straight)
         finally:
             tf.io.gfile.rmtree(spilled)
         features.set_string_custom_property("engine", _engines_used(pipeline.result))
@@ -231,7 +224,8 @@ class _WriteShard(beam.DoFn):
 
     def _count(self) -> None:
         """Tell what the shard took."""
-        Metrics.counter(_METRICS, self._prefix.plan.engine).inc()
+        if self._counts:
+            Metrics.counter(_METRICS, self._prefix.plan.engine).inc()
         Metrics.counter(_LOADS, _LOADED).inc(self._loads)
         self._loads = 0
         network = self._prefix.network
@@ -310,6 +304,24 @@ def _record(image: _Image, augmentation: str, features: Mapping[str, bytes]) -> 
         class_name=image.class_name,
         sha256=image.sha256,
         group=image.group,
+    )
+
+
+def _featurize_planted(
+    pipeline: beam.Pipeline,
+    uri: str,
+    spilled: str,
+    prefix: Source,
+    shared: Shared,
+    straight: Sequence[Input],
+) -> None:
+    """Add images that are no radiographs: for a figure in the card, nothing is fitted to them."""
+    source = os.path.join(spilled, contract.PLANTED)
+    write_planted(source, [each.transformed for each in straight])
+    target = os.path.join(uri, contract.PLANTED)
+    tf.io.gfile.makedirs(target)
+    _ = pipeline | "Featurize[planted]" >> FeaturizeSplit(
+        source, target, spilled, [IDENTITY], prefix, shared, straight, counts=False
     )
 
 

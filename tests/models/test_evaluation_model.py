@@ -103,6 +103,8 @@ def member(
 class _Second(tf.Module):
     """Another member, which says much the same the other way round."""
 
+    gate = None
+
     def __init__(self, member: Mapping[str, Any], network: CutNetwork, folder: str) -> None:
         super().__init__()
         self.members = {"second": next(iter(member.values()))}

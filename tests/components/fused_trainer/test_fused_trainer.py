@@ -62,6 +62,7 @@ def again(golden: GoldenRun, inputs: Inputs, tmp_path: Path) -> Again:
             "backbones": json.dumps(described),
             "validation": "cross",
             "abstain_accuracy": 0.99,
+            "false_alarms": 0.01,
             "seed": golden.summary["seed"],
             "code_digest": "",
         }

@@ -300,6 +300,7 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"champion": {"prefer": "cheap"}}, {"Champion"}),
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
         ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
+        ({"input_gate": {"false_alarms": 0.05}}, {"Trainer"}),
         ({"audit": {"min_correlation": 0.5}}, {"ShortcutAudit"}),
         # No statistics and no schema know of them.
         ({"data": {"slice_columns": ["unit"]}}, {"RadiographExampleGen", "Evaluator"}),
