@@ -50,9 +50,11 @@ _REASONS: Final = (
 )
 # Less sure than that of a pose "as it is" is not sure at all.
 _LIKELY: Final = 0.5
-# scikit-learn's C; between 0.001 and 0.1 nothing changes.
-_INVERSE_PENALTY: Final = 0.004
+# scikit-learn's C. A tenth of it leaves probabilities of upright and turned images closer together.
+_INVERSE_PENALTY: Final = 0.04
 _ITERATIONS: Final = 2_000
+# Its part of the false alarms: spoilt radiographs are near 0, so a low threshold catches them, too.
+_OF_POSE: Final = 0.5
 # Below this deviation, in grey levels, a thumbnail is flat.
 _FLAT: Final = 1e-3
 # Principal components, and how many training rows there must be for each.
@@ -287,8 +289,8 @@ def thresholds(
 ) -> tuple[float, float]:
     """Find the thresholds at which a share of held-out radiographs is kept out, and no more.
 
-    A pose is kept out where it is less likely right than not, unless that alone would be too
-    many. The distance has what is left of the share. A share that is less than an image is
+    A pose is kept out where it is less likely right than not, unless that would be more than
+    half of the share. The distance has what is left. A share that is less than an image is
     read from the logarithms' mean and deviation, as if these were normal.
 
     Args:
@@ -305,7 +307,7 @@ def thresholds(
     if not len(as_is) or len(as_is) != len(distances):
         raise ValueError(f"held out: {len(as_is)} images, {len(distances)} distances")
     allowed = math.floor(false_alarms * len(as_is))
-    below = min(_LIKELY, float(np.sort(as_is)[allowed]))
+    below = min(_LIKELY, float(np.sort(as_is)[math.floor(_OF_POSE * allowed)]))
     remaining = distances[as_is >= below]
     allowed -= len(as_is) - len(remaining)
     farthest = float(np.sort(remaining)[::-1][max(0, allowed)])

@@ -103,8 +103,10 @@ def fit_out_of_fold(
 
 
 def _fitted_look(taps: Taps, pools: Mapping[str, Pool]) -> Look:
+    # Maxima have long tails, which only make thresholds high. They count where all else is missing.
+    kept = [name for name, how in pools.items() if how != "max"] or list(pools)
     grids = frozenset(name for name, how in pools.items() if how == "grid")
-    return fit_look({name: taps[name] for name in pools}, grids)
+    return fit_look({name: taps[name] for name in kept}, grids)
 
 
 def _with_thresholds(
