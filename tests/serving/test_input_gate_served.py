@@ -40,7 +40,7 @@ def folders(made: Mapping[str, Made], tmp_path_factory: pytest.TempPathFactory) 
     members = {name: str(each.folder) for name, each in made.items()}
     found = {"alone": made["cross"].folder}
     for kind in ("ensemble", "cascade"):
-        rule = Rule(kind, tuple(members), 0.9, 1.0)  # type: ignore[arg-type]
+        rule = Rule(kind, tuple(members), 0.9, 1.0)
         found[kind] = root / kind
         export(CombinedModel(_transform, rule, members, CLASSES, 0.5), str(found[kind]))
     return found
@@ -83,7 +83,7 @@ class _Engine:
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         self.asked += len(images)
         return {
-            contract.FLAT: np.tile(np.float32([[1.0, 0.0]]), (len(images), 1)),
+            contract.FLAT: np.tile(np.array([[1.0, 0.0]], np.float32), (len(images), 1)),
             contract.DISTANCE: self._distances[images[:, 0, 0, 0]][:, np.newaxis],
         }
 
