@@ -28,6 +28,7 @@ NODES = (
     ("models.trainer", "components.continued_trainer.executor"),
     ("components.model_combiner.executor",),
     ("components.fused_trainer.executor",),
+    ("components.table_trainer.executor",),
     ("components.inferrer.executor",),
     ("components.evaluator.answers", "components.evaluator.metrics"),
     ("components.infra_check.executor", "serving.cli"),

@@ -40,13 +40,19 @@ def test_an_empty_baseline_is_none(
         stock.Executor, "Do", lambda self, inputs, outputs, properties: handed.append(inputs)
     )
     given = {
+        "examples": [_answers(tmp_path / "answers")],
         "model": [_model(tmp_path / "model", whole=True)],
         "baseline_model": [_model(tmp_path / "baseline", whole=whole)],
     }
-    Executor().Do(given, {}, {})
-    assert set(handed[0]) == ({"model", "baseline_model"} if whole else {"model"})
+    evaluation = standard_artifacts.ModelEvaluation()
+    evaluation.uri = str(tmp_path / "evaluation")
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "answers" / contract.INPUT_GATE_FILE).write_text("{}")
+    Executor().Do(given, {"evaluation": [evaluation]}, {})
+    assert set(handed[0]) == set(given) - (set() if whole else {"baseline_model"})
     # Whoever called it keeps what it gave.
-    assert set(given) == {"model", "baseline_model"}
+    assert set(given) == {"examples", "model", "baseline_model"}
+    assert (tmp_path / "evaluation" / contract.INPUT_GATE_FILE).read_text() == "{}"
 
 
 def _answers(folder: Path) -> standard_artifacts.Examples:

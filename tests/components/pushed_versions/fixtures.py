@@ -139,7 +139,8 @@ def push(places: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places[0])
         )
         monkeypatch.setattr("time.time", lambda: version)
-        Pusher().Do(
+        context = Pusher.Context(tmp_dir=str(tmp_path / "tmp" / str(version)), unique_id="1")
+        Pusher(context).Do(
             inputs,
             {"pushed_model": [pushed]},
             {
