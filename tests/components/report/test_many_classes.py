@@ -200,7 +200,8 @@ def _model(answers: TestAnswers, classes: list[str]) -> dict[str, Any]:
     }  # fmt: skip
     return judge(answers, classes) | {
         "blessed": True, "refused_because": None, "paper": None, "baseline": None, "slices": [row],
-        "largest_gap": None, "abstain_threshold": 0.5, "members": None, "history": None, "input_gate": None,
+        "largest_gap": None, "abstain_threshold": 0.5, "members": None, "history": None,
+        "input_gate": None,
         "validation": {"total": 9, "accuracy": 0.9, "loss": 0.1, "temperature": 1.0,
                        "ece": {"before": 0.1, "after": 0.1}, "folds": 5, "fitted_to": "both",
                        "judged_on": "train and validation split out of fold (5 folds)"},
