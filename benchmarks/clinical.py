@@ -1,4 +1,4 @@
-"""What laboratory values add to a radiograph, on one hospital's patients (`make bench-clinical`).
+"""The gain from laboratory values beside a radiograph (`make bench-clinical`).
 
     python -m benchmarks.clinical --data DIR --weights-dir DIR [--repeats 5]
 

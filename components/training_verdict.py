@@ -1,4 +1,4 @@
-"""What a training says against its own model: heeded by Champion and the Pushers."""
+"""A training's word against its own model: heeded by Champion and the Pushers."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class Softmax:
 
     @property
     def channels(self) -> int:
-        """How many the rows have."""
+        """Number of the rows' channels."""
         return int(self._rows.shape[1])
 
     def span(self, spans: Spans) -> Span | None:

@@ -42,7 +42,7 @@ _CONSTANT: Final = 1e-10
 
 @dataclass(frozen=True)
 class Parts:
-    """Which taps are whose part.
+    """The parts of a head, and the taps of each.
 
     Attributes:
         taps: part -> its taps, in the order of PARTS; no part is empty.

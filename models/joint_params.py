@@ -1,4 +1,4 @@
-"""How a head on the table is fitted, as checked settings. Imports no TensorFlow."""
+"""The settings, checked, by which a head on the table is fitted. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common.strict import Strict
 
 
 class JointParams(Strict):
-    """How a head on the table is fitted, alone or beside the image.
+    """Settings of a head on the table, alone or beside the image.
 
     Attributes:
         l2: lambda of the penalty of the head on image and table (`head.l2`).

@@ -1,4 +1,4 @@
-"""How a model's input gate does on the test split, and on images that are none of this task."""
+"""Counts what a model's input gate keeps out: test images, and images of no chest."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What a model takes of the table, and what that adds to the image, out of fold.
+    """The columns that a model takes, and what they add to the image, out of fold.
 
     Attributes:
         columns: of the table.

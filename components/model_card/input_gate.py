@@ -1,4 +1,4 @@
-"""How the input gate does, from what Inferrer counted."""
+"""The input gate's figures on the card, from what Inferrer counted."""
 
 from __future__ import annotations
 

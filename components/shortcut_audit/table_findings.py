@@ -1,4 +1,4 @@
-"""What a table gives away, in sentences; and the limit beyond which nothing is pushed."""
+"""Sentences on what a table gives away; and the limit beyond which nothing is pushed."""
 
 from __future__ import annotations
 

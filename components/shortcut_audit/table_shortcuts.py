@@ -1,4 +1,4 @@
-"""How well the class is predicted by what a table gives away besides its values.
+"""Prediction of the class by what a table gives away besides its values.
 
 Asked of the table are: its presence flags alone (who was measured at all), how many images the
 patient has, each column alone, and the words of each text alone. All is answered out of fold, by
@@ -39,7 +39,7 @@ EXPLAINS: Final = 0.8
 
 @dataclass(frozen=True)
 class TableShortcut:
-    """How well one thing alone predicts the class.
+    """The prediction of the class by one thing alone.
 
     Attributes:
         seen: TABLE, PRESENCE, IMAGES, or a column's; `column_of` says which.

@@ -70,7 +70,7 @@ class ServeConfig(Strict):
 
 
 class InputGateConfig(Strict):
-    """What every model that sees images keeps out: blank, inverted, turned, of another look.
+    """The input gate of models that see images: blank, inverted, turned, of another look.
 
     Attributes:
         false_alarms: the share of images like the training's that may be kept out by mistake; on

@@ -38,5 +38,5 @@ class TableConfig(JointParams):
 
     @property
     def recipe(self) -> JointParams:
-        """How the heads are fitted."""
+        """Settings of the heads' fit."""
         return JointParams(**self.model_dump(exclude={"models"}))

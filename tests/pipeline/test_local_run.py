@@ -392,6 +392,8 @@ def test_a_study_with_the_runs_seed_comes_to_the_same(
     result = json.loads((tmp_path / "study/results/xception/seed-3.json").read_text())
     model_run = Path(outputs.uri("Trainer.xception", "model_run"))
     validation = json.loads((model_run / contract.VALIDATION_FILE).read_text())
+    # A study fits no input gate.
+    assert validation.pop("input_gate")["images"] == result["validation"]["total"]
     assert result["validation"] == validation
     (answers,) = aligned([read_predictions(str(model_run))])
     assert sorted(result["eval"]["sha256"]) == list(answers.sha256)

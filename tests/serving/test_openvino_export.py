@@ -122,13 +122,16 @@ def test_the_input_is_named_as_the_description_has_it(openvino: Path) -> None:
     description = json.loads((openvino / "a" / VERSION / "model.json").read_text())
     shape = [1, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1]
     assert description["input"] == {"name": "pixels", "dtype": "float32", "shape": shape}
-    assert description["outputs"] == {contract.FLAT: [1, 3], contract.HIERARCHICAL: [1, 3]}
+    assert description["outputs"] == {
+        contract.DISTANCE: [1, 1],
+        contract.FLAT: [1, 3],
+        contract.HIERARCHICAL: [1, 3],
+    }
     network = import_openvino().Core().read_model(str(openvino / "a" / VERSION / "model.xml"))
     # One name a tensor: which of several a server would take isn't said anywhere.
     assert [port.get_names() for port in network.inputs] == [{"pixels"}]
     assert [port.get_names() for port in network.outputs] == [
-        {contract.FLAT},
-        {contract.HIERARCHICAL},
+        {name} for name in (contract.DISTANCE, contract.FLAT, contract.HIERARCHICAL)
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -100,11 +101,12 @@ def test_a_note_beside_the_model_is_heeded(
     note: str | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(
-        openvino_servable,
-        "OpenVinoServable",
-        lambda *given, insist: asked.append((*given[:2], insist)),
-    )
+
+    def load(*given: Any, insist: bool) -> SimpleNamespace:
+        asked.append((*given[:2], insist))
+        return SimpleNamespace()
+
+    monkeypatch.setattr(openvino_servable, "OpenVinoServable", load)
     if note is not None:
         file = tmp_path / contract.SERVING_NOTE_FILE
         file.parent.mkdir()

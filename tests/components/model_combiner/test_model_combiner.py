@@ -114,6 +114,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Members:
         run.mkdir(parents=True)
         tf.saved_model.save(member, str(model / "Format-Serving"))
         brightness = FeatureSpec((), "float32")
+        member.gate = None
         member.members = {name: evaluation_model.Member(name, {"brightness": brightness})}
         feature = tf.TensorSpec([None], tf.float32)
         member.answers.get_concrete_function({name: {"brightness": feature}})

@@ -128,6 +128,7 @@ def test_a_folder_without_faults_passes(
         "max_duplicates_across_splits": 0,
         "max_patients_across_splits": None,
         "max_shortcut_accuracy": None,
+        "max_table_auc": None,
     }
 
 
