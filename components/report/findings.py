@@ -20,7 +20,7 @@ GROUPS: Final = (MODELS, DATA, SHORTCUTS, SLICES, DRIFT, NOT_KNOWN)
 SHOWN_FINDINGS: Final = 4
 
 # Where the audit's findings stand, by what they are about.
-_OF_AUDIT: Final = {"leaks": DATA, "shortcuts": SHORTCUTS}
+_OF_AUDIT: Final = {"leaks": DATA, "shortcuts": SHORTCUTS, "table": SHORTCUTS}
 
 
 def grouped(main: str, refused: str | None, numbers: Mapping[str, Any]) -> list[dict[str, Any]]:

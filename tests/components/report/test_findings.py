@@ -24,6 +24,7 @@ from components.report.verdict import verdict  # noqa: E402
 from components.report.verdict_lines import NOT_FOR_DIAGNOSIS  # noqa: E402
 from components.shortcut_audit.findings import findings as audit_findings  # noqa: E402
 from components.shortcut_audit.shortcuts import BORDERS, STATISTICS, WHOLE, Shortcut  # noqa: E402
+from components.shortcut_audit.table_findings import ABOUT_TABLE  # noqa: E402
 from schema.class_tables import MOST_COLUMNS  # noqa: E402
 from tests.components.report.made_numbers import (  # noqa: E402
     audit,
@@ -201,3 +202,10 @@ def test_a_first_span_has_none_before_it() -> None:
     assert _groups(numbers(span_drift=first))[DRIFT] == [
         "Span 1 has none before it to compare with."
     ]
+
+
+def test_what_the_audit_found_of_the_table_is_a_shortcut() -> None:
+    said = {"about": ABOUT_TABLE, "weight": 2, "sentence": "Presence alone tells."}
+    found = verdict("vgg16", numbers(audit=audit(weighed=[said])))["findings"]
+    (group,) = [each for each in found if "Presence alone" in str(each)]
+    assert group["group"] == SHORTCUTS
