@@ -105,6 +105,7 @@ class Client:
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+        self._sees_image = True
         self._table = table(self._columns()) if table else None
 
     def predict_files(
@@ -163,7 +164,7 @@ class Client:
         answers: dict[Path, Result] = {}
         # Where nothing but the image is known, the model is asked as ever.
         for with_cells in (False, True):
-            part = [each for each in readable if bool(each.cells) == with_cells]
+            part = [each for each in readable if self._with_table(each) == with_cells]
             of_files = [each.file for each in part]
             answers |= dict(zip(of_files, self._classify(part, explain), strict=True))
         for each in contents:
@@ -193,25 +194,31 @@ class Client:
             known = response.json()["metadata"]["signature_def"]["signature_def"]
         except (requests.RequestException, KeyError, ValueError) as error:
             raise ServerError(f"{self._model_url}/metadata says nothing: {error}") from error
-        return columns_of_signature(known.get(contract.SIGNATURE_TABLE, {}).get("inputs", {}))
+        inputs = known.get(contract.SIGNATURE_TABLE, {}).get("inputs", {})
+        self._sees_image = contract.INPUT_IMAGES in inputs
+        return columns_of_signature(inputs)
 
     def _instances(self, images: Sequence[_Image]) -> list[Any]:
         encoded = [{"b64": base64.b64encode(each.content).decode()} for each in images]
-        if not (self._table and images[0].cells):
+        if not (self._table and self._with_table(images[0])):
             return encoded
         # All columns, with what stands for a missing one: TensorFlow Serving wants each.
         columns = self._table.as_tensors([each.cells for each in images])
-        return [
-            {contract.INPUT_IMAGES: image, **{n: _in_json(v[row]) for n, v in columns.items()}}
-            for row, image in enumerate(encoded)
-        ]
+        rows = [{n: _in_json(v[row]) for n, v in columns.items()} for row in range(len(images))]
+        if not self._sees_image:
+            return rows
+        return [{contract.INPUT_IMAGES: i, **row} for i, row in zip(encoded, rows, strict=True)]
+
+    def _with_table(self, image: _Image) -> bool:
+        """Return whether the model is told more of an image than its pixels, or nothing else."""
+        return bool(image.cells) or not self._sees_image
 
     def _classify(self, images: Sequence[_Image], explain: bool) -> list[Result]:
         if not images:
             return []
         instances = self._instances(images)
         asked = {"signature_name": contract.SIGNATURE_EXPLAIN} if explain else {}
-        if images[0].cells:
+        if self._with_table(images[0]):
             asked = {"signature_name": contract.SIGNATURE_TABLE}
         response = self._post({**asked, "instances": instances})
         if response.status_code == requests.codes.ok:

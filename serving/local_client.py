@@ -152,6 +152,8 @@ def _predict(
     images: dict[Path, bytes] = {}
     with_cells: dict[Path, bytes] = {}
     cells: dict[Path, Cells] = {}
+    # The model of the table alone takes none: what it isn't told, is missing.
+    sees_image = contract.INPUT_IMAGES in servable.signature(signature).inputs
     for file in files:
         content = read_file(file, max_bytes)
         if isinstance(content, Failure):
@@ -159,7 +161,7 @@ def _predict(
             continue
         try:
             found = table.cells_of(file, content) if table else {}
-            (with_cells if found else images)[file] = prepare(content)
+            (with_cells if found or not sees_image else images)[file] = prepare(content)
             cells[file] = found
         except ValueError as error:
             results[file] = Failure(file, str(error))
@@ -202,7 +204,8 @@ def _answered(
         return {}
     try:
         given = {contract.INPUT_IMAGES: strings([*images.values()]), **beside(images)}
-        outputs = servable.run(signature, given)
+        taken = servable.signature(signature).inputs
+        outputs = servable.run(signature, {n: v for n, v in given.items() if n in taken})
     except ServingError as error:
         if error.code != StatusCode.INVALID_ARGUMENT:
             raise

@@ -416,14 +416,16 @@ def _log_odds_of(results: list[dict[str, Any]]) -> list[float]:
     return [math.log(row[CLASSES[0]] / row[CLASSES[1]]) for row in rows]
 
 
+@pytest.mark.parametrize("model", ["joint", "table"])
 def test_predict_reads_a_table_by_the_files_names(
-    joint: Path,
+    model: str,
+    request: pytest.FixtureRequest,
     files: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(joint, tmp_path / "models" / "champion" / "1")
+    shutil.copytree(request.getfixturevalue(model), tmp_path / "models" / "champion" / "1")
     (tmp_path / "rows.csv").write_text("file,crp_val,sex\n0.png,5,\n1.png,,M\nother.png,3,\n")
     images: list[str | Path] = ["predict", *files, "--json"]
     places: list[str | Path] = ["--model-dir", tmp_path / "models"]
