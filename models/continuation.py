@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from models.boundary import CutNetwork, Part
 from models.hyperparameters import TrainingParams
+from models.input_gate import GATE_VARIABLES
 from models.lending import weight_keys
 from schema import contract
 
@@ -119,7 +120,10 @@ def start_from(
     places = {"network": network.maps.variables}
     places |= {name: head.variables for name, head in heads.items()}
     shapes = [tuple(v.shape) for variables in places.values() for v in variables]
-    if shapes != [weight.shape for weight in earlier.weights]:
+    # Behind them come the input gate's, where it had one: that is fitted anew.
+    gate = len(earlier.weights) - len(shapes)
+    same = shapes == [weight.shape for weight in earlier.weights[: len(shapes)]]
+    if not same or gate not in (0, GATE_VARIABLES):
         raise NotContinuableError("its weights have other shapes")
     values: dict[str, Sequence[np.ndarray]] = {}
     first = 0

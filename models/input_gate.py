@@ -65,6 +65,8 @@ _MOST_ROWS: Final = 4_000
 # A channel varies at least by this share of the tap's most varying one.
 _LEAST_SCALE: Final = 1e-3
 _TINY: Final = 1e-9
+# Of its distance in a SavedModel (`models.input_gate_tensors`), behind the classifier's own.
+GATE_VARIABLES: Final = 3
 
 Taps = Mapping[str, np.ndarray]
 
