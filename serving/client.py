@@ -105,8 +105,11 @@ class Client:
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
-        self._sees_image = True
-        self._table = table(self._columns()) if table else None
+        self._table, self._sees_image = None, True
+        if table:
+            taken = self._table_inputs()
+            self._table = table(columns_of_signature(taken))
+            self._sees_image = contract.INPUT_IMAGES in taken
 
     def predict_files(
         self, files: Sequence[Path], batch_size: int | None = None, *, explain: bool = False
@@ -184,8 +187,8 @@ class Client:
         except UnusableImageError as error:
             return Failure(file, str(error))
 
-    def _columns(self) -> tuple[TableColumn, ...]:
-        """Ask which columns of a table the model takes."""
+    def _table_inputs(self) -> dict[str, Any]:
+        """Ask what the model takes where it is told of a table; nothing where it isn't."""
         try:
             response = self._session.get(
                 f"{self._model_url}/metadata", timeout=_TIMEOUT_S, verify=self._verify
@@ -194,9 +197,8 @@ class Client:
             known = response.json()["metadata"]["signature_def"]["signature_def"]
         except (requests.RequestException, KeyError, ValueError) as error:
             raise ServerError(f"{self._model_url}/metadata says nothing: {error}") from error
-        inputs = known.get(contract.SIGNATURE_TABLE, {}).get("inputs", {})
-        self._sees_image = contract.INPUT_IMAGES in inputs
-        return columns_of_signature(inputs)
+        inputs: dict[str, Any] = known.get(contract.SIGNATURE_TABLE, {}).get("inputs", {})
+        return inputs
 
     def _instances(self, images: Sequence[_Image]) -> list[Any]:
         encoded = [{"b64": base64.b64encode(each.content).decode()} for each in images]

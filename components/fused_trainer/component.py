@@ -10,12 +10,8 @@ from typing import Literal
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
-from components.fused_trainer.executor import (
-    BACKBONE,
-    FEATURES,
-    TRANSFORM_GRAPH,
-    Executor,
-)
+from components.fused_trainer.backbones import BACKBONE, FEATURES
+from components.fused_trainer.executor import TRANSFORM_GRAPH, Executor
 from components.many_inputs import input_key, with_inputs
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any, Final
 
 from tfx import types
@@ -11,11 +10,9 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.many_inputs import input_key
+from components.fused_trainer.backbones import feature_pattern, network_folders
 from schema import contract
 
-BACKBONE: Final = "backbone"
-FEATURES: Final = "features"
 TRANSFORM_GRAPH: Final = "transform_graph"
 
 
@@ -47,17 +44,12 @@ class Executor(base_executor.BaseExecutor):
 
         classes = json.loads(exec_properties["classes"])
         described = json.loads(exec_properties["backbones"])
-        folders = {
-            name: path_utils.serving_model_path(
-                artifact_utils.get_single_uri(input_dict[input_key(BACKBONE, name)])
-            )
-            for name in described
-        }
+        folders = network_folders(input_dict, described)
         network = load_fused(folders, {n: each["scaling"] for n, each in described.items()})
         specs = {name: part.features for name, part in network.parts.items()}
         training, evaluation = (
             read_fused(
-                {name: [_pattern(input_dict, name, split)] for name in described},
+                {name: [feature_pattern(input_dict, name, split)] for name in described},
                 specs,
             )
             for split in (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)
@@ -74,7 +66,7 @@ class Executor(base_executor.BaseExecutor):
             validation=exec_properties["validation"],
             seed=exec_properties["seed"],
             facts=[
-                read_gate_facts([_pattern(input_dict, next(iter(described)), split)])
+                read_gate_facts([feature_pattern(input_dict, next(iter(described)), split)])
                 for split in (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)
             ],
         )
@@ -92,8 +84,3 @@ class Executor(base_executor.BaseExecutor):
         }
         heads = HeadsOfClassifier(trained.classifier, digests)
         evaluation_model.write(heads, path_utils.eval_model_dir(artifact.uri))
-
-
-def _pattern(input_dict: dict[str, list[types.Artifact]], backbone: str, split: str) -> str:
-    features = input_dict[input_key(FEATURES, backbone)]
-    return os.path.join(artifact_utils.get_split_uri(features, split), "*")

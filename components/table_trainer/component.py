@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+from components.fused_trainer.backbones import BACKBONE, FEATURES
 from components.fused_trainer.component import Featurized
-from components.fused_trainer.executor import BACKBONE, FEATURES, TRANSFORM_GRAPH
+from components.fused_trainer.executor import TRANSFORM_GRAPH
 from components.many_inputs import input_key, with_inputs
 from components.table_trainer.executor import Executor
 from schema.table import TABLE_PROPERTY, TableColumn, to_json

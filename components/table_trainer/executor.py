@@ -13,8 +13,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.fused_trainer.executor import BACKBONE, FEATURES, TRANSFORM_GRAPH
-from components.many_inputs import input_key
+from components.fused_trainer.backbones import feature_pattern, network_folders
+from components.fused_trainer.executor import TRANSFORM_GRAPH
 from schema import contract
 from schema.table import TABLE_PROPERTY, TableColumn, from_json
 
@@ -52,12 +52,7 @@ class Executor(base_executor.BaseExecutor):
         columns = from_json(exec_properties[TABLE_PROPERTY])
         alone = exec_properties["kind"] == contract.TABLE_MODEL
         described = json.loads(exec_properties["backbones"])
-        folders = {
-            name: path_utils.serving_model_path(
-                artifact_utils.get_single_uri(input_dict[input_key(BACKBONE, name)])
-            )
-            for name in described
-        }
+        folders = network_folders(input_dict, described)
         network: JointNetwork | NoNetwork = NoNetwork(columns)
         specs: dict[str, Any] = {name: {} for name in described}
         within = None
@@ -67,7 +62,7 @@ class Executor(base_executor.BaseExecutor):
             network, within = JointNetwork(networks, columns), networks.scales()
         training, evaluation = (
             read_fused(
-                {name: [_pattern(input_dict, name, split)] for name in described},
+                {name: [feature_pattern(input_dict, name, split)] for name in described},
                 specs,
                 beside=inputs.of_columns(columns),
             )
@@ -88,7 +83,7 @@ class Executor(base_executor.BaseExecutor):
             seed=exec_properties["seed"],
             facts=read_gate_facts(
                 [
-                    _pattern(input_dict, next(iter(described)), split)
+                    feature_pattern(input_dict, next(iter(described)), split)
                     for split in (contract.SPLIT_TRAIN, contract.SPLIT_EVAL)
                 ]
             ),
@@ -136,11 +131,6 @@ def _write(
     first = next(iter(digests))
     heads = HeadsOfClassifier(classifier, digests, {first: beside_specs(columns)})
     evaluation_model.write(heads, path_utils.eval_model_dir(artifact.uri))
-
-
-def _pattern(input_dict: dict[str, list[types.Artifact]], backbone: str, split: str) -> str:
-    features = input_dict[input_key(FEATURES, backbone)]
-    return os.path.join(artifact_utils.get_split_uri(features, split), "*")
 
 
 def _digest_of(graph: str) -> str:

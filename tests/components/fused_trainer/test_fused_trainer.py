@@ -14,7 +14,8 @@ import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from components.fused_trainer.executor import Executor, input_key
+from components.fused_trainer.executor import Executor
+from components.many_inputs import input_key
 from models import evaluation_model
 from models.predictions import read_predictions
 from schema import contract

@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -41,16 +41,34 @@ def queue_of(settings: NodeSettings) -> DiskQueue:
     return DiskQueue(settings.queue, max_instances=limits.instances, max_bytes=limits.queue_bytes)
 
 
+class Runs(Protocol):
+    """What takes instances until it is told to stop."""
+
+    def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+_Runs = TypeVar("_Runs", bound=Runs)
+
+
 @contextlib.contextmanager
-def receiving(settings: NodeSettings, queue: DiskQueue) -> Iterator[Receiver]:
-    receiver = Receiver(settings, queue)
+def in_thread(receiver: _Runs) -> Iterator[_Runs]:
+    """Let it run, and see that it ends."""
     thread = threading.Thread(target=receiver.run)
     thread.start()
     try:
         yield receiver
     finally:
         receiver.stop()
-        thread.join()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def receiving(
+    settings: NodeSettings, queue: DiskQueue
+) -> contextlib.AbstractContextManager[Receiver]:
+    return in_thread(Receiver(settings, queue))
 
 
 @contextlib.contextmanager

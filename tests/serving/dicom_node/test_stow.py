@@ -6,9 +6,7 @@ import contextlib
 import logging
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from serving.dicom_results.files import encoded
 from tests import dicoms
 from tests.pipeline.deidentify.radiographs import another, radiograph
 from tests.serving.dicom_node.certificates import Authority
-from tests.serving.dicom_node.peers import HERE, Peer, node_settings, queue_of
+from tests.serving.dicom_node.peers import HERE, Peer, in_thread, node_settings, queue_of
 from tests.serving.dicom_node.test_multipart import TYPE, body
 from tests.serving.dicom_node.test_node import await_, running
 
@@ -43,17 +41,10 @@ def web_settings(folder: Path, **changes: Any) -> NodeSettings:
     return node_settings(folder, **({"receive": None, "stow": {"port": 0}} | changes))
 
 
-@contextlib.contextmanager
-def stowing(settings: NodeSettings, queue: DiskQueue) -> Iterator[StowReceiver]:
-    receiver = StowReceiver(settings, queue)
-    thread = threading.Thread(target=receiver.run)
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        receiver.stop()
-        thread.join(30)
-        assert not thread.is_alive()
+def stowing(
+    settings: NodeSettings, queue: DiskQueue
+) -> contextlib.AbstractContextManager[StowReceiver]:
+    return in_thread(StowReceiver(settings, queue))
 
 
 def post(port: int, data: bytes, path: str = "/studies", **headers: str) -> requests.Response:
