@@ -51,11 +51,13 @@ def _run(checkout: Path, *jobs: str, **environment: str) -> subprocess.Completed
 def _table(run: subprocess.CompletedProcess[str]) -> list[list[str]]:
     """The rows of the table at the end, without seconds."""
     _, _, table = run.stdout.partition("job         seconds   tests\n")
+    table, *_ = table.partition("\n\n")
     return [[part for n, part in enumerate(row.split()) if n != 1] for row in table.splitlines()]
 
 
 def _begun(run: subprocess.CompletedProcess[str]) -> list[str]:
-    return re.findall(r"^here is (\S+)$", run.stdout, re.MULTILINE)
+    said, _, _ = run.stdout.partition("job         seconds   tests\n")
+    return re.findall(r"^here is (\S+)$", said, re.MULTILINE)
 
 
 def test_each_job_runs_once(checkout: Path) -> None:
@@ -108,6 +110,19 @@ def test_behind_a_job_that_fails_none_begins(checkout: Path, command: str) -> No
     # What was under way beside it ends.
     assert _begun(run) == [*FIRST, "tests", "images"]
     assert ["tests", "3", "exit", "status", status] in _table(run)
+
+
+def test_the_very_end_names_the_tests_that_failed(checkout: Path) -> None:
+    """What is kept of a long output may be its end alone, and the job was not the last to speak."""
+    said = "echo 'FAILED tests/a.py::test_one - assert 1 == 2'; seq 100; echo '1 failed'; exit 2"
+    wait = 'until [ -e "$SCRATCH/{}" ]; do sleep 0.05; done; '
+    beside = 'touch "$SCRATCH/images-run"; ' + wait.format("failed") + "seq 3000"
+    run = _run(checkout, FAKE_tests=wait.format("images-run") + said, FAKE_images=beside)
+    assert run.returncode == 1
+    _, _, end = run.stdout.partition("\n=== tests failed:\n")
+    assert end.splitlines()[0] == "FAILED tests/a.py::test_one - assert 1 == 2"
+    assert end.splitlines()[-1] == "1 failed"
+    assert "=== images failed" not in run.stdout
 
 
 def test_where_the_set_up_fails_nothing_else_begins(checkout: Path) -> None:
