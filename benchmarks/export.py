@@ -41,6 +41,7 @@ from components.pushed_versions.seen_images import Images, write_seen  # noqa: E
 from models.backbones import BACKBONES, BOUNDARY_HEAD, get_backbone  # noqa: E402
 from models.boundary import load_frozen  # noqa: E402
 from models.feature_records import serialize  # noqa: E402
+from models.input_gate import facts_of  # noqa: E402
 from models.preprocessing import preprocessing_fn  # noqa: E402
 from models.pretrained import save_pretrained  # noqa: E402
 from models.traced_network import keep  # noqa: E402
@@ -148,6 +149,9 @@ class Inputs:
                     features = {
                         n: rng.normal(size=s.shape).astype(s.dtype) for n, s in specs.items()
                     }
+                    shape = (1, contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1)
+                    pixels = rng.integers(0, 256, size=shape, dtype=np.uint8)
+                    features[contract.GATE_FACTS] = facts_of(pixels)[0]
                     label = number % len(_CLASSES)
                     record = serialize(
                         features,
@@ -170,6 +174,7 @@ class Inputs:
             "classes": list(_CLASSES),
             "healthy": _CLASSES[1],
             "abstain_accuracy": 0.99,
+            "false_alarms": 0.01,
             "seed": 0,
             "features": "computed by",
             "training": {"validation": "holdout", "epochs": 1},
@@ -223,6 +228,7 @@ class Inputs:
             "backbones": json.dumps(described),
             "validation": "holdout",
             "abstain_accuracy": 0.99,
+            "false_alarms": 0.01,
             "seed": 0,
             "code_digest": "",
         }
