@@ -6,7 +6,6 @@ import datetime
 import queue
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from absl import logging
@@ -75,21 +74,11 @@ class SideBySideRunner(LocalDagRunner):
         _Run(pipeline, self._processes).run()
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """The end of a node.
-
-    Attributes:
-        node: its id.
-        error: where it failed.
-    """
-
-    node: str
-    error: BaseException | None
-
-
 class _Run:
-    """One run of a DAG. The main thread is in `run`; every other method is a node's thread's."""
+    """One run of a DAG. The main thread is in `run`; every other method is a node's thread's.
+
+    A node's thread says itself what begins behind it: the main thread may be busy with an executor.
+    """
 
     def __init__(self, pipeline: pipeline_pb2.Pipeline, processes: int) -> None:
         self._pipeline = pipeline
@@ -97,66 +86,66 @@ class _Run:
         connection = self._deployment.metadata_connection_config
         self._connection = getattr(connection, connection.WhichOneof("connection_config"))
         self._most = processes
-        # Held by the thread that uses TFX's launcher or the metadata store.
+        # Held by the thread that uses TFX's launcher, the metadata store, or what stands below.
         self._turn = threading.Lock()
-        # What the main thread has to do: an executor to call, or a node's end to note.
-        self._for_main: queue.SimpleQueue[Task | _Ended] = queue.SimpleQueue()
+        # Executors that the main thread has to call; None when no node is under way any more.
+        self._for_main: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         # In topological order, as TFX's compiler leaves them.
         self._waiting = {
             node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes
         }
         self._missing = {name: set(node.upstream_nodes) for name, node in self._waiting.items()}
-        self._threads: dict[str, threading.Thread] = {}
+        self._under_way: set[str] = set()
+        self._threads: list[threading.Thread] = []
+        self._error: BaseException | None = None
+        self._stopped = False
 
     def run(self) -> None:
         try:
             with Places(self._most, self._for_main.put) as self._places:
-                error = self._run()
+                with self._turn:
+                    self._go_on()
+                while (task := self._for_main.get()) is not None:
+                    task.execute()
         finally:
+            self._stopped = True
             # After Ctrl-C, those of the nodes that were under way.
-            for thread in self._threads.values():
+            for thread in self._threads:
                 thread.join(_CLEANS_UP_WITHIN_S)
-        if error is not None:
-            raise error
+        if self._error is not None:
+            raise self._error
 
-    def _run(self) -> BaseException | None:
-        """Return the first error."""
-        error: BaseException | None = None
-        self._start_what_is_ready()
-        while self._threads:
-            item = self._for_main.get()
-            if isinstance(item, Task):
-                item.execute()
-                continue
-            self._threads.pop(item.node).join()
-            error = error or item.error
-            for missing in self._missing.values():
-                missing.discard(item.node)
-            if error is None:
-                self._start_what_is_ready()
-        return error
+    def _go_on(self) -> None:
+        """Start the next node that is ready, if there is a place for it; end where none is left.
 
-    def _start_what_is_ready(self) -> None:
-        ready = [name for name in self._waiting if not self._missing[name]]
-        for name in ready[: self._most - len(self._threads)]:
-            node = self._waiting.pop(name)
-            # A daemon: Ctrl-C doesn't wait for what a node's thread waits for.
-            thread = threading.Thread(target=self._launch, args=(node,), name=name, daemon=True)
-            self._threads[name] = thread
-            thread.start()
+        Only one: it has the next turn, and says `_go_on` itself. So nodes begin in their order.
+        """
+        if self._error is None and not self._stopped and len(self._under_way) < self._most:
+            name = next((name for name in self._waiting if not self._missing[name]), None)
+            if name is not None:
+                node = self._waiting.pop(name)
+                # A daemon: Ctrl-C doesn't wait for what a node's thread waits for.
+                thread = threading.Thread(target=self._launch, args=(node,), name=name, daemon=True)
+                self._under_way.add(name)
+                self._threads.append(thread)
+                thread.start()
+        if not self._under_way:
+            self._for_main.put(None)
 
     def _launch(self, node: pipeline_pb2.PipelineNode) -> None:
         name = node.node_info.id
-        error: BaseException | None = None
         with self._turn:
             logging.info(STARTED, name)
             try:
                 self._launcher(node).launch()
                 logging.info(FINISHED, name)
-            except BaseException as raised:
+            except BaseException as error:
                 logging.exception(FAILED, name)
-                error = raised
-        self._for_main.put(_Ended(name, error))
+                self._error = self._error or error
+            self._under_way.remove(name)
+            for missing in self._missing.values():
+                missing.discard(name)
+            self._go_on()
 
     def _launcher(self, node: pipeline_pb2.PipelineNode) -> launcher.Launcher:
         name = node.node_info.id
@@ -178,13 +167,14 @@ class _Run:
 
     def _operator(self, name: str, kind: str, operator: Any) -> type:
         """Derive TFX's operator of a kind of executors: in one of the run's places, out of turn."""
-        turn, places = self._turn, self._places
+        turn, places, go_on = self._turn, self._places, self._go_on
 
         class Operator(operator):
             def run_executor(
                 self, execution_info: data_types.ExecutionInfo
             ) -> execution_result_pb2.ExecutorOutput:
                 here = super().run_executor
+                go_on()
                 turn.release()
                 try:
                     output = places.execute(

@@ -126,6 +126,15 @@ def test_nodes_meet_that_need_nothing_of_each_other_and_an_unchanged_run_starts_
     ]
 
 
+def test_a_node_begins_though_the_main_thread_is_busy(run: Run, notes: Path) -> None:
+    """A has it, and ends when D has begun, for which there is a place once B has ended."""
+    told = Told()
+    run(told, A="meets D", D="meets A")
+    assert (notes / "A").read_text() == str(os.getpid())
+    assert told.lines.index("D started") < told.lines.index("A executed")
+    assert "C executed" in told.lines
+
+
 @pytest.mark.parametrize(
     ("does", "error", "said"),
     [
