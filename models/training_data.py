@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import keras
 import numpy as np
@@ -52,7 +53,11 @@ class TapData:
         return TapData(*(({tap: of[tap] for tap in taps}, labels) for of, labels in parts))
 
     def moments(self) -> Moments:
-        """Mean and population variance per channel over the training rows."""
+        """Mean and population variance per channel over the training rows; found once."""
+        return self._moments
+
+    @cached_property
+    def _moments(self) -> Moments:
         return moments_of(self.training[0])
 
     def channels(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ from tfx.orchestration.portable import data_types, launcher, runtime_parameter_u
 from tfx.proto.orchestration import execution_result_pb2, pipeline_pb2
 
 from pipeline.local.progress import FAILED, FINISHED, STARTED
+from pipeline.local.side_by_side.cores import shared_cores
 from pipeline.local.side_by_side.operators import OPERATORS
 from pipeline.local.side_by_side.places import Places, Task
 from pipeline.local.side_by_side.process import Call
@@ -71,7 +72,8 @@ class SideBySideRunner(LocalDagRunner):
             pipeline,
             {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()},
         )
-        _Run(pipeline, self._processes).run()
+        with shared_cores(self._processes):
+            _Run(pipeline, self._processes).run()
 
 
 class _Run:

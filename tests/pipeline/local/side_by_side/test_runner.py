@@ -19,6 +19,7 @@ import pytest
 
 from common.errors import InputError
 from pipeline.local.progress import NodeClock
+from pipeline.local.side_by_side.cores import shared_cores
 from pipeline.local_runner import NodeFailedError, run_observed
 
 pytestmark = pytest.mark.slow
@@ -133,6 +134,28 @@ def test_a_node_begins_though_the_main_thread_is_busy(run: Run, notes: Path) -> 
     assert (notes / "A").read_text() == str(os.getpid())
     assert told.lines.index("D started") < told.lines.index("A executed")
     assert "C executed" in told.lines
+
+
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    before = threads()
+    with shared_cores(4):
+        assert threads() == {1}
+        assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    assert threads() == before and "OPENBLAS_NUM_THREADS" not in os.environ
+    with shared_cores(2):
+        assert os.environ["OPENBLAS_NUM_THREADS"] == "2"
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    with shared_cores(4):
+        assert threads() == before and os.environ["OPENBLAS_NUM_THREADS"] == "3"
 
 
 @pytest.mark.parametrize(
