@@ -45,6 +45,7 @@ from pipeline.runs.cli import runs_app
 from pipeline.watch.command import watch
 from serving.cli import export_openvino, predict, serve
 from serving.dicom_node.command import dicom_node
+from serving.signing.command import sign, verify
 
 app = typer.Typer(
     help="Train, judge and serve chest X-ray classifiers on TFX.",
@@ -235,6 +236,8 @@ app.command()(config_command)
 app.command()(predict)
 app.command()(serve)
 app.command()(export_openvino)
+app.command()(sign)
+app.command()(verify)
 app.command()(dicom_node)
 app.command()(deidentify)
 app.command()(watch)

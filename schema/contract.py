@@ -157,6 +157,10 @@ INT8_CHOICE_FILE: Final = "assets.extra/int8.json"
 EXTRA_ASSETS: Final = "assets.extra"
 # TensorFlow Serving's: requests that a version answers before any client's (serving/warm_up.py).
 WARM_UP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
+# The signature of all other files of a version (serving/signing).
+MODEL_SIGNATURE_FILE: Final = "assets.extra/model.sig"
+# The software bill of materials, with the model card in it, in CycloneDX (components/serving_pusher).
+SBOM_FILE: Final = "assets.extra/sbom.cdx.json"
 MODEL_CARD_FILE: Final = "model_card.md"
 MODEL_CARD_DATA_FILE: Final = "model_card.json"
 # Beside a model that takes columns of the table: their configuration (`schema.table.to_json`).

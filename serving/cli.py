@@ -147,6 +147,13 @@ def serve(
         int, typer.Option(min=1, help="How often each of them.")
     ] = 1,
     network_cache: NetworkCache = None,
+    require_signature: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Public key in PEM: serve only versions that it has signed. Several may be given; "
+            "one of them must have signed.",
+        ),
+    ] = None,
     prediction_log_dir: Annotated[
         Path | None,
         typer.Option(help="Folder for a log of requests and answers, with --model-dir."),
@@ -224,6 +231,7 @@ def serve(
         warm_up=enable_model_warmup,
         warm_up_rounds=num_request_iterations_for_warmup,
         network_cache=cache_folder(network_cache),
+        signed_by=tuple(require_signature or ()),
         rendering=AskedRendering(dicom_window, dicom_percentile),
         limits=Limits(
             body_bytes=max_body_bytes,

@@ -93,6 +93,8 @@ class Settings:
         warm_up: whether a version answers the requests beside it before any client's.
         warm_up_rounds: how often it answers each.
         network_cache: folder for converted networks; None to convert them at each start.
+        signed_by: public keys in PEM, one of which must have signed a version; any version is
+            served where there is none.
         rendering: of DICOM, where it isn't to be as each model learned.
         limits: of requests.
         prediction_log: what is logged of them.
@@ -116,6 +118,7 @@ class Settings:
     warm_up: bool = True
     warm_up_rounds: int = 1
     network_cache: Path | None = None
+    signed_by: tuple[Path, ...] = ()
     rendering: AskedRendering = AS_LEARNED
     limits: Limits = field(default_factory=Limits)
     prediction_log: LogSettings = field(default_factory=LogSettings)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
+
+from common.errors import InputError
 
 
 def default_folder() -> Path | None:
@@ -15,3 +18,20 @@ def default_folder() -> Path | None:
     except RuntimeError:
         return None
     return base / "cxr-tfx" / "networks"
+
+
+def require_private(folder: Path) -> None:
+    """Check that nobody else can change the converted networks in a folder, where it is there.
+
+    Raises:
+        InputError: it is another user's, or others may write to it.
+    """
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(
+            f"network-cache: others may write to {folder}, and what lies there isn't signed: with "
+            "--require-signature give a folder of your own (chmod go-w), or an empty name for none."
+        )

@@ -14,6 +14,7 @@ from serving.core.service import Service
 from serving.prediction_log.log import PredictionLog
 from serving.protocol.paths import ModelRef
 from serving.server.answer_metrics import AnswerMetrics
+from serving.signing.loading import RefusedError
 
 # Seconds; from a cached answer to a queue of large images.
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -102,15 +103,23 @@ class _State(Collector):
             "1 for a version in memory, with the engine that runs it.",
             labels=("model", "version", "engine"),
         )
+        refused = GaugeMetricFamily(
+            "cxr_serving_signature_refused",
+            "1 for a version that isn't loaded since no trusted key has signed it as it is.",
+            labels=("model", "version"),
+        )
         manager = self._service.manager
         for name in manager.names():
             for status in _versions(self._service, name):
                 available = float(status.state == State.AVAILABLE)
                 versions.add_metric([name, str(status.version)], available)
+                if isinstance(status.error, RefusedError):
+                    refused.add_metric([name, str(status.version)], 1.0)
                 if status.engine:
                     engines.add_metric([name, str(status.version), status.engine], 1.0)
         yield versions
         yield engines
+        yield refused
 
 
 class _LogState(Collector):

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import grpc.aio
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.errors import InputError
 from serving.core.batching import Batcher
@@ -22,6 +23,7 @@ from serving.doors.grpc_doors import GrpcDoors
 from serving.doors.keeper import Keeper
 from serving.doors.rest import guarded
 from serving.doors.tls import grpc_credentials, rest_context
+from serving.networks.cache_folder import require_private
 from serving.networks.store import Store
 from serving.networks.versions import Networks
 from serving.prediction_log.log import PredictionLog
@@ -33,6 +35,8 @@ from serving.server.grpc_api import grpc_server
 from serving.server.metrics import Metrics
 from serving.server.rest import rest_app
 from serving.settings import Settings
+from serving.signing.keys import read_public_key
+from serving.signing.loading import load_signed
 from serving.warm_up import warm_up
 
 LOGGER: Final = logging.getLogger("cxr.serving")
@@ -71,14 +75,22 @@ def start(settings: Settings) -> None:
     """
     models = models_of(settings)
     keeper = Keeper(settings.doors, settings.host)
-    asyncio.run(_serve(settings, models, keeper))
+    trusted = [read_public_key(path) for path in settings.signed_by]
+    if trusted and settings.network_cache is not None:
+        require_private(settings.network_cache)
+    asyncio.run(_serve(settings, models, keeper, trusted))
 
 
-async def _serve(settings: Settings, models: Mapping[str, ModelConfig], keeper: Keeper) -> None:
+async def _serve(
+    settings: Settings,
+    models: Mapping[str, ModelConfig],
+    keeper: Keeper,
+    trusted: Sequence[ec.EllipticCurvePublicKey],
+) -> None:
     cores = os.cpu_count() or 1
     networks = Networks(None if settings.network_cache is None else Store(settings.network_cache))
     manager = Manager(
-        lambda path: _loaded(path, settings, networks),
+        lambda path: _loaded(path, settings, networks, trusted),
         labels_for_unavailable=settings.labels_for_unavailable,
         side_by_side=min(cores, _MOST_SIDE_BY_SIDE),
     )
@@ -113,13 +125,21 @@ async def _serve(settings: Settings, models: Mapping[str, ModelConfig], keeper: 
         LOGGER.info("stopped")
 
 
-def _loaded(path: Path, settings: Settings, networks: Networks) -> Servable:
-    servable = load_servable(
-        path, settings.engine, settings.precision, networks, settings.rendering
-    )
-    if settings.warm_up:
-        warm_up(servable, path, settings.warm_up_rounds)
-    return servable
+def _loaded(
+    path: Path,
+    settings: Settings,
+    networks: Networks,
+    trusted: Sequence[ec.EllipticCurvePublicKey],
+) -> Servable:
+    def load(folder: Path) -> Servable:
+        servable = load_servable(
+            folder, settings.engine, settings.precision, networks, settings.rendering
+        )
+        if settings.warm_up:
+            warm_up(servable, folder, settings.warm_up_rounds)
+        return servable
+
+    return load_signed(path, trusted, load) if trusted else load(path)
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
