@@ -159,7 +159,7 @@ EXTRA_ASSETS: Final = "assets.extra"
 WARM_UP_FILE: Final = "assets.extra/tf_serving_warmup_requests"
 # The signature of all other files of a version (serving/signing).
 MODEL_SIGNATURE_FILE: Final = "assets.extra/model.sig"
-# The software bill of materials, with the model card in it, in CycloneDX (components/serving_pusher).
+# The software bill of materials, with the model card in it, in CycloneDX.
 SBOM_FILE: Final = "assets.extra/sbom.cdx.json"
 MODEL_CARD_FILE: Final = "model_card.md"
 MODEL_CARD_DATA_FILE: Final = "model_card.json"
