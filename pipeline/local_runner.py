@@ -47,6 +47,7 @@ from pipeline.resolve.columns import resolve_columns
 from pipeline.resolve.docker import require_images
 from pipeline.resolve.engine import resolve_engine
 from pipeline.resolve.processes import resolve_processes
+from pipeline.resolve.signing import resolve_signer
 from pipeline.resolve.spans import resolve_spans
 from pipeline.resolve.weights import resolve_weights
 
@@ -94,6 +95,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     config = resolve_columns(config, spans)
     weights = resolve_weights(config, listener.warn)
     require_images(config.infra_validation)
+    config = resolve_signer(config)
 
     with quick_tfx_import():
         # Looks for a GPU, which takes TensorFlow.

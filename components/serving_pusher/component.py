@@ -19,6 +19,9 @@ from components.serving_pusher.executor import (
     MODEL_RUN,
     PRECISION_FILES,
     PUSHED,
+    SIGNED_BY,
+    SIGNING_KEY,
+    SIGNING_KEY_VARIABLE,
     STATISTICS,
     Executor,
 )
@@ -31,6 +34,9 @@ class ServingPusherSpec(standard_component_specs.PusherSpec):
     PARAMETERS = {
         **standard_component_specs.PusherSpec.PARAMETERS,
         PUSHED: component_spec.ExecutionParameter(type=str, optional=True),
+        SIGNING_KEY: component_spec.ExecutionParameter(type=str, optional=True),
+        SIGNING_KEY_VARIABLE: component_spec.ExecutionParameter(type=str, optional=True),
+        SIGNED_BY: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
         **standard_component_specs.PusherSpec.INPUTS,
@@ -73,6 +79,9 @@ class ServingPusher(Pusher):
         statistics: channel.BaseChannel | None = None,
         precision_files: channel.BaseChannel | None = None,
         pushed: str | None = None,
+        signing_key: str | None = None,
+        signing_key_variable: str | None = None,
+        signed_by: str | None = None,
     ) -> None:
         """Construct the node.
 
@@ -90,6 +99,11 @@ class ServingPusher(Pusher):
             statistics: StatisticsGen's; with `pushed`, kept there, too.
             pushed: folder, outside what is served, since the manifest names patients; with it
                 `manifest` and `model_run` have to be there.
+            signing_key: file of a private key in PEM that signs the version; its place, never
+                what is in it.
+            signing_key_variable: environment variable that holds the PEM instead.
+            signed_by: SHA-256 of the public key's PEM that the key has to belong to; any where
+                None.
         """
         # Past Pusher's own, which makes a spec that knows no further input.
         super(Pusher, self).__init__(
@@ -104,6 +118,9 @@ class ServingPusher(Pusher):
                 statistics=statistics,
                 precision_files=precision_files,
                 pushed=pushed,
+                signing_key=signing_key,
+                signing_key_variable=signing_key_variable,
+                signed_by=signed_by,
                 push_destination=push_destination,
                 custom_config=json_utils.dumps(None),
                 pushed_model=channel.Channel(type=standard_artifacts.PushedModel),

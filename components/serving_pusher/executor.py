@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from tfx import types
 from tfx.components.pusher import executor
 from tfx.dsl.io import fileio
@@ -12,12 +14,15 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils, proto_utils
 
+from common.errors import InputError
 from components.model_card.beside import put_beside
 from components.pushed_versions.record import keep
 from components.serving_precision.beside import put_precision_beside
+from components.serving_pusher.signing import sign_folder
 from components.shortcut_audit.artifact import lets_push
 from components.training_verdict import may_be_pushed
 from serving.networks.pushing import convert_for
+from serving.signing.keys import hint_of, signing_key
 from serving.warm_up import write_warm_up
 
 MODEL_CARD: Final = "model_card"
@@ -27,10 +32,16 @@ MODEL_RUN: Final = "model_run"
 STATISTICS: Final = "statistics"
 PRECISION_FILES: Final = "precision_files"
 PUSHED: Final = "pushed"
+SIGNING_KEY: Final = "signing_key"
+SIGNING_KEY_VARIABLE: Final = "signing_key_variable"
+SIGNED_BY: Final = "signed_by"
 
 
 class Executor(executor.Executor):
     """TFX's Pusher; a model card and the choice of a precision go into `assets.extra`."""
+
+    # Of the push that is under way: TFX asks for the folder without the properties.
+    _key: ec.EllipticCurvePrivateKey | None = None
 
     def Do(
         self,
@@ -40,6 +51,7 @@ class Executor(executor.Executor):
     ) -> None:
         """Push, and keep what the version was made with where that is asked for."""
         if self.CheckBlessing(input_dict):
+            self._key = _signing_key(exec_properties)
             # Before the push: a server that looks for new versions finds the networks there.
             convert_for(super().GetModelPath(input_dict), _serving(exec_properties))
         super().Do(input_dict, output_dict, exec_properties)
@@ -84,7 +96,22 @@ class Executor(executor.Executor):
         put_precision_beside(files, infra, copied)
         put_beside(card, copied)
         write_warm_up(copied)
+        # The last: it covers all that is there.
+        if self._key is not None:
+            sign_folder(copied, self._key)
         return copied
+
+
+def _signing_key(exec_properties: dict[str, Any]) -> ec.EllipticCurvePrivateKey | None:
+    file = exec_properties.get(SIGNING_KEY)
+    key = signing_key(Path(file) if file else None, exec_properties.get(SIGNING_KEY_VARIABLE))
+    wanted = exec_properties.get(SIGNED_BY)
+    if key is not None and wanted and hint_of(key.public_key()) != wanted:
+        raise InputError(
+            f"push.signed_by: the signing key belongs to the public key "
+            f"{hint_of(key.public_key())}, not to {wanted}; nothing was pushed."
+        )
+    return key
 
 
 def _serving(exec_properties: dict[str, Any]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
 
 from common.strict import Strict
 
@@ -67,6 +69,31 @@ class ServeConfig(Strict):
     """
 
     precision: Literal["auto", "int8", "bf16", "f32"] = "auto"
+
+
+class PushConfig(Strict):
+    """The signature of each version that is pushed.
+
+    Attributes:
+        signing_key: private key on an elliptic curve, in PEM, unencrypted: a file. On Kubeflow,
+            where the steps see it, on one of `kubeflow.volumes`. Without a key nothing is signed.
+        signing_key_variable: environment variable that holds the PEM instead; on Kubeflow, one of
+            `kubeflow.secrets`.
+        signed_by: SHA-256 of the public key's PEM, which the key has to belong to; a run on this
+            machine finds it itself, so that another key leads to another push.
+    """
+
+    signing_key: Path | None = None
+    signing_key_variable: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    signed_by: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if self.signing_key and self.signing_key_variable:
+            raise ValueError("give either signing_key or signing_key_variable")
+        if self.signed_by and not (self.signing_key or self.signing_key_variable):
+            raise ValueError("signed_by: there is no key; give signing_key or signing_key_variable")
+        return self
 
 
 class InputGateConfig(Strict):

@@ -35,6 +35,7 @@ from pipeline.config.nodes import (
     FeaturizerConfig,
     InfraValidationConfig,
     InputGateConfig,
+    PushConfig,
     ServeConfig,
 )
 from pipeline.config.table import TableConfig, TableKind
@@ -87,6 +88,7 @@ class PipelineConfig(Strict):
         audit: what is looked for in the split, and what stops a push.
         infra_validation: whether and how it must have been served before it is pushed.
         serve: the precision in which what is pushed is served.
+        push: whether and by which key what is pushed is signed.
         kubeflow: what a run on Kubeflow needs on top.
         schema_dir: folder with the curated `schema.pbtxt`; the packaged one where null.
         beam: where the Beam nodes run: an engine (`pipeline.config.beam.ENGINES`), or the path
@@ -119,6 +121,7 @@ class PipelineConfig(Strict):
     audit: AuditConfig = AuditConfig()
     infra_validation: InfraValidationConfig = InfraValidationConfig()
     serve: ServeConfig = ServeConfig()
+    push: PushConfig = PushConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
     schema_dir: Path | None = None
     beam: str = "direct"
@@ -338,6 +341,10 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             anchored[key] = folder / Path(values[key]).expanduser()
     if str(values.get("beam", "")).endswith(YAML_SUFFIXES):
         anchored["beam"] = str(folder / Path(values["beam"]).expanduser())
+    push = values.get("push")
+    if isinstance(push, Mapping) and isinstance(push.get("signing_key"), str):
+        key = folder / Path(push["signing_key"]).expanduser()
+        anchored["push"] = {**push, "signing_key": key}
     featurizer = values.get("featurizer")
     if isinstance(featurizer, Mapping) and isinstance(featurizer.get("store"), str):
         store = featurizer["store"]

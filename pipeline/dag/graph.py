@@ -109,6 +109,7 @@ def create_pipeline(
         champion,
         build_pusher(
             contract.CHAMPION,
+            config.push,
             champion,
             champion,
             platform,

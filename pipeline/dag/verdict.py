@@ -20,6 +20,7 @@ from components.radiograph_example_gen import RadiographExampleGen
 from components.serving_pusher import ServingPusher
 from components.versions import versions
 from models.engines import PROBABILITY_TOLERANCE
+from pipeline.config.nodes import PushConfig
 from pipeline.config.pipeline_config import PipelineConfig
 from pipeline.dag.infra_validation import infra_validation
 from pipeline.dag.platforms import Platform
@@ -115,6 +116,7 @@ def verdict_branch(
     model_card = card.outputs["model_card"]
     pusher = build_pusher(
         name,
+        config.push,
         model_from,
         evaluator,
         platform,
@@ -168,6 +170,7 @@ def _evaluator(
 
 def build_pusher(
     name: str,
+    push: PushConfig,
     model_from: tfx.dsl.components.BaseNode,
     blessing_from: tfx.dsl.components.BaseNode,
     platform: Platform,
@@ -195,6 +198,9 @@ def build_pusher(
         statistics=statistics,
         precision_files=precision_files,
         pushed=platform.pushed_of(name),
+        signing_key=str(push.signing_key) if push.signing_key else None,
+        signing_key_variable=push.signing_key_variable,
+        signed_by=push.signed_by,
         push_destination=tfx.proto.PushDestination(
             filesystem=tfx.proto.PushDestination.Filesystem(
                 base_directory=platform.serving_of(name)

@@ -133,6 +133,7 @@ def _check(config: PipelineConfig) -> None:
     problems += _relative_places(config)
     problems += _expanded_texts(config)
     problems += _problems_of_spans(config)
+    problems += _problems_of_signing(config)
     if config.tuning.mode == "reuse":
         problems.append(
             f"tuning.mode: {_NO_METADATA}, so none finds an earlier search's result; search, or "
@@ -144,6 +145,23 @@ def _check(config: PipelineConfig) -> None:
         )
     if problems:
         raise InputError("configuration can't run on Kubeflow:\n  " + "\n  ".join(problems))
+
+
+def _problems_of_signing(config: PipelineConfig) -> Iterator[str]:
+    """Yield a sentence for a key that no step will find: the key itself never goes into the IR."""
+    file, variable = config.push.signing_key, config.push.signing_key_variable
+    settings = config.kubeflow
+    mounts = [Path(volume.mount_path) for volume in settings.volumes]
+    if file is not None and not any(file.is_relative_to(mount) for mount in mounts):
+        yield (
+            f"push.signing_key: {file} is on none of kubeflow.volumes, so no step sees it; take "
+            "push.signing_key_variable and kubeflow.secrets"
+        )
+    if variable and variable not in [secret.variable for secret in settings.secrets]:
+        yield (
+            f"push.signing_key_variable: {variable} is none of kubeflow.secrets, so no step has "
+            "it; name the Secret there"
+        )
 
 
 def _expanded_texts(config: PipelineConfig) -> Iterator[str]:

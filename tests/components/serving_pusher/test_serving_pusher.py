@@ -18,7 +18,10 @@ from components.serving_pusher import ServingPusher, driver, executor
 from components.serving_pusher.driver import Push, choose_attempt, highest_version
 from components.serving_pusher.executor import Executor
 from schema import contract
+from serving.signing.folder import check_version
+from serving.signing.keys import hint_of, read_public_key
 from tests.components.serving_pusher.conftest import Clock
+from tests.serving.signing.versions import write_keys
 from tests.serving.warm_up_models import write_taker_of_images
 
 
@@ -152,6 +155,48 @@ def test_warm_up_requests_are_pushed_along(tmp_path: Path) -> None:
     (version,) = (tmp_path / "serving").iterdir()
     assert (version / contract.WARM_UP_FILE).stat().st_size > 0
     assert not (saved_model / contract.WARM_UP_FILE).exists()
+
+
+def _pushed(tmp_path: Path, **properties: str) -> Path:
+    files = {"Format-Serving/saved_model.pb": "x", "Format-Serving/variables/v": "y"}
+    model = _artifact(standard_artifacts.Model, tmp_path / "m", files)
+    card = {"model_card.md": "# Card", "model_card.json": "{}"}
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    destination = {"filesystem": {"base_directory": str(tmp_path / "serving")}}
+    Executor(Executor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")).Do(
+        {"model": [model], "model_card": [_artifact(ModelCardFiles, tmp_path / "c", card)]},
+        {"pushed_model": [pushed]},
+        {"push_destination": json.dumps(destination), **properties},
+    )
+    (version,) = (tmp_path / "serving").iterdir()
+    return version
+
+
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_all_that_is_pushed_is_signed(
+    by_variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = write_keys(tmp_path)
+    key = read_public_key(public)
+    given = {"signing_key": str(private)}
+    if by_variable:
+        monkeypatch.setenv("SIGNING", private.read_text())
+        given = {"signing_key_variable": "SIGNING"}
+    version = _pushed(tmp_path, signed_by=hint_of(key), **given)
+    files = [path for path in version.rglob("*") if path.is_file()]
+    assert (version / contract.MODEL_SIGNATURE_FILE) in files
+    assert check_version(version, [key]) == len(files) - 1
+    assert check_version(tmp_path / "pushed", [key]) == len(files) - 1
+
+
+def test_nothing_is_pushed_where_it_cant_be_signed(tmp_path: Path) -> None:
+    private, _ = write_keys(tmp_path)
+    with pytest.raises(InputError, match="signed_by"):
+        _pushed(tmp_path, signing_key=str(private), signed_by="0" * 64)
+    with pytest.raises(InputError, match=r"none\.pem"):
+        _pushed(tmp_path, signing_key=str(tmp_path / "none.pem"))
+    assert not (tmp_path / "serving").exists()
 
 
 @pytest.mark.parametrize("blessed", [True, False])
