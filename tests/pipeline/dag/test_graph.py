@@ -25,7 +25,10 @@ from components.evaluator.eval_config import eval_config  # noqa: E402
 from pipeline.config.layout import PIPELINE_NAME  # noqa: E402
 from pipeline.dag.graph import create_pipeline  # noqa: E402
 from pipeline.resolve.engine import ResolvedEngine  # noqa: E402
+from pipeline.resolve.signing import resolve_signer  # noqa: E402
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract  # noqa: E402
+from serving.signing.keys import hint_of, read_public_key  # noqa: E402
+from tests.serving.signing.versions import write_keys  # noqa: E402
 
 PER_COMBINATION = ("Combiner", "Baseline", "Inferrer", "Evaluator", "ModelCard", "Pusher")
 WEIGHTS = {name: WeightsSource(RANDOM) for name in BACKBONES}
@@ -492,3 +495,21 @@ def test_which_of_them_are_trained_is_configured(tmp_path: Path) -> None:
     assert "Trainer.joint" not in alone
     without = _nodes(_config(tmp_path, table={"models": ["table", "joint"]}))
     assert "Trainer.table" not in without
+
+
+def test_who_signs_is_the_pushers_affair_alone(tmp_path: Path) -> None:
+    private, public = write_keys(tmp_path)
+    before = _nodes(_config(tmp_path))
+    config = resolve_signer(_config(tmp_path, push={"signing_key": private}))
+    nodes = _nodes(config)
+    pushers = {name for name in nodes if name.startswith("Pusher.")}
+    assert _changed(before, nodes) == {"Pusher"}
+    for name in pushers:
+        parameters = nodes[name].parameters.parameters
+        assert parameters["signing_key"].field_value.string_value == str(private)
+        hint = hint_of(read_public_key(public))
+        assert parameters["signed_by"].field_value.string_value == hint
+    # Another key under the same name is another push.
+    write_keys(tmp_path)
+    again = _nodes(resolve_signer(_config(tmp_path, push={"signing_key": private})))
+    assert _changed(nodes, again) == {"Pusher"}

@@ -394,3 +394,21 @@ def test_compile_says_that_kubeflow_reads_no_root(
         assert not stopped.value.code
         said = capsys.readouterr().err
         assert ("does not read s3://bucket/artifacts from this file" in said) is bool(root)
+
+
+def test_a_key_that_no_step_sees_is_said(tmp_path: Path) -> None:
+    for push in ({"signing_key": tmp_path / "k.pem"}, {"signing_key_variable": "SIGNING"}):
+        with pytest.raises(InputError, match=f"push.{next(iter(push))}"):
+            compile_pipeline(_config(push=push))
+
+
+def test_a_step_signs_by_a_secret_whose_value_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNING", "-----BEGIN EC PRIVATE KEY-----")
+    secret = {"secret": "signing", "key": "pem", "variable": "SIGNING"}
+    documents = compile_pipeline(
+        _config(push={"signing_key_variable": "SIGNING"}, kubeflow={"secrets": [secret]})
+    )
+    parameters = _task(documents, "pusher-vgg16")["inputs"]["parameters"]
+    given = parameters["signing_key_variable"]["runtimeValue"]["constant"]
+    assert given == "SIGNING"
+    assert "PRIVATE KEY" not in to_yaml(documents)
