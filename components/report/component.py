@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import artifact, channel, component_spec
@@ -24,6 +25,7 @@ from components.report.executor import (
     REPORT,
     RUN,
     SCHEMA,
+    SETTINGS,
     SPAN_DRIFT,
     STATISTICS,
     Executor,
@@ -62,6 +64,7 @@ class ReportSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         NAMES: component_spec.ExecutionParameter(type=str),
+        SETTINGS: component_spec.ExecutionParameter(type=str),
         "versions": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),
     }
@@ -103,6 +106,7 @@ class Report(base_component.BaseComponent):
         previous_statistics: channel.BaseChannel | None = None,
         audit: channel.BaseChannel | None = None,
         span_drift: channel.BaseChannel | None = None,
+        settings: Mapping[str, Any],
         versions: str,
         code_digest: str,
     ) -> None:
@@ -119,6 +123,7 @@ class Report(base_component.BaseComponent):
                 channel may be empty.
             audit: ShortcutAudit's `audit`.
             span_drift: SpanDrift's `drift`.
+            settings: fields of the configuration -> values, which the page for a filing repeats.
             versions: of the packages that compute it, as one text.
             code_digest: of the code that computes it.
         """
@@ -138,7 +143,7 @@ class Report(base_component.BaseComponent):
         super().__init__(
             spec=with_inputs(ReportSpec, inputs, {PREVIOUS_STATISTICS})(
                 **inputs,
-                **{NAMES: json.dumps(in_order(models))},
+                **{NAMES: json.dumps(in_order(models)), SETTINGS: json.dumps(settings)},
                 versions=versions,
                 code_digest=code_digest,
                 report=channel.Channel(type=ReportArtifact),

@@ -74,10 +74,8 @@ def gather(sources: ReportSources) -> Content:
         "errors": errors(answers, facts, classes),
         "data": data,
         "drift": drift(sources.statistics, sources.schema, sources.previous_statistics),
-        "span_drift": (
-            _read_json(sources.span_drift, "drift.json") if sources.span_drift else None
-        ),
-        "audit": _read_json(sources.audit, "audit.json") if sources.audit else None,
+        "span_drift": (read_json(sources.span_drift, "drift.json") if sources.span_drift else None),
+        "audit": read_json(sources.audit, "audit.json") if sources.audit else None,
     }
     content = Content(numbers, answers, facts)
     numbers["read_rightly"] = examples_read_rightly(
@@ -99,7 +97,7 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
         )
     rows = slices(result, classes)
     accuracy = figures["accuracy"]
-    validation = _read_json(sources.run, contract.VALIDATION_FILE)
+    validation = read_json(sources.run, contract.VALIDATION_FILE)
     return figures | {
         "blessed": sources.blessed,
         "refused_because": refusal(sources.evaluation),
@@ -128,17 +126,18 @@ def _gate_figures(evaluation: str) -> dict[str, Any] | None:
     """Read how the input gate did; None where the model has none."""
     if not tf.io.gfile.exists(os.path.join(evaluation, contract.INPUT_GATE_FILE)):
         return None
-    return _read_json(evaluation, contract.INPUT_GATE_FILE)
+    return read_json(evaluation, contract.INPUT_GATE_FILE)
 
 
 def _history(sources: ModelSources) -> Mapping[str, list[float]] | None:
     """Read each metric's values by epoch or iteration; a combination isn't trained."""
     if not tf.io.gfile.exists(os.path.join(sources.run, contract.HISTORY_FILE)):
         return None
-    return _read_json(sources.run, contract.HISTORY_FILE)
+    return read_json(sources.run, contract.HISTORY_FILE)
 
 
-def _read_json(uri: str, name: str) -> dict[str, Any]:
+def read_json(uri: str, name: str) -> dict[str, Any]:
+    """Read a file of an artifact."""
     with tf.io.gfile.GFile(os.path.join(uri, name)) as file:
         content: dict[str, Any] = json.load(file)
     return content

@@ -29,6 +29,7 @@ AUDIT: Final = "audit"
 SPAN_DRIFT: Final = "span_drift"
 REPORT: Final = "report"
 NAMES: Final = "names"
+SETTINGS: Final = "settings"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -43,16 +44,20 @@ class Executor(base_executor.BaseExecutor):
         """Compute, draw and write."""
         from components.report.writing import write_report
 
-        sources = sources_of(input_dict, json.loads(exec_properties[NAMES]))
+        names, settings = (json.loads(exec_properties[key]) for key in (NAMES, SETTINGS))
+        sources = sources_of(input_dict, names, settings)
         write_report(sources, artifact_utils.get_single_uri(output_dict[REPORT]))
 
 
-def sources_of(artifacts: dict[str, list[types.Artifact]], names: list[str]) -> ReportSources:
+def sources_of(
+    artifacts: dict[str, list[types.Artifact]], names: list[str], settings: dict[str, Any]
+) -> ReportSources:
     """Find where the artifacts lie.
 
     Args:
         artifacts: as the executor gets them.
         names: of the models, in the order in which they are shown.
+        settings: as `ReportSources.settings`.
     """
 
     def uri(key: str) -> str:
@@ -82,6 +87,7 @@ def sources_of(artifacts: dict[str, list[types.Artifact]], names: list[str]) -> 
         previous_statistics=uri_if_any(PREVIOUS_STATISTICS),
         audit=uri_if_any(AUDIT),
         span_drift=uri_if_any(SPAN_DRIFT),
+        settings=settings,
     )
 
 

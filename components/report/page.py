@@ -18,14 +18,26 @@ from components.report.content import Content
 from components.report.data import SHOWN_LEFT_OUT
 from components.report.data_figures import thumbnail
 from components.report.drawing import Picture
+from components.report.filing import NOT_RECORDED, Filing
 from components.report.findings import NOT_KNOWN, SHOWN_FINDINGS
 from components.report.gallery import SHOWN_ERRORS, Shown
 from schema import contract
 from schema.class_tables import MOST_COLUMNS, most_confused, named
 
 _TEMPLATE: Final = "index.html.j2"
+_FILING_TEMPLATE: Final = "filing.html.j2"
 _SHOWN_SIDE: Final = 256
 _JPEG_QUALITY: Final = 82
+
+
+def render_filing(page: Filing) -> str:
+    """Render the page for a filing.
+
+    Returns:
+        HTML that needs no other file and no network.
+    """
+    template = _environment().get_template(_FILING_TEMPLATE)
+    return template.render(filing=page, not_recorded=NOT_RECORDED, css=_css())
 
 
 def render(
@@ -45,13 +57,7 @@ def render(
     Returns:
         HTML that needs no other file and no network.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("components.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment()
     environment.filters |= {
         **{"percent": percent, "interval": interval, "number": number},
         **{"named": named, "most_confused": most_confused},
@@ -69,8 +75,22 @@ def render(
         pictures=pictures,
         gallery={digest: _embedded(shown) for digest, shown in gallery.items()},
         card=Markup(markdown.markdown(card, extensions=["tables"])) if card else None,
-        css=Markup(files("components.report").joinpath("templates/style.css").read_text("utf-8")),
+        css=_css(),
     )
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("components.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _css() -> Markup:
+    return Markup(files("components.report").joinpath("templates/style.css").read_text("utf-8"))
 
 
 def _embedded(shown: Shown) -> dict[str, Any]:

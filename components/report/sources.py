@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from models.backbones import BACKBONES
 from schema import contract
@@ -56,6 +57,7 @@ class ReportSources:
             where there is none, and old runs have no folder.
         audit: ShortcutAudit's `audit`; None where there is none.
         span_drift: SpanDrift's `drift`; None where the images came in no spans.
+        settings: fields of the configuration (`filing.SETTING_FIELDS`) -> values.
     """
 
     models: tuple[ModelSources, ...]
@@ -67,6 +69,7 @@ class ReportSources:
     previous_statistics: str | None = None
     audit: str | None = None
     span_drift: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, name: str) -> ModelSources:
         """Return one of the models.

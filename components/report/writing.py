@@ -9,19 +9,23 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from components.report import data_figures, figures
-from components.report.content import Content, gather
+from components.report import data_figures, figures, filing
+from components.report.content import Content, gather, read_json
 from components.report.drawing import Picture, style
+from components.report.filing_sections import filing_of
 from components.report.gallery import show
 from components.report.images import read_files
-from components.report.page import render
+from components.report.page import render, render_filing
 from components.report.sources import ReportSources
+from components.software import needed_packages
 from schema import contract
 
 PAGE_FILE: Final = "index.html"
 NUMBERS_FILE: Final = "report.json"
 ANSWERS_FILE: Final = "answers.json"
 FIGURES_FOLDER: Final = "figures"
+FILING_PAGE: Final = "filing.html"
+FILING_DATA: Final = "filing.json"
 
 
 def write_report(sources: ReportSources, folder: str) -> Content:
@@ -31,7 +35,8 @@ def write_report(sources: ReportSources, folder: str) -> Content:
         sources: the artifacts of a run.
         folder: of the report, local or remote; made where it isn't there. In it: PAGE_FILE,
             NUMBERS_FILE (every number of the page), ANSWERS_FILE (model -> digests, labels
-            and probabilities of the test images), and FIGURES_FOLDER with PNGs.
+            and probabilities of the test images), FIGURES_FOLDER with PNGs, and FILING_PAGE and
+            FILING_DATA, for whoever must file the model.
 
     Returns:
         What was written.
@@ -46,12 +51,27 @@ def write_report(sources: ReportSources, folder: str) -> Content:
     rows = numbers["errors"], numbers["read_rightly"]
     gallery = show(sources, *rows, content.facts, numbers["classes"])
     card = _card(sources, content.main)
+    _write_filing(sources, content, folder)
     _write(folder, PAGE_FILE, render(content, pictures, gallery, card).encode("utf-8"))
     _write(folder, NUMBERS_FILE, _json(numbers))
     _write(folder, ANSWERS_FILE, _json(_raw(content)))
     for one in pictures.values():
         _write(f"{folder}/{FIGURES_FOLDER}", f"{one.name}.png", one.png)
     return content
+
+
+def _write_filing(sources: ReportSources, content: Content, folder: str) -> None:
+    card = sources.model(content.main).card
+    documents = {
+        filing.CARD: read_json(card, contract.MODEL_CARD_DATA_FILE) if card else None,
+        filing.REPORT: content.numbers,
+        filing.AUDIT: content.numbers["audit"],
+        filing.MANIFEST: read_json(sources.manifest, "summary.json"),
+        filing.SETTINGS: sources.settings,
+    }
+    page = filing_of(content.main, documents, needed_packages())
+    _write(folder, FILING_PAGE, render_filing(page).encode("utf-8"))
+    _write(folder, FILING_DATA, _json(page.to_json()))
 
 
 def _pictures(sources: ReportSources, content: Content) -> Iterator[Picture]:

@@ -343,8 +343,8 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         anchored["beam"] = str(folder / Path(values["beam"]).expanduser())
     push = values.get("push")
     if isinstance(push, Mapping) and isinstance(push.get("signing_key"), str):
-        key = folder / Path(push["signing_key"]).expanduser()
-        anchored["push"] = {**push, "signing_key": key}
+        place_of_key = folder / Path(push["signing_key"]).expanduser()
+        anchored["push"] = {**push, "signing_key": place_of_key}
     featurizer = values.get("featurizer")
     if isinstance(featurizer, Mapping) and isinstance(featurizer.get("store"), str):
         store = featurizer["store"]

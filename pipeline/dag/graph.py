@@ -118,7 +118,15 @@ def create_pipeline(
             audit=verdict,
         ),
         *build_report(
-            judged, champion, example_gen, statistics_gen, schema, audit, platform, span_drift
+            config,
+            judged,
+            champion,
+            example_gen,
+            statistics_gen,
+            schema,
+            audit,
+            platform,
+            span_drift,
         ),
     ]
     return tfx.dsl.Pipeline(

@@ -14,15 +14,19 @@ from components.previous_statistics import PreviousStatistics
 from components.radiograph_example_gen import RadiographExampleGen
 from components.report import Report
 from components.report.component import Reported
+from components.report.filing import SETTING_FIELDS
 from components.shortcut_audit import ShortcutAudit
 from components.span_drift import SpanDrift
 from components.versions import versions
+from pipeline.config.pipeline_config import PipelineConfig
+from pipeline.config.provenance import fields
 from pipeline.dag.platforms import Platform
 from pipeline.dag.verdict import Judged
 from schema import contract
 
 
 def build_report(
+    config: PipelineConfig,
     judged: Mapping[str, Judged],
     champion: Champion,
     example_gen: RadiographExampleGen,
@@ -55,6 +59,7 @@ def build_report(
         previous_statistics=previous.outputs["statistics"],
         audit=audit.outputs["audit"] if audit else None,
         span_drift=span_drift.outputs["drift"] if span_drift else None,
+        settings={name: fields(config)[name] for name in SETTING_FIELDS},
         versions=json.dumps(versions()),
         code_digest=code_digest("components.report.executor"),
     )

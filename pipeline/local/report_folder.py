@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import InputError
+from components.report.filing import SETTING_FIELDS
 from components.report.sources import ModelSources, ReportSources, in_order
 from pipeline.config.layout import OutputLayout
 from pipeline.local.folder.damage import name_damage
@@ -78,6 +79,7 @@ def _sources(layout: OutputLayout, record: Record) -> ReportSources:
         previous_statistics=uri_if_any("PreviousStatistics", "statistics"),
         audit=uri_if_any("ShortcutAudit", "audit"),
         span_drift=uri_if_any("SpanDrift", "drift"),
+        settings={name: record.configuration.get(name) for name in SETTING_FIELDS},
     )
 
 
