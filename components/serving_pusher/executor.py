@@ -18,7 +18,7 @@ from common.errors import InputError
 from components.model_card.beside import put_beside
 from components.pushed_versions.record import keep
 from components.serving_precision.beside import put_precision_beside
-from components.serving_pusher.signing import sign_folder
+from components.serving_pusher.proofs import sign_folder, write_sbom
 from components.shortcut_audit.artifact import lets_push
 from components.training_verdict import may_be_pushed
 from serving.networks.pushing import convert_for
@@ -42,6 +42,7 @@ class Executor(executor.Executor):
 
     # Of the push that is under way: TFX asks for the folder without the properties.
     _key: ec.EllipticCurvePrivateKey | None = None
+    _name = ""
 
     def Do(
         self,
@@ -50,6 +51,7 @@ class Executor(executor.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Push, and keep what the version was made with where that is asked for."""
+        self._name = os.path.basename(_base(exec_properties))
         if self.CheckBlessing(input_dict):
             self._key = _signing_key(exec_properties)
             # Before the push: a server that looks for new versions finds the networks there.
@@ -96,6 +98,7 @@ class Executor(executor.Executor):
         put_precision_beside(files, infra, copied)
         put_beside(card, copied)
         write_warm_up(copied)
+        write_sbom(copied, self._name)
         # The last: it covers all that is there.
         if self._key is not None:
             sign_folder(copied, self._key)
@@ -116,10 +119,15 @@ def _signing_key(exec_properties: dict[str, Any]) -> ec.EllipticCurvePrivateKey 
 
 def _serving(exec_properties: dict[str, Any]) -> str:
     """Return the folder that has a folder a model."""
+    return os.path.dirname(_base(exec_properties))
+
+
+def _base(exec_properties: dict[str, Any]) -> str:
+    """Return the folder of the model's versions."""
     destination = pusher_pb2.PushDestination()
     content = exec_properties[standard_component_specs.PUSH_DESTINATION_KEY]
     proto_utils.json_to_proto(content, destination)
-    return os.path.dirname(destination.filesystem.base_directory.rstrip("/"))
+    return str(destination.filesystem.base_directory.rstrip("/"))
 
 
 def _uri_if_any(artifacts: list[types.Artifact] | None) -> str | None:

@@ -130,11 +130,16 @@ def test_card_and_note_are_pushed_beside_the_model_and_not_into_its_artifact(
     )
     (version,) = (tmp_path / "serving").iterdir()
     for folder in (version, tmp_path / "pushed"):
-        assert {
+        found = {
             path.relative_to(folder).as_posix(): path.read_text()
             for path in folder.rglob("*")
             if path.is_file()
-        } == expected
+        }
+        # It tells of all others, by their digests.
+        told = json.loads(found.pop(contract.SBOM_FILE))["metadata"]["component"]
+        assert {one["name"] for one in told["components"]} == set(expected)
+        assert told["name"] == "serving"
+        assert found == expected
     assert [path.name for path in (tmp_path / "m" / "Format-Serving").iterdir()] == [
         "saved_model.pb"
     ]
