@@ -71,12 +71,16 @@ setup(
         "grpcio",
         "tensorflow-serving-api",
         "prometheus-client",
+        # The signatures of pushed versions.
+        "cryptography",
         "requests",
         # The report.
         "jinja2",
         "matplotlib",
         "scikit-learn",
         "threadpoolctl",
+        # Which packages a bill of materials tells of.
+        "packaging",
         "markdown",
         "docker",
         # Kubeflow: object stores.

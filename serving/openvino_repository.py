@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.errors import InputError
+from schema import contract
 
 CONFIG_FILE: Final = "config.json"
 DESCRIPTION_FILE: Final = "model.json"
@@ -47,9 +48,15 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def digest_of(folder: Path) -> str:
-    """Hash (SHA-256) a folder's files, with their names."""
+    """Hash (SHA-256) a folder's files, with their names.
+
+    A signature isn't counted: signed anew, a model is the same model.
+    """
     hasher = hashlib.sha256()
+    signature = folder / contract.MODEL_SIGNATURE_FILE
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if file == signature:
+            continue
         hasher.update(f"{file.relative_to(folder).as_posix()}\0{file_digest(file)}\n".encode())
     return hasher.hexdigest()
 

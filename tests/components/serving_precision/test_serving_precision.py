@@ -149,10 +149,13 @@ def test_all_of_it_is_pushed_and_the_artifact_of_the_model_left_alone(
     copied = Path(
         PusherExecutor(context).GetModelPath({"model": [model], "precision_files": [files]})
     )
-    assert sorted(file.name for file in (copied / contract.EXTRA_ASSETS).iterdir()) == names
+    sbom = Path(contract.SBOM_FILE).name
+    beside = (copied / contract.EXTRA_ASSETS).iterdir()
+    assert sorted(file.name for file in beside) == sorted([*names, sbom])
     assert [file.name for file in saved_model.iterdir()] == ["saved_model.pb"]
     without = Path(PusherExecutor(context).GetModelPath({"model": [model]}))
-    assert [file.name for file in without.iterdir()] == ["saved_model.pb"]
+    beside = (file.name for file in without.rglob("*") if file.is_file())
+    assert sorted(beside) == ["saved_model.pb", sbom]
 
 
 def test_infra_check_has_the_last_word(

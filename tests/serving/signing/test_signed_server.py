@@ -23,9 +23,14 @@ def _states(url: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_only_what_is_signed_is_served(cxr: Cxr, tmp_path: Path) -> None:
+def test_only_what_is_signed_is_served(
+    cxr: Cxr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from serving.conformance.models import write_half_plus_two
 
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setenv("TMPDIR", str(copies))
     private, public = write_keys(tmp_path)
     _, other = write_keys(tmp_path, "other")
     base = tmp_path / "serving" / "h2"
@@ -61,6 +66,9 @@ def test_only_what_is_signed_is_served(cxr: Cxr, tmp_path: Path) -> None:
         until(lambda: _states(url)["2"]["state"] == "AVAILABLE")
         answer = requests.post(f"{url}/v1/models/h2:predict", json=BODY, timeout=60)
         assert answer.json() == {"predictions": [9.0]}
+        # Of what is served alone there is a copy, and at the end of none.
+        until(lambda: len(list(copies.glob("cxr-signed-*"))) == 1)
+    assert not list(copies.glob("cxr-signed-*"))
 
 
 def test_the_commands_say_what_is_wrong(
