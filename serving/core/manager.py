@@ -270,9 +270,11 @@ class Manager:
             version.state = State.UNLOADING
             while version.lent:
                 self._changed.wait()
-            version.servable = None
+            servable, version.servable = version.servable, None
             version.state = State.END
             self._changed.notify_all()
+        if servable is not None:
+            servable.close()
         logging.info("%s version %d is not served any more", model.config.name, version.number)
 
     @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -80,6 +80,16 @@ class Servable(ABC):
         """Keep what is known of the SavedModel."""
         self.signatures = signatures
         self.signature_defs = signature_defs
+        self._at_close: list[Callable[[], object]] = []
+
+    def at_close(self, call: Callable[[], object]) -> None:
+        """Have something called once nobody asks this servable any more."""
+        self._at_close.append(call)
+
+    def close(self) -> None:
+        """Give back what is held outside of memory; nobody may ask any more."""
+        while self._at_close:
+            self._at_close.pop()()
 
     @abstractmethod
     def _run(self, signature: Signature, inputs: Tensors) -> Tensors:

@@ -56,6 +56,6 @@ def load_signed(
     except BaseException:
         shutil.rmtree(container, ignore_errors=True)
         raise
-    # At the end of the process, too.
-    weakref.finalize(servable, shutil.rmtree, container, True)
+    # At the end of the process, too. Python may be slow to find that nobody has it any more.
+    servable.at_close(weakref.finalize(servable, shutil.rmtree, container, True))
     return servable

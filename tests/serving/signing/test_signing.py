@@ -172,7 +172,8 @@ def test_keys_may_be_rotated(signed: Signed, tmp_path: Path) -> None:
         check_version(signed.version, signed.keys)
 
 
-def test_what_is_loaded_is_what_was_checked(signed: Signed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("closed", [True, False])
+def test_what_is_loaded_is_what_was_checked(closed: bool, signed: Signed, tmp_path: Path) -> None:
     """Whoever changes the folder right behind the check changes nothing of what is loaded."""
     before = _contents(signed.version)
     seen: list[dict[str, bytes]] = []
@@ -200,8 +201,12 @@ def test_what_is_loaded_is_what_was_checked(signed: Signed, tmp_path: Path) -> N
     # The copy goes with the servable, and not before.
     assert len(list((tmp_path / "tmp").iterdir())) == 1
     loader.servables.clear()
-    del servable
-    gc.collect()
+    if closed:
+        servable.close()
+        servable.close()
+    else:
+        del servable
+        gc.collect()
     assert not list((tmp_path / "tmp").iterdir())
 
 
