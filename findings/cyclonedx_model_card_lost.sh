@@ -11,8 +11,8 @@
 # Valid:     the same validator accepts the file, by the schema of CycloneDX 1.6.
 # Matters:   merging, signing or enriching a bill of materials with the usual library takes away
 #            what it says of a model's task, figures and limits: "not for diagnosis" is gone.
-# Here:      the model card is a file of its own beside the model, `assets.extra/model_card.*`.
-#            Whoever puts it into a bill of materials does so as the last step, on the JSON itself.
+# Here:      the bill of materials is put together without the library
+#            (components/serving_pusher/sbom.py); the model card is a file of its own, too.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -9,7 +9,8 @@
 # Valid:     an installation by pip in an empty environment, and the package's own first import.
 # Matters:   who pins model-signing in a lock has a signature that can't be made or checked, and notices
 #            it at the first push.
-# Here:      nothing is signed yet; whoever adds it names pyOpenSSL in the requirements.
+# Here:      signatures are made and checked by serving/signing; the test that compares with
+#            model-signing names pyOpenSSL.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -8,7 +8,7 @@
 # Valid:     both versions are within the bounds, and the import is the documented one.
 # Matters:   the signing of models by sigstore and model-signing stands on tuf. TFX 1.16's Kubeflow client
 #            needs urllib3 1.x: a lock of both resolves, and fails at run time.
-# Here:      signing models isn't there yet; it can only be on TFX 1.21, whose urllib3 is 2.
+# Here:      so serving/signing writes and reads model-signing's format by itself, for plain keys.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -189,7 +189,7 @@ def _sources_of_the_node(golden: GoldenRun) -> ReportSources:
     from ml_metadata.proto import metadata_store_pb2
     from tfx.types import artifact_utils
 
-    from components.report.executor import NAMES, sources_of
+    from components.report.executor import NAMES, SETTINGS, sources_of
     from pipeline.local.metadata_store import open_store
 
     store = open_store(golden.layout)
@@ -202,7 +202,9 @@ def _sources_of_the_node(golden: GoldenRun) -> ReportSources:
             (kind,) = store.get_artifact_types_by_id([artifact.type_id])
             found = artifact_utils.deserialize_artifact(kind, artifact)
             artifacts.setdefault(event.path.steps[0].key, []).append(found)
-    return sources_of(artifacts, json.loads(execution.custom_properties[NAMES].string_value))
+    properties = execution.custom_properties
+    names, settings = (json.loads(properties[key].string_value) for key in (NAMES, SETTINGS))
+    return sources_of(artifacts, names, settings)
 
 
 def test_it_is_built_again_without_the_pipeline(

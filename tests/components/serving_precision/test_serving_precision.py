@@ -154,8 +154,8 @@ def test_all_of_it_is_pushed_and_the_artifact_of_the_model_left_alone(
     assert sorted(file.name for file in beside) == sorted([*names, sbom])
     assert [file.name for file in saved_model.iterdir()] == ["saved_model.pb"]
     without = Path(PusherExecutor(context).GetModelPath({"model": [model]}))
-    beside = (file.name for file in without.rglob("*") if file.is_file())
-    assert sorted(beside) == ["saved_model.pb", sbom]
+    alone = (file.name for file in without.rglob("*") if file.is_file())
+    assert sorted(alone) == ["saved_model.pb", sbom]
 
 
 def test_infra_check_has_the_last_word(
