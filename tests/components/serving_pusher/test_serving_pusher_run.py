@@ -55,8 +55,8 @@ def WriteCard(  # noqa: N802
 ) -> None:
     """Stands in for ModelCard."""
     Path(model_card.uri).mkdir(parents=True, exist_ok=True)
-    for name in (contract.MODEL_CARD_FILE, contract.MODEL_CARD_DATA_FILE):
-        Path(model_card.uri, name).write_text(text)
+    Path(model_card.uri, contract.MODEL_CARD_FILE).write_text(text)
+    Path(model_card.uri, contract.MODEL_CARD_DATA_FILE).write_text("{}")
 
 
 @tfx.dsl.components.component

@@ -300,10 +300,11 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         ({"training": {"scaling": "unit"}}, {"PretrainedBackbone", "Trainer", "Featurizer"}),
         ({"training": {"augmentations": ["identity", "mirror"]}}, {"Trainer", "Featurizer"}),
         ({"training": {"validation": "holdout"}}, {"Trainer", "Featurizer"}),
-        ({"champion": {"prefer": "cheap"}}, {"Champion"}),
+        # The Report's page for a filing says by which rules a later run may choose otherwise.
+        ({"champion": {"prefer": "cheap"}}, {"Champion", "Report"}),
         ({"gate": {"min_accuracy": 0.5}}, {"Evaluator", "ModelCard"}),
-        ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner"}),
-        ({"input_gate": {"false_alarms": 0.05}}, {"Trainer"}),
+        ({"abstain_accuracy": 0.9}, {"Trainer", "Combiner", "Report"}),
+        ({"input_gate": {"false_alarms": 0.05}}, {"Trainer", "Report"}),
         ({"audit": {"min_correlation": 0.5}}, {"ShortcutAudit"}),
         # No statistics and no schema know of them.
         ({"data": {"slice_columns": ["unit"]}}, {"RadiographExampleGen", "Evaluator"}),
