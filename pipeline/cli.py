@@ -42,7 +42,7 @@ from pipeline.local.exit_codes import (
 )
 from pipeline.local.exit_codes import EXIT_PUSHED as EXIT_PUSHED
 from pipeline.runs.cli import runs_app
-from pipeline.watch.command import watch
+from pipeline.watch.command import watch_app
 from serving.cli import export_openvino, predict, serve
 from serving.dicom_node.command import dicom_node
 
@@ -230,6 +230,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(kubeflow_app, name="kubeflow")
 app.add_typer(beam_app, name="beam")
 app.add_typer(cache_app, name="cache")
+app.add_typer(watch_app, name="watch")
 app.command()(check_command)
 app.command()(config_command)
 app.command()(predict)
@@ -237,7 +238,6 @@ app.command()(serve)
 app.command()(export_openvino)
 app.command()(dicom_node)
 app.command()(deidentify)
-app.command()(watch)
 
 
 @app.command()

@@ -1,28 +1,31 @@
-"""The command `cxr watch`."""
+"""The command `cxr watch`, and those below it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from common.errors import InputError
-
-if TYPE_CHECKING:
-    from pipeline.watch.log_rows import LogRows
-    from pipeline.watch.reference import Reference
+from pipeline.watch.select_command import admit, select
 
 EXIT_ALARM: Final = 4
 PAGE: Final = "index.html"
 NUMBERS: Final = "watch.json"
 METRICS: Final = "metrics.prom"
+watch_app = typer.Typer(invoke_without_command=True)
 
 
+@watch_app.callback()
 def watch(
-    log: Annotated[Path, typer.Option(help="The server's --prediction-log-dir, or a shard.")],
+    context: typer.Context,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="The server's --prediction-log-dir, or a shard.", show_default="needed"),
+    ] = None,
     model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
         "output/serving"
     ),
@@ -48,24 +51,23 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no words.")] = False,
 ) -> None:
     """Compare what was served with what was trained. Exits with 0, or with 4 on an alarm."""
+    if context.invoked_subcommand is not None:
+        return
+    if log is None:
+        raise InputError("log: give the server's --prediction-log-dir with --log.")
     from common.runtime import prepare_environment
 
     prepare_environment()
     from pipeline.watch.judging import Thresholds, judge
+    from pipeline.watch.kept_folder import kept_folder, references_of
     from pipeline.watch.labels import read_labels
     from pipeline.watch.log_rows import read_rows
     from pipeline.watch.metrics import write_metrics
     from pipeline.watch.page import render
 
-    if not model_dir.is_dir():
-        raise InputError(f"model-dir: {model_dir} is no folder; give a run's serving folder.")
-    kept = pushed or model_dir.resolve().parent / "pushed"
-    if not kept.is_dir():
-        raise InputError(
-            f"pushed: {kept} is no folder; give the run's folder of what was kept of its pushes."
-        )
+    kept = kept_folder(model_dir, pushed)
     rows = read_rows(log)
-    references = _references(rows, kept)
+    references = references_of(rows, kept)
     classes = {label: None for found in references.values() for label in found.classes}
     told = read_labels(labels, list(classes)) if labels is not None else None
     found = judge(rows, references, told, Thresholds(alpha, min_distance, min_images))
@@ -87,14 +89,6 @@ def watch(
         typer.echo(f"{output / PAGE}")
     if found["alarms"]:
         raise typer.Exit(EXIT_ALARM)
-
-
-def _references(rows: LogRows, pushed: Path) -> dict[tuple[str, int], Reference]:
-    from pipeline.watch.reference import read_reference
-
-    names = sorted({(row.model, row.version) for row in rows.rows})
-    read = {name: read_reference(pushed, *name) for name in names}
-    return {name: reference for name, reference in read.items() if reference is not None}
 
 
 def _lines(found: Mapping[str, Any]) -> Iterable[str]:
@@ -128,3 +122,7 @@ def _lines(found: Mapping[str, Any]) -> Iterable[str]:
         yield f"ALARM: {alarm['sentence']}"
     if not found["alarms"]:
         yield "No alarm."
+
+
+watch_app.command()(select)
+watch_app.command()(admit)
