@@ -37,11 +37,13 @@ class Admitted:
         folder: of the span.
         labelled: class -> images.
         left_out: file -> why it has no label that can be used; a run lists it, too.
+        unknown: digests of a file of labels that the selection doesn't have.
     """
 
     folder: Path
     labelled: Counter[str]
     left_out: dict[str, str]
+    unknown: list[str]
 
 
 def admit(folder: Path, labels: Path | None = None, *, leave_out: bool = False) -> Admitted:
@@ -63,12 +65,14 @@ def admit(folder: Path, labels: Path | None = None, *, leave_out: bool = False) 
     chosen = {row[contract.FILE_COLUMN]: row for row in read_selection(data)}
     classes = _classes(data)
     columns, rows = _table(data / TABLE)
-    problems = _fill_in(rows, chosen, labels, classes) if labels is not None else []
+    problems, unknown = [], []
+    if labels is not None:
+        problems, unknown = _fill_in(rows, chosen, labels, classes)
     found, at_fault = _checked(rows, chosen, classes)
     problems += at_fault
     if problems:
         raise InputError(_listed(f"{labels or data / TABLE}: nothing was admitted.", problems))
-    left_out = {file: why for file, why in _without(chosen, found, rows).items()}
+    left_out = _without(chosen, found, rows)
     if left_out and not leave_out:
         lines = [f"{file}: {why}" for file, why in left_out.items()]
         raise InputError(
@@ -97,7 +101,7 @@ def admit(folder: Path, labels: Path | None = None, *, leave_out: bool = False) 
         place.rename(closed)
     except OSError as error:
         raise InputError(f"{place} can't be written: {error}.") from error
-    return Admitted(closed, counts, left_out)
+    return Admitted(closed, counts, left_out, unknown)
 
 
 def _found(folder: Path) -> tuple[Path, Path]:
@@ -144,8 +148,8 @@ def _fill_in(
     chosen: dict[str, dict[str, str]],
     labels: Path,
     classes: Sequence[str],
-) -> list[str]:
-    """Write the labels of another file into the rows; return what can't be used of it."""
+) -> tuple[list[str], list[str]]:
+    """Write the labels of another file into the rows; return its faults, and unknown digests."""
     told = read_labels(labels, classes)
     told.join({row[DIGEST] for row in chosen.values()})
     for row in rows:
@@ -153,8 +157,7 @@ def _fill_in(
         label = told.of_digest.get(known[DIGEST]) if known else None
         if label is not None:
             row[contract.LABEL_COLUMN] = label
-    problems = [f"line {line}: {why}" for line, why in sorted(told.refused.items())]
-    return problems + [f"{digest}: the selection has no such image" for digest in told.unknown]
+    return [f"line {line}: {why}" for line, why in sorted(told.refused.items())], told.unknown
 
 
 def _checked(

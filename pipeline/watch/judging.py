@@ -12,7 +12,14 @@ from common.intervals import wilson, wilson95
 from pipeline.watch.labels import Labels
 from pipeline.watch.log_rows import LogRows, Row
 from pipeline.watch.reference import Reference
-from pipeline.watch.statistics import Distance, adjusted, expected_right, of_numbers, of_texts
+from pipeline.watch.statistics import (
+    Distance,
+    adjusted,
+    expected_right,
+    of_numbers,
+    of_texts,
+    weighted_share,
+)
 from schema import contract
 
 # Of the answers, beside the features of `schema.contract`.
@@ -257,6 +264,7 @@ def _truth(rows: Sequence[Row], labels: Labels, thresholds: Thresholds) -> dict[
         "expected": mean,
         "interval99": [low, high],
         "too_few": total < thresholds.images,
+        "of_all": _of_all(labelled, labels),
         "alarm": total >= thresholds.images and not low <= share <= high,
     }
 
@@ -290,6 +298,17 @@ def _right(rows: Iterable[Row], labels: Labels | None) -> dict[str, Any] | None:
     return {
         "count": right, "total": total, "value": right / total, "wilson95": wilson95(right, total)
     }  # fmt: skip
+
+
+def _of_all(labelled: Sequence[Row], labels: Labels) -> dict[str, Any] | None:
+    """Estimate the accuracy on all that was served, where each label says what it stands for."""
+    weights = [labels.weights.get(row.digest) for row in labelled]
+    known = [weight for weight in weights if weight is not None]
+    if len(known) < len(labelled):
+        return None
+    right = [row.predicted == labels.of_digest[row.digest] for row in labelled]
+    share, low, high = weighted_share(right, known)
+    return {"value": share, "interval95": [low, high], "stands_for": sum(known)}
 
 
 def _alarms(

@@ -142,6 +142,12 @@ def admit(
     from pipeline.watch.admission import admit as make_span
 
     found = make_span(folder, labels, leave_out=leave_out)
+    if found.unknown:
+        more = ", …" if len(found.unknown) > _SHOWN else ""
+        typer.echo(
+            f"{len(found.unknown)} labels are of images that are not in the selection: "
+            f"{', '.join(found.unknown[:_SHOWN])}{more}"
+        )
     for file, why in found.left_out.items():
         typer.echo(f"left out: {file}: {why}")
     counts = ", ".join(f"{name} {count}" for name, count in sorted(found.labelled.items()))

@@ -118,3 +118,22 @@ def expected_right(confidences: Sequence[float], level: float = 0.95) -> tuple[f
     low = int(np.searchsorted(below, tail))
     high = min(count, int(np.searchsorted(below, 1 - tail)))
     return mean, low / count, high / count
+
+
+def weighted_share(right: Sequence[bool], weights: Sequence[float]) -> tuple[float, float, float]:
+    """Estimate a share of all images from those that a design chose.
+
+    Args:
+        right: of each chosen image.
+        weights: 1 over its probability of being chosen.
+
+    Returns:
+        Hájek's estimate, and its 95 % interval by Clopper and Pearson's formula with the effective
+        number of images, (Σw)² / Σw² (Korn and Graubard 1998; Kish 1965).
+    """
+    weight = np.asarray(weights, np.float64)
+    share = float(weight[np.asarray(right, np.bool_)].sum() / weight.sum())
+    images = float(weight.sum() ** 2 / (weight**2).sum())
+    low = stats.beta.ppf(0.025, share * images, (1 - share) * images + 1) if share > 0 else 0.0
+    high = stats.beta.ppf(0.975, share * images + 1, (1 - share) * images) if share < 1 else 1.0
+    return share, float(low), float(high)

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,9 @@ def test_each_image_is_chosen_as_often_as_its_probability_says() -> None:
     for row in rows:
         expected = 0.3 if row.digest in drifted else probability[row.abstained]
         # Within five standard errors of a binomial distribution.
-        assert abs(times[row.digest] / 400 - expected) < 5 * (expected * (1 - expected) / 400) ** 0.5
+        assert (
+            abs(times[row.digest] / 400 - expected) < 5 * (expected * (1 - expected) / 400) ** 0.5
+        )
     assert estimates == pytest.approx([0.2] * 400)
 
 
@@ -240,6 +243,10 @@ def test_a_selection_that_is_labelled_is_the_next_span(
 def _settings(root: Path, number: int) -> Settings:
     return Settings(
         data_dir=str(root),
+        metadata_csv=None,
+        seed=0,
+        test_fraction=Fraction(1, 5),
+        eval_fraction=Fraction(3, 10),
         classes=tuple(ClassFolders(name, (name,), ()) for name in CLASSES),
         limits=Limits(),
         spans=(SpanFolder(number, f"span-{number}", None, True),),
@@ -257,9 +264,10 @@ def test_labels_in_a_file_of_their_own_fill_in_the_table(
     status, said = cxr("admit", folder, "--labels", labels)
     assert (status, "is no class" in said) == (2, True)
     lines = [f"{image.digest},{image.truth}" for image in served]
-    labels.write_text("\n".join(["digest,label", *lines]))
+    labels.write_text("\n".join(["digest,label", *lines, f"{'0' * 64},NORMAL"]))
     status, said = cxr("admit", folder, "--labels", labels)
     assert status == 0, said
+    assert f"1 labels are of images that are not in the selection: {'0' * 64}" in said
     assert all(row["label"] for row in _read(tmp_path / "spans" / "span-1" / "metadata.csv"))
 
 
@@ -313,7 +321,6 @@ def test_labels_at_fault_change_nothing(
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ([f"{'0' * 64},NORMAL"], "the selection has no such image"),
         (["{0},NORMAL", "{0},COVID-19"], "another label than line 2, so neither is used"),
         (["4711,NORMAL"], "is no SHA-256"),
     ],
