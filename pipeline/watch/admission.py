@@ -65,7 +65,8 @@ def admit(folder: Path, labels: Path | None = None, *, leave_out: bool = False) 
     chosen = {row[contract.FILE_COLUMN]: row for row in read_selection(data)}
     classes = _classes(data)
     columns, rows = _table(data / TABLE)
-    problems, unknown = [], []
+    problems: list[str] = []
+    unknown: list[str] = []
     if labels is not None:
         problems, unknown = _fill_in(rows, chosen, labels, classes)
     found, at_fault = _checked(rows, chosen, classes)

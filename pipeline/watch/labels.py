@@ -68,14 +68,15 @@ def read_labels(file: Path, classes: Collection[str]) -> Labels:
     first_line: dict[str, int] = {}
     for line, row in rows:
         digest = (row["digest"] or "").strip().lower()
-        label = (row["label"] or "").strip()
+        written = (row["label"] or "").strip()
+        label = class_of(written, classes)
         weight = _weight(row[WEIGHT]) if weighted else 1.0
         known = found.of_digest.get(digest)
         if not _DIGEST.fullmatch(digest):
             found.refused[line] = f"{digest[:80]!r} is no SHA-256 in hex"
-        elif label not in classes:
+        elif label is None:
             found.refused[line] = (
-                f"label {label[:80]!r} is no class; there are {', '.join(classes)}"
+                f"label {written[:80]!r} is no class; there are {', '.join(classes)}"
             )
         elif weight is None:
             found.refused[line] = f"weight {row[WEIGHT]!r:.80} is no number from 1 on"
@@ -91,6 +92,18 @@ def read_labels(file: Path, classes: Collection[str]) -> Labels:
             if weighted:
                 found.weights[digest] = weight
     return found
+
+
+def class_of(label: str, classes: Collection[str]) -> str | None:
+    """Find the class that a label means: the one called so, else so without regard to case.
+
+    Returns:
+        None where there is none, or where it could be two.
+    """
+    if label in classes:
+        return label
+    found = [name for name in classes if name.casefold() == label.casefold()]
+    return found[0] if len(found) == 1 else None
 
 
 def _weight(cell: str | None) -> float | None:

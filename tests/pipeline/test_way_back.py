@@ -1,0 +1,79 @@
+"""The way back: what was served is chosen, labelled, trained on, judged and pushed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from components.radiograph_example_gen.manifest import read_manifest
+from pipeline import cli
+from pipeline.config.layout import OutputLayout
+from pipeline.phantoms import write_phantoms
+from pipeline.watch.admission import admit
+from serving.client import Client
+from serving.prediction import Prediction, files_in
+from serving.process import running_server
+
+if TYPE_CHECKING:
+    from tests.pipeline.conftest import Run
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+CONFIG: dict[str, Any] = {
+    # Blessed whatever chance says: what is tested is that the images come back.
+    "gate": {"min_accuracy": 0.1, "baseline_significance": 1e-6},
+    "audit": {"enabled": False},
+}
+
+
+def test_served_images_come_back_as_a_span_and_are_pushed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = tmp_path / "data" / "span-{SPAN}"
+    write_phantoms(tmp_path / "data" / "span-1", (30, 33, 31), size=96, seed=1)
+    first = run(tmp_path / "output", data=spans, config=CONFIG)
+    assert first.exit_code == cli.EXIT_PUSHED, first.printed
+    layout = OutputLayout(first.output)
+
+    ward = tmp_path / "ward"
+    write_phantoms(ward, (14, 13, 15), size=96, seed=5)
+    files = files_in([ward])
+    log = tmp_path / "log"
+    with running_server(
+        "--model-dir", str(layout.serving), "--prediction-log-dir", str(log)
+    ) as server:
+        answers = list(Client(server.url, "tiny").predict_files(files))
+    assert all(isinstance(answer, Prediction) for answer in answers)
+
+    words = ["cxr", "watch", "select", "--log", log, "--images", ward, "--spans", spans]
+    words += ["--model-dir", layout.serving, "--model", "tiny", "--seed", "3"]
+    monkeypatch.setattr("sys.argv", list(map(str, words)))
+    cli.main()
+    folder = tmp_path / "data" / "span-2.unlabelled"
+    # A run before the labels are there takes nothing of it.
+    again = run(tmp_path / "output", data=spans, config=CONFIG)
+    assert again.executed == set()
+
+    truth = {hashlib.sha256(file.read_bytes()).hexdigest(): file.parent.name for file in files}
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="") as lines:
+        csv.writer(lines).writerows([("digest", "label"), *truth.items()])
+    admitted = admit(folder, labels)
+    assert admitted.labelled == Counter(truth.values())
+
+    second = run(tmp_path / "output", data=spans, config=CONFIG)
+    assert second.exit_code == cli.EXIT_PUSHED, second.printed
+    model = second.summary["models"]["tiny"]
+    assert model["pushed_to"] != first.summary["models"]["tiny"]["pushed_to"]
+    assert model["continued"]["continued"]
+    assert "baseline_accuracy" in model["gate"]
+    entries = read_manifest(second.summary["data"]["manifest"])
+    new = [entry for entry in entries if entry.file.startswith("span-2/")]
+    assert {entry.sha256 for entry in new} <= truth.keys()
+    assert {entry.split for entry in new} >= {"train", "test"}
+    assert all(entry.class_name == truth[entry.sha256] for entry in new)
