@@ -12,7 +12,7 @@ from typing import Final
 
 from common.errors import InputError
 from pipeline.watch.labels import COLUMNS as LABEL_COLUMNS
-from pipeline.watch.labels import WEIGHT, read_labels
+from pipeline.watch.labels import WEIGHT, class_of, read_labels
 from pipeline.watch.span_folder import (
     CLASSES,
     DIGEST,
@@ -165,8 +165,6 @@ def _checked(
     rows: Sequence[dict[str, str]], chosen: dict[str, dict[str, str]], classes: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
     """Return the labels by file, and the rows at fault; a label that is no class is left out."""
-    exact = {name: name for name in classes}
-    any_case = {name.casefold(): name for name in classes}
     first: dict[str, tuple[int, str]] = {}
     problems = []
     for line, row in enumerate(rows, 2):
@@ -177,8 +175,7 @@ def _checked(
         known = first.setdefault(file, (line, label))
         if known[1] != label:
             problems.append(f"row {line}: {file} has another label than in row {known[0]}")
-    told = {file: exact.get(label) or any_case.get(label.casefold()) for file, (_, label) in
-            first.items()}  # fmt: skip
+    told = {file: class_of(label, classes) for file, (_, label) in first.items()}
     return {file: label for file, label in told.items() if label is not None}, problems
 
 
