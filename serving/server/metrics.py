@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from serving.core.manager import State, VersionStatus
 from serving.core.service import Service
+from serving.core.shadows import OUTCOMES
 from serving.prediction_log.log import PredictionLog
 from serving.protocol.paths import ModelRef
 from serving.server.answer_metrics import AnswerMetrics
@@ -111,6 +112,16 @@ class _State(Collector):
                     engines.add_metric([name, str(status.version), status.engine], 1.0)
         yield versions
         yield engines
+        shadows = CounterMetricFamily(
+            "cxr_serving_shadow_requests",
+            "Requests that a version on trial was asked, too, by what came of it.",
+            labels=("model", "outcome"),
+        )
+        counts = self._service.shadows.counts()
+        for name in manager.names():
+            for outcome in OUTCOMES:
+                shadows.add_metric([name, outcome], counts.get((name, outcome), 0))
+        yield shadows
 
 
 class _LogState(Collector):
