@@ -130,7 +130,7 @@ def select(
 
     An image is drifted where the input gate kept it out, or where something of it lies beyond
     training's. Of the others, those are unsure that the model abstained on; where they are fewer
-    than wanted, the least sure ones besides.
+    than wanted, the least sure ones besides, up to half of the others.
 
     Args:
         rows: an image each, of versions in `references`.
@@ -153,7 +153,7 @@ def select(
     # Abstained ones first; ties by digest, so that the order is the same for each log.
     others.sort(key=lambda row: (not row.abstained, row.confidence, row.digest))
     abstained = sum(row.abstained for row in others)
-    unsure = max(abstained, min(wanted[UNSURE], len(others)))
+    unsure = max(abstained, min(wanted[UNSURE], len(others) // 2))
     members = {
         DRIFTED: [every[digest] for digest in drifted],
         UNSURE: others[:unsure] if wanted[UNSURE] else [],

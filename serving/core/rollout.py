@@ -1,8 +1,8 @@
 """The rollout of a model: which version is stable, which one is tried, and on which requests.
 
-`rollout.json` in the model's folder, beside its versions. TensorFlow Serving looks at folders with a
-number alone, so it passes it over. `cxr canary`, `cxr promote` and `cxr rollback` write it, each in
-one step; a server that looks for new versions reads it again.
+`rollout.json` in the model's folder, beside its versions. TensorFlow Serving looks at folders with
+a number alone, so it passes it over. `cxr canary`, `cxr promote` and `cxr rollback` write it, each
+in one step; a server that looks for new versions reads it again.
 """
 
 from __future__ import annotations

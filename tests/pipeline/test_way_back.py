@@ -53,7 +53,9 @@ def test_served_images_come_back_as_a_span_and_are_pushed(
     words = ["cxr", "watch", "select", "--log", log, "--images", ward, "--spans", spans]
     words += ["--model-dir", layout.serving, "--model", "tiny", "--seed", "3"]
     monkeypatch.setattr("sys.argv", list(map(str, words)))
-    cli.main()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
     folder = tmp_path / "data" / "span-2.unlabelled"
     # A run before the labels are there takes nothing of it.
     again = run(tmp_path / "output", data=spans, config=CONFIG)
