@@ -41,6 +41,7 @@ from pipeline.local.exit_codes import (
     EXIT_NONE_BLESSED,
 )
 from pipeline.local.exit_codes import EXIT_PUSHED as EXIT_PUSHED
+from pipeline.rollout.command import canary, promote, rollback
 from pipeline.runs.cli import runs_app
 from pipeline.watch.command import watch_app
 from serving.cli import export_openvino, predict, serve
@@ -238,6 +239,9 @@ app.command()(serve)
 app.command()(export_openvino)
 app.command()(dicom_node)
 app.command()(deidentify)
+app.command()(canary)
+app.command()(promote)
+app.command()(rollback)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from common.runtime import prepare_environment
 from models.conversion import prepared
 from models.rendering import Rendering
 from schema import contract
+from serving.core.rollout import ROLLOUT_FILE, read_rollout
 from serving.prediction import (
     MOST_BYTES,
     Failure,
@@ -36,10 +37,11 @@ _BATCH: Final = 8
 
 
 def latest_version(model_dir: Path, model: str) -> Path:
-    """Find the folder of a model's highest version, as TensorFlow Serving would choose.
+    """Find the folder of a model's stable version; else the highest, as TensorFlow Serving would.
 
     Raises:
-        InputError: nothing was pushed under that name.
+        InputError: nothing was pushed under that name, the stable version is gone, or the rollout
+            can't be read.
     """
     folder = model_dir / model
     versions = [p for p in folder.glob("*") if p.name.isdigit() and p.is_dir()]
@@ -47,7 +49,16 @@ def latest_version(model_dir: Path, model: str) -> Path:
         raise InputError(
             f"no pushed model in {folder}; run the pipeline first, or give --model-dir and --model."
         )
-    return max(versions, key=lambda path: int(path.name))
+    rollout = read_rollout(folder)
+    if rollout is None:
+        return max(versions, key=lambda path: int(path.name))
+    stable = [path for path in versions if int(path.name) == rollout.stable]
+    if not stable:
+        raise InputError(
+            f"{folder / ROLLOUT_FILE}: version {rollout.stable}, which is stable, is gone; "
+            "`cxr promote --version` names another."
+        )
+    return stable[0]
 
 
 def predict_files(
