@@ -3,8 +3,8 @@
 `PUSHED/<model>/<version>/`: `record.json` (MODEL and SPLIT, below, and `rollouts.ROLLOUTS`), the
 split's manifest with what lies beside it, the recipe, the answers that it was calibrated by, the
 statistics of the images, the heads that Inferrer asks in place of the SavedModel, and `seen.json`.
-ServingPusher writes it;
-all that ask what was before read it, locally and on Kubeflow; `cxr watch` reads it, too.
+ServingPusher writes it; all that ask what was before read it, locally and on Kubeflow;
+`cxr watch` reads it, too, and `cxr canary`, `promote` and `rollback` write into it.
 """
 
 from __future__ import annotations

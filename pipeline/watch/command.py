@@ -48,6 +48,12 @@ def watch(
     min_distance: Annotated[
         float, typer.Option(min=0, max=1, help="From training; less is no alarm.")
     ] = 0.1,
+    gate_false_alarms: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="input_gate.false_alarms of the run: what it may keep out."
+        ),
+    ] = 0.01,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no words.")] = False,
 ) -> None:
     """Compare what was served with what was trained. Exits with 0, or with 4 on an alarm."""
@@ -70,7 +76,9 @@ def watch(
     references = references_of(rows, kept)
     classes = {label: None for found in references.values() for label in found.classes}
     told = read_labels(labels, list(classes)) if labels is not None else None
-    found = judge(rows, references, told, Thresholds(alpha, min_distance, min_images))
+    found = judge(
+        rows, references, told, Thresholds(alpha, min_distance, min_images, gate_false_alarms)
+    )
     output.mkdir(parents=True, exist_ok=True)
     from pipeline.watch.tfdv_distances import in_words, tfdv_distances
 
@@ -102,6 +110,12 @@ def _lines(found: Mapping[str, Any]) -> Iterable[str]:
             f"({100 * ends[0]:.1f}–{100 * ends[1]:.1f} %), abstained "
             f"{100 * version['abstained']['value']:.1f} %."
         )
+        if version["domain"] is not None and version["domain"]["count"]:
+            gate = version["domain"]
+            reasons = ", ".join(f"{reason} {count}" for reason, count in gate["reasons"].items())
+            yield f"  {gate['count']} of {gate['total']} are out of domain: {reasons}."
+    for one in found["comparisons"]:
+        yield from _compared(one)
     for name, count in log["torn_shards"].items():
         yield f"{name} is torn after {count} records."
     for name, why in log["unread_shards"].items():
@@ -122,6 +136,30 @@ def _lines(found: Mapping[str, Any]) -> Iterable[str]:
         yield f"ALARM: {alarm['sentence']}"
     if not found["alarms"]:
         yield "No alarm."
+
+
+def _compared(one: Mapping[str, Any]) -> Iterable[str]:
+    name = f"{one['model']} {one['first']} and {one['second']}"
+    agreement, paired = one["both"]["agreement"], one["both"]["labelled"]
+    if agreement is not None:
+        yield (
+            f"{name}: agree on {agreement['count']} of {agreement['total']} images that both "
+            f"answered ({100 * agreement['value']:.1f} %)."
+        )
+    if paired is not None:
+        yield (
+            f"  of {paired['images']} labelled ones, right: both {paired['both_right']}, "
+            f"{one['first']} alone {paired['only_first']}, {one['second']} alone "
+            f"{paired['only_second']}; McNemar's p {paired['mcnemar_p']:.2g}."
+        )
+    samples = (one["apart"] or {}).get("labelled")
+    if samples is not None:
+        before, after = samples["right"]
+        yield (
+            f"{name}, each on images of its own: right {before['count']} of {before['total']} and "
+            f"{after['count']} of {after['total']} labelled ones; Fisher's p "
+            f"{samples['fisher_p']:.2g}."
+        )
 
 
 watch_app.command()(select)

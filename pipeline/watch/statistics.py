@@ -137,3 +137,17 @@ def weighted_share(right: Sequence[bool], weights: Sequence[float]) -> tuple[flo
     low = stats.beta.ppf(0.025, share * images, (1 - share) * images + 1) if share > 0 else 0.0
     high = stats.beta.ppf(0.975, share * images + 1, (1 - share) * images) if share < 1 else 1.0
     return share, float(low), float(high)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Test by McNemar, two-sided and exact, whether two are right equally often on the same images.
+
+    Args:
+        only_first: images that the first alone has right.
+        only_second: images that the second alone has right.
+
+    Returns:
+        The p-value; 1 where both are right on the same images.
+    """
+    total = only_first + only_second
+    return float(stats.binomtest(only_first, total, 0.5).pvalue) if total else 1.0

@@ -22,7 +22,7 @@ from components.radiograph_example_gen.settings import (
     Settings,
     SpanFolder,
 )
-from pipeline.watch.log_rows import Row, read_rows
+from pipeline.watch.log_rows import Row
 from pipeline.watch.reference import Reference
 from pipeline.watch.selecting import DRIFTED, RANDOM, STRATA, UNSURE, select
 from schema import contract
@@ -409,8 +409,3 @@ def test_a_client_that_sent_the_png_of_a_jpeg_has_its_file_found(tmp_path: Path)
     assert find_files(tmp_path, {sent}).of_digest == {sent: tmp_path / "a.jpg"}
     itself = digest_of(buffer.getvalue())
     assert find_files(tmp_path, {itself}).of_digest == {itself: tmp_path / "a.jpg"}
-
-
-def test_the_gates_reason_is_read(tmp_path: Path, served: list[Image]) -> None:
-    """Answers of a signature that has no gate have none."""
-    assert {row.in_domain for row in read_rows(tmp_path / "log").rows} == {None}
