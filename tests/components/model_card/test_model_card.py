@@ -301,8 +301,8 @@ def test_the_input_gates_figures_are_said_and_which_kind_it_misses(write_card: W
     assert (found["kept_out"]["count"], found["kept_out"]["total"]) == (1, 40)
     # 38 of 40 are just 95 %.
     assert found["missed"] == ["digits", "shapes"]
-    assert "It keeps out 2.5 % of the test split's images (1/40; interval" in written.page
-    assert "| digits | 62.5 % (5/8) |" in written.page
+    assert "It keeps out 2.5 % of the test split's images (1 of 40; interval" in written.page
+    assert "| digits | 62.5 % (5 of 8) |" in written.page
     assert "Less than 95 % is kept out of: digits, shapes." in written.page
     for kind in ("digits", "shapes"):
         kinds[kind]["caught"] = 8
