@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
+from components.pushed_versions.rollouts import RECORD_FILE
 from components.radiograph_example_gen.manifest import read_manifest
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
 from pipeline.phantoms import write_phantoms
 from pipeline.watch.admission import admit
+from pipeline.watch.judging import judge
+from pipeline.watch.kept_folder import references_of
+from pipeline.watch.log_rows import read_rows
 from serving.client import Client
 from serving.prediction import Prediction, files_in
 from serving.process import running_server
+from tests.serving.in_thread import until
 
 if TYPE_CHECKING:
-    from tests.pipeline.conftest import Run
+    from tests.pipeline.conftest import Outcome, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -81,3 +88,46 @@ def test_served_images_come_back_as_a_span_and_are_pushed(
     assert {entry.sha256 for entry in new} <= truth.keys()
     assert {entry.split for entry in new} >= {"train", "test"}
     assert all(entry.class_name.casefold() == truth[entry.sha256].casefold() for entry in new)
+    _try_it(layout, [first, second], files, log, monkeypatch)
+
+
+def _try_it(
+    layout: OutputLayout,
+    runs: list[Outcome],
+    files: list[Path],
+    log: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Try the new version as a shadow and promote it, while a server answers."""
+    old, new = (int(Path(run.summary["models"]["tiny"]["pushed_to"]).name) for run in runs)
+
+    def cxr(*words: object) -> None:
+        options = ["--model", "tiny", "--model-dir", layout.serving, "--why", "a test"]
+        monkeypatch.setattr("sys.argv", [str(word) for word in ("cxr", *words, *options)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+
+    cxr("promote", "--version", old)
+    cxr("canary", "--version", new, "--share", 1, "--shadow")
+    words = ("--model-dir", str(layout.serving), "--prediction-log-dir", str(log / "trial"))
+    with running_server(*words) as server:
+
+        def stable() -> int:
+            url = f"{server.url}/v1/models/tiny/metadata"
+            return int(requests.get(url, timeout=30).json()["model_spec"]["version"])
+
+        assert stable() == old
+        assert len(list(Client(server.url, "tiny").predict_files(files))) == len(files)
+        cxr("promote")
+        until(lambda: stable() == new)
+        list(Client(server.url, "tiny").predict_files(files[:1]))
+    rows = read_rows(log / "trial").rows
+    assert Counter(row.version for row in rows) == {old: len(files), new: len(files)}
+    found = judge(read_rows(log / "trial"), references_of(read_rows(log / "trial"), layout.pushed))
+    (told,) = found["comparisons"]
+    assert (told["first"], told["second"], told["both"]["images"]) == (old, new, len(files))
+    for version in (old, new):
+        record = json.loads((layout.pushed / "tiny" / str(version) / RECORD_FILE).read_text())
+        assert record["rollouts"][-1]["what"] == "promoted"
+        assert record["rollouts"][-1]["version"] == new
