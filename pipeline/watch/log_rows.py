@@ -61,7 +61,7 @@ class Row:
 
     @property
     def in_domain(self) -> bool | None:
-        """Whether the input gate took the image for one as those of the training, if it looked."""
+        """True of an image as those of the training, by the input gate; None where it has none."""
         return self.domain_reason == contract.DOMAIN_OK if self.domain_reason else None
 
     @property
