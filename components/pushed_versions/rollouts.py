@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from common.durable import write_durably
 from common.errors import InputError
-from serving.core.rollout import replace_file
 
 RECORD_FILE: Final = "record.json"
 # Of the record, beside `record.MODEL` and `record.SPLIT`: a list, the oldest first.
@@ -37,5 +37,10 @@ def note(folder: Path, entries: list[Mapping[str, Any]]) -> None:
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{file} can't be read: {error}; push the model again.") from error
     new = [dict(entry) for entry in entries if dict(entry) not in known]
-    if new:
-        replace_file(file, json.dumps({**value, ROLLOUTS: [*known, *new]}, ensure_ascii=False))
+    if not new:
+        return
+    text = json.dumps({**value, ROLLOUTS: [*known, *new]}, ensure_ascii=False)
+    try:
+        write_durably(file, text.encode(), folder)
+    except OSError as error:
+        raise InputError(f"{file} can't be written: {error}.") from error

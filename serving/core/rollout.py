@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from common.durable import write_durably
 from common.errors import InputError
 from schema import contract
 from serving.protocol.tensors import Tensors
@@ -98,13 +97,20 @@ def read_rollout(model: Path) -> Rollout | None:
             None if tried is None else int(tried),
             float(value[SHARE]),
             bool(value[SHADOW]),
-            tuple(dict(entry) for entry in value[HISTORY]),
+            tuple(_entry(entry) for entry in value[HISTORY]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is no rollout: {error}; `cxr promote` writes it anew.") from error
     if not 0.0 <= found.share <= 1.0:
         raise InputError(f"{file}: share {found.share:g} is none; 0..1 is.")
     return found
+
+
+def _entry(value: Mapping[str, Any]) -> dict[str, Any]:
+    entry = dict(value)
+    return entry | {
+        "what": str(entry["what"]), "version": int(entry["version"]), "from": int(entry["from"])
+    }  # fmt: skip
 
 
 def write_rollout(model: Path, rollout: Rollout) -> None:
@@ -118,31 +124,11 @@ def write_rollout(model: Path, rollout: Rollout) -> None:
         InputError: the disk fails. The old one is still there then.
     """
     text = json.dumps(rollout.to_json(), indent=1, ensure_ascii=False)
-    replace_file(model / ROLLOUT_FILE, text)
-
-
-def replace_file(file: Path, text: str) -> None:
-    """Replace a file's content in one step, on the disk before its name is.
-
-    Raises:
-        InputError: the disk fails. The old content is still there then.
-    """
-    scratch = None
+    file = model / ROLLOUT_FILE
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-        scratch = Path(name)
-        with open(handle, "w", encoding="utf-8") as content:  # noqa: PTH123 (a descriptor)
-            content.write(text)
-            content.flush()
-            os.fsync(handle)
-        # A server may be another user.
-        scratch.chmod(0o644)
-        scratch.replace(file)
+        write_durably(file, text.encode(), model)
     except OSError as error:
         raise InputError(f"{file} can't be written: {error}.") from error
-    finally:
-        if scratch is not None:
-            scratch.unlink(missing_ok=True)
 
 
 def place_of_digest(digest: str) -> float:

@@ -117,6 +117,13 @@ def _try_it(
             url = f"{server.url}/v1/models/tiny/metadata"
             return int(requests.get(url, timeout=30).json()["model_spec"]["version"])
 
+        def available() -> set[int]:
+            told = requests.get(f"{server.url}/v1/models/tiny", timeout=30).json()
+            versions = told["model_version_status"]
+            return {int(one["version"]) for one in versions if one["state"] == "AVAILABLE"}
+
+        # It is ready with one of them: the stable version answers meanwhile.
+        until(lambda: available() == {old, new})
         assert stable() == old
         assert len(list(Client(server.url, "tiny").predict_files(files))) == len(files)
         cxr("promote")

@@ -144,7 +144,8 @@ def test_models_config_follows_a_rollout_unless_it_says_more(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b"{}", b'{"stable": 1', b"\xff", b'{"stable": null, "canary": 1}',
-     b'{"stable": 1, "canary": 2, "share": 7, "shadow": false, "history": []}'],
+     b'{"stable": 1, "canary": 2, "share": 7, "shadow": false, "history": []}',
+     b'{"stable": 1, "canary": 2, "share": 0, "shadow": false, "history": [{"what": "x"}]}'],
 )  # fmt: skip
 def test_a_file_at_fault_is_named(tmp_path: Path, content: bytes) -> None:
     write_version(tmp_path / "m", 1)
@@ -155,7 +156,7 @@ def test_a_file_at_fault_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_rollout(tmp_path) is None
-    history = ({"what": "promoted", "version": 7, "why": "šéf"},)
+    history = ({"what": "promoted", "version": 7, "from": 6, "why": "šéf"},)
     rollout = Rollout(7, 8, 0.1, shadow=True, history=history)
     write_rollout(tmp_path, rollout)
     assert read_rollout(tmp_path) == rollout
