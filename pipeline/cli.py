@@ -41,8 +41,9 @@ from pipeline.local.exit_codes import (
     EXIT_NONE_BLESSED,
 )
 from pipeline.local.exit_codes import EXIT_PUSHED as EXIT_PUSHED
+from pipeline.rollout.command import canary, promote, rollback
 from pipeline.runs.cli import runs_app
-from pipeline.watch.command import watch
+from pipeline.watch.command import watch_app
 from serving.cli import export_openvino, predict, serve
 from serving.dicom_node.command import dicom_node
 from serving.signing.command import sign, verify
@@ -231,6 +232,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(kubeflow_app, name="kubeflow")
 app.add_typer(beam_app, name="beam")
 app.add_typer(cache_app, name="cache")
+app.add_typer(watch_app, name="watch")
 app.command()(check_command)
 app.command()(config_command)
 app.command()(predict)
@@ -240,7 +242,9 @@ app.command()(sign)
 app.command()(verify)
 app.command()(dicom_node)
 app.command()(deidentify)
-app.command()(watch)
+app.command()(canary)
+app.command()(promote)
+app.command()(rollback)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from common.runtime import prepare_environment
 from models.conversion import prepared
 from models.rendering import Rendering
 from schema import contract
+from serving.core.rollout import ROLLOUT_FILE, read_rollout
 from serving.prediction import (
     MOST_BYTES,
     Failure,
@@ -26,20 +27,27 @@ from serving.prediction import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from serving.core.manager import Lent
+    from serving.core.observing import Observer
+    from serving.prediction_log.settings import LogTarget
+    from serving.protocol.tensors import Tensors
     from serving.servables.servable import Servable
     from serving.table_rows import Cells, Table
 
 # Files -> their results, in order.
 Answer = Callable[[Sequence[Path]], list[Result]]
+# (files' contents as they came, images as the model saw them, outputs): see `_tell`.
+Tell = Callable[[Mapping[Path, bytes], Mapping[Path, bytes], "Tensors"], None]
 # Images that go through the networks in one call, of a folder.
 _BATCH: Final = 8
 
 
 def latest_version(model_dir: Path, model: str) -> Path:
-    """Find the folder of a model's highest version, as TensorFlow Serving would choose.
+    """Find the folder of a model's stable version; else the highest, as TensorFlow Serving would.
 
     Raises:
-        InputError: nothing was pushed under that name.
+        InputError: nothing was pushed under that name, the stable version is gone, or the rollout
+            can't be read.
     """
     folder = model_dir / model
     versions = [p for p in folder.glob("*") if p.name.isdigit() and p.is_dir()]
@@ -47,7 +55,16 @@ def latest_version(model_dir: Path, model: str) -> Path:
         raise InputError(
             f"no pushed model in {folder}; run the pipeline first, or give --model-dir and --model."
         )
-    return max(versions, key=lambda path: int(path.name))
+    rollout = read_rollout(folder)
+    if rollout is None:
+        return max(versions, key=lambda path: int(path.name))
+    stable = [path for path in versions if int(path.name) == rollout.stable]
+    if not stable:
+        raise InputError(
+            f"{folder / ROLLOUT_FILE}: version {rollout.stable}, which is stable, is gone; "
+            "`cxr promote --version` names another."
+        )
+    return stable[0]
 
 
 def predict_files(
@@ -110,6 +127,8 @@ def open_model(
     network_cache: Path | None = None,
     table: Table | None = None,
     max_bytes: int = MOST_BYTES,
+    observe: Observer | None = None,
+    logged: LogTarget | None = None,
 ) -> Answer:
     """Load a model once, to ask it about files again and again.
 
@@ -121,6 +140,8 @@ def open_model(
         network_cache: likewise.
         table: likewise.
         max_bytes: that a file may have.
+        observe: is told of each answer to an image alone, by the thread that computed it.
+        logged: where the answers are logged, for an observer that asks.
 
     Returns:
         What classifies files that go through the networks side by side; from any thread.
@@ -133,7 +154,40 @@ def open_model(
     servable = _load(version, name, network_cache)
     chosen = rendering or servable.rendering
     prepare = partial(_prepared, bits_stored, chosen)
-    return partial(_predict, servable, name, prepare, table, max_bytes)
+    tell = None
+    if observe is not None:
+        from serving.core.manager import Lent
+
+        lent = Lent(version.parent.name, int(version.name), servable, logged)
+        tell = partial(_tell, observe, lent, name)
+    return partial(_predict, servable, name, prepare, table, max_bytes, tell)
+
+
+def _tell(
+    observe: Observer,
+    lent: Lent,
+    signature: str,
+    sent: Mapping[Path, bytes],
+    images: Mapping[Path, bytes],
+    outputs: Tensors,
+) -> None:
+    """Tell an observer of answers, as a server does.
+
+    Args:
+        observe: it.
+        lent: the model.
+        signature: that was asked.
+        sent: contents of the files, as they came.
+        images: of those that were answered, as the model saw them.
+        outputs: a row each.
+    """
+    from serving.core.observing import Asked
+    from serving.protocol.tensors import strings
+    from serving.servables.servable import PREDICT
+
+    inputs = {contract.INPUT_IMAGES: strings([sent[file] for file in images])}
+    ready = {contract.INPUT_IMAGES: strings([*images.values()])}
+    observe(Asked(lent, lent.servable.signature(signature), PREDICT, inputs, ready), outputs)
 
 
 def _prepared(bits_stored: int, rendering: Rendering, content: bytes) -> bytes:
@@ -146,8 +200,10 @@ def _predict(
     prepare: Callable[[bytes], bytes],
     table: Table | None,
     max_bytes: int,
+    tell: Tell | None,
     files: Sequence[Path],
 ) -> list[Result]:
+    sent: dict[Path, bytes] = {}
     results: dict[Path, Result] = {}
     images: dict[Path, bytes] = {}
     with_cells: dict[Path, bytes] = {}
@@ -163,10 +219,12 @@ def _predict(
             found = table.cells_of(file, content) if table else {}
             (with_cells if found or not sees_image else images)[file] = prepare(content)
             cells[file] = found
+            sent[file] = content
         except ValueError as error:
             results[file] = Failure(file, str(error))
     # Where nothing but the image is known, the model is asked as ever.
-    results |= _answered(servable, signature, images)
+    told = None if tell is None else partial(tell, sent)
+    results |= _answered(servable, signature, images, told=told)
     if table and with_cells:
         of_files = {file: cells[file] for file in with_cells}
         results |= _answered(
@@ -194,6 +252,7 @@ def _answered(
     signature: str,
     images: dict[Path, bytes],
     beside: Callable[[Iterable[Path]], dict[str, np.ndarray]] = lambda files: {},
+    told: Callable[[Mapping[Path, bytes], Tensors], None] | None = None,
 ) -> dict[Path, Result]:
     from grpc import StatusCode
 
@@ -212,8 +271,12 @@ def _answered(
         if len(images) == 1:
             return {file: Failure(file, "is no image that the model can decode") for file in images}
         # One of them; the others have an answer.
-        alone = [_answered(servable, signature, {file: images[file]}, beside) for file in images]
+        alone = [
+            _answered(servable, signature, {file: images[file]}, beside, told) for file in images
+        ]
         return {file: result for one in alone for file, result in one.items()}
+    if told is not None:
+        told(images, outputs)
     return {file: _prediction(file, outputs, row) for row, file in enumerate(images)}
 
 

@@ -54,6 +54,22 @@ class Sample:
     noted: np.ndarray | None = None
 
 
+class Answer(NamedTuple):
+    """The answer to one image.
+
+    Attributes:
+        predicted: class.
+        probabilities: float [n].
+        in_domain: the input gate's; None where the model has none.
+        reason: likewise.
+    """
+
+    predicted: str
+    probabilities: np.ndarray
+    in_domain: bool | None = None
+    reason: str | None = None
+
+
 @dataclass
 class Findings:
     """The findings of a check.
@@ -64,6 +80,7 @@ class Findings:
         precision: that the server must be told; empty where its own choice is right.
         own_difference: the largest to the SavedModel's own probabilities.
         noted_difference: the largest to what Trainer noted.
+        gated: answers whose verdict of the input gate was compared; 0 where the model has no gate.
         failures: what is wrong, a sentence each.
     """
 
@@ -72,6 +89,7 @@ class Findings:
     precision: str = ""
     own_difference: float = 0.0
     noted_difference: float = 0.0
+    gated: int = 0
     failures: list[str] = field(default_factory=list)
 
 
@@ -171,11 +189,35 @@ def _own_answers(
     signature: str,
     taken: Sequence[Input],
     samples: Sequence[Sample],
-) -> np.ndarray:
+) -> list[Answer]:
     given = {
         each.served: _column([sample.given[each.served] for sample in samples]) for each in taken
     }
-    return servable.run(signature, given)[contract.OUTPUT_PROBABILITIES]
+    outputs = servable.run(signature, given)
+    return [
+        _answer({name: value[row] for name, value in outputs.items()})
+        for row in range(len(samples))
+    ]
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    """Read an image's outputs, whatever carried them.
+
+    Raises:
+        KeyError: class or probabilities aren't there.
+    """
+    in_domain = row.get(contract.OUTPUT_IN_DOMAIN)
+    reason = row.get(contract.OUTPUT_DOMAIN_REASON)
+    return Answer(
+        _text(row[contract.OUTPUT_PREDICTED]),
+        np.array(row[contract.OUTPUT_PROBABILITIES]),
+        None if in_domain is None else bool(in_domain),
+        None if reason is None else _text(reason),
+    )
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _column(values: Sequence[Any]) -> np.ndarray:
@@ -196,18 +238,32 @@ def _served(version: Path, precision: str) -> Any:
 
 def _compare(
     form: str,
-    ask: Callable[[Given], tuple[str, np.ndarray]],
+    ask: Callable[[Given], Answer],
     samples: Sequence[Sample],
-    own: np.ndarray,
+    own: Sequence[Answer],
     findings: Findings,
 ) -> None:
-    for sample, expected in zip(samples, own, strict=True):
+    for sample, wanted in zip(samples, own, strict=True):
+        expected = wanted.probabilities
         try:
-            predicted, probabilities = ask(sample.given)
+            answer = ask(sample.given)
         except (requests.RequestException, grpc.RpcError, KeyError, ValueError) as error:
             findings.failures.append(f"{form}, {sample.sha256[:12]}: {_shortened(error)}")
             continue
         findings.requests += 1
+        predicted, probabilities = answer.predicted, answer.probabilities
+        if wanted.reason is not None:
+            findings.gated += 1
+            if (answer.in_domain, answer.reason) != (wanted.in_domain, wanted.reason):
+                findings.failures.append(
+                    f"{form}, {sample.sha256[:12]}: the input gate says {answer.reason}, and the "
+                    f"SavedModel's own {wanted.reason}"
+                )
+            if wanted.in_domain != (wanted.reason == contract.DOMAIN_OK):
+                findings.failures.append(
+                    f"{form}, {sample.sha256[:12]}: in_domain is {wanted.in_domain}, and the "
+                    f"reason {wanted.reason}"
+                )
         difference = float(np.abs(probabilities - expected).max())
         findings.own_difference = max(findings.own_difference, difference)
         if difference > OWN_TOLERANCE:
@@ -228,7 +284,7 @@ def _compare(
             findings.failures.append(f"{form}, {sample.sha256[:12]}: another class, {predicted}")
 
 
-def _rest(server: Server, body: dict[str, Any]) -> tuple[str, np.ndarray]:
+def _rest(server: Server, body: dict[str, Any]) -> Answer:
     # Not as `json`: requests refuses NaN, which is a number for these servers.
     response = requests.post(
         f"{server.url}/v1/models/{_NAME}:predict", data=json.dumps(body), timeout=_TIMEOUT_S
@@ -236,7 +292,7 @@ def _rest(server: Server, body: dict[str, Any]) -> tuple[str, np.ndarray]:
     if response.status_code != requests.codes.ok:
         raise ValueError(f"{response.status_code} {response.text}")
     (row,) = response.json()["predictions"]
-    return row[contract.OUTPUT_PREDICTED], np.array(row[contract.OUTPUT_PROBABILITIES])
+    return _answer(row)
 
 
 def _as_base64(
@@ -244,7 +300,7 @@ def _as_base64(
     taken: Sequence[Input],
     given: Given,
     signature: str = contract.SIGNATURE_DEFAULT,
-) -> tuple[str, np.ndarray]:
+) -> Answer:
     # All of them, with what stands for a missing one: TensorFlow Serving's REST API wants each.
     named = {each.served: _in_json(given[each.served]) for each in taken}
     # A signature's only input needs no name.
@@ -252,7 +308,7 @@ def _as_base64(
     return _rest(server, {"signature_name": signature, "instances": [instance]})
 
 
-def _as_example(server: Server, taken: Sequence[Input], given: Given) -> tuple[str, np.ndarray]:
+def _as_example(server: Server, taken: Sequence[Input], given: Given) -> Answer:
     features = {each.raw.name: _feature(given[each.served]) for each in _there(taken, given)}
     example = tf.train.Example(features=tf.train.Features(feature=features))
     instance = _in_json(example.SerializeToString())
@@ -283,7 +339,7 @@ def _as_bytes(
     taken: Sequence[Input],
     given: Given,
     signature: str = contract.SIGNATURE_DEFAULT,
-) -> tuple[str, np.ndarray]:
+) -> Answer:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = _NAME
     request.model_spec.signature_name = signature
@@ -293,13 +349,11 @@ def _as_bytes(
     with grpc.insecure_channel(server.grpc) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         outputs = stub.Predict(request, timeout=_TIMEOUT_S).outputs
-    (predicted,) = tf.make_ndarray(outputs[contract.OUTPUT_PREDICTED])
-    (probabilities,) = tf.make_ndarray(outputs[contract.OUTPUT_PROBABILITIES])
-    return predicted.decode(), probabilities
+    return _answer({name: tf.make_ndarray(value)[0] for name, value in outputs.items()})
 
 
-# (server, inputs of a signature, their values) -> class and probabilities.
-Form = Callable[[Server, Sequence[Input], Given], tuple[str, np.ndarray]]
+# (server, inputs of a signature, their values) -> answer.
+Form = Callable[[Server, Sequence[Input], Given], Answer]
 _FORMS_BY_NAME: Final = {"base64 over REST": _as_base64, "bytes over gRPC": _as_bytes}
 _FORMS_BY_EXAMPLE: Final = {"tf.Example over REST": _as_example}
 _FORMS: Final[dict[str, Form]] = {

@@ -1,9 +1,10 @@
 """The record of a pushed version, outside of what is served, since it names patients.
 
-`PUSHED/<model>/<version>/`: `record.json` (MODEL and SPLIT, below), the split's manifest with what
-lies beside it, the recipe, the answers that it was calibrated by, the statistics of the images,
-the heads that Inferrer asks in place of the SavedModel, and `seen.json`. ServingPusher writes it;
-all that ask what was before read it, locally and on Kubeflow; `cxr watch` reads it, too.
+`PUSHED/<model>/<version>/`: `record.json` (MODEL and SPLIT, below, and `rollouts.ROLLOUTS`), the
+split's manifest with what lies beside it, the recipe, the answers that it was calibrated by, the
+statistics of the images, the heads that Inferrer asks in place of the SavedModel, and `seen.json`.
+ServingPusher writes it; all that ask what was before read it, locally and on Kubeflow;
+`cxr watch` reads it, too, and `cxr canary`, `promote` and `rollback` write into it.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from components.pushed_versions.comparison import (
     digest_of,
     training_data_from,
 )
+from components.pushed_versions.rollouts import RECORD_FILE as RECORD_FILE
 from components.pushed_versions.seen_images import SEEN_FILE, read_seen, union
 from components.saved_models import digest_of_model
 from schema import contract
 
-RECORD_FILE: Final = "record.json"
 STATISTICS_FOLDER: Final = "statistics"
 _HEADS_FOLDER: Final = "heads"
 # Of the record.

@@ -1,28 +1,31 @@
-"""The command `cxr watch`."""
+"""The command `cxr watch`, and those below it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from common.errors import InputError
-
-if TYPE_CHECKING:
-    from pipeline.watch.log_rows import LogRows
-    from pipeline.watch.reference import Reference
+from pipeline.watch.select_command import admit, select
 
 EXIT_ALARM: Final = 4
 PAGE: Final = "index.html"
 NUMBERS: Final = "watch.json"
 METRICS: Final = "metrics.prom"
+watch_app = typer.Typer(invoke_without_command=True)
 
 
+@watch_app.callback()
 def watch(
-    log: Annotated[Path, typer.Option(help="The server's --prediction-log-dir, or a shard.")],
+    context: typer.Context,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="The server's --prediction-log-dir, or a shard.", show_default="needed"),
+    ] = None,
     model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
         "output/serving"
     ),
@@ -45,30 +48,37 @@ def watch(
     min_distance: Annotated[
         float, typer.Option(min=0, max=1, help="From training; less is no alarm.")
     ] = 0.1,
+    gate_false_alarms: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="input_gate.false_alarms of the run: what it may keep out."
+        ),
+    ] = 0.01,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no words.")] = False,
 ) -> None:
     """Compare what was served with what was trained. Exits with 0, or with 4 on an alarm."""
+    if context.invoked_subcommand is not None:
+        return
+    if log is None:
+        raise InputError("log: give the server's --prediction-log-dir with --log.")
     from common.runtime import prepare_environment
 
     prepare_environment()
     from pipeline.watch.judging import Thresholds, judge
+    from pipeline.watch.kept_folder import kept_folder, references_of
     from pipeline.watch.labels import read_labels
     from pipeline.watch.log_rows import read_rows
     from pipeline.watch.metrics import write_metrics
     from pipeline.watch.page import render
 
-    if not model_dir.is_dir():
-        raise InputError(f"model-dir: {model_dir} is no folder; give a run's serving folder.")
-    kept = pushed or model_dir.resolve().parent / "pushed"
-    if not kept.is_dir():
-        raise InputError(
-            f"pushed: {kept} is no folder; give the run's folder of what was kept of its pushes."
-        )
+    kept = kept_folder(model_dir, pushed)
     rows = read_rows(log)
-    references = _references(rows, kept)
+    references = references_of(rows, kept)
     classes = {label: None for found in references.values() for label in found.classes}
     told = read_labels(labels, list(classes)) if labels is not None else None
-    found = judge(rows, references, told, Thresholds(alpha, min_distance, min_images))
+    found = judge(
+        rows, references, told, Thresholds(alpha, min_distance, min_images, gate_false_alarms)
+    )
     output.mkdir(parents=True, exist_ok=True)
     from pipeline.watch.tfdv_distances import in_words, tfdv_distances
 
@@ -89,14 +99,6 @@ def watch(
         raise typer.Exit(EXIT_ALARM)
 
 
-def _references(rows: LogRows, pushed: Path) -> dict[tuple[str, int], Reference]:
-    from pipeline.watch.reference import read_reference
-
-    names = sorted({(row.model, row.version) for row in rows.rows})
-    read = {name: read_reference(pushed, *name) for name in names}
-    return {name: reference for name, reference in read.items() if reference is not None}
-
-
 def _lines(found: Mapping[str, Any]) -> Iterable[str]:
     log = found["log"]
     for version in found["versions"]:
@@ -108,6 +110,12 @@ def _lines(found: Mapping[str, Any]) -> Iterable[str]:
             f"({100 * ends[0]:.1f}–{100 * ends[1]:.1f} %), abstained "
             f"{100 * version['abstained']['value']:.1f} %."
         )
+        if version["domain"] is not None and version["domain"]["count"]:
+            gate = version["domain"]
+            reasons = ", ".join(f"{reason} {count}" for reason, count in gate["reasons"].items())
+            yield f"  {gate['count']} of {gate['total']} are out of domain: {reasons}."
+    for one in found["comparisons"]:
+        yield from _compared(one)
     for name, count in log["torn_shards"].items():
         yield f"{name} is torn after {count} records."
     for name, why in log["unread_shards"].items():
@@ -128,3 +136,31 @@ def _lines(found: Mapping[str, Any]) -> Iterable[str]:
         yield f"ALARM: {alarm['sentence']}"
     if not found["alarms"]:
         yield "No alarm."
+
+
+def _compared(one: Mapping[str, Any]) -> Iterable[str]:
+    name = f"{one['model']} {one['first']} and {one['second']}"
+    agreement, paired = one["both"]["agreement"], one["both"]["labelled"]
+    if agreement is not None:
+        yield (
+            f"{name}: agree on {agreement['count']} of {agreement['total']} images that both "
+            f"answered ({100 * agreement['value']:.1f} %)."
+        )
+    if paired is not None:
+        yield (
+            f"  of {paired['images']} labelled ones, right: both {paired['both_right']}, "
+            f"{one['first']} alone {paired['only_first']}, {one['second']} alone "
+            f"{paired['only_second']}; McNemar's p {paired['mcnemar_p']:.2g}."
+        )
+    samples = (one["apart"] or {}).get("labelled")
+    if samples is not None:
+        before, after = samples["right"]
+        yield (
+            f"{name}, each on images of its own: right {before['count']} of {before['total']} and "
+            f"{after['count']} of {after['total']} labelled ones; Fisher's p "
+            f"{samples['fisher_p']:.2g}."
+        )
+
+
+watch_app.command()(select)
+watch_app.command()(admit)

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from common.intervals import wilson, wilson95
+from pipeline.watch.comparison import KIND, compare
+from pipeline.watch.domain import DOMAIN, chance, domain_of, sentence
 from pipeline.watch.labels import Labels
 from pipeline.watch.log_rows import LogRows, Row
 from pipeline.watch.reference import Reference
-from pipeline.watch.statistics import Distance, adjusted, expected_right, of_numbers, of_texts
+from pipeline.watch.statistics import (
+    Distance,
+    adjusted,
+    expected_right,
+    of_numbers,
+    of_texts,
+    weighted_share,
+)
 from schema import contract
 
 # Of the answers, beside the features of `schema.contract`.
@@ -39,11 +48,13 @@ class Thresholds:
             where nothing has changed.
         distance: 0..1, that a feature has to be apart.
         images: fewer are too few to judge.
+        false_alarms: 0..1, the share of usual images that the input gate keeps out.
     """
 
     alpha: float = 0.01
     distance: float = 0.1
     images: int = 30
+    false_alarms: float = 0.01
 
 
 def judge(
@@ -81,10 +92,18 @@ def judge(
         for (name, number), rows in sorted(by_version.items())
         if (name, number) not in references
     }
+    known = {name: rows for name, rows in by_version.items() if name in references}
+    comparisons = compare(known, labels, thresholds.alpha)
+    worse = [
+        {"version": f"{one['model']} {one['second']}", "kind": KIND, "sentence": one["alarm"]}
+        for one in comparisons
+        if one["alarm"]
+    ]
     return {
-        "alarms": [alarm for version in versions for alarm in version["alarms"]],
+        "alarms": [alarm for version in versions for alarm in version["alarms"]] + worse,
         "thresholds": vars(thresholds),
         "versions": versions,
+        "comparisons": comparisons,
         "log": _of_log(log, strange),
         "labels": None if labels is None else _of_labels(labels),
     }
@@ -125,6 +144,7 @@ def _version(
         days[day_of(row, now)].append(row)
     drift = features_of_drift(rows, reference)
     windows = {day: features_of_drift(found, reference) for day, found in sorted(days.items())}
+    gate = {"": domain_of(rows)} | {day: domain_of(days[day]) for day in sorted(days)}
     # One family: in 1 − α of the cases, chance alone raises no alarm on any day.
     p_adjusted = adjusted(
         {
@@ -133,7 +153,19 @@ def _version(
             for name, one in found.items()
             if one.images >= thresholds.images
         }
+        | {
+            f"{day}\0{DOMAIN}": chance(one, thresholds.false_alarms)
+            for day, one in gate.items()
+            if one is not None and one["total"] >= thresholds.images
+        }
     )
+    kept_out = {
+        day: one
+        for day, one in gate.items()
+        if one is not None
+        and p_adjusted.get(f"{day}\0{DOMAIN}", 1.0) < thresholds.alpha
+        and one["value"] - thresholds.false_alarms >= thresholds.distance
+    }
 
     def told(day: str, found: Mapping[str, Distance]) -> list[dict[str, Any]]:
         rows_ = []
@@ -158,13 +190,24 @@ def _version(
             "day": day,
             **_figures(days[day]),
             "too_few": len(days[day]) < thresholds.images,
-            "alarms": [r["feature"] for r in told(day, found) if r["alarm"]],
+            "alarms": [r["feature"] for r in told(day, found) if r["alarm"]]
+            + [DOMAIN] * (day in kept_out),
             "features": told(day, found),
+            "domain": gate[day],
         }
         for day, found in windows.items()
     ]
     truth = None if labels is None else _truth(rows, labels, thresholds)
     alarms = _alarms(name, number, features, of_days, truth)
+    alarms += [
+        {
+            "version": f"{name} {number}",
+            "kind": "domain",
+            "sentence": sentence(f"{name} {number}", day, one, thresholds.false_alarms),
+        }
+        for day, one in kept_out.items()
+        if not day or "" not in kept_out
+    ]
     return {
         "model": name,
         "version": number,
@@ -173,6 +216,7 @@ def _version(
         "seen_in_training": sum(row.digest in reference.seen for row in rows),
         "impossible_times": len(days.get(NO_DAY, ())),
         "held_out": None if reference.held_out is None else reference.held_out.to_json(),
+        "domain": gate[""],
         "features": features,
         "not_compared": _not_compared(rows, reference, drift),
         "days": of_days,
@@ -257,6 +301,7 @@ def _truth(rows: Sequence[Row], labels: Labels, thresholds: Thresholds) -> dict[
         "expected": mean,
         "interval99": [low, high],
         "too_few": total < thresholds.images,
+        "of_all": _of_all(labelled, labels),
         "alarm": total >= thresholds.images and not low <= share <= high,
     }
 
@@ -292,6 +337,17 @@ def _right(rows: Iterable[Row], labels: Labels | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def _of_all(labelled: Sequence[Row], labels: Labels) -> dict[str, Any] | None:
+    """Estimate the accuracy on all that was served, where each label says what it stands for."""
+    weights = [labels.weights.get(row.digest) for row in labelled]
+    known = [weight for weight in weights if weight is not None]
+    if len(known) < len(labelled):
+        return None
+    right = [row.predicted == labels.of_digest[row.digest] for row in labelled]
+    share, low, high = weighted_share(right, known)
+    return {"value": share, "interval95": [low, high], "stands_for": sum(known)}
+
+
 def _alarms(
     name: str,
     number: int,
@@ -312,7 +368,7 @@ def _alarms(
             }
         )
     for day in days:
-        new = [feature for feature in day["alarms"] if feature not in drifted]
+        new = [name for name in day["alarms"] if name not in (*drifted, DOMAIN)]
         if new:
             found.append(
                 {

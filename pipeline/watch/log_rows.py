@@ -16,6 +16,7 @@ from serving.prediction_log.examples import (
     ANSWER_ABSTAIN,
     ANSWER_CLASS,
     ANSWER_CLASSES,
+    ANSWER_DOMAIN_REASON,
     MODEL,
     SECONDS,
     VERSION,
@@ -43,6 +44,7 @@ class Row:
         probabilities: calibrated.
         predicted: class.
         abstained: whether the answer was too unsure.
+        domain_reason: the input gate's, of `contract.DOMAIN_REASONS`; empty where it said none.
     """
 
     digest: str
@@ -55,6 +57,12 @@ class Row:
     probabilities: tuple[float, ...]
     predicted: str
     abstained: bool
+    domain_reason: str = ""
+
+    @property
+    def in_domain(self) -> bool | None:
+        """True of an image as those of the training, by the input gate; None where it has none."""
+        return self.domain_reason == contract.DOMAIN_OK if self.domain_reason else None
 
     @property
     def confidence(self) -> float:
@@ -145,6 +153,7 @@ def _row(example: Any) -> Row | None:
         probabilities=probabilities,
         predicted=predicted,
         abstained=any(features[ANSWER_ABSTAIN].int64_list.value),
+        domain_reason=next(iter(_texts(features[ANSWER_DOMAIN_REASON])), ""),
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
+from schema import contract
+
 
 def write_metrics(found: Mapping[str, Any], file: Path) -> None:
     """Write the metrics; whoever reads the file meanwhile sees the old one or the new one.
@@ -29,6 +31,9 @@ def write_metrics(found: Mapping[str, Any], file: Path) -> None:
     accuracy = gauge("accuracy", "On the labelled images; missing without.", *of_version)
     distance = gauge("distance", "From training, 0..1.", *of_version, "feature")
     drifted = gauge("drifted", "1 where the distance is an alarm.", *of_version, "feature")
+    kept_out = gauge(
+        "out_of_domain_share", "Of the images that the input gate looked at.", *of_version, "reason"
+    )
     for version in found["versions"]:
         labels = (version["model"], str(version["version"]))
         images.labels(*labels).set(version["images"])
@@ -37,9 +42,23 @@ def write_metrics(found: Mapping[str, Any], file: Path) -> None:
         expected.labels(*labels).set(version["expected_accuracy"]["value"])
         if version["truth"] is not None:
             accuracy.labels(*labels).set(version["truth"]["accuracy"])
+        gate = version["domain"]
+        for reason in contract.DOMAIN_REASONS if gate is not None else ():
+            if reason != contract.DOMAIN_OK:
+                count = gate["reasons"].get(reason, 0)
+                kept_out.labels(*labels, reason).set(count / gate["total"])
         for row in version["features"]:
             distance.labels(*labels, row["feature"]).set(row["distance"])
             drifted.labels(*labels, row["feature"]).set(float(row["alarm"]))
+    of_pair = ("model", "first", "second")
+    agreement = gauge("agreement", "Of two versions, on images that both answered.", *of_pair)
+    p_value = gauge("mcnemar_p", "Of two versions, on labelled images of both.", *of_pair)
+    for one in found["comparisons"]:
+        pair = (one["model"], str(one["first"]), str(one["second"]))
+        if one["both"]["agreement"] is not None:
+            agreement.labels(*pair).set(one["both"]["agreement"]["value"])
+        if one["both"]["labelled"] is not None:
+            p_value.labels(*pair).set(one["both"]["labelled"]["mcnemar_p"])
     log = found["log"]
     records = gauge("records", "Records that were read.")
     records.set(log["records"])

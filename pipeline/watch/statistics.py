@@ -118,3 +118,36 @@ def expected_right(confidences: Sequence[float], level: float = 0.95) -> tuple[f
     low = int(np.searchsorted(below, tail))
     high = min(count, int(np.searchsorted(below, 1 - tail)))
     return mean, low / count, high / count
+
+
+def weighted_share(right: Sequence[bool], weights: Sequence[float]) -> tuple[float, float, float]:
+    """Estimate a share of all images from those that a design chose.
+
+    Args:
+        right: of each chosen image.
+        weights: 1 over its probability of being chosen.
+
+    Returns:
+        Hájek's estimate, and its 95 % interval by Clopper and Pearson's formula with the effective
+        number of images, (Σw)² / Σw² (Korn and Graubard 1998; Kish 1965).
+    """
+    weight = np.asarray(weights, np.float64)
+    share = float(weight[np.asarray(right, np.bool_)].sum() / weight.sum())
+    images = float(weight.sum() ** 2 / (weight**2).sum())
+    low = stats.beta.ppf(0.025, share * images, (1 - share) * images + 1) if share > 0 else 0.0
+    high = stats.beta.ppf(0.975, share * images + 1, (1 - share) * images) if share < 1 else 1.0
+    return share, float(low), float(high)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Test by McNemar, two-sided and exact, whether two are right equally often on the same images.
+
+    Args:
+        only_first: images that the first alone has right.
+        only_second: images that the second alone has right.
+
+    Returns:
+        The p-value; 1 where both are right on the same images.
+    """
+    total = only_first + only_second
+    return float(stats.binomtest(only_first, total, 0.5).pvalue) if total else 1.0

@@ -20,6 +20,7 @@ from grpc import StatusCode
 
 from schema import contract
 from serving.core.model_config import ModelConfig, versions_in
+from serving.core.rollout import Rollout
 from serving.prediction_log.settings import LogTarget
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import ServingError, invalid, not_found
@@ -91,12 +92,14 @@ class Lent:
         version: of it.
         servable: that answers.
         logged: where its requests are logged; None for nowhere.
+        shadow: the version that is to be asked, too, though nobody waits for it; None for none.
     """
 
     name: str
     version: int
     servable: Servable
     logged: LogTarget | None = None
+    shadow: int | None = None
 
 
 class Manager:
@@ -161,8 +164,14 @@ class Manager:
 
     def _check_labels(self, config: ModelConfig) -> None:
         known = self._models.get(config.name)
-        # A new model's labels can't be about loaded versions: TensorFlow Serving takes them.
-        if known is None or not known.versions or self._labels_for_unavailable:
+        # A new model's labels can't be about loaded versions: TensorFlow Serving takes them. A
+        # rollout names the versions itself; until they are loaded, the one before answers.
+        if (
+            config.rollout is not None
+            or known is None
+            or not known.versions
+            or self._labels_for_unavailable
+        ):
             return
         for label, number in config.labels.items():
             version = known.versions.get(number)
@@ -278,24 +287,60 @@ class Manager:
         logging.info("%s version %d is not served any more", model.config.name, version.number)
 
     @contextmanager
-    def borrow(self, ref: ModelRef) -> Iterator[Lent]:
+    def borrow(self, ref: ModelRef, place: Callable[[], float] | None = None) -> Iterator[Lent]:
         """Lend a servable, which stays in memory until it is given back.
+
+        Args:
+            ref: model, and perhaps a version.
+            place: says where the request stands among all, 0..1; asked only where a rollout shares
+                requests out. None for what is no request for an answer.
 
         Raises:
             ServingError: there is no such model, version or label.
         """
+        stands = place() if place is not None and self._shares_out(ref) else None
         with self._changed:
-            version = self._find(ref)
+            version, shadow = self._route(ref, stands)
             version.lent += 1
             servable = version.servable
             logged = self._models[ref.name].config.logged
         assert servable is not None
         try:
-            yield Lent(ref.name, version.number, servable, logged)
+            yield Lent(ref.name, version.number, servable, logged, shadow)
         finally:
             with self._changed:
                 version.lent -= 1
                 self._changed.notify_all()
+
+    def _shares_out(self, ref: ModelRef) -> bool:
+        with self._changed:
+            rollout = self._rollout(ref)
+            return rollout is not None and rollout.tried is not None and rollout.share > 0.0
+
+    def _rollout(self, ref: ModelRef) -> Rollout | None:
+        """Return the rollout that a request goes by: one for a version or label goes by none."""
+        model = self._models.get(ref.name)
+        if model is None or ref.label is not None:
+            return None
+        by_number = ref.version is not None and not _means_latest(ref, model)
+        return None if by_number else model.config.rollout
+
+    def _route(self, ref: ModelRef, stands: float | None) -> tuple[_Version, int | None]:
+        """Find the version that answers, and the one that is asked beside it."""
+        rollout = self._rollout(ref)
+        if rollout is None:
+            return self._find(ref), None
+        versions = self._models[ref.name].versions
+        loaded = {n for n, v in versions.items() if v.state == State.AVAILABLE}
+        tried = rollout.tried if rollout.tried in loaded else None
+        chosen = tried is not None and stands is not None and stands < rollout.share
+        if tried is not None and chosen and not rollout.shadow:
+            return versions[tried], None
+        if rollout.stable in loaded:
+            return versions[rollout.stable], tried if chosen else None
+        # What was stable before, until the new one is loaded; a version on trial only if need be.
+        others = loaded - {rollout.tried} or loaded
+        return (versions[max(others)] if others else self._find(ref)), None
 
     def _find(self, ref: ModelRef) -> _Version:
         model = self._models.get(ref.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from common.errors import InputError
+from serving.core.rollout import Rollout, read_rollout
 from serving.prediction_log.settings import LogTarget
 
 # The one `log_collector_config.type` that there is; it may be left out.
@@ -52,6 +53,7 @@ class ModelConfig:
         policy: which versions.
         labels: label -> version.
         logged: where its requests are logged; None for nowhere.
+        rollout: which version answers which request; None where the latest answers all.
     """
 
     name: str
@@ -60,6 +62,7 @@ class ModelConfig:
     # A factory: Python 3.11 takes no default that has no hash.
     labels: Mapping[str, int] = field(default_factory=lambda: _NONE, hash=False)
     logged: LogTarget | None = None
+    rollout: Rollout | None = field(default=None, hash=False)
 
 
 def parse_config(text: str, source: str = "models.config") -> dict[str, ModelConfig]:
@@ -153,6 +156,8 @@ def _policy(message: Any) -> VersionPolicy:
 def read_config(file: Path) -> dict[str, ModelConfig]:
     """Read a models.config.
 
+    A model that has neither labels nor a policy there follows its rollout, if it has one.
+
     Raises:
         InputError: see `parse_config`, or it can't be read.
     """
@@ -160,7 +165,20 @@ def read_config(file: Path) -> dict[str, ModelConfig]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"model-config-file: {file} can't be read: {error}.") from error
-    return parse_config(text, str(file))
+    return {
+        name: config if config.labels or config.policy != VersionPolicy() else _rolled_out(config)
+        for name, config in parse_config(text, str(file)).items()
+    }
+
+
+def _rolled_out(config: ModelConfig) -> ModelConfig:
+    """Serve what a model's rollout says, if there is any."""
+    rollout = read_rollout(config.base_path)
+    if rollout is None:
+        return config
+    policy = VersionPolicy(latest=None, specific=rollout.versions)
+    labels = MappingProxyType(rollout.labels)
+    return replace(config, policy=policy, labels=labels, rollout=rollout)
 
 
 def models_in(folder: Path, logged: LogTarget | None = None) -> dict[str, ModelConfig]:
@@ -171,12 +189,12 @@ def models_in(folder: Path, logged: LogTarget | None = None) -> dict[str, ModelC
         logged: where requests to all of them are logged; None for nowhere.
 
     Raises:
-        InputError: it is no folder.
+        InputError: it is no folder, or a model's rollout can't be read.
     """
     if not folder.is_dir():
         raise InputError(f"model-dir: {folder} is no folder; run the pipeline first.")
     return {
-        path.name: ModelConfig(path.name, path.resolve(), logged=logged)
+        path.name: _rolled_out(ModelConfig(path.name, path.resolve(), logged=logged))
         for path in sorted(folder.iterdir())
         if path.is_dir() and versions_in(path)
     }

@@ -21,6 +21,7 @@ class Asked:
         inputs: name -> value, as the client sent it.
         ready: the same, as the model sees it: images of other formats are PNGs there.
         outputs: wanted; all where empty.
+        shadow: whether no client gets the answer: it is asked for to be compared.
     """
 
     lent: Lent
@@ -29,6 +30,7 @@ class Asked:
     inputs: Tensors
     ready: Tensors
     outputs: Sequence[str] = ()
+    shadow: bool = False
 
 
 # (request, answer): called once an answer is there, by the thread that computed it, so it has to

@@ -13,6 +13,7 @@ from serving.core.batching import Batcher
 from serving.core.limits import check_rows, checked
 from serving.core.manager import Lent, Manager
 from serving.core.observing import Asked, Observer
+from serving.core.shadows import Shadows
 from serving.protocol.status import invalid
 from serving.protocol.tensors import STRING, Tensors, strings
 from serving.servables.servable import (
@@ -67,6 +68,7 @@ class Service:
         batcher: of the requests.
         limits: of a request.
         observers: told of each answer.
+        shadows: asks a version that is tried, where a rollout says so.
     """
 
     def __init__(self, manager: Manager, batcher: Batcher, limits: Limits) -> None:
@@ -75,6 +77,7 @@ class Service:
         self.batcher = batcher
         self.limits = limits
         self.observers: list[Observer] = []
+        self.shadows = Shadows(manager, batcher, limits, self._tell_all)
 
     def predict(
         self,
@@ -118,8 +121,13 @@ class Service:
     def _tell(self, asked: Asked, answer: Future[Tensors]) -> None:
         if answer.cancelled() or answer.exception() is not None:
             return
+        self._tell_all(asked, answer.result())
+        if asked.lent.shadow is not None:
+            self.shadows.ask(asked)
+
+    def _tell_all(self, asked: Asked, outputs: Tensors) -> None:
         for observe in self.observers:
-            observe(asked, answer.result())
+            observe(asked, outputs)
 
     def on_examples(
         self, lent: Lent, signature_name: str, method: str, examples: Sequence[bytes]

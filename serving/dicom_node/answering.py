@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pydicom
 
@@ -19,6 +19,10 @@ from serving.dicom_results.identity import REQUIRED, Algorithm
 from serving.dicom_results.report import MANUFACTURER
 from serving.local_client import Answer
 from serving.prediction import Failure
+
+if TYPE_CHECKING:
+    from serving.prediction_log.log import PredictionLog
+    from serving.prediction_log.settings import LogTarget
 
 LOGGER: Final = logging.getLogger("cxr.node")
 _LOOK_S: Final = 0.2
@@ -34,11 +38,13 @@ class Model:
         algorithm: as results name it.
         answer: to image files, with heat maps.
         draw: lays a heat map over an image file's content.
+        log: of its answers; None where there is none.
     """
 
     algorithm: Algorithm
     answer: Answer
     draw: Draw
+    log: PredictionLog | None = None
 
 
 class NoResultError(Exception):
@@ -61,6 +67,7 @@ def load_model(settings: NodeSettings, network_cache: Path | None) -> Model:
     version = latest_version(settings.model_dir, settings.model)
     asked = AskedRendering(settings.dicom_window, settings.dicom_percentile)
     rendering = asked.over(learned_by(version), str(version))
+    log, target = _log_of(settings)
     answer = open_model(
         version,
         explain=True,
@@ -68,8 +75,21 @@ def load_model(settings: NodeSettings, network_cache: Path | None) -> Model:
         rendering=rendering,
         network_cache=network_cache,
         max_bytes=settings.limits.instance_bytes,
+        observe=log,
+        logged=target,
     )
-    return Model(algorithm_of(version), answer, partial(overlay, rendering=rendering))
+    return Model(algorithm_of(version), answer, partial(overlay, rendering=rendering), log)
+
+
+def _log_of(settings: NodeSettings) -> tuple[PredictionLog | None, LogTarget | None]:
+    """Open the prediction log, if there is to be one, and say where it is."""
+    if settings.prediction_log is None:
+        return None, None
+    from serving.prediction_log.log import PredictionLog
+    from serving.prediction_log.settings import LogSettings, log_target
+
+    target = log_target(settings.prediction_log.dir, settings.prediction_log.sampling_rate)
+    return PredictionLog(LogSettings(target)), target
 
 
 def results_for(uid: str, file: Path, model: Model) -> dict[str, bytes]:

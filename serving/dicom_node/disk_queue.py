@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from common.durable import write_durably
 from common.errors import InputError
-from serving.dicom_node.durable import write_durably
 from serving.dicom_node.queue_file import DATABASE, HELD, counts_in, opened, transaction
 
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")

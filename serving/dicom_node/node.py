@@ -48,7 +48,9 @@ class Node:
         self._stop = threading.Event()
         self._broken: list[str] = []
         try:
-            answerer = Answerer(self._queue, load(), limits.tries)
+            model = load()
+            self._log = model.log
+            answerer = Answerer(self._queue, model, limits.tries)
             parts: list[tuple[str, Any]] = [
                 ("model", answerer),
                 ("sender", Sender(self._queue, destination, settings.answer)),
@@ -114,6 +116,8 @@ class Node:
         LOGGER.info("stopped; in the queue: %s", self._queue.counts())
         if not any(thread.is_alive() for thread in self._threads):
             self._queue.close()
+        if self._log is not None:
+            self._log.close()
         if self._broken:
             raise RuntimeError(f"the node's {', '.join(self._broken)} broke; see the log")
 

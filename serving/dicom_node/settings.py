@@ -208,6 +208,18 @@ class NodeLimits(Strict):
     tries: int = Field(5, ge=1)
 
 
+class LoggedAnswers(Strict):
+    """The prediction log, which is as that of `cxr serve`.
+
+    Attributes:
+        dir: folder of the log.
+        sampling_rate: 0..1, the share of the images that are logged.
+    """
+
+    dir: Path
+    sampling_rate: float = Field(1.0, ge=0, le=1)
+
+
 class NodeSettings(Strict):
     """The settings of a node.
 
@@ -225,6 +237,7 @@ class NodeSettings(Strict):
         bits_stored: as `cxr predict --bits-stored`.
         dicom_window: as `cxr predict --dicom-window`; as the model learned where None.
         dicom_percentile: as `cxr predict --dicom-percentile`; likewise.
+        prediction_log: where the model's answers are logged; None for nowhere.
         limits: of what is taken.
     """
 
@@ -241,6 +254,7 @@ class NodeSettings(Strict):
     bits_stored: int = Field(0, ge=0, le=15)
     dicom_window: int | None = Field(None, ge=1)
     dicom_percentile: float | None = Field(None, ge=0, lt=50)
+    prediction_log: LoggedAnswers | None = None
     limits: NodeLimits = NodeLimits()
 
     @model_validator(mode="after")

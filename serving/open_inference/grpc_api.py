@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -11,6 +12,7 @@ import grpc.aio
 import numpy as np
 from tensorflow_serving.apis import model_pb2
 
+from serving.core.rollout import place_of
 from serving.core.service import Service
 from serving.open_inference.http_infer import SIGNATURE
 from serving.open_inference.messages import SERVICE, message
@@ -121,7 +123,7 @@ class _OpenInference:
         heads, inputs = _inputs(request)
         signature = _signature_name(request)
         wanted = [output.name for output in request.outputs]
-        with self._service.manager.borrow(ref) as lent:
+        with self._service.manager.borrow(ref, partial(place_of, inputs)) as lent:
             check_types(heads, lent.servable.signature(signature).inputs)
             outputs = await asyncio.wrap_future(
                 self._service.predict(lent, signature, inputs, wanted)

@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.core.manager import Lent
+from serving.core.rollout import place_of
 from serving.core.service import Service
 from serving.open_inference.http_infer import JSON_LENGTH, InferRequest, infer_answer, parse_infer
 from serving.open_inference.model_facts import (
@@ -71,7 +73,7 @@ async def infer(
         ServingError: it isn't formatted as the protocol demands, or can't be answered.
     """
     parsed = await beside(len(body), parse_infer, body, request.headers.get(JSON_LENGTH))
-    with service.manager.borrow(ref) as lent:
+    with service.manager.borrow(ref, partial(place_of, parsed.inputs)) as lent:
         told(lent, parsed)
         check_types(parsed.heads, lent.servable.signature(parsed.signature_name).inputs)
         future = service.predict(lent, parsed.signature_name, parsed.inputs, list(parsed.outputs))

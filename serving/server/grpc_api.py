@@ -26,6 +26,7 @@ from tensorflow_serving.apis import (
 from common.errors import InputError
 from serving.core.manager import Lent
 from serving.core.model_config import from_message
+from serving.core.rollout import place_of, place_of_examples
 from serving.core.service import Service, classes_of, regressions_of
 from serving.open_inference.grpc_api import open_inference_handler
 from serving.protocol.paths import ModelRef
@@ -43,6 +44,11 @@ Answer = Callable[[Lent, Any, Any, Any], Awaitable[None]]
 
 async def _outputs(future: Future[Tensors]) -> Tensors:
     return await asyncio.wrap_future(future)
+
+
+def _place(source: Any) -> Callable[[], float]:
+    """Say where a request of examples stands among all, once it is asked."""
+    return lambda: place_of_examples(messages.serialized_examples(source))
 
 
 class _Calls:
@@ -103,7 +109,11 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
 
         async def work(ref: ModelRef) -> Any:
             spec = request.model_spec
-            with self._service.manager.borrow(ref) as lent:
+
+            def place() -> float:
+                return place_of(messages.to_tensors(dict(request.inputs)))
+
+            with self._service.manager.borrow(ref, place) as lent:
                 inputs = messages.to_tensors(dict(request.inputs))
                 outputs = await _outputs(
                     self._service.predict(lent, spec.signature_name, inputs, request.output_filter)
@@ -145,7 +155,7 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> Any:
         async def work(ref: ModelRef) -> Any:
             spec = request.model_spec
-            with self._service.manager.borrow(ref) as lent:
+            with self._service.manager.borrow(ref, _place(request.input)) as lent:
                 await answer(lent, spec, request.input, response.result)
             messages.fill_spec(response.model_spec, lent, spec.signature_name or DEFAULT_SIGNATURE)
             return response
@@ -174,7 +184,7 @@ class PredictionApi(prediction_service_pb2_grpc.PredictionServiceServicer):
                     "All ModelSpecs in a MultiInferenceRequest must access the same model name."
                 )
             response = inference_pb2.MultiInferenceResponse()
-            with self._service.manager.borrow(ref) as lent:
+            with self._service.manager.borrow(ref, _place(request.input)) as lent:
                 for task in request.tasks:
                     result = response.results.add()
                     spec = task.model_spec

@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio.to_thread
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.core.manager import Lent
+from serving.core.rollout import place_of, place_of_examples
 from serving.core.service import Service, classes_of, regressions_of
 from serving.doors.rest import FACTS, Facts
 from serving.open_inference import paths as open_inference_paths
@@ -183,7 +185,8 @@ class RestApi:
 
         parsed = await _beside(len(body), parse_predict, body, input_specs)
         handled.rows = _rows(parsed.inputs)
-        with self._service.manager.borrow(target.model) as lent:
+        place = partial(place_of, parsed.inputs)
+        with self._service.manager.borrow(target.model, place) as lent:
             handled.version = lent.version
             future = self._service.predict(lent, parsed.signature_name, parsed.inputs)
             outputs = await asyncio.wrap_future(future)
@@ -193,7 +196,8 @@ class RestApi:
         parsed = await _beside(len(body), parse_examples, body)
         count = handled.rows = len(parsed.examples)
         method = CLASSIFY if target.method == "classify" else REGRESS
-        with self._service.manager.borrow(target.model) as lent:
+        place = partial(place_of_examples, parsed.examples)
+        with self._service.manager.borrow(target.model, place) as lent:
             handled.version = lent.version
             outputs = await asyncio.wrap_future(
                 self._service.on_examples(lent, parsed.signature_name, method, parsed.examples)

@@ -211,6 +211,41 @@ def test_the_command_prints_a_table_or_json(
     assert printed[0]["abstain"] is False
 
 
+@pytest.mark.parametrize("reason", ["blank", "inverted", "turned", "unlike_training"])
+def test_an_image_out_of_domain_is_told_by_table_and_json(
+    stub: Stub,
+    files: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reason: str,
+) -> None:
+    rows = [{**ROW, "in_domain": True, "domain_reason": "ok"}] * 4
+    rows.append({**ROW, "in_domain": False, "domain_reason": reason})
+    stub.answer = lambda *_: (200, {}, {"predictions": rows})
+    arguments = ["predict", str(files[0].parent), "--url", stub.url, "--model", "vgg16"]
+    assert _cxr(monkeypatch, *arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("out of domain" in line or "out of" in line for line in lines)
+    assert [reason in line for line in lines if ".png" in line] == [False] * 4 + [True]
+    assert _cxr(monkeypatch, *arguments, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    told = [(entry["in_domain"], entry["domain_reason"]) for entry in printed]
+    assert told == [(True, "ok")] * 4 + [(False, reason)]
+
+
+def test_a_model_without_a_gate_has_no_column_for_it(
+    stub: Stub,
+    files: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["predict", str(files[0].parent), "--url", stub.url, "--model", "vgg16"]
+    assert _cxr(monkeypatch, *arguments) == 0
+    assert "domain" not in capsys.readouterr().out
+    assert _cxr(monkeypatch, *arguments, "--json") == 0
+    assert "in_domain" not in json.loads(capsys.readouterr().out)[0]
+
+
 def test_a_file_without_an_answer_is_listed_and_the_others_are_shown(
     stub: Stub,
     files: list[Path],

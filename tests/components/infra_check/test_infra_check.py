@@ -29,7 +29,7 @@ from components.infra_check.executor import (  # noqa: E402
     Executor,
     choose_samples,
 )
-from components.infra_check.requests_sent import Findings  # noqa: E402
+from components.infra_check.requests_sent import Answer, Findings  # noqa: E402
 from components.serving_pusher.executor import Executor as ServingPusherExecutor  # noqa: E402
 from models.boundary import CutNetwork  # noqa: E402
 from models.classifier import BackboneModel, CalibratedHead, Classifier  # noqa: E402
@@ -238,12 +238,12 @@ def told(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         engine = OPENVINO_F32 if arguments[2:] == ("--precision", "f32") else OPENVINO_BF16
         yield SimpleNamespace(engine_of=lambda _: engine)
 
-    def ask(server: Any, _: Any, given: Mapping[str, Any]) -> tuple[str, np.ndarray]:
+    def ask(server: Any, _: Any, given: Mapping[str, Any]) -> Answer:
         inputs = {contract.INPUT_IMAGES: strings([given[contract.INPUT_IMAGES]])}
         outputs = servable.run(contract.SIGNATURE_DEFAULT, inputs)
         (probabilities,) = outputs[contract.OUTPUT_PROBABILITIES]
         off = 0.1 if server.engine_of("candidate") == OPENVINO_BF16 else 0.0
-        return CLASSES[int(probabilities.argmax())], probabilities + off
+        return Answer(CLASSES[int(probabilities.argmax())], probabilities + off)
 
     monkeypatch.setattr(requests_sent, "running_server", running_server)
     monkeypatch.setattr(requests_sent, "_FORMS", {"here": ask})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,6 +145,7 @@ def write_card(evaluation: Path, tmp_path: Path) -> WriteCard:
         weights: dict[str, str] | None = None,
         served: bool | None = None,
         continued: dict[str, Any] | None = None,
+        input_gate: dict[str, Any] | None = None,
         **summary: Any,
     ) -> Written:
         nonlocal calls
@@ -158,6 +160,10 @@ def write_card(evaluation: Path, tmp_path: Path) -> WriteCard:
         write_manifest(manifest.uri, [], [], replace(SUMMARY, **summary))
         judged = standard_artifacts.ModelEvaluation()
         judged.uri = str(evaluation)
+        if input_gate is not None:
+            judged.uri = str(tmp_path / str(calls) / "judged")
+            shutil.copytree(evaluation, judged.uri)
+            Path(judged.uri, contract.INPUT_GATE_FILE).write_text(json.dumps(input_gate))
         inputs = {
             "model_run": [run],
             "evaluation": [judged],

@@ -288,6 +288,35 @@ def test_a_model_that_always_abstains_answers_nothing(write_card: WriteCard) -> 
     assert "abstains from every image" in written.page
 
 
+def test_the_input_gates_figures_are_said_and_which_kind_it_misses(write_card: WriteCard) -> None:
+    kinds = {
+        "blank": {"images": 4, "caught": 4},
+        "inverted": {"images": 40, "caught": 38},
+        "digits": {"images": 8, "caught": 5},
+        "shapes": {"images": 8, "caught": 7},
+    }
+    figures = {"test": {"images": 40, "kept_out": 1}, "kinds": kinds}
+    written = write_card(input_gate=figures)
+    found = written.data["results"]["input_gate"]
+    assert (found["kept_out"]["count"], found["kept_out"]["total"]) == (1, 40)
+    # 38 of 40 are just 95 %.
+    assert found["missed"] == ["digits", "shapes"]
+    assert "It keeps out 2.5 % of the test split's images (1 of 40; interval" in written.page
+    assert "| digits | 62.5 % (5 of 8) |" in written.page
+    assert "Less than 95 % is kept out of: digits, shapes." in written.page
+    for kind in ("digits", "shapes"):
+        kinds[kind]["caught"] = 8
+    page = write_card(input_gate=figures).page
+    assert "Of each kind at least 95 % are kept out." in page
+    assert "Less than 95 %" not in page
+
+
+def test_a_card_without_a_gate_says_what_that_means(write_card: WriteCard) -> None:
+    written = write_card()
+    assert written.data["results"]["input_gate"] is None
+    assert "The model has no input gate: it answers whatever image it is shown" in written.page
+
+
 def test_the_same_inputs_give_the_same_bytes(write_card: WriteCard) -> None:
     first, second = (write_card(training=TRAINING, weights=WEIGHTS) for _ in range(2))
     assert first == second

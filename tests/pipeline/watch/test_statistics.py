@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.watch.statistics import adjusted, expected_right, of_numbers, of_texts
+from pipeline.watch.statistics import adjusted, expected_right, of_numbers, of_texts, weighted_share
 
 
 def test_one_source_is_rarely_apart() -> None:
@@ -78,3 +78,26 @@ def test_many_images_have_the_interval_of_the_normal() -> None:
     _, exact_low, exact_high = expected_right(chances[:5000])
     assert mean == pytest.approx(np.mean(chances))
     assert (low, high) == pytest.approx((exact_low, exact_high), abs=3e-4)
+
+
+def test_a_weighted_share_is_right_on_average_where_the_plain_one_is_not() -> None:
+    """Of 1,000 images 100 are hard, half of which are right; the others all are."""
+    draw = np.random.default_rng(0)
+    right = np.array([True, False] * 50 + [True] * 900)
+    covered, found = 0, []
+    for _ in range(300):
+        hard, easy = draw.choice(100, 40, replace=False), 100 + draw.choice(900, 40, replace=False)
+        share, low, high = weighted_share(
+            right[np.concatenate([hard, easy])].tolist(), [100 / 40] * 40 + [900 / 40] * 40
+        )
+        found.append(share)
+        covered += low <= 0.95 <= high
+    assert np.mean(found) == pytest.approx(0.95, abs=0.003)
+    assert covered / 300 >= 0.95
+
+
+def test_equal_weights_are_clopper_and_pearsons_interval() -> None:
+    share, low, high = weighted_share([True] * 18 + [False] * 2, [3.0] * 20)
+    exact = stats.binomtest(18, 20).proportion_ci(0.95, "exact")
+    assert (share, low, high) == pytest.approx((0.9, exact.low, exact.high))
+    assert weighted_share([True] * 5, [2.0] * 5)[::2] == (1.0, 1.0)

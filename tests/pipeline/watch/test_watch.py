@@ -199,6 +199,31 @@ def test_labels_that_come_later_hold_the_expectation_against_the_truth(
     assert [alarm["kind"] for alarm in found["alarms"]] == ["accuracy"]
 
 
+def test_weights_of_a_selection_say_how_many_of_all_are_right(tmp_path: Path, watch: Watch) -> None:
+    keep_version(tmp_path / "pushed")
+    asked = images(Source(), 120, 2)
+    write_log(tmp_path / "log", asked)
+    right = [i for i in asked if i.probabilities[i.label] == max(i.probabilities)]
+    wrong = [i for i in asked if i not in right][:5]
+    labels = tmp_path / "labels.csv"
+    lines = [f"{i.digest},{i.truth},1" for i in wrong] + [
+        f"{i.digest},{i.truth},9" for i in right[:5]
+    ]
+    labels.write_text("\n".join(["digest,label,weight", *lines]))
+    (version,) = watch("--labels", labels)[1]["versions"]
+    assert version["truth"]["accuracy"] == 0.5
+    assert version["truth"]["of_all"]["value"] == pytest.approx(0.9)
+    assert version["truth"]["of_all"]["stands_for"] == 50
+    page = (tmp_path / "watch" / "index.html").read_text()
+    assert "they stand for 50 images" in page
+    # Without a weight each, nothing is said of all.
+    labels.write_text(
+        "\n".join(["digest,label,weight", *lines, f"{right[9].digest},{right[9].truth},x"])
+    )
+    found = watch("--labels", labels)[1]
+    assert "is no number from 1 on" in found["labels"]["refused"]["12"]
+
+
 def test_labels_that_cannot_be_used_are_listed(tmp_path: Path, watch: Watch) -> None:
     keep_version(tmp_path / "pushed")
     asked = images(Source(), 40, 2)

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from serving.dicom_node import disk_queue, durable, queue_file
+from common import durable
+from serving.dicom_node import disk_queue, queue_file
 from serving.dicom_node.disk_queue import DiskQueue, QueueFullError
 from tests.serving.dicom_node.queues import BYTES, INSTANCES, UIDS, opened, results_of
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.watch.log_rows import read_rows
 from serving.dicom_node import queue_file
 from serving.process import free_port
 from tests.golden_run import GoldenRun
@@ -43,6 +44,7 @@ def test_the_node_gives_what_predict_writes(tmp_path: Path, golden: GoldenRun) -
             peers={"pacs": {"ae_title": "PACS", "host": HERE, "port": pacs.port}},
             receive={"port": port},
             answer={"peer": "pacs"},
+            prediction_log={"dir": "log"},
         )
         log = tmp_path / "node.log"
         with log.open("wb") as sink:
@@ -65,5 +67,12 @@ def test_the_node_gives_what_predict_writes(tmp_path: Path, golden: GoldenRun) -
             assert node.wait(60) == 0, log.read_text()
         assert {str(one.SOPInstanceUID) for one in pacs.got} == written
         assert len(written) == 2 * len(images)
+    rows = read_rows(tmp_path / "log").rows
+    # The lateral view has no answer.
+    assert len(rows) == len(images)
+    assert {row.model for row in rows} == {"champion"}
+    assert all(row.domain_reason for row in rows)
+    # Sizes and grey levels are those of the image that the model saw.
+    assert all(row.numbers["image/width"] > 0 and "image/mean" in row.numbers for row in rows)
     said = log.read_text()
     assert not [word for word in ("Mueller", "Hannelore", "PAT-4711") if word in said]

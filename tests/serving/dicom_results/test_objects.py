@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from schema import contract
 from serving.dicom_results import coding, identity
 from serving.dicom_results.files import encoded
 from serving.dicom_results.heat_map import make_heat_map
 from serving.dicom_results.identity import Algorithm, content_time, uid_of
-from serving.dicom_results.report import make_report
+from serving.dicom_results.report import NOT_FOR_DIAGNOSIS, make_report
 from serving.prediction import Prediction
 from tests.pipeline.deidentify.radiographs import radiograph
 
@@ -76,6 +77,49 @@ def test_an_abstained_answer_names_no_class(algorithm: Algorithm, answer: Predic
     assert evaluations["Answer of the classifier"] == coding.ABSTAINED
     assert "840539006" not in str(report)
     assert any(text.startswith("The model abstained") for text in texts_of(report))
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (contract.DOMAIN_BLANK, "there is hardly anything in it"),
+        (contract.DOMAIN_INVERTED, "its grey levels seem to be inverted"),
+        (contract.DOMAIN_TURNED, "it seems to be turned"),
+        (contract.DOMAIN_UNLIKE, "it doesn't look like a radiograph that the model learned from"),
+        # Of a model that knows more reasons than this program.
+        ("sideways", "sideways"),
+    ],
+)
+@pytest.mark.parametrize("abstain", [False, True])
+def test_an_answer_to_an_image_out_of_domain_names_no_class_and_says_why(
+    algorithm: Algorithm,
+    answer: Prediction,
+    picture: np.ndarray,
+    reason: str,
+    said: str,
+    abstain: bool,
+) -> None:
+    out = replace(answer, abstain=abstain, domain_reason=reason)
+    report = make_report(radiograph(), out, algorithm)
+    evaluations = {e.name.meaning: e.value for e in group_of(report).get_qualitative_evaluations()}
+    assert evaluations["Answer of the classifier"] == coding.OUT_OF_DOMAIN
+    assert "840539006" not in str(report)
+    text = f"The answer means nothing for this image: {said}. {NOT_FOR_DIAGNOSIS}"
+    assert text in texts_of(report)
+    heat = make_heat_map(radiograph(), out, algorithm, picture)
+    assert f"(out of domain: {reason})" in heat.DerivationDescription
+    assert answer.predicted_class not in heat.DerivationDescription
+
+
+def test_an_image_within_has_the_results_that_it_had_before_there_were_gates(
+    algorithm: Algorithm, answer: Prediction
+) -> None:
+    within = replace(answer, domain_reason=contract.DOMAIN_OK)
+    first, second = (make_report(radiograph(), each, algorithm) for each in (answer, within))
+    assert encoded(first) == encoded(second)
+    out = replace(answer, domain_reason=contract.DOMAIN_TURNED)
+    other = make_report(radiograph(), out, algorithm)
+    assert other.SOPInstanceUID != first.SOPInstanceUID
 
 
 def test_both_lie_in_the_images_study_in_a_series_of_their_own(

@@ -1,0 +1,1 @@
+"""`cxr canary`, `cxr promote` and `cxr rollback`: which pushed version answers. No TFX."""
