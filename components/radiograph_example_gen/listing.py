@@ -30,6 +30,7 @@ from components.radiograph_example_gen.remarks import (
     of_columns,
     of_rows,
     of_short_rows,
+    of_spellings,
     of_tables,
 )
 from components.radiograph_example_gen.settings import TABLE, Settings, SpanFolder
@@ -181,6 +182,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
             remarks += [
                 *of_columns(table.name, parsed.columns),
                 *of_cells(table.name, parsed.problems),
+                *of_spellings(table.name, parsed.respelt),
                 *of_short_rows(table.name, parsed.short, len(parsed.rows)),
                 *of_rows(table.name, by_rule, len(without), count),
             ]

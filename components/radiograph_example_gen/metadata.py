@@ -7,6 +7,7 @@ import io
 import posixpath
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,12 @@ from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns, place_of, recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.table_cells import Asked, find_columns, read_cells
-from models.table_values import UNKNOWN_VALUES, Value, parse_years
+from models.table_values import SEXES, UNKNOWN_VALUES, Value, parse_sex, parse_years
 from schema import contract
 from schema.table import TableColumn
 
 PATIENT_COLUMN = "patient_id"
+SEX_COLUMN: Final = "sex"
 SOURCE_COLUMN = "source"
 # Beside `UNKNOWN_VALUES`, for patients: zeros, and the numbers that programs write where they know
 # none.
@@ -98,12 +100,14 @@ class Metadata:
         problems: cells that had to be treated as unknown.
         columns: what its columns were taken for.
         short: lines of records that end before the header's last named column.
+        respelt: another spelling of a sex -> how many cells were read as F or M.
     """
 
     rows: tuple[Row, ...]
     problems: tuple[LeftOut, ...]
     columns: Columns
     short: tuple[int, ...] = ()
+    respelt: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_metadata_file(path: Path) -> bytes:
@@ -153,15 +157,19 @@ def parse_metadata(
     rows = []
     problems: list[LeftOut] = []
     short = []
+    respelt: Counter[str] = Counter()
     with_name = set(filter(None, columns.names))
     # One at a time: of a million records, no more is kept than what the rows say.
     for line, cells in records:
+        stated = cells.get(SEX_COLUMN, "")
         row, problem = _parse_row(line, cells, further, asked, known)
+        if row.text[SEX_COLUMN] in SEXES and row.text[SEX_COLUMN] != stated:
+            respelt[stated] += 1
         rows.append(row)
         problems.extend(problem)
         if not with_name <= cells.keys():
             short.append(line)
-    return Metadata(tuple(rows), tuple(problems), columns, tuple(short))
+    return Metadata(tuple(rows), tuple(problems), columns, tuple(short), respelt)
 
 
 def further_columns(
@@ -320,6 +328,11 @@ def _parse_row(
         text[column] = known(cells.get(column, ""))
     numbers = {}
     problems = []
+    if (stated_sex := text[SEX_COLUMN]) != contract.UNKNOWN:
+        text[SEX_COLUMN] = parse_sex(stated_sex) or contract.UNKNOWN
+        if text[SEX_COLUMN] == contract.UNKNOWN:
+            reason = f"line {line}: sex {stated_sex!r} is none of F and M; treated as unknown"
+            problems.append(LeftOut(file, Kind.METADATA, reason))
     for column in contract.METADATA_NUMBER_COLUMNS:
         value = cells.get(column, "")
         number = parse_years(value)
@@ -328,7 +341,8 @@ def _parse_row(
         elif value.casefold() not in UNKNOWN_VALUES:
             reason = f"line {line}: {column} {value!r} is no number of years; treated as unknown"
             problems.append(LeftOut(file, Kind.METADATA, reason))
-    table, wrong = read_cells(asked, cells, numbers, UNKNOWN_VALUES)
+    read: dict[str, Value] = {SEX_COLUMN: text[SEX_COLUMN], **numbers}
+    table, wrong = read_cells(asked, cells, read, UNKNOWN_VALUES)
     problems += [LeftOut(file, Kind.METADATA, f"line {line}: {reason}") for reason in wrong]
     stated = (cells.get(column, "") for column in contract.LICENCE_COLUMNS)
     licence = _known(next(filter(None, stated), ""))

@@ -22,6 +22,7 @@ from components.radiograph_example_gen.metadata import (
     parse_metadata,
 )
 from schema import contract
+from schema.table import TableColumn
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 COLUMNS = tuple(contract.METADATA_TEXT_COLUMNS)
@@ -30,6 +31,10 @@ COLUMNS = tuple(contract.METADATA_TEXT_COLUMNS)
 def _known(cell: str) -> str:
     kept = cell.strip()
     return contract.UNKNOWN if kept.casefold() in UNKNOWN_VALUES else kept
+
+
+def _known_sex(cell: str) -> str:
+    return parse_sex(cell) or contract.UNKNOWN
 
 
 @given(st.lists(st.tuples(*[cells] * len(COLUMNS)), max_size=5))
@@ -43,7 +48,7 @@ def test_any_cell_survives(rows: list[tuple[str, ...]]) -> None:
     assert [row.file for row in parsed] == [f"c/{index}.png" for index in range(len(rows))]
     for found, expected in zip(parsed, rows, strict=True):
         for column, value in zip(COLUMNS, expected, strict=True):
-            known = known_patient if column == "patient_id" else _known
+            known = {"patient_id": known_patient, "sex": _known_sex}.get(column, _known)
             assert found.text[column] == known(value.strip())
 
 
@@ -130,6 +135,41 @@ def test_age_that_is_no_number_is_unknown_and_listed(age: str) -> None:
 def test_unknown_patient_is_no_patient() -> None:
     rows = parse_metadata(b"file,patient_id\na.png,Unknown\nb.png,\nc.png,p\n").rows
     assert [row.patient for row in rows] == ["", "", "p"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "sex"),
+    [
+        *(("m", "M"), ("M", "M"), ("Male", "M"), ("MÄNNLICH", "M"), ("man", "M")),
+        *(("f", "F"), ("FEMALE", "F"), ("w", "F"), ("woman", "F"), ("n/a", contract.UNKNOWN)),
+    ],
+)
+def test_sex_is_read_in_its_known_spellings(cell: str, sex: str) -> None:
+    feature = TableColumn("gender", "Gender", "categorical")
+    table = parse_metadata(f"file,Gender\na.png,{cell}\n".encode(), table=[feature])
+    (row,) = table.rows
+    assert row.text["sex"] == sex
+    assert row.table == ({} if sex == contract.UNKNOWN else {"gender": sex})
+    assert table.problems == ()
+    assert table.respelt == ({cell: 1} if sex not in (cell, contract.UNKNOWN) else {})
+
+
+def test_another_word_for_a_sex_is_missing_and_listed() -> None:
+    feature = TableColumn("gender", "sex", "categorical")
+    table = parse_metadata(b"file,sex\na.png,O\nb.png,F\n", table=[feature])
+    assert [row.text["sex"] for row in table.rows] == [contract.UNKNOWN, "F"]
+    assert [dict(row.table) for row in table.rows] == [{}, {"gender": "F"}]
+    (problem,) = table.problems
+    assert (problem.path, problem.reason) == (
+        "a.png",
+        "line 2: sex 'O' is none of F and M; treated as unknown",
+    )
+
+
+def test_a_sex_in_numbers_is_a_number_where_a_feature_is_numeric() -> None:
+    feature = TableColumn("gender", "sex", "numeric")
+    (row,) = parse_metadata(b"file,sex\na.png,1\n", table=[feature]).rows
+    assert (row.text["sex"], dict(row.table)) == (contract.UNKNOWN, {"gender": 1.0})
 
 
 @pytest.mark.parametrize(
