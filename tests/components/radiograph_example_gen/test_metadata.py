@@ -21,6 +21,7 @@ from components.radiograph_example_gen.metadata import (
     known_patient,
     parse_metadata,
 )
+from models.table_values import parse_sex
 from schema import contract
 from schema.table import TableColumn
 
