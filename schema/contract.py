@@ -91,6 +91,10 @@ SERVED_ANSWER: Final = "answer/served"  # of a sample: what the exported SavedMo
 # What TFMA's result calls what the gate looks at; components/evaluator computes the rest.
 ACCURACY: Final = "accuracy"
 EXAMPLE_COUNT: Final = "example_count"
+# Fewer patients than this, and a figure of them is called wide by name (models/by_patient.py).
+FEW_PATIENTS: Final = 100
+FEW_PATIENTS_LOWER: Final = "accuracy_lower_by_few_patients"
+PATIENTS: Final = "_patients"  # behind the name of such a metric: how many there are
 WILSON_LOWER: Final = "accuracy_wilson_lower"
 MCNEMAR_P: Final = "mcnemar_p"
 ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
