@@ -146,6 +146,12 @@ HIERARCHICAL: Final = "hierarchical"
 # (models/input_gate.py). Only of a model that has an input gate.
 DISTANCE: Final = "distance"
 
+# And what each part of an answer added to the log-odds of each class, nats, float32
+# [batch, n_classes, parts]. Only of a model that takes columns of the table, and for evaluation.
+PARTS: Final = "parts"
+# In Inferrer's artifact, and Evaluator's: the same, summed up over the test split.
+PARTS_FILE: Final = "parts.json"
+
 # The SavedModel.
 SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no model
 # Beside it; other servers pass it over. What `cxr serve` has to heed, where there is something.
