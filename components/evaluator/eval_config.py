@@ -150,6 +150,10 @@ def _column(name: str) -> str:
     return f"{contract.COLUMN_PREFIX}{name}"
 
 
+def _feature(name: str) -> str:
+    return f"{contract.TABLE_SLICE_PREFIX}{name}"
+
+
 def _of_slices(
     slices: Sequence[SliceGateConfig], few_patients: FewPatients
 ) -> Iterator[config_pb2.MetricsSpec]:
@@ -216,6 +220,7 @@ def eval_config(
     few_patients: FewPatients = REFUSE,
     slices: Sequence[SliceGateConfig] = (),
     columns: Sequence[str] = (),
+    features: Sequence[str] = (),
 ) -> config_pb2.EvalConfig:
     """Build TFMA's configuration, with the gate in it.
 
@@ -234,6 +239,8 @@ def eval_config(
         slices: and reaching what is asked for on these parts of the test split. TFMA refuses
             a model, too, if a part that is named by its value has no image at all.
         columns: of the metadata, beyond the contract's, to slice by as well.
+        features: columns that models take (`schema.table`), to slice by as well: by the quarters
+            of numbers, the words of categories, and whether there is a text.
     """
     return config_pb2.EvalConfig(
         model_specs=[
@@ -245,7 +252,11 @@ def eval_config(
             config_pb2.SlicingSpec(),
             *(
                 config_pb2.SlicingSpec(feature_keys=[name])
-                for name in (*contract.SLICE_FEATURES, *map(_column, columns))
+                for name in (
+                    *contract.SLICE_FEATURES,
+                    *map(_column, columns),
+                    *map(_feature, features),
+                )
             ),
         ],
         metrics_specs=[

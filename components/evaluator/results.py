@@ -28,6 +28,7 @@ from schema.contract import (
     SERVED_DIFFERENCE,
     SLICE_FEATURES,
     SLICE_NAMES,
+    TABLE_SLICE_PREFIX,
     WILSON_LOWER,
 )
 
@@ -236,6 +237,9 @@ def slice_name(feature: str) -> str:
     """Return what people call a feature that TFMA slices by: `patient/age_group` is "age group"."""
     if feature in _NAMES:
         return _NAMES[feature]
+    if feature.startswith(TABLE_SLICE_PREFIX):
+        # A further column may have the same name.
+        return f"{feature.removeprefix(TABLE_SLICE_PREFIX)} (feature)"
     column = feature.removeprefix(COLUMN_PREFIX)
     # Two features must not go by one name.
     return feature if column in _NAMES.values() else column

@@ -162,6 +162,7 @@ def _evaluator(
             few_patients=gate.few_patients,
             slices=gate.slices,
             columns=config.data.slice_columns or (),
+            features=[column.name for column in config.data.table],
         ),
     ).with_id(f"Evaluator.{name}")
     return evaluator
