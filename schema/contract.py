@@ -56,8 +56,8 @@ OWN_COLUMNS: Final = (
 # + a further column's name in lower case: bytes, UNKNOWN where empty. Only the columns that a run
 # slices by are features, and neither statistics nor schema nor any model knows them.
 COLUMN_PREFIX: Final = "metadata/"
-# + a column that models take (`schema.table`), by our name: bytes, in which part of it the image is,
-# for TFMA (components/radiograph_example_gen/table_slices.py).
+# + a column that models take (`schema.table`), by our name: bytes, in which part of it the image
+# is, for TFMA (components/radiograph_example_gen/table_slices.py).
 TABLE_SLICE_PREFIX: Final = "table_slice/"
 # Further columns that a DICOM's header fills in where no table does.
 HEADER_COLUMNS: Final = (

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from components.report import data_figures, figures
+from components.report import data_figures, figures, table
 from components.report.content import Content, gather
 from components.report.drawing import Picture, style
 from components.report.gallery import show
@@ -67,6 +67,11 @@ def _pictures(sources: ReportSources, content: Content) -> Iterator[Picture]:
     yield data_figures.image_statistics(content.facts, classes)
     yield data_figures.columns(numbers["data"]["columns"], classes)
     yield data_figures.contact_sheet(_sheet(sources, content))
+    for name, model in numbers["models"].items():
+        if model["parts"]:
+            yield table.parts(name, model["parts"])
+    if numbers["of_table"] and numbers["of_table"]["compared"]:
+        yield table.decision_curve(numbers["of_table"]["compared"]["decision_curve"], classes)
     if numbers["audit"]:
         yield data_figures.shortcuts(numbers["audit"]["shortcuts"], 1 / len(classes))
 

@@ -122,7 +122,18 @@ def test_models_of_the_table_are_judged_and_pushed_like_others(run: _Run) -> Non
     better = validation["joint"]["table"]["joint_is_better"]
     assert bool(models["joint"]["pushed_to"]) == better
     assert models["table"]["pushed_to"]
-    assert "cells of sex in another spelling are read as F or M: 'm' (" in run.printed
+    assert "cells of sex in another spelling are read as F or M: " in " ".join(run.printed.split())
+
+
+def test_every_column_is_sliced_by_and_has_its_share(run: _Run) -> None:
+    report = json.loads((OutputLayout(run.output).report / "report.json").read_text())
+    sliced = {row["feature"] for row in report["models"]["joint"]["slices"]}
+    assert {f"{name} (feature)" for name in FEATURES} <= sliced
+    parts = {part["name"]: part for part in report["models"]["joint"]["parts"]["parts"]}
+    assert {"the image", "the table", *FEATURES} < set(parts)
+    assert parts["crp"]["mean_absolute"] > 0
+    page = (OutputLayout(run.output).report / "index.html").read_text()
+    assert "<h2>The table</h2>" in page
 
 
 def _validation(run: _Run, name: str) -> dict[str, Any]:
