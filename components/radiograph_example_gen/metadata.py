@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import posixpath
@@ -11,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns, place_of, recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.kept_rows import KeptRows
 from components.radiograph_example_gen.table_cells import Asked, find_columns, read_cells
 from models.table_values import SEXES, UNKNOWN_VALUES, Value, parse_sex, parse_years
 from schema import contract
@@ -33,6 +35,9 @@ _SEPARATORS: Final = (",", ";", "\t")
 _SHOWN_OF_A_LINE: Final = 80
 # Longer words are rarely the same; they aren't looked up.
 _SHORT: Final = 24
+# So that ids, of which there are many, take no memory that grows with the table.
+_MOST_WORDS: Final = 10_000
+Cells = TypeVar("Cells")
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -76,6 +81,18 @@ class Row:
         return *says, dict(self.further), dict(self.table)
 
 
+class _Record(Generic[Cells]):
+    """A record: its line, the bytes from and to which it goes, and what is in it."""
+
+    __slots__ = ("cells", "end", "line", "start")
+
+    def __init__(self, line: int, start: int, end: int, cells: Cells) -> None:
+        self.line, self.start, self.end, self.cells = line, start, end, cells
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from (self.line, self.start, self.end, self.cells)
+
+
 class _Known:
     """Words that were read before: a table has few, a million times."""
 
@@ -83,7 +100,9 @@ class _Known:
         self._words: dict[str, str] = {}
 
     def word(self, word: str) -> str:
-        return self._words.setdefault(word, word) if len(word) <= _SHORT else word
+        if len(word) > _SHORT or (len(self._words) >= _MOST_WORDS and word not in self._words):
+            return word
+        return self._words.setdefault(word, word)
 
     def words(self, values: dict[str, Any]) -> Mapping[str, Any]:
         if not values:
@@ -96,14 +115,14 @@ class Metadata:
     """The parsed table.
 
     Attributes:
-        rows: of the table.
+        rows: of the table, each read again when it is asked for.
         problems: cells that had to be treated as unknown.
         columns: what its columns were taken for.
         short: lines of records that end before the header's last named column.
         respelt: another spelling of a sex -> how many cells were read as F or M.
     """
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     problems: tuple[LeftOut, ...]
     columns: Columns
     short: tuple[int, ...] = ()
@@ -144,7 +163,7 @@ def parse_metadata(
         InputError: not UTF-8, not CSV, no `file` column, none of those in `further`, `named` or
             `table`, or a record that has more cells than the header.
     """
-    columns, records = _read_table(content, name, named or {})
+    columns, separator, records = _read_table(content, name, named or {})
     asked = find_columns(table, columns.header, columns.names, name)
     known = _Known()
     for column in further:
@@ -154,22 +173,30 @@ def parse_metadata(
                 f"{name} has no column {column!r} (data.slice_columns); it has "
                 f"{', '.join(filter(None, columns.names))}."
             )
-    rows = []
+    header = columns.names
+
+    def read(line: int, record: bytes) -> Row:
+        text = io.StringIO(record.decode("utf-8"), newline="")
+        values = next(csv.reader(text, delimiter=separator, strict=True))
+        cells = dict(zip(header, map(str.strip, values), strict=False))
+        return _parse_row(line, cells, further, asked, known)[0]
+
+    rows = KeptRows(content, read)
     problems: list[LeftOut] = []
     short = []
     respelt: Counter[str] = Counter()
     with_name = set(filter(None, columns.names))
-    # One at a time: of a million records, no more is kept than what the rows say.
-    for line, cells in records:
+    # One at a time: of a million records, no more is kept than where they are.
+    for line, start, end, cells in records:
         stated = cells.get(SEX_COLUMN, "")
         row, problem = _parse_row(line, cells, further, asked, known)
         if row.text[SEX_COLUMN] in SEXES and row.text[SEX_COLUMN] != stated:
             respelt[stated] += 1
-        rows.append(row)
+        rows.add(line, start, end)
         problems.extend(problem)
         if not with_name <= cells.keys():
             short.append(line)
-    return Metadata(tuple(rows), tuple(problems), columns, tuple(short), respelt)
+    return Metadata(rows, tuple(problems), columns, tuple(short), respelt)
 
 
 def further_columns(
@@ -189,11 +216,11 @@ def further_columns(
     Raises:
         InputError: as `parse_metadata` does of the file itself.
     """
-    columns, records = _read_table(content, name, named or {})
+    columns, _, records = _read_table(content, name, named or {})
     found: dict[str, set[str]] = {
         column: set() for column in columns.names if column and column not in contract.OWN_COLUMNS
     }
-    for _, cells in records:
+    for *_, cells in records:
         for column, values in found.items():
             values.add(_known(cells.get(column, "")))
     return {column: frozenset(values) for column, values in found.items()}
@@ -207,7 +234,7 @@ def has_label_column(content: bytes, named: Mapping[str, str] | None = None) -> 
         named: likewise.
     """
     try:
-        columns, _ = _read_table(content, "", named or {})
+        columns, *_ = _read_table(content, "", named or {})
     except InputError:
         return False
     return contract.LABEL_COLUMN in columns.names
@@ -215,11 +242,13 @@ def has_label_column(content: bytes, named: Mapping[str, str] | None = None) -> 
 
 def _read_table(
     content: bytes, name: str, named: Mapping[str, str]
-) -> tuple[Columns, Iterator[tuple[int, dict[str, str]]]]:
-    """Read what the columns are taken for; and each record's line and cells by column."""
-    lines = _read_csv(content, name, named)
+) -> tuple[Columns, str, Iterator[_Record[dict[str, str]]]]:
+    """Read what the columns are taken for; the sign between cells; and each record, by column."""
+    _check_text(content, name)
+    separator = _separator(content, named)
+    lines = _lines(content, name, separator)
     first = next(lines, None)
-    cells_of_header = first[1] if first else []
+    cells_of_header = first.cells if first else []
     columns = recognise(cells_of_header, named)
     header = columns.names
     for ours, theirs in named.items():
@@ -238,28 +267,19 @@ def _read_table(
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
         raise InputError(f"{name}: the column {twice[0]!r} is there twice; remove one.")
-    return columns, _by_column(lines, header, name)
+    return columns, separator, _by_column(lines, header, name)
 
 
 def _by_column(
-    lines: Iterable[tuple[int, list[str]]], header: Sequence[str], name: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, cells in lines:
+    lines: Iterable[_Record[list[str]]], header: Sequence[str], name: str
+) -> Iterator[_Record[dict[str, str]]]:
+    for line, start, end, cells in lines:
         if any(cells[len(header) :]):
             raise InputError(
                 f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)} "
                 f"columns; quote a cell that contains the sign that separates cells."
             )
-        yield line, dict(zip(header, cells, strict=False))
-
-
-def _read_csv(
-    content: bytes, name: str, named: Mapping[str, str]
-) -> Iterator[tuple[int, list[str]]]:
-    """Read the lines one at a time; the text as a whole is looked at before the first."""
-    _check_text(content, name)
-    separator = _separator(content, named)
-    return _lines(content, name, separator)
+        yield _Record(line, start, end, dict(zip(header, cells, strict=False)))
 
 
 def _check_text(content: bytes, name: str) -> None:
@@ -279,15 +299,24 @@ def _decoded(content: bytes) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
 
 
-def _lines(content: bytes, name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(_decoded(content), delimiter=separator, strict=True)
-    line = 1
+def _lines(content: bytes, name: str, separator: str) -> Iterator[_Record[list[str]]]:
+    """Read the records one at a time."""
+    end = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+
+    def counted() -> Iterator[str]:
+        nonlocal end
+        for text in _decoded(content):
+            end += len(text) if text.isascii() else len(text.encode("utf-8"))
+            yield text
+
+    reader = csv.reader(counted(), delimiter=separator, strict=True)
+    line, start = 1, end
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
-                yield line, stripped
-            line = reader.line_num + 1
+                yield _Record(line, start, end, stripped)
+            line, start = reader.line_num + 1, end
     except csv.Error as error:
         raise InputError(f"{name}, line {line}: not CSV ({error}).") from error
 
@@ -366,7 +395,9 @@ def _known(value: str) -> str:
 
 def known_patient(value: str) -> str:
     """Return an id without what no reader sees: forms of signs and blanks, signs of no width."""
-    text = unicodedata.normalize("NFKC", value)
-    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    text = value
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", value)
+        text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
     text = " ".join(text.split())
     return _known("" if _NO_PATIENT.fullmatch(text) else text)

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -114,7 +115,7 @@ def test_garbage_is_an_input_error_or_a_table(content: bytes) -> None:
 
 def test_byte_order_mark_case_spaces_and_other_columns() -> None:
     table = parse_metadata("\ufeffFile , Age,x\n a.png , 41.5 ,?\n\n".encode())
-    assert table.rows == (
+    assert tuple(table.rows) == (
         Row(2, "a.png", "", dict.fromkeys(COLUMNS, contract.UNKNOWN), {"age": 41.5}),
     )
 
@@ -283,3 +284,32 @@ def test_what_is_no_age_is_listed(cell: str) -> None:
     assert table.rows[0].numbers == {}
     (problem,) = table.problems
     assert problem.reason == f"line 2: age {cell!r} is no number of years; treated as unknown"
+
+
+def test_rows_are_read_again_where_they_stand() -> None:
+    """Whatever stands between them: quoted line ends, signs of several bytes, empty lines."""
+    content = '\ufefffile,notes\r\n"ä.png","two\nlines, «é»"\r\n\r\n,\nb.png,"say ""no"""\r\n'
+    notes = TableColumn("notes", "notes", "text")
+    rows = parse_metadata(content.encode(), table=[notes]).rows
+    assert [(row.line, row.file, dict(row.table)) for row in rows] == [
+        (2, "ä.png", {"notes": "two\nlines, «é»"}),
+        (6, "b.png", {"notes": 'say "no"'}),
+    ]
+    assert rows[-1] == list(rows)[1]
+    assert rows[:1] == [rows[0]]
+    with pytest.raises(IndexError):
+        rows[2]
+
+
+def test_a_row_that_nobody_holds_takes_no_memory_but_its_place() -> None:
+    count = 20_000
+    lines = [f"images/{n:06d}.png,p{n},F,{n % 90}" for n in range(count)]
+    content = "\n".join(["file,patient_id,sex,age", *lines]).encode()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    table = parse_metadata(content)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(table.rows) == count
+    # Words that are met again are known, which are patients here.
+    assert (after - before) / count < 250
