@@ -33,7 +33,10 @@ def main(
     if one:
         print(_read(one))
         return
-    table = Table("rows", "file, MB", "s", "peak beside the file, MiB", "kept, bytes a row")
+    table = Table(
+        "rows", "file, MB", "s", "s to read all again", "peak beside the file, MiB",
+        "kept, bytes a row",
+    )  # fmt: skip
     for count in counts.split(","):
         command = [sys.executable, "-m", "benchmarks.tables", "--one", count]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -51,8 +54,12 @@ def _read(count: int) -> str:
     parsed = parse_metadata(content, table=columns)
     seconds = time.monotonic() - began
     assert len(parsed.rows) == count
+    began = time.monotonic()
+    assert sum(1 for _ in parsed.rows) == count
+    again = time.monotonic() - began
     kept, peak = _status("VmRSS") - before, _status("VmHWM") - before
-    return f"{len(content) / 1e6:.0f} {seconds:.0f} {peak / 1024:.0f} {kept * 1024 / count:.0f}"
+    times = f"{seconds:.0f} {again:.0f}"
+    return f"{len(content) / 1e6:.0f} {times} {peak / 1024:.0f} {kept * 1024 / count:.0f}"
 
 
 def _made(count: int) -> bytes:

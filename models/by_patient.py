@@ -15,9 +15,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from models.calibration import TINY
+from schema import contract
 
 # Fewer patients than this, and an interval is called wide by name.
-FEW: Final = 100
+FEW: Final = contract.FEW_PATIENTS
+# Fewer than this, and an error over patients is itself no more than a guess.
+LEAST: Final = 10
 DRAWS: Final = 1_000
 Figure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
@@ -57,8 +60,13 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """True where it is above 0 by more than one standard error."""
-        return self.mean > self.error
+        """True where it is above 0 by more than one standard error, over LEAST patients or more."""
+        return self.decides and self.mean > self.error
+
+    @property
+    def decides(self) -> bool:
+        """True where there are LEAST patients or more."""
+        return self.patients >= LEAST
 
     def as_json(self) -> dict[str, Any]:
         """Return all fields and `clear`; null for an infinite error."""

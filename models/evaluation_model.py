@@ -23,11 +23,13 @@ from models.combination import answer_tensors
 from models.input_gate import PixelGate, pixel_gate_from_json
 from models.rule import Rule
 from models.signatures import traced
+from models.table_parts import names_of, of_every_class
 from schema import contract
 
 # Beside the SavedModel.
 _MEMBERS_FILE: Final = "members.json"
 _GATE_FILE: Final = "input_gate.json"
+_PARTS_FILE: Final = "parts.json"
 # Pooled vectors at once; where blocks follow, as many images as their activations bear.
 _VECTORS: Final = 256
 _MAPS: Final = 16
@@ -83,6 +85,8 @@ class HeadsOfClassifier(tf.Module):
         self.gate = None if gate is None else gate.pixels
         suffixes = [part.suffix for part in networks.values()]
         parts = (*suffixes, *(head.model for head in classifier.heads.values()))
+        # Only of a model that takes columns of the table.
+        self.parts = names_of(classifier.heads[contract.FLAT].model) if further else []
         self.weights = [variable.value for part in parts for variable in part.variables]
         if classifier.gate is not None:
             self.weights += classifier.gate.look.variables
@@ -94,7 +98,12 @@ class HeadsOfClassifier(tf.Module):
             backbone: {name: tf.cast(value, tf.float32) for name, value in values.items()}
             for backbone, values in features.items()
         }
-        return self._classifier.of_taps(self._classifier.network.taps(given))
+        taps = self._classifier.network.taps(given)
+        found = self._classifier.of_taps(taps)
+        if not self.parts:
+            return found
+        head, n = self._classifier.heads[contract.FLAT], found[contract.FLAT].shape[-1]
+        return found | {contract.PARTS: of_every_class(head.model, head.temperature, taps, n)}
 
 
 class HeadsOfCombination(tf.Module):
@@ -110,6 +119,7 @@ class HeadsOfCombination(tf.Module):
         super().__init__(name="heads")
         self.members = {name: read_members(directories[name])[name] for name in rule.members}
         self._rule = rule
+        self.parts: list[str] = []
         gates = [read_gate(directories[name]) for name in rule.members]
         # As in `models.combined_model.CombinedModel`.
         self.gate = gates[0] if all(gates) else None
@@ -131,6 +141,7 @@ class Heads(Protocol):
 
     members: Mapping[str, Member]
     gate: PixelGate | None
+    parts: Sequence[str]
     answers: Any
 
 
@@ -155,6 +166,23 @@ def write(heads: Heads, directory: str) -> None:
     if heads.gate is not None:
         with tf.io.gfile.GFile(os.path.join(directory, _GATE_FILE), "w") as file:
             file.write(heads.gate.to_json())
+    if heads.parts:
+        with tf.io.gfile.GFile(os.path.join(directory, _PARTS_FILE), "w") as file:
+            json.dump(list(heads.parts), file)
+
+
+def read_parts(directory: str) -> list[str]:
+    """Read the names of the parts whose shares a model tells; none where it takes no table.
+
+    Args:
+        directory: that `write` wrote.
+    """
+    path = os.path.join(directory, _PARTS_FILE)
+    if not tf.io.gfile.exists(path):
+        return []
+    with tf.io.gfile.GFile(path) as file:
+        names: list[str] = json.load(file)
+    return names
 
 
 def read_gate(directory: str) -> PixelGate | None:
@@ -230,7 +258,8 @@ def answer_all(
     """Ask as `answer` does, and return all that the model knows.
 
     Returns:
-        SHA-256 of the image -> head, or `contract.DISTANCE`, -> float32 [n], or [1].
+        SHA-256 of the image -> head, or `contract.DISTANCE`, -> float32 [n], or [1]; of a model
+        that takes the table also `contract.PARTS` -> float32 [n, parts].
     """
     members = read_members(directory)
     heads = tf.saved_model.load(directory)

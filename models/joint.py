@@ -30,7 +30,7 @@ from models.heads import CLASS_LAYER, build_head
 from models.hyperparameters import HeadParams
 from models.joint_params import JointParams
 from models.training_data import Moments, TapData, moments_of
-from schema.table import TEXT, TableColumn
+from schema.table import NUMERIC, TEXT, TableColumn
 
 IMAGE_PART: Final = "image"
 TABLE_PART: Final = "table"
@@ -259,6 +259,48 @@ def contributions(
         place += width
     found[""] = against @ bias
     return found
+
+
+def coefficients(
+    head: keras.Model, columns: Sequence[TableColumn], temperature: float, n_classes: int
+) -> list[dict[str, Any]]:
+    """Say what a column's number adds to the log-odds of each class against the others.
+
+    Args:
+        head: of `fit_head`.
+        columns: those that it reads. Those of text have a hash for a number, which nobody can name;
+            they are left out.
+        temperature: of its answers.
+        n_classes: of it.
+
+    Returns:
+        For each number that Transform makes: `column`; `number`, in words; and
+        `log_odds`, nats, a class each: of a deviation more, or of there being one.
+    """
+    widths = {name: tensor.shape[-1] for name, tensor in head.input.items()}
+    found = []
+    for column in columns:
+        if column.kind == TEXT:
+            continue
+        for place, number in enumerate(_numbers_of(column)):
+            rows = {name: np.zeros((2, width), np.float32) for name, width in widths.items()}
+            rows[column.transformed][1, place] = 1.0
+            added = []
+            for label in range(n_classes):
+                shares = contributions(head, rows, np.full(2, label))[column.transformed]
+                added.append(float((shares[1] - shares[0]) / temperature))
+            found.append({"column": column.name, "number": number, "log_odds": added})
+    return found
+
+
+def _numbers_of(column: TableColumn) -> list[str]:
+    """Name each number that Transform makes of a column (`models.table_transform`)."""
+    if column.kind == NUMERIC:
+        names = ["one standard deviation more"]
+    else:
+        ranks = [f"its value no. {rank}, by frequency" for rank in range(1, column.values + 1)]
+        names = [*ranks, "any other value"]
+    return [*names, *(["there is a value"] if column.presence else [])]
 
 
 def recipe_of(parts: Parts, params: JointParams, l2: float, iterations: int) -> dict[str, Any]:

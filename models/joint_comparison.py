@@ -152,6 +152,11 @@ def sentence(comparison: Comparison) -> str:
     )
     if comparison.joint_is_better:
         return f"The joint model beats the image alone by more than one standard error: {figures}."
+    if not loss.decides:
+        return (
+            f"{loss.patients} patients are too few to tell whether the joint model beats the image "
+            f"alone ({figures}): {by_patient.LEAST} are the least. It is not pushed."
+        )
     return (
         f"The joint model doesn't beat the image alone by more than one standard error: {figures}. "
         "It is not pushed."

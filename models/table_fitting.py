@@ -12,7 +12,7 @@ from models.classifier import Network
 from models.convex import History
 from models.fused_data import joined
 from models.input_gate_fitting import Facts, fit_out_of_fold
-from models.joint import Parts, fit_head, recipe_of
+from models.joint import Parts, coefficients, fit_head, recipe_of
 from models.joint_comparison import ITERATIONS, Comparison, compare
 from models.joint_params import JointParams
 from models.refit import refit
@@ -78,6 +78,8 @@ def fit_table_model(
     cost = sum(part.multiply_adds for part in network.parts.values())
     trained = judge(network, fitted, task, cost)
     found: dict[str, Any] = {"columns": [column.name for column in columns]}
+    head = trained.classifier.heads[contract.FLAT]
+    found["coefficients"] = coefficients(head.model, columns, head.temperature, task.n_classes)
     if network.parts:
         found["members"] = sorted(network.parts)
     if within:

@@ -21,6 +21,12 @@ UNKNOWN_VALUES: Final = frozenset(
         *("anonymous", "anonymized", "anonymised", "anonym", "unbekannt"),
     }
 )
+# As the schema and DICOM's headers have a person's sex; the table's spellings of each.
+SEXES: Final = ("F", "M")
+_SPELT: Final = {
+    **dict.fromkeys(("f", "female", "w", "woman", "weiblich"), "F"),
+    **dict.fromkeys(("m", "male", "man", "männlich"), "M"),
+}
 _LARGEST: Final = 3.4028234e38  # of float32, in which models take numbers
 _NUMBER: Final = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?")
 _INFINITY: Final = re.compile(r"([+-]?)inf(inity)?")
@@ -60,6 +66,18 @@ def parse_years(text: str) -> float | None:
     if age:
         number /= _A_YEAR[(age["unit"] or "y")[0]]
     return number if math.isfinite(number) and number >= 0 else None
+
+
+def parse_sex(cell: str) -> str | None:
+    """Read a person's sex in one of its known spellings, in any case.
+
+    Args:
+        cell: stripped.
+
+    Returns:
+        One of `SEXES`; None where it is another word, such as DICOM's O (other).
+    """
+    return _SPELT.get(cell.casefold())
 
 
 def advice_on(cell: str) -> str:

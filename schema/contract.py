@@ -56,6 +56,9 @@ OWN_COLUMNS: Final = (
 # + a further column's name in lower case: bytes, UNKNOWN where empty. Only the columns that a run
 # slices by are features, and neither statistics nor schema nor any model knows them.
 COLUMN_PREFIX: Final = "metadata/"
+# + a column that models take (`schema.table`), by our name: bytes, in which part of it the image
+# is, for TFMA (components/radiograph_example_gen/table_slices.py).
+TABLE_SLICE_PREFIX: Final = "table_slice/"
 # Further columns that a DICOM's header fills in where no table does.
 HEADER_COLUMNS: Final = (
     *("modality", "manufacturer", "institution", "pixel_spacing", "presentation_intent"),
@@ -91,6 +94,10 @@ SERVED_ANSWER: Final = "answer/served"  # of a sample: what the exported SavedMo
 # What TFMA's result calls what the gate looks at; components/evaluator computes the rest.
 ACCURACY: Final = "accuracy"
 EXAMPLE_COUNT: Final = "example_count"
+# Fewer patients than this, and a figure of them is called wide by name (models/by_patient.py).
+FEW_PATIENTS: Final = 100
+FEW_PATIENTS_LOWER: Final = "accuracy_lower_by_few_patients"
+PATIENTS: Final = "_patients"  # behind the name of such a metric: how many there are
 WILSON_LOWER: Final = "accuracy_wilson_lower"
 MCNEMAR_P: Final = "mcnemar_p"
 ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
@@ -141,6 +148,12 @@ HIERARCHICAL: Final = "hierarchical"
 # And how far it is from the training's images: float32 [batch, 1], above 1 where that is too far
 # (models/input_gate.py). Only of a model that has an input gate.
 DISTANCE: Final = "distance"
+
+# And what each part of an answer added to the log-odds of each class, nats, float32
+# [batch, n_classes, parts]. Only of a model that takes columns of the table, and for evaluation.
+PARTS: Final = "parts"
+# In Inferrer's artifact, and Evaluator's: the same, summed up over the test split.
+PARTS_FILE: Final = "parts.json"
 
 # The SavedModel.
 SAVED_MODEL_FILE: Final = "saved_model.pb"  # a version folder without it is no model

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from common.errors import InputError
 from models.conversion.dicom_person import sex_and_age
-from models.table_values import UNKNOWN_VALUES, advice_on, missing_value, parse_number, why_beyond
+from models.table_values import (
+    UNKNOWN_VALUES,
+    advice_on,
+    missing_value,
+    parse_number,
+    parse_sex,
+    why_beyond,
+)
 from schema import contract
 from schema.column_names import called, normal
 from schema.table import CATEGORICAL, NUMERIC, TableColumn
@@ -19,7 +26,8 @@ from schema.table import CATEGORICAL, NUMERIC, TableColumn
 # The name in the signature -> its value, where there is one.
 Cells = Mapping[str, float | str]
 _SEPARATORS: Final = (",", ";", "\t")
-_OF_HEADERS: Final = ("sex", "age")
+_SEX: Final = "sex"
+_OF_HEADERS: Final = (_SEX, "age")
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,11 @@ def read_table(file: Path | None, columns: Sequence[TableColumn], model: str) ->
             if cell.casefold() in UNKNOWN_VALUES:
                 continue
             value: float | str | None = parse_number(cell) if column.kind == NUMERIC else cell
-            if value is None:
+            if column.kind != NUMERIC and _own_name(column) == _SEX:
+                value = parse_sex(cell)
+            if value is None and column.kind != NUMERIC:
+                wrong.append(f"line {line}: {column.column} {cell!r} is none of F and M")
+            elif value is None:
                 wrong.append(f"line {line}: {column.column} {cell!r} is no number{advice_on(cell)}")
             elif isinstance(value, float) and (beyond := why_beyond(column, value)):
                 wrong.append(f"line {line}: {beyond}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,9 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from models.table_values import missing_value
 from schema import contract
+from schema.table import NUMERIC, TableColumn, from_json
 from serving.core.service import classes_of, examples_signature, regressions_of
 from serving.networks.probes import probe_pixels
 from serving.protocol.status import ServingError, invalid
@@ -34,6 +36,12 @@ MOST_RECORDS: Final = 1000
 _SHOWN_BYTES: Final = 200
 _SERVE_TAG: Final = "serve"
 _PNG: Final = "PNG"
+# The signatures that get a request; heat maps are dear.
+_WARMED: Final = (
+    contract.SIGNATURE_DEFAULT,
+    contract.SIGNATURE_EXAMPLES,
+    contract.SIGNATURE_TABLE,
+)
 
 
 def warm_up(servable: Servable, directory: Path, rounds: int = 1) -> int:
@@ -124,7 +132,10 @@ def _on_examples(servable: Servable, method: str, spec: Any, source: Any) -> Non
 
 
 def write_warm_up(directory: str) -> int:
-    """Write requests beside a SavedModel that takes images: one to each signature but the dear one.
+    """Write requests beside a SavedModel: one to each signature but the dear one.
+
+    It takes images, or columns of a table (`contract.TABLE_FILE`), or both. A request to
+    `contract.SIGNATURE_TABLE` has all columns, and no value in any: whatever their ranges are.
 
     Args:
         directory: with saved_model.pb, local or remote; not that of an artifact that another node
@@ -139,15 +150,18 @@ def write_warm_up(directory: str) -> int:
         return 0
     signatures = _signatures_in(directory)
     image = _image()
-    asked = {
-        contract.SIGNATURE_DEFAULT: (contract.INPUT_IMAGES, image),
-        contract.SIGNATURE_EXAMPLES: (contract.INPUT_EXAMPLES, _example(image)),
+    values = {
+        contract.INPUT_IMAGES: _strings(image),
+        contract.INPUT_EXAMPLES: _strings(_example(image)),
+        **{column.name: _missing(column) for column in _columns_of(directory)},
     }
+    own = signatures.get(contract.SIGNATURE_DEFAULT, set())
+    # Of a model whose own inputs aren't known, nothing is known of its other signatures.
+    known = bool(own) and own <= values.keys() - {contract.INPUT_EXAMPLES}
     logs = [
-        _predict_log(name, *asked[name])
-        for name in asked
-        if set(signatures.get(contract.SIGNATURE_DEFAULT, ())) == {contract.INPUT_IMAGES}
-        and set(signatures.get(name, ())) == {asked[name][0]}
+        _predict_log(name, {key: values[key] for key in sorted(signatures[name])})
+        for name in _WARMED
+        if known and name in signatures and signatures[name] <= values.keys()
     ]
     if logs:
         tf.io.gfile.makedirs(file.rpartition("/")[0])
@@ -155,6 +169,14 @@ def write_warm_up(directory: str) -> int:
             for log in logs:
                 writer.write(log.SerializeToString(deterministic=True))
     return len(logs)
+
+
+def _columns_of(directory: str) -> tuple[TableColumn, ...]:
+    file = f"{directory.rstrip('/')}/{contract.TABLE_FILE}"
+    if not tf.io.gfile.exists(file):
+        return ()
+    with tf.io.gfile.GFile(file) as text:
+        return from_json(text.read())
 
 
 def _signatures_in(directory: str) -> dict[str, set[str]]:
@@ -186,9 +208,19 @@ def _example(image: bytes) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def _predict_log(signature: str, name: str, value: bytes) -> prediction_log_pb2.PredictionLog:
+def _strings(value: bytes) -> Any:
+    return tf.make_tensor_proto([value], tf.string, [1])
+
+
+def _missing(column: TableColumn) -> Any:
+    dtype = tf.float32 if column.kind == NUMERIC else tf.string
+    return tf.make_tensor_proto([missing_value(column)], dtype, [1])
+
+
+def _predict_log(signature: str, inputs: Mapping[str, Any]) -> prediction_log_pb2.PredictionLog:
     log = prediction_log_pb2.PredictionLog()
     request = log.predict_log.request
     request.model_spec.signature_name = signature
-    request.inputs[name].CopyFrom(tf.make_tensor_proto([value], tf.string, [1]))
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(value)
     return log

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
 from common.strict import Strict
 from schema import contract
+
+FewPatients = Literal["refuse", "allow"]
+REFUSE: Final = "refuse"
+# Its field of the gate, and of what a slice is asked by it.
+FEW_PATIENTS: Final = "few_patients"
 
 
 class SliceGateConfig(Strict):
@@ -20,7 +26,8 @@ class SliceGateConfig(Strict):
         value: the feature's, which makes the slice; each of its values is a slice of its own
             where null.
         min_accuracy: what each such slice must reach.
-        min_wilson_lower: what the lower end of that accuracy's 95 % Wilson interval must reach.
+        min_wilson_lower: what the lower end of that accuracy's 95 % Wilson interval, over
+            patients, must reach.
         min_images: a slice with fewer test images isn't judged.
     """
 
@@ -64,11 +71,16 @@ class GateConfig(Strict):
         min_accuracy: what it must reach on the whole test split.
         against_baseline: it must not be worse than the last blessed model of that backbone,
             either.
-        min_wilson_lower: what the lower end of the accuracy's 95 % Wilson interval must reach,
-            which is below 1 even with all images right; not asked for where null.
+        min_wilson_lower: what the lower end of the accuracy's 95 % Wilson interval, over
+            patients, must reach, which is below 1 even with all images right; not asked for
+            where null.
         baseline_significance: "worse" is: significantly so at this level, in McNemar's
             one-sided exact test on the same images. Any lower accuracy where null.
         slices: what it must reach on parts of the test split as well.
+        few_patients: what becomes of a model where the test split (or a slice that is asked
+            about) has fewer than 100 patients, and several images of one of them. `refuse`: the
+            95 % interval over patients has to lie above `min_accuracy`, else they are too few to
+            say that it was reached. `allow`: the accuracy alone counts.
     """
 
     min_accuracy: float = Field(0.90, ge=0.0, le=1.0)
@@ -76,6 +88,7 @@ class GateConfig(Strict):
     min_wilson_lower: float | None = Field(None, ge=0.0, lt=1.0)
     baseline_significance: float | None = Field(None, gt=0.0, lt=1.0)
     slices: tuple[SliceGateConfig, ...] = ()
+    few_patients: FewPatients = "refuse"
 
     @field_validator("baseline_significance")
     @classmethod

@@ -13,10 +13,16 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from common.code_digest import code_digest
 from components.evaluator.answers import Answers, ServedDifference
-from components.evaluator.configuration import SliceGateConfig
+from components.evaluator.configuration import (
+    FEW_PATIENTS,
+    REFUSE,
+    FewPatients,
+    SliceGateConfig,
+)
 from components.evaluator.metrics import (
     AccuracyWilsonLower,
     ConfidenceCurve,
+    FewPatientsLower,
     McNemarPValue,
     SliceAccuracy,
     SliceWilsonLower,
@@ -99,12 +105,17 @@ def _own(metric: type[tfma.metrics.Metric], **fields: Any) -> config_pb2.MetricC
 
 
 def _small_sample_metrics(
-    min_wilson_lower: float | None, against_baseline: bool, baseline_significance: float | None
+    min_wilson_lower: float | None,
+    against_baseline: bool,
+    baseline_significance: float | None,
+    few_patients: float | None,
 ) -> list[config_pb2.MetricConfig]:
     """List metrics that are computed in any case: the report shows them, asked for or not."""
     lower = None if min_wilson_lower is None else _at_least(min_wilson_lower)
+    few = None if few_patients is None else _at_least(few_patients)
     metrics = [
         _gated(_own(AccuracyWilsonLower), lower),
+        _gated(_own(FewPatientsLower), few),
         _own(ConfidenceCurve),
         _own(Answers),
     ]
@@ -139,7 +150,13 @@ def _column(name: str) -> str:
     return f"{contract.COLUMN_PREFIX}{name}"
 
 
-def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[config_pb2.MetricsSpec]:
+def _feature(name: str) -> str:
+    return f"{contract.TABLE_SLICE_PREFIX}{name}"
+
+
+def _of_slices(
+    slices: Sequence[SliceGateConfig], few_patients: FewPatients
+) -> Iterator[config_pb2.MetricsSpec]:
     """Yield an item's metrics, each named as the field that asks for it, whose bound it carries.
 
     The bounds are taken as they are: unlike TFMA's accuracy, these metrics are float64, and
@@ -155,6 +172,7 @@ def _of_slices(slices: Sequence[SliceGateConfig]) -> Iterator[config_pb2.Metrics
         asked = (
             (SliceAccuracy, "min_accuracy", part.min_accuracy),
             (SliceWilsonLower, "min_wilson_lower", part.min_wilson_lower),
+            (FewPatientsLower, FEW_PATIENTS, part.min_accuracy if few_patients == REFUSE else None),
         )
         yield config_pb2.MetricsSpec(
             metrics=[
@@ -199,8 +217,10 @@ def eval_config(
     served_within: float | None = None,
     min_wilson_lower: float | None = None,
     baseline_significance: float | None = None,
+    few_patients: FewPatients = REFUSE,
     slices: Sequence[SliceGateConfig] = (),
     columns: Sequence[str] = (),
+    features: Sequence[str] = (),
 ) -> config_pb2.EvalConfig:
     """Build TFMA's configuration, with the gate in it.
 
@@ -214,9 +234,13 @@ def eval_config(
             this, 0..1; not asked for where None.
         baseline_significance: "worse" is: significantly so at this level, 0..1, in McNemar's
             test. Where None: any lower accuracy.
+        few_patients: whether it is refused, too, where patients of several images are so few that
+            the interval over them doesn't lie above an accuracy that is asked for.
         slices: and reaching what is asked for on these parts of the test split. TFMA refuses
             a model, too, if a part that is named by its value has no image at all.
         columns: of the metadata, beyond the contract's, to slice by as well.
+        features: columns that models take (`schema.table`), to slice by as well: by the quarters
+            of numbers, the words of categories, and whether there is a text.
     """
     return config_pb2.EvalConfig(
         model_specs=[
@@ -228,7 +252,11 @@ def eval_config(
             config_pb2.SlicingSpec(),
             *(
                 config_pb2.SlicingSpec(feature_keys=[name])
-                for name in (*contract.SLICE_FEATURES, *map(_column, columns))
+                for name in (
+                    *contract.SLICE_FEATURES,
+                    *map(_column, columns),
+                    *map(_feature, features),
+                )
             ),
         ],
         metrics_specs=[
@@ -236,7 +264,10 @@ def eval_config(
                 metrics=[
                     _accuracy(min_accuracy, against_baseline and baseline_significance is None),
                     *_small_sample_metrics(
-                        min_wilson_lower, against_baseline, baseline_significance
+                        min_wilson_lower,
+                        against_baseline,
+                        baseline_significance,
+                        min_accuracy if few_patients == REFUSE else None,
                     ),
                     *_served_metrics(served_within),
                     config_pb2.MetricConfig(class_name="ExampleCount"),
@@ -245,6 +276,6 @@ def eval_config(
                 ]
             ),
             *([_per_class(n_classes)] if n_classes <= MOST_BINARIZED else []),
-            *_of_slices(slices),
+            *_of_slices(slices, few_patients),
         ],
     )

@@ -35,7 +35,7 @@ class Executor(executor.Executor):
             del inputs[key]
         with quick_thresholds():
             super().Do(inputs, output_dict, exec_properties)
-        _hand_on_gate_figures(
+        _hand_on_figures(
             artifact_utils.get_single_uri(input_dict[standard_component_specs.EXAMPLES_KEY]),
             artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY]),
         )
@@ -44,9 +44,9 @@ class Executor(executor.Executor):
         return in_process(super()._make_beam_pipeline())
 
 
-def _hand_on_gate_figures(answers: str, evaluation: str) -> None:
-    """Copy what Inferrer counted of the input gate, for who reads the evaluation."""
-    source = os.path.join(answers, contract.INPUT_GATE_FILE)
-    if tf.io.gfile.exists(source):
-        target = os.path.join(evaluation, contract.INPUT_GATE_FILE)
-        tf.io.gfile.copy(source, target, overwrite=True)
+def _hand_on_figures(answers: str, evaluation: str) -> None:
+    """Copy what Inferrer found of the input gate and of the parts, for who reads the evaluation."""
+    for name in (contract.INPUT_GATE_FILE, contract.PARTS_FILE):
+        source = os.path.join(answers, name)
+        if tf.io.gfile.exists(source):
+            tf.io.gfile.copy(source, os.path.join(evaluation, name), overwrite=True)

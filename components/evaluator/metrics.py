@@ -17,12 +17,15 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import model_util
 
-from common.intervals import wilson
+from common.intervals import wilson, wilson_by_group
+from schema import contract
 from schema.contract import (
     CONFIDENCE_CURVE,
+    FEW_PATIENTS_LOWER,
     MCNEMAR_P,
     ONLY_BASELINE_RIGHT,
     ONLY_CANDIDATE_RIGHT,
+    PATIENTS,
     WILSON_LOWER,
 )
 
@@ -72,7 +75,7 @@ def mcnemar_p(only_candidate: int, only_baseline: int) -> float:
 
 
 class AccuracyWilsonLower(metric_types.Metric):
-    """Lower end of the Wilson interval of the accuracy, a float.
+    """Lower end of the Wilson interval of the accuracy, by patient (`wilson_by_group`), a float.
 
     The predicted class is the first of the most probable ones, as in Keras'
     SparseCategoricalAccuracy.
@@ -93,7 +96,45 @@ class AccuracyWilsonLower(metric_types.Metric):
             ValueError: no such confidence.
         """
         _check_confidence(confidence)
-        super().__init__(_accuracy_computations, name=name, confidence=confidence)
+        super().__init__(_by_patient_computations, name=name, confidence=confidence)
+
+
+class FewPatientsLower(metric_types.Metric):
+    """`wilson_lower` by patient, where patients are so few that it has to decide; else 1.0.
+
+    That is where a slice has fewer than `contract.FEW_PATIENTS` patients, and several images of
+    one of them. Whoever asks that it reaches the bound of the accuracy asks that so few patients
+    can decide. 1.0 for the reason that SliceAccuracy gives. Beside it stands PATIENTS, the number
+    of patients.
+    """
+
+    def __init__(
+        self,
+        name: str = FEW_PATIENTS_LOWER,
+        min_images: int = 1,
+        confidence: float = 0.95,
+        code_digest: str = "",
+    ) -> None:
+        """Take the fields of `MetricConfig.config`, with which TFMA calls this.
+
+        Args:
+            name: of the metric.
+            min_images: a slice with fewer isn't judged.
+            confidence: of the two-sided interval, between 0 and 1.
+            code_digest: as in AccuracyWilsonLower.
+
+        Raises:
+            ValueError: no such number of images, or no such confidence.
+        """
+        _check_enough(min_images)
+        _check_confidence(confidence)
+        super().__init__(
+            _by_patient_computations,
+            name=name,
+            confidence=confidence,
+            min_images=min_images,
+            only_few=True,
+        )
 
 
 class SliceAccuracy(metric_types.Metric):
@@ -142,7 +183,7 @@ class SliceWilsonLower(metric_types.Metric):
         _check_enough(min_images)
         _check_confidence(confidence)
         super().__init__(
-            _accuracy_computations, name=name, confidence=confidence, min_images=min_images
+            _by_patient_computations, name=name, confidence=confidence, min_images=min_images
         )
 
 
@@ -189,7 +230,6 @@ class ConfidenceCurve(metric_types.Metric):
 
 def _accuracy_computations(
     name: str,
-    confidence: float | None = None,
     min_images: int = 0,
     eval_config: config_pb2.EvalConfig | None = None,
     model_names: list[str] | None = None,
@@ -197,11 +237,35 @@ def _accuracy_computations(
 ) -> metric_types.MetricComputations:
     refuse_sub_keys(name, sub_keys)
     return [
-        _computation(
-            _Accuracy(Judge(eval_config, model), _key(name, model), confidence, min_images)
-        )
+        _computation(_Accuracy(Judge(eval_config, model), _key(name, model), min_images))
         for model in model_names or [""]
     ]
+
+
+def _by_patient_computations(
+    name: str,
+    confidence: float,
+    min_images: int = 0,
+    only_few: bool = False,
+    eval_config: config_pb2.EvalConfig | None = None,
+    model_names: list[str] | None = None,
+    sub_keys: list[Any] | None = None,
+) -> metric_types.MetricComputations:
+    refuse_sub_keys(name, sub_keys)
+    found = []
+    for model in model_names or [""]:
+        keys = [_key(name, model), *([_key(f"{name}{PATIENTS}", model)] if only_few else [])]
+        judge = Judge(eval_config, model)
+        found.append(
+            metric_types.MetricComputation(
+                keys=keys,
+                preprocessors=[
+                    metric_types.FeaturePreprocessor(feature_keys=[contract.GROUP, contract.SHA256])
+                ],
+                combiner=_ByPatient(judge, keys, confidence, min_images, only_few),
+            )
+        )
+    return found
 
 
 def _mcnemar_computations(
@@ -331,12 +395,10 @@ class _Accuracy(_Counts):
         self,
         judge: Judge,
         key: metric_types.MetricKey,
-        confidence: float | None,
         min_images: int,
     ) -> None:
         super().__init__([key], (2,))
         self._judge = judge
-        self._confidence = confidence
         self._min_images = min_images
 
     def bin_of(self, element: metric_types.StandardMetricInputs) -> tuple[int, ...]:
@@ -348,11 +410,73 @@ class _Accuracy(_Counts):
         return {self.keys[0]: self._value(right, wrong + right)}
 
     def _value(self, right: int, total: int) -> float:
-        if total < self._min_images:
-            return 1.0
-        if self._confidence is None:
-            return float(right / total)
-        return wilson_lower(right, total, self._confidence)
+        return 1.0 if total < self._min_images else float(right / total)
+
+
+class _ByPatient(beam.CombineFn):
+    """Patient -> [right answers, images]; an image without one stands alone."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        keys: list[metric_types.MetricKey],
+        confidence: float,
+        min_images: int,
+        only_few: bool,
+    ) -> None:
+        self._judge = judge
+        self._keys = keys
+        self._confidence = confidence
+        self._min_images = min_images
+        self._only_few = only_few
+
+    def create_accumulator(self) -> dict[Any, tuple[int, int]]:
+        return {}
+
+    def add_input(
+        self,
+        accumulator: dict[Any, tuple[int, int]],
+        element: metric_types.StandardMetricInputs,
+    ) -> dict[Any, tuple[int, int]]:
+        patient = _one(element, contract.GROUP) or _one(element, contract.SHA256)
+        right, _ = self._judge(element)
+        before = accumulator.get(patient, (0, 0))
+        accumulator[patient] = before[0] + int(right), before[1] + 1
+        return accumulator
+
+    def merge_accumulators(
+        self, accumulators: Iterable[dict[Any, tuple[int, int]]]
+    ) -> dict[Any, tuple[int, int]]:
+        merged: dict[Any, tuple[int, int]] = {}
+        for accumulator in accumulators:
+            for patient, (right, images) in accumulator.items():
+                before = merged.get(patient, (0, 0))
+                merged[patient] = before[0] + right, before[1] + images
+        return merged
+
+    def extract_output(
+        self, accumulator: dict[Any, tuple[int, int]]
+    ) -> dict[metric_types.MetricKey, float]:
+        # Images without any digest are counted together; each stands alone.
+        alone = accumulator.get(None, (0, 0))
+        counts = [found for patient, found in accumulator.items() if patient is not None]
+        counts += [(1, 1)] * alone[0] + [(0, 1)] * (alone[1] - alone[0])
+        right, images = (np.array(each, np.int64) for each in zip(*counts, strict=True))
+        patients = len(images)
+        several = patients < int(images.sum())
+        few = patients < contract.FEW_PATIENTS and several
+        if images.sum() < self._min_images or (self._only_few and not few):
+            lower = 1.0
+        else:
+            lower = wilson_by_group(right, images, self._confidence)[0]
+        values = (lower, float(patients))
+        return dict(zip(self._keys, values, strict=False))
+
+
+def _one(element: metric_types.StandardMetricInputs, feature: str) -> Any:
+    """Read a feature of one value; None where it isn't there."""
+    values = np.asarray((element.features or {}).get(feature, ())).reshape(-1)
+    return values[0] if values.size else None
 
 
 class _Pairs(_Counts):

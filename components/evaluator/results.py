@@ -13,18 +13,22 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2, validation_result_pb2
 from tensorflow_model_analysis.slicer import slicer_lib
 
+from components.evaluator.configuration import FEW_PATIENTS
 from schema.contract import (
     ACCURACY,
     COLUMN_PREFIX,
     CONFIDENCE_CURVE,
     EXAMPLE_COUNT,
+    FEW_PATIENTS_LOWER,
     GATE_SLICES,
     MCNEMAR_P,
     ONLY_BASELINE_RIGHT,
     ONLY_CANDIDATE_RIGHT,
+    PATIENTS,
     SERVED_DIFFERENCE,
     SLICE_FEATURES,
     SLICE_NAMES,
+    TABLE_SLICE_PREFIX,
     WILSON_LOWER,
 )
 
@@ -131,7 +135,9 @@ def refusal(evaluation_uri: str) -> str | None:
         ),
     )
     reasons = [
-        _reason_of_slice(failure, key, _metrics(result, key)) if key else _reason(failure, figures)
+        _reason_of_slice(failure, key, _metrics(result, key))
+        if key
+        else _reason(failure, figures, _metrics(result))
         for key, failure in failures
     ]
     reasons += [_missing(spec, result.config) for spec in verdict.missing_slices]
@@ -231,12 +237,19 @@ def slice_name(feature: str) -> str:
     """Return what people call a feature that TFMA slices by: `patient/age_group` is "age group"."""
     if feature in _NAMES:
         return _NAMES[feature]
+    if feature.startswith(TABLE_SLICE_PREFIX):
+        # A further column may have the same name.
+        return f"{feature.removeprefix(TABLE_SLICE_PREFIX)} (feature)"
     column = feature.removeprefix(COLUMN_PREFIX)
     # Two features must not go by one name.
     return feature if column in _NAMES.values() else column
 
 
-def _reason(failure: validation_result_pb2.ValidationFailure, figures: dict[str, float]) -> str:
+def _reason(
+    failure: validation_result_pb2.ValidationFailure,
+    figures: dict[str, float],
+    metrics: dict[str, Any],
+) -> str:
     name, threshold = failure.metric_key.name, failure.metric_threshold
     bound = _bound(failure)
     accuracy = f"accuracy {figures[ACCURACY]:.4f}"
@@ -252,6 +265,8 @@ def _reason(failure: validation_result_pb2.ValidationFailure, figures: dict[str,
             f"the 95 % Wilson interval of {accuracy} begins at {figures[WILSON_LOWER]:.4f}, "
             f"below {bound} (gate.min_wilson_lower)"
         )
+    if name == FEW_PATIENTS_LOWER:
+        return _too_few(failure, accuracy, metrics, "gate")
     if name == MCNEMAR_P:
         return (
             f"{accuracy} is significantly below the baseline's "
@@ -282,12 +297,30 @@ def _reason_of_slice(
         f"accuracy {_number(metrics, ACCURACY):.4f} on the {images} test "
         f"{'image' if images == 1 else 'images'} with {where}"
     )
+    if field.endswith(f".{FEW_PATIENTS}"):
+        return _too_few(failure, accuracy, metrics, field.rpartition(".")[0])
     if field.endswith(".min_accuracy"):
         return f"{accuracy} is below {_bound(failure)} ({field})"
     begins = failure.metric_value.double_value.value
     return (
         f"the 95 % Wilson interval of {accuracy} begins at {begins:.4f}, "
         f"below {_bound(failure)} ({field})"
+    )
+
+
+def _too_few(
+    failure: validation_result_pb2.ValidationFailure,
+    accuracy: str,
+    metrics: dict[str, Any],
+    asked_by: str,
+) -> str:
+    name = failure.metric_key.name
+    patients = round(_number(metrics, f"{name}{PATIENTS}"))
+    return (
+        f"{patients} {'patient is' if patients == 1 else 'patients are'} too few to say that "
+        f"{_bound(failure)} is reached ({asked_by}.min_accuracy): the 95 % interval over patients "
+        f"of {accuracy} begins at {failure.metric_value.double_value.value:.4f}; test more "
+        "patients, or set gate.few_patients to allow"
     )
 
 

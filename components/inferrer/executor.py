@@ -54,6 +54,7 @@ class Executor(base_executor.BaseExecutor):
             ValueError: an image of the test split has no features.
         """
         from components.inferrer.input_gate import gate_figures
+        from components.inferrer.parts import part_figures
         from models import evaluation_model
         from models.model_run import write_json
 
@@ -91,6 +92,9 @@ class Executor(base_executor.BaseExecutor):
         figures = gate_figures(heads, known, features, planted)
         if figures is not None:
             write_json(answers.uri, contract.INPUT_GATE_FILE, figures)
+        shares = part_figures(heads, known, {d: _class_of(r) for d, r in records.items()})
+        if shares is not None:
+            write_json(answers.uri, contract.PARTS_FILE, shares)
 
 
 def _of_baseline(
@@ -152,6 +156,12 @@ def _answered(
             _add(example, name, by_image[digest])
         records[digest] = example.SerializeToString(deterministic=True)
     return records, whole
+
+
+def _class_of(record: bytes) -> tuple[int, str]:
+    features = tf.train.Example.FromString(record).features.feature
+    name = features[contract.LABEL_TEXT].bytes_list.value[0].decode()
+    return features[contract.LABEL].int64_list.value[0], name
 
 
 def _add(example: tf.train.Example, name: str, answer: np.ndarray) -> None:

@@ -37,6 +37,7 @@ from components.radiograph_example_gen.settings import (
     to_json,
 )
 from components.radiograph_example_gen.span_facts import write_span_facts
+from components.radiograph_example_gen.table_slices import Slicing
 from components.radiograph_example_gen.writing import Shard, make_record, plan_shards, write_shard
 from models.rendering import Rendering
 from schema import contract
@@ -144,6 +145,8 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         labels = {name: index for index, name in enumerate(settings.class_names)}
+        training = decision.chosen(contract.SPLIT_TRAIN) if settings.table else ()
+        slicing = Slicing.of(settings.table, (image.row.table for image in training if image.row))
         shards = []
         for split in contract.SPLITS:
             folder = artifact_utils.get_split_uri([examples], split)
@@ -155,6 +158,7 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
                     labels[image.inspection.class_name],
                     settings.columns,
                     group=decision.groups[image.inspection.sha256],
+                    slicing=slicing,
                 )
                 for image in decision.chosen(split)
             ]

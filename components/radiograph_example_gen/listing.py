@@ -30,6 +30,7 @@ from components.radiograph_example_gen.remarks import (
     of_columns,
     of_rows,
     of_short_rows,
+    of_spellings,
     of_tables,
 )
 from components.radiograph_example_gen.settings import TABLE, Settings, SpanFolder
@@ -160,7 +161,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
         parsed = parse_metadata(
             table.content, table.name, further, settings.layout.columns, features
         )
-        rows = list(parsed.rows)
+        rows = parsed.rows
         spans = [table.span] if table.span else settings.spans
         parts = [
             (span.taken, _match_span(settings, span, rows, paths, table)) for span in spans
@@ -181,6 +182,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
             remarks += [
                 *of_columns(table.name, parsed.columns),
                 *of_cells(table.name, parsed.problems),
+                *of_spellings(table.name, parsed.respelt),
                 *of_short_rows(table.name, parsed.short, len(parsed.rows)),
                 *of_rows(table.name, by_rule, len(without), count),
             ]
@@ -195,11 +197,11 @@ def match(settings: Settings, listing: Listing) -> Matched:
 
 
 def _match_span(
-    settings: Settings, span: SpanFolder, rows: Iterable[Row], paths: Iterable[str], table: Table
+    settings: Settings, span: SpanFolder, rows: Sequence[Row], paths: Iterable[str], table: Table
 ) -> Matched:
     """Match rows of one span; those of a shared table start with the span's folder."""
     prefix = f"{span.folder}/"
-    own = rows
+    own: Sequence[Row] = rows
     if table.span is None:
         own = [
             dataclasses.replace(row, file=row.file.removeprefix(prefix))
@@ -207,7 +209,7 @@ def _match_span(
             if row.file.startswith(prefix)
         ]
     images = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
-    matched = match_rows(list(own), images, table.name, settings.folders_of)
+    matched = match_rows(own, images, table.name, settings.folders_of)
     return dataclasses.replace(
         matched,
         by_path={prefix + path: row for path, row in matched.by_path.items()},

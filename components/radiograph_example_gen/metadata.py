@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import posixpath
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns, place_of, recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.kept_rows import KeptRows
 from components.radiograph_example_gen.table_cells import Asked, find_columns, read_cells
-from models.table_values import UNKNOWN_VALUES, Value, parse_years
+from models.table_values import SEXES, UNKNOWN_VALUES, Value, parse_sex, parse_years
 from schema import contract
 from schema.table import TableColumn
 
 PATIENT_COLUMN = "patient_id"
+SEX_COLUMN: Final = "sex"
 SOURCE_COLUMN = "source"
 # Beside `UNKNOWN_VALUES`, for patients: zeros, and the numbers that programs write where they know
 # none.
@@ -31,6 +35,9 @@ _SEPARATORS: Final = (",", ";", "\t")
 _SHOWN_OF_A_LINE: Final = 80
 # Longer words are rarely the same; they aren't looked up.
 _SHORT: Final = 24
+# So that ids, of which there are many, take no memory that grows with the table.
+_MOST_WORDS: Final = 10_000
+Cells = TypeVar("Cells")
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -74,6 +81,18 @@ class Row:
         return *says, dict(self.further), dict(self.table)
 
 
+class _Record(Generic[Cells]):
+    """A record: its line, the bytes from and to which it goes, and what is in it."""
+
+    __slots__ = ("cells", "end", "line", "start")
+
+    def __init__(self, line: int, start: int, end: int, cells: Cells) -> None:
+        self.line, self.start, self.end, self.cells = line, start, end, cells
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from (self.line, self.start, self.end, self.cells)
+
+
 class _Known:
     """Words that were read before: a table has few, a million times."""
 
@@ -81,7 +100,9 @@ class _Known:
         self._words: dict[str, str] = {}
 
     def word(self, word: str) -> str:
-        return self._words.setdefault(word, word) if len(word) <= _SHORT else word
+        if len(word) > _SHORT or (len(self._words) >= _MOST_WORDS and word not in self._words):
+            return word
+        return self._words.setdefault(word, word)
 
     def words(self, values: dict[str, Any]) -> Mapping[str, Any]:
         if not values:
@@ -94,16 +115,18 @@ class Metadata:
     """The parsed table.
 
     Attributes:
-        rows: of the table.
+        rows: of the table, each read again when it is asked for.
         problems: cells that had to be treated as unknown.
         columns: what its columns were taken for.
         short: lines of records that end before the header's last named column.
+        respelt: another spelling of a sex -> how many cells were read as F or M.
     """
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     problems: tuple[LeftOut, ...]
     columns: Columns
     short: tuple[int, ...] = ()
+    respelt: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_metadata_file(path: Path) -> bytes:
@@ -140,7 +163,7 @@ def parse_metadata(
         InputError: not UTF-8, not CSV, no `file` column, none of those in `further`, `named` or
             `table`, or a record that has more cells than the header.
     """
-    columns, records = _read_table(content, name, named or {})
+    columns, separator, records = _read_table(content, name, named or {})
     asked = find_columns(table, columns.header, columns.names, name)
     known = _Known()
     for column in further:
@@ -150,18 +173,30 @@ def parse_metadata(
                 f"{name} has no column {column!r} (data.slice_columns); it has "
                 f"{', '.join(filter(None, columns.names))}."
             )
-    rows = []
+    header = columns.names
+
+    def read(line: int, record: bytes) -> Row:
+        text = io.StringIO(record.decode("utf-8"), newline="")
+        values = next(csv.reader(text, delimiter=separator, strict=True))
+        cells = dict(zip(header, map(str.strip, values), strict=False))
+        return _parse_row(line, cells, further, asked, known)[0]
+
+    rows = KeptRows(content, read)
     problems: list[LeftOut] = []
     short = []
+    respelt: Counter[str] = Counter()
     with_name = set(filter(None, columns.names))
-    # One at a time: of a million records, no more is kept than what the rows say.
-    for line, cells in records:
+    # One at a time: of a million records, no more is kept than where they are.
+    for line, start, end, cells in records:
+        stated = cells.get(SEX_COLUMN, "")
         row, problem = _parse_row(line, cells, further, asked, known)
-        rows.append(row)
+        if row.text[SEX_COLUMN] in SEXES and row.text[SEX_COLUMN] != stated:
+            respelt[stated] += 1
+        rows.add(line, start, end)
         problems.extend(problem)
         if not with_name <= cells.keys():
             short.append(line)
-    return Metadata(tuple(rows), tuple(problems), columns, tuple(short))
+    return Metadata(rows, tuple(problems), columns, tuple(short), respelt)
 
 
 def further_columns(
@@ -181,11 +216,11 @@ def further_columns(
     Raises:
         InputError: as `parse_metadata` does of the file itself.
     """
-    columns, records = _read_table(content, name, named or {})
+    columns, _, records = _read_table(content, name, named or {})
     found: dict[str, set[str]] = {
         column: set() for column in columns.names if column and column not in contract.OWN_COLUMNS
     }
-    for _, cells in records:
+    for *_, cells in records:
         for column, values in found.items():
             values.add(_known(cells.get(column, "")))
     return {column: frozenset(values) for column, values in found.items()}
@@ -199,7 +234,7 @@ def has_label_column(content: bytes, named: Mapping[str, str] | None = None) -> 
         named: likewise.
     """
     try:
-        columns, _ = _read_table(content, "", named or {})
+        columns, *_ = _read_table(content, "", named or {})
     except InputError:
         return False
     return contract.LABEL_COLUMN in columns.names
@@ -207,11 +242,13 @@ def has_label_column(content: bytes, named: Mapping[str, str] | None = None) -> 
 
 def _read_table(
     content: bytes, name: str, named: Mapping[str, str]
-) -> tuple[Columns, Iterator[tuple[int, dict[str, str]]]]:
-    """Read what the columns are taken for; and each record's line and cells by column."""
-    lines = _read_csv(content, name, named)
+) -> tuple[Columns, str, Iterator[_Record[dict[str, str]]]]:
+    """Read what the columns are taken for; the sign between cells; and each record, by column."""
+    _check_text(content, name)
+    separator = _separator(content, named)
+    lines = _lines(content, name, separator)
     first = next(lines, None)
-    cells_of_header = first[1] if first else []
+    cells_of_header = first.cells if first else []
     columns = recognise(cells_of_header, named)
     header = columns.names
     for ours, theirs in named.items():
@@ -230,28 +267,19 @@ def _read_table(
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
         raise InputError(f"{name}: the column {twice[0]!r} is there twice; remove one.")
-    return columns, _by_column(lines, header, name)
+    return columns, separator, _by_column(lines, header, name)
 
 
 def _by_column(
-    lines: Iterable[tuple[int, list[str]]], header: Sequence[str], name: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, cells in lines:
+    lines: Iterable[_Record[list[str]]], header: Sequence[str], name: str
+) -> Iterator[_Record[dict[str, str]]]:
+    for line, start, end, cells in lines:
         if any(cells[len(header) :]):
             raise InputError(
                 f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)} "
                 f"columns; quote a cell that contains the sign that separates cells."
             )
-        yield line, dict(zip(header, cells, strict=False))
-
-
-def _read_csv(
-    content: bytes, name: str, named: Mapping[str, str]
-) -> Iterator[tuple[int, list[str]]]:
-    """Read the lines one at a time; the text as a whole is looked at before the first."""
-    _check_text(content, name)
-    separator = _separator(content, named)
-    return _lines(content, name, separator)
+        yield _Record(line, start, end, dict(zip(header, cells, strict=False)))
 
 
 def _check_text(content: bytes, name: str) -> None:
@@ -271,15 +299,24 @@ def _decoded(content: bytes) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
 
 
-def _lines(content: bytes, name: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(_decoded(content), delimiter=separator, strict=True)
-    line = 1
+def _lines(content: bytes, name: str, separator: str) -> Iterator[_Record[list[str]]]:
+    """Read the records one at a time."""
+    end = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
+
+    def counted() -> Iterator[str]:
+        nonlocal end
+        for text in _decoded(content):
+            end += len(text) if text.isascii() else len(text.encode("utf-8"))
+            yield text
+
+    reader = csv.reader(counted(), delimiter=separator, strict=True)
+    line, start = 1, end
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
-                yield line, stripped
-            line = reader.line_num + 1
+                yield _Record(line, start, end, stripped)
+            line, start = reader.line_num + 1, end
     except csv.Error as error:
         raise InputError(f"{name}, line {line}: not CSV ({error}).") from error
 
@@ -320,6 +357,11 @@ def _parse_row(
         text[column] = known(cells.get(column, ""))
     numbers = {}
     problems = []
+    if (stated_sex := text[SEX_COLUMN]) != contract.UNKNOWN:
+        text[SEX_COLUMN] = parse_sex(stated_sex) or contract.UNKNOWN
+        if text[SEX_COLUMN] == contract.UNKNOWN:
+            reason = f"line {line}: sex {stated_sex!r} is none of F and M; treated as unknown"
+            problems.append(LeftOut(file, Kind.METADATA, reason))
     for column in contract.METADATA_NUMBER_COLUMNS:
         value = cells.get(column, "")
         number = parse_years(value)
@@ -328,7 +370,8 @@ def _parse_row(
         elif value.casefold() not in UNKNOWN_VALUES:
             reason = f"line {line}: {column} {value!r} is no number of years; treated as unknown"
             problems.append(LeftOut(file, Kind.METADATA, reason))
-    table, wrong = read_cells(asked, cells, numbers, UNKNOWN_VALUES)
+    read: dict[str, Value] = {SEX_COLUMN: text[SEX_COLUMN], **numbers}
+    table, wrong = read_cells(asked, cells, read, UNKNOWN_VALUES)
     problems += [LeftOut(file, Kind.METADATA, f"line {line}: {reason}") for reason in wrong]
     stated = (cells.get(column, "") for column in contract.LICENCE_COLUMNS)
     licence = _known(next(filter(None, stated), ""))
@@ -352,7 +395,9 @@ def _known(value: str) -> str:
 
 def known_patient(value: str) -> str:
     """Return an id without what no reader sees: forms of signs and blanks, signs of no width."""
-    text = unicodedata.normalize("NFKC", value)
-    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    text = value
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", value)
+        text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
     text = " ".join(text.split())
     return _known("" if _NO_PATIENT.fullmatch(text) else text)

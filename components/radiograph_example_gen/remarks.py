@@ -126,6 +126,23 @@ def of_cells(name: str, problems: Sequence[LeftOut]) -> Iterator[Remark]:
         )
 
 
+def of_spellings(name: str, respelt: Mapping[str, int]) -> Iterator[Remark]:
+    """Say how many cells of sex were read as F or M though they are spelt otherwise.
+
+    Args:
+        name: of the table.
+        respelt: spelling -> cells.
+    """
+    if count := sum(respelt.values()):
+        spellings = sorted(respelt.items(), key=lambda item: (-item[1], item[0]))
+        shown = some_of((f"{spelling!r} ({cells})" for spelling, cells in spellings), _SHOWN)
+        yield Remark(
+            ROWS,
+            f"{name}: {count} {'cell' if count == 1 else 'cells'} of sex in another spelling "
+            f"{'is' if count == 1 else 'are'} read as F or M: {shown}",
+        )
+
+
 def of_short_rows(name: str, lines: Sequence[int], rows: int) -> Iterator[Remark]:
     """Name rows whose last cells are missing.
 

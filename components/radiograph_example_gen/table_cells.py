@@ -116,7 +116,8 @@ def read_cells(
     Args:
         asked: of `find_columns`.
         cells: the record's, stripped.
-        known: our columns that were read already, as ages in years.
+        known: our columns that were read already, as ages in years, and sex as F or M; of one
+            that couldn't be read, `contract.UNKNOWN`.
         unknown: words that say that nothing is known, in small letters.
 
     Returns:
@@ -131,10 +132,12 @@ def read_cells(
         if cell.casefold() in unknown:
             continue
         if column.kind != NUMERIC:
-            values[column.name] = cell
+            word = known.get(each.key)
+            if word != contract.UNKNOWN:
+                values[column.name] = word if isinstance(word, str) else cell
             continue
         number = known.get(each.key)
-        if number is None:
+        if not isinstance(number, float):
             number = parse_number(cell)
         if not isinstance(number, float):
             wrong.append(

@@ -45,6 +45,7 @@ from components.radiograph_example_gen.remarks import (
     of_columns,
     of_rows,
     of_short_rows,
+    of_spellings,
     some_of,
 )
 from components.radiograph_example_gen.settings import (
@@ -130,6 +131,7 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
     remarks = (
         *of_columns(name, parsed.columns),
         *of_cells(name, parsed.problems),
+        *of_spellings(name, parsed.respelt),
         *of_short_rows(name, parsed.short, len(parsed.rows)),
         *of_rows(name, rows.by_rule, len(rows.without_image), len(parsed.rows)),
         *_remarks(name, parsed, rows, unnamed),

@@ -16,6 +16,7 @@ import tensorflow as tf
 from components.radiograph_example_gen.inspection import Inspection, read_regular_file
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.readers import reader_of
+from components.radiograph_example_gen.table_slices import Slicing
 from models.rendering import DEFAULT, Rendering
 from models.table_values import Value
 from schema import contract
@@ -28,7 +29,8 @@ SHARD_BYTES = 64 * 1024 * 1024
 class Record:
     """One image to write, without its bytes; `further` holds each further column.
 
-    `group` is as `contract.GROUP`; `table` is what models take, as `Row` has it.
+    `group` is as `contract.GROUP`; `table` is what models take, as `Row` has it, and `slices` in
+    which part of each such column the image is.
     """
 
     inspection: Inspection
@@ -38,6 +40,7 @@ class Record:
     numbers: Mapping[str, float]
     further: Mapping[str, str]
     table: Mapping[str, Value] = field(default_factory=dict)
+    slices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,14 @@ def make_record(
     columns: Sequence[str] = (),
     *,
     group: str,
+    slicing: Slicing | None = None,
 ) -> Record:
     """Join an image with its metadata; without any, it is unknown in all `columns`."""
+    slices = slicing.slices_of(row.table if row else {}) if slicing else {}
     if row is None:
-        return Record(inspection, label, group, {}, {}, dict.fromkeys(columns, contract.UNKNOWN))
-    return Record(inspection, label, group, row.text, row.numbers, row.further, row.table)
+        unknown = dict.fromkeys(columns, contract.UNKNOWN)
+        return Record(inspection, label, group, {}, {}, unknown, slices=slices)
+    return Record(inspection, label, group, row.text, row.numbers, row.further, row.table, slices)
 
 
 def plan_shards(
@@ -155,6 +161,8 @@ def make_example(record: Record, content: bytes) -> tf.train.Example:
             features[name] = _float(record.numbers[column])
     for column, value in record.further.items():
         features[f"{contract.COLUMN_PREFIX}{column}"] = _text(value)
+    for column, value in record.slices.items():
+        features[f"{contract.TABLE_SLICE_PREFIX}{column}"] = _text(value)
     for name, of_table in record.table.items():
         if isinstance(of_table, str):
             features[f"{RAW_PREFIX}{name}"] = _text(of_table)

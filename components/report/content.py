@@ -21,6 +21,7 @@ from components.report.images import ImageFacts, read_facts
 from components.report.judgement import judge
 from components.report.slices import confusion_of, largest_gap, slices
 from components.report.sources import ModelSources, ReportSources
+from components.report.table import table_section
 from components.report.verdict import verdict
 from components.versions import versions
 from schema import contract
@@ -77,6 +78,7 @@ def gather(sources: ReportSources) -> Content:
         "span_drift": (read_json(sources.span_drift, "drift.json") if sources.span_drift else None),
         "audit": read_json(sources.audit, "audit.json") if sources.audit else None,
     }
+    numbers["of_table"] = table_section(models, numbers["audit"])
     content = Content(numbers, answers, facts)
     numbers["read_rightly"] = examples_read_rightly(
         answers[content.main], content.main, facts, classes
@@ -116,17 +118,19 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
         "abstain_threshold": validation["abstain"]["threshold"],
         "members": validation.get("members"),
         "table": validation.get("table"),
+        "coefficients": validation.get("coefficients"),
+        "parts": _if_there(sources.evaluation, contract.PARTS_FILE),
         "not_to_push": validation.get(contract.NOT_TO_PUSH),
-        "input_gate": _gate_figures(sources.evaluation),
+        "input_gate": _if_there(sources.evaluation, contract.INPUT_GATE_FILE),
         "history": _history(sources),
     }
 
 
-def _gate_figures(evaluation: str) -> dict[str, Any] | None:
-    """Read how the input gate did; None where the model has none."""
-    if not tf.io.gfile.exists(os.path.join(evaluation, contract.INPUT_GATE_FILE)):
+def _if_there(evaluation: str, name: str) -> dict[str, Any] | None:
+    """Read what Evaluator handed on; None where the model has none of it."""
+    if not tf.io.gfile.exists(os.path.join(evaluation, name)):
         return None
-    return read_json(evaluation, contract.INPUT_GATE_FILE)
+    return read_json(evaluation, name)
 
 
 def _history(sources: ModelSources) -> Mapping[str, list[float]] | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from components.report import data_figures, figures, filing
+from components.report import data_figures, figures, filing, table
 from components.report.content import Content, gather, read_json
 from components.report.drawing import Picture, style
 from components.report.filing_sections import filing_of
@@ -87,6 +87,11 @@ def _pictures(sources: ReportSources, content: Content) -> Iterator[Picture]:
     yield data_figures.image_statistics(content.facts, classes)
     yield data_figures.columns(numbers["data"]["columns"], classes)
     yield data_figures.contact_sheet(_sheet(sources, content))
+    for name, model in numbers["models"].items():
+        if model["parts"]:
+            yield table.parts(name, model["parts"])
+    if numbers["of_table"] and numbers["of_table"]["compared"]:
+        yield table.decision_curve(numbers["of_table"]["compared"]["decision_curve"], classes)
     if numbers["audit"]:
         yield data_figures.shortcuts(numbers["audit"]["shortcuts"], 1 / len(classes))
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from models.conversion import converter_of, dicom
 from models.deep_images import UnusableImageError
-from models.table_values import parse_years
+from models.table_values import parse_sex, parse_years
 
 if TYPE_CHECKING:
     from models.conversion.dicom_file import DicomFile
 
-SEXES: Final = ("F", "M")
 _OLDEST: Final = 120.0
 _A_YEAR: Final = 365.25
 
@@ -46,10 +45,11 @@ def sex_of(file: DicomFile, unread: list[str]) -> str:
         file: whose header.
         unread: gets the names of elements that can't be read, or aren't known here.
     """
-    sex = tried(lambda: file.text("PatientSex"), "", "PatientSex", unread).upper()
-    if sex and sex not in SEXES:
+    stated = tried(lambda: file.text("PatientSex"), "", "PatientSex", unread)
+    sex = parse_sex(stated) or ""
+    if stated and not sex:
         unread.append("PatientSex")
-    return sex if sex in SEXES else ""
+    return sex
 
 
 def age_of(file: DicomFile, unread: list[str]) -> float | None:

@@ -161,8 +161,10 @@ def _evaluator(
             served_within=PROBABILITY_TOLERANCE[engine.name],
             min_wilson_lower=gate.min_wilson_lower,
             baseline_significance=gate.baseline_significance,
+            few_patients=gate.few_patients,
             slices=gate.slices,
             columns=config.data.slice_columns or (),
+            features=[column.name for column in config.data.table],
         ),
     ).with_id(f"Evaluator.{name}")
     return evaluator

@@ -90,6 +90,12 @@ def open_experiment(
             f"data.dir: a study splits the images anew for every seed, and those of {SPAN} keep "
             "their split; give a folder without it, such as that of one span."
         )
+    if config.tabled:
+        raise InputError(
+            "table.models: a study's models see images alone, and it has no "
+            f"{' and no '.join(config.tabled)}; give `table: {{models: []}}` for the study. "
+            "`cxr run` compares them with the image, out of fold and by patient."
+        )
     if config.tuning.mode != "off":
         raise InputError(
             "tuning.mode: a study compares recipes over seeds and searches for none; give "

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
+from google.protobuf.message import DecodeError
 
+from models.lending import read_saved_model
 from models.openvino_runtime import (
     cpu_name,
     has_int8,
@@ -54,6 +57,8 @@ def choose_int8(
     nothing = Int8Choice(False, "", "", 0.0, (), {}, _machine(), None)
     if not has_int8():
         choice = replace(nothing, reason="this CPU has neither VNNI nor AMX")
+    elif not _sees_images(directory):
+        choice = replace(nothing, reason="it sees no image, and so has no network to be quantised")
     elif not train or not validation:
         choice = replace(nothing, reason="the train or the validation split has no images")
     else:
@@ -65,6 +70,16 @@ def choose_int8(
     (target / _CHOICE).write_text(choice.to_text(), encoding="utf-8")
     logging.info("int8 is %schosen: %s", "" if choice.chosen else "not ", choice.reason)
     return choice
+
+
+def _sees_images(directory: Path) -> bool:
+    """Return whether images are asked about; what is no SavedModel is found out later."""
+    try:
+        (meta,) = read_saved_model(str(directory)).meta_graphs
+    except (OSError, ValueError, DecodeError, tf.errors.OpError):
+        return True
+    asked = meta.signature_def.get(contract.SIGNATURE_DEFAULT)
+    return asked is None or contract.INPUT_IMAGES in asked.inputs
 
 
 def _tried(

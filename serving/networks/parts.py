@@ -68,6 +68,7 @@ def take_apart(model: Any, fallback_key: str) -> Parted:
         Its parts; one, where it isn't built as said above.
     """
     outputs = tuple(port.get_any_name() for port in model.outputs)
+    _write_out_shapes(model)
     try:
         digests = _digests(model)
     except _OpaqueError:
@@ -80,6 +81,22 @@ def take_apart(model: Any, fallback_key: str) -> Parted:
     trunks = tuple(_trunk(model, nodes, digests) for nodes in cuts)
     vectors = [node for nodes in cuts for node in nodes]
     return Parted(trunks, Part(key, outputs, _head(model, vectors, digests)))
+
+
+def _write_out_shapes(model: Any) -> None:
+    """Put a constant in the place of each question for a map's shape, which is static.
+
+    A head that fills in zeros for an image (`models.table_signature.nothing`) asks so. Its answer
+    is made of the map, and of rank 1; but it is no pooled vector.
+    """
+    openvino = import_openvino()
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "ShapeOf" or _rank(_sources(node)[0]) <= _VECTOR_RANK:
+            continue
+        shape = list(node.input(0).get_shape())
+        constant = openvino.opset13.constant(shape, node.get_output_element_type(0))
+        for reader in node.output(0).get_target_inputs():
+            reader.replace_source_output(constant.output(0))
 
 
 def _name(node: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.inferrer.parts import part_figures
 from models import evaluation_model
 from models.backbones import build_network, get_backbone
 from models.boundary import cut
@@ -36,6 +37,7 @@ COLUMNS = (
 CLASSES = ["COVID-19", "Normal"]
 NAMES = ("xception", "densenet121")
 TASK = Task(2)
+REST = contract.PART_REST
 
 
 def _transform(features: Any) -> dict[str, tf.Tensor]:
@@ -224,6 +226,29 @@ def test_evaluation_reads_the_columns_beside_the_features(
         [[b"a", b"b", b"?", b"c"][place] for place in images.taps["table_ward"].argmax(axis=1)],
     )["probabilities"]
     np.testing.assert_allclose([answers[d] for d in images.sha256], served, atol=1e-4)
+    known = evaluation_model.answer_all(str(tmp_path / "heads"), sources)
+    classes = {
+        digest: (label, CLASSES[label])
+        for digest, label in zip(images.sha256, images.labels.tolist(), strict=True)
+    }
+    found = part_figures(str(tmp_path / "heads"), known, classes)
+    assert found is not None
+    assert found["images"] == 24
+    parts = {part["name"]: part for part in found["parts"]}
+    assert list(parts) == [
+        "the image", "the table", "crp", "ward", "before anything is known"
+    ]  # fmt: skip
+    # It is planted that a CRP above the middle speaks for the second class, and one below it
+    # for the first.
+    assert min(parts["crp"]["signed"].values()) > 0
+    whole = {
+        name: sum(parts[part]["signed"][name] for part in ("the image", "the table", REST))
+        for name in CLASSES
+    }
+    for label, name in enumerate(CLASSES):
+        rows = [known[d][contract.FLAT] for d in images.sha256 if classes[d][0] == label]
+        score = class_score(tf.constant(rows), np.full(len(rows), label)).numpy()
+        np.testing.assert_allclose(whole[name], score.mean(), atol=2e-3)
 
 
 def test_the_table_alone(network: FusedNetwork, pngs: list[bytes], tmp_path: Path) -> None:

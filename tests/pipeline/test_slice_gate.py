@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,8 @@ def test_a_share_that_just_reaches_its_bound_passes_and_an_image_fewer_does_not(
         others = {
             metric_types.MetricKey(name="accuracy"): 1.0,
             metric_types.MetricKey(name="accuracy_wilson_lower"): 1.0,
+            metric_types.MetricKey(name=contract.FEW_PATIENTS_LOWER): 1.0,
+            metric_types.MetricKey(name="gate.slices.0.few_patients"): 1.0,
         }
         metrics = {**others, key: _exact(right, total)}
         result = metrics_validator.validate_metrics((((contract.SEX, "F"),), metrics), config)
@@ -242,3 +245,61 @@ def test_the_short_names_are_those_of_what_tfma_slices_by() -> None:
     assert tuple(contract.SLICE_NAMES.values()) == contract.SLICE_FEATURES
     columns = {name: long for name, long in contract.SLICE_NAMES.items() if name != "class"}
     assert columns.items() <= contract.METADATA_TEXT_COLUMNS.items()
+
+
+def _of_patients(sizes: list[tuple[int, int]]) -> list[Answered]:
+    """Test images of patients, each given as right answers and images."""
+    return [
+        Answered(
+            label=0,
+            candidate=[0.8, 0.2] if number < right else [0.2, 0.8],
+            features={
+                contract.GROUP: f"patient {patient}",
+                contract.SHA256: f"{patient} {number}",
+                contract.SEX: "F",
+            },
+        )
+        for patient, (right, images) in enumerate(sizes)
+        for number in range(images)
+    ]
+
+
+def _refused(folder: Path, sizes: list[tuple[int, int]], **gate: Any) -> str | None:
+    asked = {"min_accuracy": 0.8, "against_baseline": False} | gate
+    config = eval_config(n_classes=2, **asked)
+    return refusal(evaluated(folder, config, _of_patients(sizes), has_baseline=False))
+
+
+def test_few_patients_of_many_images_cannot_say_that_an_accuracy_is_reached(
+    tmp_path: Path,
+) -> None:
+    """60 of 60 images are enough by themselves, and 6 patients are not."""
+    few = [(10, 10)] * 6
+    said = _refused(tmp_path / "few", few)
+    assert said == (
+        "6 patients are too few to say that 0.8 is reached (gate.min_accuracy): the 95 % interval "
+        f"over patients of accuracy 1.0000 begins at {wilson(6, 6)[0]:.4f}; test more patients, or "
+        "set gate.few_patients to allow"
+    )
+    assert _refused(tmp_path / "allowed", few, few_patients="allow") is None
+    assert _refused(tmp_path / "single", [(1, 1)] * 6) is None, "each image is its own witness"
+    assert _refused(tmp_path / "many", [(2, 2)] * contract.FEW_PATIENTS) is None
+    assert _refused(tmp_path / "clear", [(2, 2)] * 30) is None, "30 patients decide 0.8"
+
+
+def test_few_patients_of_a_slice_are_named_with_the_slice(tmp_path: Path) -> None:
+    part = _slice(feature="sex", min_accuracy=0.8)
+    said = _refused(tmp_path, [(10, 10)] * 6, min_accuracy=0.0, slices=[part])
+    assert said is not None
+    assert said.startswith(
+        "6 patients are too few to say that 0.8 is reached (gate.slices.0.min_accuracy): the 95 % "
+        "interval over patients of accuracy 1.0000 on the 60 test images with sex 'F' begins at "
+    )
+
+
+def test_the_gates_wilson_interval_counts_patients(tmp_path: Path) -> None:
+    gate = {"min_accuracy": 0.0, "min_wilson_lower": 0.7}
+    assert _refused(tmp_path / "images", [(1, 1)] * 60, **gate) is None
+    said = _refused(tmp_path / "patients", [(10, 10)] * 6, **gate)
+    assert said is not None
+    assert f"begins at {wilson(6, 6)[0]:.4f}, below 0.7 (gate.min_wilson_lower)" in said

@@ -37,11 +37,11 @@ def test_a_row_is_found_by_the_path_or_by_its_end(tmp_path: Path) -> None:
 
 
 def test_values_of_a_signature_are_one_a_row(tmp_path: Path) -> None:
-    table = _read(tmp_path, "image;CRP;patient_sex\na.png;0,5;\nb.png;;m\n")
+    table = _read(tmp_path, "image;CRP;patient_sex\na.png;0,5;\nb.png;;male\n")
     cells = [table.cells_of(Path(name), b"") for name in ("a.png", "b.png", "c.png")]
     found = table.as_tensors(cells)
     np.testing.assert_equal(found["crp"], [0.5, math.nan, math.nan])
-    assert found["sex"] == [b"", b"m", b""]
+    assert found["sex"] == [b"", b"M", b""]
     np.testing.assert_equal(found["years"], [math.nan] * 3)
 
 

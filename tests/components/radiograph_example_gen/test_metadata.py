@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,9 @@ from components.radiograph_example_gen.metadata import (
     known_patient,
     parse_metadata,
 )
+from models.table_values import parse_sex
 from schema import contract
+from schema.table import TableColumn
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 COLUMNS = tuple(contract.METADATA_TEXT_COLUMNS)
@@ -30,6 +33,10 @@ COLUMNS = tuple(contract.METADATA_TEXT_COLUMNS)
 def _known(cell: str) -> str:
     kept = cell.strip()
     return contract.UNKNOWN if kept.casefold() in UNKNOWN_VALUES else kept
+
+
+def _known_sex(cell: str) -> str:
+    return parse_sex(cell) or contract.UNKNOWN
 
 
 @given(st.lists(st.tuples(*[cells] * len(COLUMNS)), max_size=5))
@@ -43,7 +50,7 @@ def test_any_cell_survives(rows: list[tuple[str, ...]]) -> None:
     assert [row.file for row in parsed] == [f"c/{index}.png" for index in range(len(rows))]
     for found, expected in zip(parsed, rows, strict=True):
         for column, value in zip(COLUMNS, expected, strict=True):
-            known = known_patient if column == "patient_id" else _known
+            known = {"patient_id": known_patient, "sex": _known_sex}.get(column, _known)
             assert found.text[column] == known(value.strip())
 
 
@@ -108,7 +115,7 @@ def test_garbage_is_an_input_error_or_a_table(content: bytes) -> None:
 
 def test_byte_order_mark_case_spaces_and_other_columns() -> None:
     table = parse_metadata("\ufeffFile , Age,x\n a.png , 41.5 ,?\n\n".encode())
-    assert table.rows == (
+    assert tuple(table.rows) == (
         Row(2, "a.png", "", dict.fromkeys(COLUMNS, contract.UNKNOWN), {"age": 41.5}),
     )
 
@@ -130,6 +137,41 @@ def test_age_that_is_no_number_is_unknown_and_listed(age: str) -> None:
 def test_unknown_patient_is_no_patient() -> None:
     rows = parse_metadata(b"file,patient_id\na.png,Unknown\nb.png,\nc.png,p\n").rows
     assert [row.patient for row in rows] == ["", "", "p"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "sex"),
+    [
+        *(("m", "M"), ("M", "M"), ("Male", "M"), ("MÄNNLICH", "M"), ("man", "M")),
+        *(("f", "F"), ("FEMALE", "F"), ("w", "F"), ("woman", "F"), ("n/a", contract.UNKNOWN)),
+    ],
+)
+def test_sex_is_read_in_its_known_spellings(cell: str, sex: str) -> None:
+    feature = TableColumn("gender", "Gender", "categorical")
+    table = parse_metadata(f"file,Gender\na.png,{cell}\n".encode(), table=[feature])
+    (row,) = table.rows
+    assert row.text["sex"] == sex
+    assert row.table == ({} if sex == contract.UNKNOWN else {"gender": sex})
+    assert table.problems == ()
+    assert table.respelt == ({cell: 1} if sex not in (cell, contract.UNKNOWN) else {})
+
+
+def test_another_word_for_a_sex_is_missing_and_listed() -> None:
+    feature = TableColumn("gender", "sex", "categorical")
+    table = parse_metadata(b"file,sex\na.png,O\nb.png,F\n", table=[feature])
+    assert [row.text["sex"] for row in table.rows] == [contract.UNKNOWN, "F"]
+    assert [dict(row.table) for row in table.rows] == [{}, {"gender": "F"}]
+    (problem,) = table.problems
+    assert (problem.path, problem.reason) == (
+        "a.png",
+        "line 2: sex 'O' is none of F and M; treated as unknown",
+    )
+
+
+def test_a_sex_in_numbers_is_a_number_where_a_feature_is_numeric() -> None:
+    feature = TableColumn("gender", "sex", "numeric")
+    (row,) = parse_metadata(b"file,sex\na.png,1\n", table=[feature]).rows
+    assert (row.text["sex"], dict(row.table)) == (contract.UNKNOWN, {"gender": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -242,3 +284,32 @@ def test_what_is_no_age_is_listed(cell: str) -> None:
     assert table.rows[0].numbers == {}
     (problem,) = table.problems
     assert problem.reason == f"line 2: age {cell!r} is no number of years; treated as unknown"
+
+
+def test_rows_are_read_again_where_they_stand() -> None:
+    """Whatever stands between them: quoted line ends, signs of several bytes, empty lines."""
+    content = '\ufefffile,notes\r\n"ä.png","two\nlines, «é»"\r\n\r\n,\nb.png,"say ""no"""\r\n'
+    notes = TableColumn("notes", "notes", "text")
+    rows = parse_metadata(content.encode(), table=[notes]).rows
+    assert [(row.line, row.file, dict(row.table)) for row in rows] == [
+        (2, "ä.png", {"notes": "two\nlines, «é»"}),
+        (6, "b.png", {"notes": 'say "no"'}),
+    ]
+    assert rows[-1] == list(rows)[1]
+    assert rows[:1] == [rows[0]]
+    with pytest.raises(IndexError):
+        rows[2]
+
+
+def test_a_row_that_nobody_holds_takes_no_memory_but_its_place() -> None:
+    count = 20_000
+    lines = [f"images/{n:06d}.png,p{n},F,{n % 90}" for n in range(count)]
+    content = "\n".join(["file,patient_id,sex,age", *lines]).encode()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    table = parse_metadata(content)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(table.rows) == count
+    # Words that are met again are known, which are patients here.
+    assert (after - before) / count < 250

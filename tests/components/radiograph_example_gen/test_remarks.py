@@ -16,6 +16,7 @@ from components.radiograph_example_gen.remarks import (
     of_missing_columns,
     of_patients,
     of_short_rows,
+    of_spellings,
     of_tables,
     of_unread_folders,
 )
@@ -144,3 +145,11 @@ def test_classes_that_the_table_passes_over() -> None:
         "B: none of its 2 images has a row in a table"
     ]
     assert _said(of_classes([("A", None), ("B", None)])) == []
+
+
+def test_spellings_of_sex_are_counted() -> None:
+    (said,) = _said(of_spellings("a.csv", {"f": 2, "Male": 3}))
+    assert said == (
+        "a.csv: 5 cells of sex in another spelling are read as F or M: 'Male' (3), 'f' (2)"
+    )
+    assert _said(of_spellings("a.csv", {})) == []

@@ -56,7 +56,7 @@ def test_examples_hold_what_there_is_and_nothing_for_what_is_missing(
     run = run_executor(tree.root, table=COLUMNS)
     found = _features(run)
     of_table = {
-        path: {name for name in features if name.startswith("table")}
+        path: {name for name in features if name.startswith(("table/", "table_finite/"))}
         for path, features in found.items()
     }
     first = found["Normal/0.png"]
@@ -71,6 +71,11 @@ def test_examples_hold_what_there_is_and_nothing_for_what_is_missing(
     assert found["Normal/1.png"]["table/crp"].float_list.value == [-math.inf]
     assert of_table["Normal/2.png"] == {"table/sex"}
     assert of_table["Normal/3.png"] == set()
+    slices = {
+        path: features["table_slice/sex"].bytes_list.value[0] for path, features in found.items()
+    }
+    assert [slices[f"Normal/{n}.png"] for n in range(2)] != [b"missing", b"missing"]
+    assert slices["Normal/1.png"] == slices["Normal/3.png"] == b"missing"
     reasons = [
         item.reason for item in read_left_out(run.manifest.uri) if item.path == "Normal/2.png"
     ]

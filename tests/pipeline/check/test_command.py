@@ -131,14 +131,15 @@ def test_a_table_of_other_images_is_a_problem(check: Check, data: Path) -> None:
 def test_cells_that_the_schema_does_not_know_are_a_problem(check: Check, data: Path) -> None:
     """SchemaGate would stop the run, long after the images were read."""
     rows = [
-        f"{folder}/{number}.png,{folder}-{number},{'Male' if number % 2 else 'F'},1955"
+        f"{folder}/{number}.png,{folder}-{number},F,1955,{'PA' if number % 2 else 'lateral'}"
         for folder in FOLDERS
         for number in range(12)
     ]
-    (data / "metadata.csv").write_text("\n".join(["file,patient_id,sex,age", *rows]))
+    (data / "metadata.csv").write_text("\n".join(["file,patient_id,sex,age,view", *rows]))
     found = _json(check, "--data", data)
     assert found["problems"] == [
-        "sex: 18 images with 'Male'; the schema has 'F', 'M', 'unknown' alone, and SchemaGate "
+        "view: 18 images with 'lateral'; the schema has 'AP', 'AP Erect', 'AP Supine', 'PA', "
+        "'unknown' alone, and SchemaGate "
         "stops at anything else. Change these cells, or the schema (schema_dir).",
         "age: 36 images with 1955; the schema has 0 to 120 alone, and SchemaGate stops at anything "
         "else. Change these cells, or the schema (schema_dir).",
