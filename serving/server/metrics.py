@@ -120,6 +120,7 @@ class _State(Collector):
                     engines.add_metric([name, str(status.version), status.engine], 1.0)
         yield versions
         yield engines
+        yield refused
         shadows = CounterMetricFamily(
             "cxr_serving_shadow_requests",
             "Requests that a version on trial was asked, too, by what came of it.",
@@ -130,3 +131,42 @@ class _State(Collector):
             for outcome in OUTCOMES:
                 shadows.add_metric([name, outcome], counts.get((name, outcome), 0))
         yield shadows
+
+
+class _LogState(Collector):
+    """The counters of the prediction log."""
+
+    def __init__(self, log: PredictionLog) -> None:
+        self._log = log
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counters."""
+        yield CounterMetricFamily(
+            "cxr_serving_prediction_log_written", "Records on the disk.", value=self._log.written
+        )
+        dropped = CounterMetricFamily(
+            "cxr_serving_prediction_log_dropped",
+            "Records that were drawn and not written: the queue was full, the disk took none, or "
+            "the record couldn't be put together.",
+            labels=("reason",),
+        )
+        for reason, count in self._log.dropped().items():
+            dropped.add_metric([reason], count)
+        yield dropped
+        yield GaugeMetricFamily(
+            "cxr_serving_prediction_log_waiting", "Records in the queue.", value=self._log.waiting
+        )
+        yield CounterMetricFamily(
+            "cxr_serving_prediction_log_removed_shards",
+            "Shards that had to go for the bound in all.",
+            value=self._log.removed,
+        )
+
+
+def _versions(service: Service, name: str) -> list[VersionStatus]:
+    from serving.protocol.status import ServingError
+
+    try:
+        return service.manager.status(ModelRef(name))
+    except ServingError:  # not loaded yet
+        return []
