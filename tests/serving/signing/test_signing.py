@@ -104,7 +104,7 @@ def _pipe(version: Path, name: str) -> None:
         (_change, "assets.extra/model_card.json"),
         (lambda v, n: (v / n).write_bytes(b"x"), "variables/variables.index"),
         (lambda v, n: (v / n).write_bytes(b""), "assets.extra/added"),
-        (lambda v, n: (v / n).write_bytes(b""), ".hidden"),
+        (lambda v, n: (v / n).write_bytes(b""), ".added"),
         (lambda v, n: (v / n).unlink(), ".hidden"),
         (lambda v, n: (v / n).rename(v / "renamed"), "good"),
         (_swap, "good"),
