@@ -105,3 +105,11 @@ def test_drifted_says_why() -> None:
         inverted.digest: (DRIFTED, "inverted"),
         well.digest: (RANDOM, ""),
     }
+
+
+def test_one_that_the_model_abstained_on_is_unsure_though_others_are_less_sure() -> None:
+    """A model of several abstains where its members differ, however sure their mean is."""
+    rows = [_row(0, sure=0.95, abstained=True), *(_row(n, sure=0.6) for n in range(1, 9))]
+    wanted = {DRIFTED: 0, UNSURE: 1, RANDOM: 0}
+    (one,) = select(rows, {("lungs", VERSION): REFERENCE}, wanted, 0).chosen
+    assert one.row.abstained
