@@ -19,7 +19,7 @@ from absl import logging
 from grpc import StatusCode
 
 from schema import contract
-from serving.core.model_config import ModelConfig, versions_in
+from serving.core.model_config import ModelConfig, fingerprint_of, versions_in
 from serving.core.rollout import Rollout
 from serving.prediction_log.settings import LogTarget
 from serving.protocol.paths import ModelRef
@@ -241,7 +241,7 @@ class Manager:
         known = model.versions.get(number)
         if known is not None and known.state != State.END:
             return None
-        fingerprint = _fingerprint(path)
+        fingerprint = fingerprint_of(path)
         if known is not None and known.error is not None and known.fingerprint == fingerprint:
             return None
         with self._changed:
@@ -332,15 +332,8 @@ class Manager:
             return self._find(ref), None
         versions = self._models[ref.name].versions
         loaded = {n for n, v in versions.items() if v.state == State.AVAILABLE}
-        tried = rollout.tried if rollout.tried in loaded else None
-        chosen = tried is not None and stands is not None and stands < rollout.share
-        if tried is not None and chosen and not rollout.shadow:
-            return versions[tried], None
-        if rollout.stable in loaded:
-            return versions[rollout.stable], tried if chosen else None
-        # What was stable before, until the new one is loaded; a version on trial only if need be.
-        others = loaded - {rollout.tried} or loaded
-        return (versions[max(others)] if others else self._find(ref)), None
+        number, shadow = rollout.route(loaded, stands)
+        return (self._find(ref) if number is None else versions[number]), shadow
 
     def _find(self, ref: ModelRef) -> _Version:
         model = self._models.get(ref.name)
@@ -407,15 +400,3 @@ def _means_latest(ref: ModelRef, model: _Model | None) -> bool:
 
 def _engine(version: _Version) -> str:
     return "" if version.servable is None else version.servable.engine
-
-
-def _fingerprint(path: Path) -> object:
-    """Describe a folder: it changes when files come, go or grow, so a half copy is tried again."""
-    found = []
-    for file in sorted(path.rglob("*")):
-        try:
-            stat = file.stat()
-        except OSError:
-            continue
-        found.append((str(file), stat.st_size, stat.st_mtime_ns))
-    return tuple(found)

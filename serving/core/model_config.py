@@ -213,3 +213,15 @@ def versions_in(base_path: Path) -> dict[int, Path]:
             # 007 and 7 are the same version; the first in order counts.
             found.setdefault(int(name), path)
     return found
+
+
+def fingerprint_of(path: Path) -> object:
+    """Describe a folder: it changes when files come, go or grow, so a half copy is tried again."""
+    found = []
+    for file in sorted(path.rglob("*")):
+        try:
+            stat = file.stat()
+        except OSError:
+            continue
+        found.append((str(file), stat.st_size, stat.st_mtime_ns))
+    return tuple(found)

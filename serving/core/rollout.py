@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,27 @@ class Rollout:
     def labels(self) -> dict[str, int]:
         """TensorFlow Serving's version labels, by which a client may ask."""
         return {STABLE: self.stable} | ({} if self.tried is None else {CANARY: self.tried})
+
+    def route(self, loaded: Collection[int], stands: float | None) -> tuple[int | None, int | None]:
+        """Choose who answers a request that names no version.
+
+        Args:
+            loaded: versions that answer.
+            stands: where the request stands among all, 0..1; None for what is no request for an
+                answer, and so is stable's.
+
+        Returns:
+            The version that answers, None where none does; and the one that is asked beside it.
+        """
+        tried = self.tried if self.tried in loaded else None
+        chosen = stands is not None and stands < self.share
+        if tried is not None and chosen and not self.shadow:
+            return tried, None
+        if self.stable in loaded:
+            return self.stable, tried if chosen else None
+        # What was stable before, until the new one is loaded; a version on trial only if need be.
+        others = set(loaded) - {self.tried} or set(loaded)
+        return max(others, default=None), None
 
     def to_json(self) -> dict[str, Any]:
         """Return what the file holds."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from common.errors import InputError
 from schema import contract
 from serving.core.manager import Manager
 from serving.core.model_config import models_in, read_config
+from serving.core.observing import Asked
 from serving.core.rollout import (
     ROLLOUT_FILE,
     Rollout,
@@ -28,11 +31,13 @@ from serving.core.rollout import (
     read_rollout,
     write_rollout,
 )
+from serving.core.shadows import Shadows
 from serving.prediction_log.settings import LogSettings, LogTarget
 from serving.protocol.paths import ModelRef
 from serving.protocol.status import ServingError
 from serving.protocol.tensors import Tensors, strings
-from serving.servables.servable import Servable, Signature
+from serving.servables.servable import PREDICT, Servable, Signature
+from serving.settings import Limits
 from tests.serving.fakes import Loader, write_version
 from tests.serving.in_thread import server_in_thread, until
 from tests.serving.prediction_log.logged import Radiologist, ask, png, records
@@ -250,3 +255,17 @@ def test_a_rollout_that_breaks_while_it_serves_changes_nothing(
         (tmp_path / "models" / "lungs" / ROLLOUT_FILE).write_text(json.dumps({"stable": "x"}))
         until(lambda: "the old configuration is kept" in caplog.text)
         assert _version(server.url, png()) == 7
+
+
+@pytest.mark.parametrize(("queued", "outcome"), [(65, "busy"), (64, "failed")])
+def test_a_shadow_leaves_a_busy_server_to_its_clients(
+    tmp_path: Path, queued: int, outcome: str
+) -> None:
+    """From a quarter of the queue's 256 places on; below, this one is asked, and isn't there."""
+    batcher: Any = SimpleNamespace(queued=queued)
+    manager = _manager(tmp_path, Rollout(1, 3, 1.0, shadow=True), 1)
+    shadows = Shadows(manager, batcher, Limits(), lambda *_: None)
+    signature: Any = SimpleNamespace(name="serving_default")
+    with manager.borrow(M) as lent:
+        shadows.ask(Asked(replace(lent, shadow=3), signature, PREDICT, {}, {}))
+    assert shadows.counts() == {("m", outcome): 1}
