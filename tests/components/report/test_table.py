@@ -27,7 +27,7 @@ def test_a_run_without_a_table_has_no_section() -> None:
 
 def test_what_the_table_adds_beyond_its_presence_is_the_audits() -> None:
     rows = [{"seen": "table", "gain": 0.5}, {"seen": "presence", "gain": 0.375}]
-    compared = {"decision_curve": {}}
+    compared: dict[str, Any] = {"decision_curve": {}}
     models = {
         "vgg16": _model(),
         "table": _model(coefficients=[{}]),
