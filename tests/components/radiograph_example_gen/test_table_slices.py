@@ -15,7 +15,7 @@ from schema.table import TableColumn
 CRP = TableColumn("crp", "crp_val", "numeric")
 WARD = TableColumn("ward", "ward", "categorical", values=2)
 NOTES = TableColumn("notes", "notes", "text")
-TRAINING = [
+TRAINING: list[dict[str, float | str]] = [
     {"crp": float(n), "ward": ward, "notes": "x"}
     for n, ward in enumerate(["A", "a", "b", "b", "b", "c", "A", "a"], 1)
 ]

@@ -224,6 +224,7 @@ def test_the_page_has_no_table_wider_than_its_reader(count: int, tmp_path: Path)
     numbers: dict[str, Any] = {
         "versions": {}, "classes": classes, "seed": 1, "digest": "d", "champion": None,
         "models": models, "pairs": [], "drift": {}, "span_drift": None, "audit": None,
+        "of_table": None,
         "errors": errors({"vgg16": answers}, facts, classes)[:150],
         "read_rightly": examples_read_rightly(answers, "vgg16", facts, classes),
         "data": {
