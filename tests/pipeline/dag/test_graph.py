@@ -19,7 +19,7 @@ prepare_environment()
 import tensorflow_data_validation as tfdv  # noqa: E402
 from google.protobuf import text_format  # noqa: E402
 from tensorflow_metadata.proto.v0 import schema_pb2  # noqa: E402
-from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.proto import config_pb2  # noqa: E402
 from tfx.dsl.compiler import compiler  # noqa: E402
 
 from components.evaluator.eval_config import eval_config  # noqa: E402
