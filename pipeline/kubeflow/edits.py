@@ -23,6 +23,7 @@ def _set_min_accuracy(eval_config: str, bound: float) -> str:
     from tensorflow_model_analysis.proto import config_pb2
 
     from components.evaluator.eval_config import reached
+    from components.evaluator.metrics import FewPatientsLower
 
     config = json_format.Parse(eval_config, config_pb2.EvalConfig())
     for metrics in config.metrics_specs:
@@ -30,6 +31,10 @@ def _set_min_accuracy(eval_config: str, bound: float) -> str:
             if f'"name": "{contract.ACCURACY}"' in metric.config:
                 for each in metric.per_slice_thresholds:
                     each.threshold.value_threshold.lower_bound.value = reached(bound)
+            # Those of slices have a name, and a bound of their own.
+            if metric.class_name == FewPatientsLower.__name__ and '"name"' not in metric.config:
+                for each in metric.per_slice_thresholds:
+                    each.threshold.value_threshold.lower_bound.value = bound
     return json_format.MessageToJson(config, preserving_proto_field_name=True)
 
 

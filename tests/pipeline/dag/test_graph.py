@@ -19,6 +19,7 @@ prepare_environment()
 import tensorflow_data_validation as tfdv  # noqa: E402
 from google.protobuf import text_format  # noqa: E402
 from tensorflow_metadata.proto.v0 import schema_pb2  # noqa: E402
+from tensorflow_model_analysis.proto import config_pb2  # noqa: E402
 from tfx.dsl.compiler import compiler  # noqa: E402
 
 from components.evaluator.eval_config import eval_config  # noqa: E402
@@ -318,7 +319,8 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
             {"data": {"features": {"crp": {"kind": "numeric"}}}},
             {
                 *("RadiographExampleGen", "StatisticsGen", "CuratedSchemaGen", "Transform"),
-                *("Featurizer", "ShortcutAudit", "Report"),
+                # Every model's test results are sliced by the columns.
+                *("Featurizer", "ShortcutAudit", "Report", "Evaluator"),
             },
         ),
         (
@@ -460,8 +462,14 @@ def test_the_gate_looks_at_the_whole_test_split_only() -> None:
     config = eval_config(n_classes=3, min_accuracy=0.9, against_baseline=True)
     metrics = [m for spec in config.metrics_specs for m in spec.metrics]
     gated = [m for m in metrics if m.per_slice_thresholds or m.HasField("threshold")]
-    (accuracy,) = gated
-    assert not accuracy.HasField("threshold")
+    accuracy, few_patients = gated
+    assert few_patients.class_name == "FewPatientsLower"
+    (of_patients,) = few_patients.per_slice_thresholds
+    assert of_patients.threshold.value_threshold.lower_bound.value == 0.9
+    for metric in gated:
+        assert not metric.HasField("threshold")
+        assert [len(each.slicing_specs) for each in metric.per_slice_thresholds] == [1]
+        assert metric.per_slice_thresholds[0].slicing_specs[0] == config_pb2.SlicingSpec()
     (whole,) = accuracy.per_slice_thresholds
     (spec,) = whole.slicing_specs
     assert not spec.feature_keys
