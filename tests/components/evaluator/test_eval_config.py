@@ -24,7 +24,11 @@ def _blessed(accuracy: np.float32, min_accuracy: float, baseline: np.float32 | N
     )
     config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=baseline is not None)
     name = tfma.CANDIDATE_KEY if baseline is not None else ""
-    metrics = {metric_types.MetricKey(name="accuracy", model_name=name): accuracy}
+    metrics = {
+        metric_types.MetricKey(name="accuracy", model_name=name): accuracy,
+        # Patients are not few.
+        metric_types.MetricKey(name=contract.FEW_PATIENTS_LOWER, model_name=name): 1.0,
+    }
     if baseline is not None:
         difference = metric_types.MetricKey(name="accuracy", model_name=name, is_diff=True)
         metrics[difference] = accuracy - baseline
