@@ -66,12 +66,21 @@ def _served() -> tuple[ThreadServer, grpc.Channel]:
     from serving.process import free_port
     from serving.settings import Limits
     from tests.serving.in_thread import server_in_thread
+    from serving.protocol.status import invalid
     from tests.serving.prediction_log.logged import Radiologist, folder_of
+
+    class Careful(Radiologist):
+        """Refuses scalars, as models do."""
+
+        def _run(self, signature: Any, inputs: Any) -> Any:
+            if any(not value.ndim for value in inputs.values()):
+                raise invalid("a scalar")
+            return super()._run(signature, inputs)
 
     port = free_port()
     limits = Limits(body_bytes=2**20, pixels=10**6, read_seconds=2.0, request_seconds=10.0)
     running = server_in_thread(
-        lambda _: Radiologist(),
+        lambda _: Careful(),
         model_dir=folder_of(Path(tempfile.mkdtemp())),
         grpc_port=port,
         limits=limits,
