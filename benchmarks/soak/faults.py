@@ -81,13 +81,13 @@ class Versions(threading.Thread):
             self.error = f"versions: {type(error).__name__}: {error}"
 
     def _whole(self, path: Path) -> None:
-        """A version appears at once, and the ones before it are removed."""
+        """Have a version appear at once, and remove the ones before it."""
         self._copy(path)
         self._until(path, "AVAILABLE")
         self._remove_others(path)
 
     def _half(self, path: Path) -> None:
-        """A copy stops in the middle, and goes on later."""
+        """Stop a copy in the middle, and go on later."""
         path.mkdir()
         model = (self._source / "saved_model.pb").read_bytes()
         (path / "saved_model.pb").write_bytes(model[: len(model) // 2])
@@ -97,7 +97,7 @@ class Versions(threading.Thread):
         self._remove_others(path)
 
     def _corrupt(self, path: Path) -> None:
-        """Bytes of a file are others: it can't be loaded, and what was before answers on."""
+        """Change bytes of a file: it can't be loaded, and what was before answers on."""
         hidden = self._copy(path, publish=False)
         name = self._draw.choice(("saved_model.pb", "variables/variables.index"))
         content = bytearray((hidden / name).read_bytes())
@@ -109,7 +109,7 @@ class Versions(threading.Thread):
         shutil.rmtree(path)
 
     def _taken_back(self, path: Path) -> None:
-        """A version comes, and is removed while the one before it is still there."""
+        """Have a version come, and remove it while the one before it is still there."""
         self._copy(path)
         self._until(path, "AVAILABLE")
         before = max(int(p.name) for p in self._folder.iterdir() if p.name != path.name)

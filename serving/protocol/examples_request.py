@@ -80,7 +80,7 @@ def _example(value: Any) -> example_pb2.Example:
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise invalid(f"Feature name {ascii(name)} is not UTF-8") from error
+            raise invalid(f"Feature name {name!a} is not UTF-8") from error
         feature = example.features.feature[name]
         # Of a name that is there twice, here the last counts.
         feature.Clear()

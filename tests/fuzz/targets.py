@@ -64,9 +64,9 @@ def _served() -> tuple[ThreadServer, grpc.Channel]:
     import grpc
 
     from serving.process import free_port
+    from serving.protocol.status import invalid
     from serving.settings import Limits
     from tests.serving.in_thread import server_in_thread
-    from serving.protocol.status import invalid
     from tests.serving.prediction_log.logged import Radiologist, folder_of
 
     class Careful(Radiologist):
@@ -249,7 +249,7 @@ def _connections() -> Iterator[bytes]:
     bodies = _bodies()
     yield _framed(_PREDICT, bodies[0])
     yield b"GET /v1/models/lungs/versions/7/metadata HTTP/1.1\r\nHost: x\r\n\r\n" * 2
-    chunked = b"Transfer-Encoding: chunked\r\n\r\n5\r\n{\"ins\r\n0\r\n\r\n"
+    chunked = b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"ins\r\n0\r\n\r\n'
     yield f"POST {_PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n".encode() + chunked
     yield b"\1" + bodies[0]
     yield b"\2\x70" + bodies[4] + b"\1\0\0\0a"
