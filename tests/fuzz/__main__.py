@@ -62,9 +62,11 @@ def main(
         settled = memory[len(memory) // 3] if memory else 0
         grew = bool(memory) and memory[-1] - settled > _GROWTH_MIB
         failed |= bool(status) or grew or units is None
+        found = f"yes: {said}" if status else "none"
+        last = memory[-1] if memory else 0
         rows.append(
             f"| {name} | {seconds} | {int(units[1]) if units else 0:,} | "
-            f"{'none' if not status else f'yes: {said}'} | {settled}, {memory[-1] if memory else 0} |"
+            f"{found} | {settled}, {last} |"
         )
     typer.echo("| target | seconds | inputs | crashers | memory settled, at the end, MiB |")
     typer.echo("|---|---|---|---|---|\n" + "\n".join(rows))

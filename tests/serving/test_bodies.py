@@ -64,6 +64,6 @@ def test_what_came_while_the_server_was_stopped_is_in_time() -> None:
 
 
 def test_where_nothing_comes_the_client_is_told() -> None:
-    with pytest.raises(HttpError, match="No byte came for 0.05 s") as told:
+    with pytest.raises(HttpError, match="No byte came for") as told:
         _run(b"", 0.0)
     assert told.value.status == 408
