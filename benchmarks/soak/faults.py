@@ -1,4 +1,4 @@
-"""What befalls a server beside its clients: versions, a full disk, a stop, little memory."""
+"""Faults that befall a server beside its clients: versions, a full disk, a stop, little memory."""
 
 from __future__ import annotations
 
