@@ -151,7 +151,8 @@ def grpc_body(data: bytes) -> None:
     if not data:
         return
     try:
-        channel.unary_unary(_METHODS[data[0] % len(_METHODS)])(data[1:], timeout=_SECONDS)
+        call: Any = channel.unary_unary(_METHODS[data[0] % len(_METHODS)])
+        call(data[1:], timeout=_SECONDS)
     except grpc.RpcError as error:
         code, words = error.code().name, error.details() or ""
         assert code not in _BAD_CODES or words == _NO_MESSAGE, f"{code} {words}"
