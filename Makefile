@@ -33,7 +33,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-clinical bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-log bench-serving-start bench-signatures bench-startup bench-training bench-watch conformance lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-clinical bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-log bench-serving-start bench-serving-steady bench-signatures bench-startup bench-training bench-watch conformance fuzz lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -182,8 +182,17 @@ bench-watch: setup ## from how many images on cxr watch raises the alarm: DATA=f
 	$(BIN)/python -m benchmarks.watch --data "$$DATA" --other "$$OTHER" $(GIVEN_OUTPUT) \
 		$${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
-soak: setup ## minutes of requests to a pushed model: DATA=folder of images, ARGS
-	$(BIN)/python -m benchmarks.serving.soak --images "$$DATA" $(ARGS)
+bench-serving-steady: setup ## minutes of requests to a pushed model: DATA=folder of images, ARGS
+	$(BIN)/python -m benchmarks.serving.steady --images "$$DATA" $(ARGS)
+
+soak: setup ## ten minutes of bad clients, versions and faults beside good clients: ARGS="--minutes 60"
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+# atheris has binaries for some Pythons only, and is no part of the lock: a folder beside .venv.
+fuzz: setup ## HTTP, JSON, gRPC and images by atheris, ten minutes each: ARGS="--target json --seconds 60"
+	[ -d output/fuzz/atheris ] || $(BIN)/python -m pip install --quiet --no-deps \
+		--only-binary :all: --target output/fuzz/atheris atheris
+	PYTHONPATH=output/fuzz/atheris $(BIN)/python -m tests.fuzz $(ARGS)
 
 conformance: setup ## TensorFlow Serving's REST contract, case by case: URL=server, or the embedded one
 	$(BIN)/python -m serving.conformance $${URL:+--url "$$URL"} $(ARGS)

@@ -18,6 +18,7 @@ from typing import Any, Final, SupportsFloat
 from pydicom import config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
@@ -44,7 +45,7 @@ _DICOMDIR: Final = "1.2.840.10008.1.3.10"
 # What pydicom raises about values that aren't what their VR says.
 _MALFORMED: Final = (
     *(AttributeError, KeyError, NotImplementedError, OverflowError, TypeError, ValueError),
-    *(EOFError, OSError, RecursionError, struct.error),
+    *(EOFError, OSError, RecursionError, struct.error, BytesLengthException),
 )
 _SHOWN: Final = 40
 _Stop = Callable[[BaseTag, str | None, int], bool]

@@ -77,6 +77,10 @@ def _example(value: Any) -> example_pb2.Example:
     example = example_pb2.Example()
     for key, content in members(value):
         name = until_nul(key)
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise invalid(f"Feature name {name!a} is not UTF-8") from error
         feature = example.features.feature[name]
         # Of a name that is there twice, here the last counts.
         feature.Clear()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import anyio
 from grpc import StatusCode
 from starlette.requests import Request
 
@@ -15,6 +15,8 @@ from serving.protocol.status import ServingError, invalid
 from serving.settings import Limits
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
+# For bytes that are at this machine already.
+_LAST_LOOK_S: Final = 0.1
 
 
 class HttpError(Exception):
@@ -76,8 +78,15 @@ class Bodies:
 
     async def _next(self, stream: AsyncIterator[bytes]) -> bytes | None:
         seconds = self._limits.read_seconds
-        with anyio.move_on_after(seconds):
-            return await anext(stream, None)
+        part = asyncio.ensure_future(anext(stream, None))
+        try:
+            # Who was stopped for a while finds the time over, and what came meanwhile unread.
+            for patience in (seconds, _LAST_LOOK_S):
+                done, _ = await asyncio.wait({part}, timeout=patience)
+                if done:
+                    return part.result()
+        finally:
+            part.cancel()
         raise HttpError(408, f"No byte came for {seconds:g} s")
 
 

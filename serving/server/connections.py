@@ -14,6 +14,8 @@ from serving.doors.rest import CERTIFICATE
 
 # For a request that is on its way while the server ends.
 _LAST_CALL_S: Final = 0.3
+# For bytes that are at this machine already.
+_LAST_LOOK_S: Final = 0.1
 
 
 class _Impatient(H11Protocol):
@@ -82,7 +84,12 @@ class _Impatient(H11Protocol):
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        self._silence = loop.call_later(self.patience, self.transport.close)
+        self._silence = loop.call_later(self.patience, self._look_once_more)
+
+    def _look_once_more(self) -> None:
+        """Close it soon; a process that was stopped finds the time over, and bytes unread."""
+        loop = asyncio.get_running_loop()
+        self._silence = loop.call_later(_LAST_LOOK_S, self.transport.close)
 
     def _stop_listening(self) -> None:
         if self._silence is not None:

@@ -1,6 +1,6 @@
 """Asks a server for minutes: requests, errors, latency, and memory at start and end.
 
-make soak ARGS="--model-dir output/serving --minutes 10"
+make bench-serving-steady ARGS="--model-dir output/serving --minutes 10"
 """
 
 from __future__ import annotations
@@ -69,4 +69,4 @@ if __name__ == "__main__":
     try:
         typer.run(main)
     except InputError as error:
-        raise SystemExit(f"soak: {error}") from None
+        raise SystemExit(f"steady: {error}") from None
