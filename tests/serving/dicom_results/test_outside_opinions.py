@@ -1,8 +1,8 @@
 """Others' programs read the results: dsrdump, dciodvfy and dicom-validator.
 
 Debian's packages dcmtk and dicom3tools have the first two. dicom-validator reads the standard's own
-tables, which it downloads once into ~/dicom-validator (`validate_iods FILE`); no test downloads. Where
-they aren't, it goes by those that highdicom's package brings (standard_tables.py).
+tables, which it downloads once into ~/dicom-validator (`validate_iods FILE`); no test downloads.
+Two tests give it the tables that highdicom's package brings (standard_tables.py).
 """
 
 from __future__ import annotations
