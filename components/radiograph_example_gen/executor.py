@@ -28,7 +28,14 @@ from components.radiograph_example_gen.inspection import Inspection, inspect_fil
 from components.radiograph_example_gen.kept_splits import read_kept, write_kept
 from components.radiograph_example_gen.manifest import write_manifest
 from components.radiograph_example_gen.salt import salt_for
-from components.radiograph_example_gen.selection import Decision, decide, look, sift, summarize
+from components.radiograph_example_gen.selection import (
+    Decision,
+    decide,
+    look,
+    sift,
+    summarize,
+    with_headers,
+)
 from components.radiograph_example_gen.settings import (
     INPUT_FINGERPRINT,
     Limits,
@@ -121,7 +128,8 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         seen = fingerprint(files, folder.found, folder.metadata, conversions)
         if expected and seen != expected:
             raise InputError(f"{_CHANGED}: start it again when nothing writes to it.")
-        return decide(settings, sift(settings, folder, inspections), read_kept(settings))
+        whole = with_headers(settings, folder, inspections)
+        return decide(settings, sift(settings, whole, inspections), read_kept(settings))
 
     def _inspect(
         self, settings: Settings, found: Discovery, scratch: str, salt: bytes

@@ -193,13 +193,12 @@ def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) 
 
     Args:
         settings: of the node.
-        folder: what `look` returned.
+        folder: what `with_headers` returned.
         inspections: of all its candidates.
 
     Raises:
         InputError: too many images are bad.
     """
-    folder = with_headers(settings, folder, inspections)
     found = folder.found
     by_span = tuple(_clean_spans(settings, folder, inspections))
     if by_span:

@@ -79,7 +79,7 @@ def check_data(config: PipelineConfig) -> dict[str, Any]:
         whole = with_headers(settings, folder, inspections)
         read = [item for item in inspections if not item.reason]
         found["remarks"] = _remarks(settings, whole, read)
-        usable = sift(settings, folder, inspections)
+        usable = sift(settings, whole, inspections)
         used = sorted((i.inspection for i in usable.cleaned.images), key=lambda item: item.path)
         found["remarks"] = _remarks(settings, whole, used)
         found |= _of_files(usable, found["classes"])

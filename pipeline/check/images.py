@@ -14,6 +14,7 @@ from components.radiograph_example_gen.selection import (
     inspect,
     look,
     sift,
+    with_headers,
 )
 from components.radiograph_example_gen.settings import (
     Settings,
@@ -67,7 +68,9 @@ def inspect_images(config: PipelineConfig) -> ImagePool:
     """
     settings = settings_of(config)
     folder = look(settings)
-    return ImagePool(settings, sift(settings, folder, inspect(settings, folder)))
+    inspections = inspect(settings, folder)
+    whole = with_headers(settings, folder, inspections)
+    return ImagePool(settings, sift(settings, whole, inspections))
 
 
 def settings_of(config: PipelineConfig) -> Settings:

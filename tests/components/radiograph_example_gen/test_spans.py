@@ -18,7 +18,13 @@ from components.radiograph_example_gen.inspection import inspect_file
 from components.radiograph_example_gen.kept_splits import read_kept, write_kept
 from components.radiograph_example_gen.listing import list_folder
 from components.radiograph_example_gen.manifest import Entry, Summary, read_manifest
-from components.radiograph_example_gen.selection import decide, look, sift, summarize
+from components.radiograph_example_gen.selection import (
+    decide,
+    look,
+    sift,
+    summarize,
+    with_headers,
+)
 from components.radiograph_example_gen.settings import Layout, SpanFolder, parse_settings
 from components.radiograph_example_gen.span_facts import read_span_facts
 from schema import contract
@@ -56,7 +62,8 @@ def select(classes: Any, tmp_path: Path) -> Select:
             inspect_file(settings.data_dir, each, settings.limits)
             for each in folder.found.candidates
         ]
-        decision = decide(settings, sift(settings, folder, inspections), read_kept(settings))
+        whole = with_headers(settings, folder, inspections)
+        decision = decide(settings, sift(settings, whole, inspections), read_kept(settings))
         if decision.merged and settings.splits_dir:
             # As ServingPusher keeps it.
             version = len(list(Path(settings.splits_dir).glob("m/*"))) + 1

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.radiograph_example_gen import selection
+from components.radiograph_example_gen.informing import informed
+from components.radiograph_example_gen.matching import Matched
 from pipeline import cli
 from pipeline.check.data import check_data
 from pipeline.check.images import inspect_images
@@ -64,6 +67,20 @@ def _json(check: Check, *arguments: object) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(printed)
     assert code == (2 if found["problems"] else 0)
     return found
+
+
+def test_headers_are_joined_with_the_rows_once(
+    check: Check, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined = []
+
+    def counted(*arguments: Any) -> Matched:
+        joined.append(arguments)
+        return informed(*arguments)
+
+    monkeypatch.setattr(selection, "informed", counted)
+    assert _json(check, "--data", data)["problems"] == []
+    assert len(joined) == 1
 
 
 def test_what_a_run_would_read(check: Check, data: Path) -> None:

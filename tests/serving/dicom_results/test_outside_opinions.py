@@ -2,6 +2,7 @@
 
 Debian's packages dcmtk and dicom3tools have the first two. dicom-validator reads the standard's own
 tables, which it downloads once into ~/dicom-validator (`validate_iods FILE`); no test downloads.
+Two tests give it the tables that highdicom's package brings (standard_tables.py).
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import Dataset, dcmread
 
 from serving.dicom_results.files import encoded
 from serving.dicom_results.heat_map import make_heat_map
@@ -66,6 +69,50 @@ def test_dciodvfy_finds_no_error(objects: tuple[Path, Path]) -> None:
         shown = said("dciodvfy", "dicom3tools", "-new", file)
         assert "Comprehensive3DSR" in shown or "SCImage" in shown
         assert not [line for line in shown.splitlines() if line.startswith("Error")], shown
+
+
+def _errors(dataset: Dataset) -> list[str]:
+    pytest.importorskip("dicom_validator", reason="dicom-validator isn't installed")
+    from dicom_validator.validator.error_handler import NullValidationResultHandler
+    from dicom_validator.validator.iod_validator import IODValidator
+
+    from tests.serving.dicom_results.standard_tables import TABLES, standard_tables
+
+    if not TABLES.is_dir():
+        pytest.skip(f"this highdicom brings no tables: there is no {TABLES}")
+    handler = NullValidationResultHandler()
+    result = IODValidator(dataset, standard_tables(), error_handler=handler).validate()
+    found = [
+        f"{module}: {tag} {error.code}"
+        for module, errors in (result.module_errors or {}).items()
+        for tag, error in errors.items()
+    ]
+    assert len(found) == result.errors
+    return found
+
+
+def test_dicom_validator_finds_no_error_by_the_modules_tables(objects: tuple[Path, Path]) -> None:
+    for file in objects:
+        assert _errors(dcmread(file)) == []
+
+
+def test_dicom_validator_finds_what_was_taken_away(objects: tuple[Path, Path]) -> None:
+    report, heat = map(dcmread, objects)
+    del report.VerificationFlag
+    measured = next(item for item in _items(report) if item.ValueType == "NUM")
+    del measured.MeasuredValueSequence
+    del heat.ConversionType
+    assert sorted(line.split(":")[0] for line in _errors(report)) == [
+        "sr-document-content",
+        "sr-document-general",
+    ]
+    assert [line.split(":")[0] for line in _errors(heat)] == ["sc-equipment"]
+
+
+def _items(dataset: Dataset) -> Iterator[Dataset]:
+    for item in dataset.get("ContentSequence", ()):
+        yield item
+        yield from _items(item)
 
 
 def test_dicom_validator_finds_no_error(
