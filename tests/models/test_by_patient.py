@@ -25,10 +25,11 @@ def test_the_error_is_that_of_patients_and_not_of_images() -> None:
     assert five.patients == 40
 
 
-def test_clear_is_more_than_one_error() -> None:
-    assert by_patient.Difference(0.2, 0.1, 9).clear
-    assert not by_patient.Difference(0.1, 0.1, 9).clear
-    assert not by_patient.Difference(-0.2, 0.1, 9).clear
+def test_clear_is_more_than_one_error_over_enough_patients() -> None:
+    assert by_patient.Difference(0.2, 0.1, by_patient.LEAST).clear
+    assert not by_patient.Difference(0.2, 0.1, by_patient.LEAST - 1).clear
+    assert not by_patient.Difference(0.1, 0.1, by_patient.LEAST).clear
+    assert not by_patient.Difference(-0.2, 0.1, by_patient.LEAST).clear
     alone = paired(np.ones(3), ["p"] * 3)
     assert not alone.clear
     assert alone.as_json() == {"mean": 1.0, "error": None, "patients": 1, "clear": False}

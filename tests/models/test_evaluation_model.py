@@ -104,6 +104,7 @@ class _Second(tf.Module):
     """Another member, which says much the same the other way round."""
 
     gate = None
+    parts = ()
 
     def __init__(self, member: Mapping[str, Any], network: CutNetwork, folder: str) -> None:
         super().__init__()
