@@ -19,6 +19,7 @@ from absl import logging
 from grpc import StatusCode
 
 from schema import contract
+from serving.core.memory import give_back
 from serving.core.model_config import ModelConfig, fingerprint_of, versions_in
 from serving.core.rollout import Rollout
 from serving.prediction_log.settings import LogTarget
@@ -258,7 +259,7 @@ class Manager:
         try:
             servable = self._load(version.path)
         except ServingError as refused:
-            error = refused
+            error = _alone(refused)
         # Whatever it is, the other models are served on.
         except Exception as failure:
             error = ServingError(StatusCode.UNKNOWN, f"{type(failure).__name__}: {failure}")
@@ -266,6 +267,7 @@ class Manager:
         # Said before it is so: who waits for the model may read the log.
         if servable is None:
             logging.error("%s can't be served: %s", name, error)
+            give_back()
         else:
             seconds = time.monotonic() - began
             logging.info("%s is served by %s (%.1f s)", name, servable.engine, seconds)
@@ -284,6 +286,8 @@ class Manager:
             self._changed.notify_all()
         if servable is not None:
             servable.close()
+            del servable
+            give_back()
         logging.info("%s version %d is not served any more", model.config.name, version.number)
 
     @contextmanager
@@ -388,6 +392,12 @@ class Manager:
                 any(v.state == State.AVAILABLE for v in model.versions.values())
                 for model in self._models.values()
             )
+
+
+def _alone(error: ServingError) -> ServingError:
+    """Take an error's frames and causes away: they hold what was loaded up to there."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _means_latest(ref: ModelRef, model: _Model | None) -> bool:

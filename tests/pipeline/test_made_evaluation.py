@@ -53,7 +53,8 @@ def test_of_the_golden_runs_answers_they_are_the_golden_runs(
     (examples,) = (artifacts / "RadiographExampleGen" / "examples").iterdir()
     config = tfma.load_eval_result(real).config
     answers = read_answers(real)
-    features = _features(examples, [n for spec in config.slicing_specs for n in spec.feature_keys])
+    sliced_by = [name for spec in config.slicing_specs for name in spec.feature_keys]
+    features = _features(examples, [*sliced_by, contract.GROUP])
     test_split = [
         Answered(int(label), probabilities, features=features[digest])
         for digest, label, probabilities in zip(

@@ -54,6 +54,8 @@ Members = Mapping[str, Path]
 class Member(tf.Module):
     """Tells classes apart by the brightness; `steepness` says how surely."""
 
+    parts = ()
+
     def __init__(self, steepness: float) -> None:
         super().__init__()
         self.weights = [tf.Variable(steepness)]
