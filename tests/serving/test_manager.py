@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
+from grpc import StatusCode
 
 from common.errors import InputError
 from serving.core.manager import Manager, State
@@ -291,3 +293,32 @@ def test_a_client_chooses_no_folder_for_a_log(tmp_path: Path) -> None:
     manager.check_logs(logging_to("here"))
     with pytest.raises(ServingError, match=r"model a: this server has no log in .*elsewhere"):
         manager.check_logs(logging_to("elsewhere"))
+
+
+def test_a_failed_load_keeps_nothing_of_what_it_had_loaded(tmp_path: Path) -> None:
+    """An error has the frames that it came through, and those of its cause."""
+    known: list[weakref.ref[object]] = []
+
+    class Half:
+        """Something large, in a circle as TensorFlow's objects are."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    def load(_: Path) -> Servable:
+        half = Half()
+        known.append(weakref.ref(half))
+        try:
+            raise OSError("torn")
+        except OSError as error:
+            raise ServingError(StatusCode.UNKNOWN, "can't be read") from error
+
+    (tmp_path / "m").mkdir()
+    manager = Manager(load)
+    manager.configure({"m": ModelConfig("m", tmp_path / "m")})
+    write_version(tmp_path / "m", 1)
+    manager.reconcile()
+    (status,) = manager.status(M)
+    assert status.state == State.END
+    assert "can't be read" in str(status.error)
+    assert [each() for each in known] == [None]
