@@ -90,6 +90,8 @@ def run(tiny_backbone: str, phantom_folder: Path, snapshot: Snapshot) -> Run:
             "seed": 3,
             "gate": {"min_accuracy": 0.5},
             "training": {"learning_rate": 0.01, "epochs": 60},
+            # No other process knows the backbone, nor what a test puts in something's place.
+            "processes": 1,
         } | (config or {})
         output.mkdir(parents=True, exist_ok=True)
         file = output.parent / f"{output.name}.yaml"

@@ -84,9 +84,7 @@ def runs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     with pytest.MonkeyPatch.context() as patch:
         # Nothing is as close as that: the same as a model whose served answers are off.
         patch.setattr(requests_sent, "OWN_TOLERANCE", -1.0)
-        # In this process, where the patch is.
-        here = {"processes": 1, "gate": LAX}
-        unservable = run(output, config=UNTRAINED | _served(1) | here)
+        unservable = run(output, config=UNTRAINED | _served(1) | {"gate": LAX})
     return Runs(audited, good, worse, unservable)
 
 

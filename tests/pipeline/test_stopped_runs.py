@@ -89,8 +89,7 @@ def test_a_fault_of_the_program_exits_with_1_and_names_the_node(
         raise OSError("disk on fire")
 
     monkeypatch.setattr(executor, "inspect_file", broken)
-    # In this process, where the patch is.
-    outcome = run(tmp_path / "output", data=data, config={"processes": 1})
+    outcome = run(tmp_path / "output", data=data)
     assert outcome.exit_code == cli.EXIT_ERROR, outcome.printed
     assert "RadiographExampleGen" in outcome.printed
     assert "disk on fire" in outcome.printed
