@@ -155,11 +155,13 @@ def test_a_model_that_the_gate_refuses_is_not_pushed_and_each_reason_is_said(run
     fewer = gate["mcnemar_only_baseline_right"] - gate["mcnemar_only_candidate_right"]
     assert fewer == _model(runs.good)["correct"] - model["correct"] > 0
     assert gate["mcnemar_p"] <= LEVEL
-    assert gate["accuracy_wilson_lower"] == model["wilson95"][0] < 0.83
+    # Some patients have several images, so the gate's begins lower than that of single images.
+    lower = gate["accuracy_wilson_lower"]
+    assert lower <= model["wilson95"][0] < 0.83
     reasons = model["refused_because"].split("; ")
     assert f"{accuracy} is below 0.9 (gate.min_accuracy)" in reasons
     assert (
-        f"the 95 % Wilson interval of {accuracy} begins at {model['wilson95'][0]:.4f}, "
+        f"the 95 % Wilson interval of {accuracy} begins at {lower:.4f}, "
         "below 0.83 (gate.min_wilson_lower)"
     ) in reasons
     (significant,) = (one for one in reasons if one.endswith("(gate.baseline_significance)"))

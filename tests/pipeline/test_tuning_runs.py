@@ -67,7 +67,8 @@ def test_what_was_found_is_used_again(searched: Outcome, run: Run) -> None:
     assert _model(again) == _model(searched)
 
     reused = run(searched.output, "--tuned", config=BAD)
-    assert reused.executed == set(), reused.printed
+    # Its filing page says what a later run may choose.
+    assert reused.executed == {"Report"}, reused.printed
     assert reused.how["Tuned.tiny"] == "resolved"
     assert "Trainer.tiny" in reused.cached
     assert _model(reused) == _model(searched)
