@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import InputError
+from pipeline.pushed_options import SERVING, Pushed
 
 if TYPE_CHECKING:
     from pipeline.rollout.changing import Signed
@@ -16,15 +17,8 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Option(help="A backbone's name, or champion.")]
 ModelDir = Annotated[Path, typer.Option(help="The run's serving folder, which is served.")]
-Pushed = Annotated[
-    Path | None,
-    typer.Option(
-        help="What the run kept of pushed versions.", show_default="`pushed` beside --model-dir"
-    ),
-]
 Why = Annotated[str, typer.Option(help="A sentence for the version's record.")]
 By = Annotated[str | None, typer.Option(help="Who decides.", show_default="your login")]
-_SERVING = Path("output/serving")
 
 
 def canary(
@@ -38,7 +32,7 @@ def canary(
         bool, typer.Option("--shadow", help="Ask it, too, and answer by the stable version.")
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
-    model_dir: ModelDir = _SERVING,
+    model_dir: ModelDir = SERVING,
     pushed: Pushed = None,
     by: By = None,
 ) -> None:
@@ -60,7 +54,7 @@ def promote(
     version: Annotated[
         int | None, typer.Option(min=0, help="To promote.", show_default="the one on trial")
     ] = None,
-    model_dir: ModelDir = _SERVING,
+    model_dir: ModelDir = SERVING,
     pushed: Pushed = None,
     by: By = None,
 ) -> None:
@@ -74,7 +68,7 @@ def promote(
 def rollback(
     why: Why = "",
     model: Model = "champion",
-    model_dir: ModelDir = _SERVING,
+    model_dir: ModelDir = SERVING,
     pushed: Pushed = None,
     by: By = None,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from common.errors import InputError
+from pipeline.pushed_options import SERVING, ModelDir, Pushed
 from pipeline.watch.select_command import admit, select
 
 EXIT_ALARM: Final = 4
@@ -26,15 +27,8 @@ def watch(
         Path | None,
         typer.Option(help="The server's --prediction-log-dir, or a shard.", show_default="needed"),
     ] = None,
-    model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
-        "output/serving"
-    ),
-    pushed: Annotated[
-        Path | None,
-        typer.Option(
-            help="What the run kept of pushed versions.", show_default="`pushed` beside --model-dir"
-        ),
-    ] = None,
+    model_dir: ModelDir = SERVING,
+    pushed: Pushed = None,
     labels: Annotated[
         Path | None, typer.Option(help="CSV with digest (SHA-256 of the file) and label.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.errors import InputError
+from pipeline.pushed_options import SERVING, ModelDir, Pushed
 from schema import contract
 
 if TYPE_CHECKING:
@@ -22,15 +23,8 @@ def select(
     log: Annotated[Path, typer.Option(help="The server's --prediction-log-dir, or a shard.")],
     images: Annotated[Path, typer.Option(help="Folder that the images that were served are in.")],
     spans: Annotated[Path, typer.Option(help="data.dir of the runs, with {SPAN} in it.")],
-    model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
-        "output/serving"
-    ),
-    pushed: Annotated[
-        Path | None,
-        typer.Option(
-            help="What the run kept of pushed versions.", show_default="`pushed` beside --model-dir"
-        ),
-    ] = None,
+    model_dir: ModelDir = SERVING,
+    pushed: Pushed = None,
     model: Annotated[
         str | None,
         typer.Option(
