@@ -31,7 +31,7 @@ CONFIGURATIONS: Final[dict[str, dict[str, Any]]] = {
         "preset": "demo",
         "data": {"dir": "spans/{SPAN}", "slice_columns": ["scanner"], "max_drift": 0.2},
         "tuning": {"mode": "search"},
-        "gate": {"slices": [{"feature": "sex", "min_accuracy": 0.5}]},
+        "gate": {"few_patients": "refuse", "slices": [{"feature": "sex", "min_accuracy": 0.5}]},
         "infra_validation": {"mode": "embedded"},
         "kubeflow": {
             "data": "s3://bucket/data/{SPAN}",

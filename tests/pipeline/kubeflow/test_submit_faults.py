@@ -46,18 +46,26 @@ def ir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def submit(
-    stand_in: StandIn, ir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stand_in: StandIn,
+    ir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., Ran]:
     here = Here(monkeypatch, capsys)
 
     def submitted(*options: str) -> Ran:
-        # It once waited a minute for the stand-in's answer, under load. Should it wait so long
-        # again, all threads say where they are.
-        faulthandler.dump_traceback_later(40, file=2)
-        try:
-            return here(ir, "--endpoint", stand_in.url, *options)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        # It has waited a minute for the stand-in's answer twice, under load. Should it wait so long
+        # again, the test's error says where all threads were.
+        with (tmp_path / "threads.txt").open("w+") as threads:
+            faulthandler.dump_traceback_later(40, file=threads)
+            try:
+                return here(ir, "--endpoint", stand_in.url, *options)
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+                threads.seek(0)
+                if waited := threads.read():
+                    pytest.fail(f"no answer for 40 seconds, with {stand_in.calls()}:\n{waited}")
 
     return submitted
 
