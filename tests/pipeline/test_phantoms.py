@@ -106,6 +106,7 @@ def test_same_arguments_same_bytes_also_from_processes(
     assert digests(shared) == digests(small)
 
 
+@pytest.mark.long
 def test_every_cpu_draws_the_same(tmp_path: Path) -> None:
     # NumPy's float32 exp, sin and power differ with what a CPU offers. Of 27 images some showed it.
     # NumPy's stubs know no `mode`.

@@ -42,6 +42,7 @@ def data(phantom_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_an_anomaly_stops_the_run_before_anything_is_trained(
     run: Run, data: Path, tmp_path: Path
 ) -> None:

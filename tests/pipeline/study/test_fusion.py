@@ -19,6 +19,8 @@ from tests.pipeline.study.conftest import Remembering
 
 prepare_environment()
 
+# Whole studies of two networks.
+pytestmark = pytest.mark.long
 BACKBONES = ("xception", "densenet121")
 SEEDS = (3,)
 

@@ -96,7 +96,7 @@ def _featurize(config: PipelineConfig, artifacts: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("first", ["run", "study"])
+@pytest.mark.parametrize("first", [pytest.param("run", marks=pytest.mark.long), "study"])
 def test_what_comes_second_computes_nothing(
     first: str, configure: Configure, tmp_path: Path, computed: list[int]
 ) -> None:

@@ -151,6 +151,7 @@ def test_a_changed_recipe_trains_again_on_the_features_that_are_there(
     assert after["probabilities"] != before["probabilities"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("brief")
 def test_where_the_network_trains_nothing_of_it_reaches_the_next_seed(
     configure: Configure, phantom_folder: Path, tmp_path: Path
@@ -193,6 +194,7 @@ def test_no_patient_is_in_two_splits_of_a_seed(configure: Configure, tmp_path: P
     assert len(digests) == 12
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("brief")
 def test_recipes_share_features_where_they_are_cut_at_one_place(
     configure: Configure, phantom_folder: Path, tmp_path: Path

@@ -126,7 +126,7 @@ def test_a_difference_that_does_not_matter_raises_no_alarm(
     """With images enough, everything is significant."""
     from pipeline.watch.judging import Thresholds
 
-    write_log(tmp_path / "log", images(Source(mean=123.0), 20_000, 2))
+    write_log(tmp_path / "log", images(Source(mean=123.0), 4_000, 2))
     (version,) = judge(
         read_rows(tmp_path / "log"), kept, thresholds=Thresholds(distance=0.2), now=NOW
     )["versions"]
