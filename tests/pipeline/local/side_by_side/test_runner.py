@@ -143,7 +143,7 @@ def diamond(nodes: Any, folder: Path, does: dict[str, str]) -> Any:
 def test_nodes_meet_that_need_nothing_of_each_other_and_an_unchanged_run_starts_no_process(
     run: Run, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A has the main thread, and ends when D has begun: there is a place for it once B has ended."""
+    """A has the main thread. It ends when D has begun, which takes the place that B had."""
     told = Told()
     does = {"A": "meets B, counts, meets D", "B": "meets A, counts", "D": "meets A"}
     run(told, **does)
