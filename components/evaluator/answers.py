@@ -18,7 +18,8 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import model_util
 
-from components.evaluator.metrics import Judge, refuse_sub_keys
+from components.evaluator.combiners import Judge
+from components.evaluator.metrics import refuse_sub_keys
 from schema import contract
 from schema.contract import ANSWERED_IMAGES, ANSWERS, SERVED_DIFFERENCE
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.intervals import wilson
 from common.runtime import prepare_environment
 
 prepare_environment()
@@ -24,7 +26,9 @@ import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 from tensorflow_model_analysis.proto import config_pb2  # noqa: E402
 
+from components.evaluator import combiners  # noqa: E402
 from components.evaluator import metrics as tfma_metrics  # noqa: E402
+from components.evaluator.combiners import mcnemar_p  # noqa: E402
 from components.evaluator.configuration import SliceGateConfig  # noqa: E402
 from components.evaluator.eval_config import eval_config  # noqa: E402
 from components.evaluator.results import (  # noqa: E402
@@ -259,13 +263,13 @@ def _check(evaluation: str, test_split: list[Image], **of_slice: str) -> None:
     baseline = [_right(image, image.baseline) for image in test_split]
     right, total = sum(candidate), len(test_split)
     assert metrics["accuracy"]["doubleValue"] == pytest.approx(right / total, rel=1e-6)
-    lower = metrics[tfma_metrics.WILSON_LOWER]["doubleValue"]
+    lower = metrics[contract.WILSON_LOWER]["doubleValue"]
     assert lower == pytest.approx(_wilson_lower(right, total), abs=1e-12)
     pairs = list(zip(candidate, baseline, strict=True))
     only = pairs.count((True, False)), pairs.count((False, True))
-    names = (tfma_metrics.ONLY_CANDIDATE_RIGHT, tfma_metrics.ONLY_BASELINE_RIGHT)
+    names = (contract.ONLY_CANDIDATE_RIGHT, contract.ONLY_BASELINE_RIGHT)
     assert tuple(metrics[name]["doubleValue"] for name in names) == only
-    p = metrics[tfma_metrics.MCNEMAR_P]["doubleValue"]
+    p = metrics[contract.MCNEMAR_P]["doubleValue"]
     assert p == pytest.approx(_one_sided_p(*only), rel=1e-9)
     curve = confidence_curve(evaluation, tuple(of_slice.items()))
     assert [threshold for threshold, _, _ in curve] == [step / 100 for step in range(101)]
@@ -383,13 +387,13 @@ def test_merged_parts_are_the_whole(
 
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_the_test_is_one_sided_and_exact(only_candidate: int, only_baseline: int) -> None:
-    p = tfma_metrics.mcnemar_p(only_candidate, only_baseline)
+    p = mcnemar_p(only_candidate, only_baseline)
     assert p == pytest.approx(_one_sided_p(only_candidate, only_baseline), rel=1e-9)
 
 
 def test_the_interval_takes_another_confidence() -> None:
     """All right is n / (n + z²) in closed form; 90 % has z = 1.6449."""
-    assert tfma_metrics.wilson_lower(129, 129, 0.9) == pytest.approx(129 / (129 + 1.644854**2))
+    assert wilson(129, 129, 0.9)[0] == pytest.approx(129 / (129 + 1.644854**2))
     for wrong in (0, 1, 1.5):
         with pytest.raises(ValueError, match="confidence"):
             tfma_metrics.AccuracyWilsonLower(confidence=wrong)
@@ -407,7 +411,7 @@ def test_a_probability_that_is_a_threshold_is_answered_there(evaluate: Evaluate)
 @pytest.mark.parametrize("level", [None, 0.05])
 def test_without_a_baseline_nothing_is_worse(evaluate: Evaluate, level: float | None) -> None:
     evaluation = evaluate(_pairs(both=3), has_baseline=False, baseline_significance=level)
-    assert _metrics(evaluation)[tfma_metrics.MCNEMAR_P]["doubleValue"] == 1.0
+    assert _metrics(evaluation)[contract.MCNEMAR_P]["doubleValue"] == 1.0
     assert set(gate_figures(evaluation)) == {"accuracy", "accuracy_wilson_lower"}
     assert refusal(evaluation) is None
 
@@ -477,8 +481,9 @@ def test_a_metric_is_of_all_classes(metric: tfma.metrics.Metric) -> None:
         metric.computations(sub_keys=[metric_types.SubKey(class_id=0)])
 
 
+@pytest.mark.parametrize("module", [tfma_metrics, combiners], ids=["metrics", "combiners"])
 def test_an_edit_of_the_metrics_changes_the_evaluators_parameters(
-    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked() -> str:
         config = eval_config(n_classes=3, min_accuracy=0.9, against_baseline=True)
@@ -487,7 +492,7 @@ def test_an_edit_of_the_metrics_changes_the_evaluators_parameters(
     before = asked()
     assert asked() == before
     original = Path.read_bytes
-    edited = Path(tfma_metrics.__file__)
+    edited = Path(str(module.__file__))
     monkeypatch.setattr(Path, "read_bytes", lambda p: original(p) + (b"#" if p == edited else b""))
     from common.code_digest import code_digest
 
