@@ -7,8 +7,8 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from statistics import NormalDist
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
