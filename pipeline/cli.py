@@ -44,7 +44,9 @@ from pipeline.local.exit_codes import EXIT_PUSHED as EXIT_PUSHED
 from pipeline.rollout.command import canary, promote, rollback
 from pipeline.runs.cli import runs_app
 from pipeline.watch.command import watch_app
-from serving.cli import export_openvino, predict, serve
+from serving.commands.export import export_openvino
+from serving.commands.predict import predict
+from serving.commands.serve import serve
 from serving.dicom_node.command import dicom_node
 from serving.signing.command import sign, verify
 

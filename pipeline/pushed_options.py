@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-SERVING: Final = Path("output/serving")
-ModelDir = Annotated[Path, typer.Option(help="The run's serving folder.")]
 Pushed = Annotated[
     Path | None,
     typer.Option(

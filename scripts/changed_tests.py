@@ -32,7 +32,8 @@ ASSEMBLERS: Final = (
     "pipeline.local_runner",
     "pipeline.runs.cli",
     "pipeline.study.command",
-    "serving.cli",
+    "serving.commands.predict",
+    "serving.commands.serve",
 )
 # Beginning of a path -> its tests. The first that fits counts.
 _ELSEWHERE: Final = (

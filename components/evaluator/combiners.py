@@ -1,4 +1,4 @@
-"""What the gate's metrics count of a test split, as CombineFns of images that TFMA hands over."""
+"""CombineFns behind the gate's metrics: counts of the images that TFMA hands over."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def infra_validation(
             model_run=model_from.outputs["model_run"],
             examples=examples,
             images=config.images,
-            code_digest=code_digest("components.infra_check.executor", "serving.cli"),
+            code_digest=code_digest("components.infra_check.executor", "serving.commands.serve"),
             precision_files=precision_files,
         ).with_id(f"InfraCheck.{name}")
     validator = tfx.components.InfraValidator(

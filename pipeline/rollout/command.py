@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import InputError
-from pipeline.pushed_options import SERVING, Pushed
+from pipeline.pushed_options import Pushed
+from serving.commands.options import SERVING_FOLDER
 
 if TYPE_CHECKING:
     from pipeline.rollout.changing import Signed
@@ -32,7 +33,7 @@ def canary(
         bool, typer.Option("--shadow", help="Ask it, too, and answer by the stable version.")
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="End the trial.")] = False,
-    model_dir: ModelDir = SERVING,
+    model_dir: ModelDir = SERVING_FOLDER,
     pushed: Pushed = None,
     by: By = None,
 ) -> None:
@@ -54,7 +55,7 @@ def promote(
     version: Annotated[
         int | None, typer.Option(min=0, help="To promote.", show_default="the one on trial")
     ] = None,
-    model_dir: ModelDir = SERVING,
+    model_dir: ModelDir = SERVING_FOLDER,
     pushed: Pushed = None,
     by: By = None,
 ) -> None:
@@ -68,7 +69,7 @@ def promote(
 def rollback(
     why: Why = "",
     model: Model = "champion",
-    model_dir: ModelDir = SERVING,
+    model_dir: ModelDir = SERVING_FOLDER,
     pushed: Pushed = None,
     by: By = None,
 ) -> None:

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from common.errors import InputError
-from pipeline.pushed_options import SERVING, ModelDir, Pushed
+from pipeline.pushed_options import Pushed
 from pipeline.watch.select_command import admit, select
+from serving.commands.options import SERVING_FOLDER, ModelDir
 
 EXIT_ALARM: Final = 4
 PAGE: Final = "index.html"
@@ -27,7 +28,7 @@ def watch(
         Path | None,
         typer.Option(help="The server's --prediction-log-dir, or a shard.", show_default="needed"),
     ] = None,
-    model_dir: ModelDir = SERVING,
+    model_dir: ModelDir = SERVING_FOLDER,
     pushed: Pushed = None,
     labels: Annotated[
         Path | None, typer.Option(help="CSV with digest (SHA-256 of the file) and label.")

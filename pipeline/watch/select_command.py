@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.errors import InputError
-from pipeline.pushed_options import SERVING, ModelDir, Pushed
+from pipeline.pushed_options import Pushed
 from schema import contract
+from serving.commands.options import SERVING_FOLDER, ModelDir
 
 if TYPE_CHECKING:
     from pipeline.watch.log_rows import LogRows
@@ -23,7 +24,7 @@ def select(
     log: Annotated[Path, typer.Option(help="The server's --prediction-log-dir, or a shard.")],
     images: Annotated[Path, typer.Option(help="Folder that the images that were served are in.")],
     spans: Annotated[Path, typer.Option(help="data.dir of the runs, with {SPAN} in it.")],
-    model_dir: ModelDir = SERVING,
+    model_dir: ModelDir = SERVING_FOLDER,
     pushed: Pushed = None,
     model: Annotated[
         str | None,

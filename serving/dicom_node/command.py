@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from common.errors import InputError
-from serving.cli import NetworkCache, cache_folder
+from serving.commands.options import NetworkCache, cache_folder
 
 
 def dicom_node(

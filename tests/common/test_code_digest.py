@@ -31,7 +31,7 @@ NODES = (
     ("components.table_trainer.executor",),
     ("components.inferrer.executor",),
     ("components.evaluator.answers", "components.evaluator.metrics"),
-    ("components.infra_check.executor", "serving.cli"),
+    ("components.infra_check.executor", "serving.commands.serve"),
     ("components.model_card.executor",),
     ("components.champion.executor",),
     ("components.serving_precision.executor",),

@@ -262,7 +262,7 @@ def test_a_line_of_the_log_cannot_be_forged(server: Server) -> None:
 def test_it_listens_on_loopback_only_and_not_on_a_taken_port(
     tmp_path: Path, server: Server, cxr: Cxr, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from serving.cli import LOOPBACK
+    from serving.settings import LOOPBACK
 
     assert LOOPBACK == "127.0.0.1"
     (tmp_path / "m").mkdir()

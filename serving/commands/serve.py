@@ -1,22 +1,23 @@
-"""`cxr serve`, `cxr predict` and `cxr export-openvino`.
-
-Where TensorFlow Serving has a flag, it has that flag's name here.
-"""
+"""`cxr serve`. Where TensorFlow Serving has a flag, it has that flag's name here."""
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import absl.logging
 import typer
 
-from common.errors import InputError
-from models.rendering import AskedRendering, learned_by
+from models.rendering import AskedRendering
+from serving.commands.options import (
+    BitsStored,
+    DicomPercentile,
+    DicomWindow,
+    NetworkCache,
+    cache_folder,
+    prepare,
+)
 from serving.prediction_log.settings import LogSettings, log_target
 from serving.settings import (
     LOOPBACK,
@@ -28,47 +29,8 @@ from serving.settings import (
     Settings,
 )
 
-if TYPE_CHECKING:
-    from schema.table import TableColumn
-    from serving.table_rows import Table
-
 _DEFAULT = Limits()
 _LOG = LogSettings()
-BitsStored = Annotated[
-    int | None,
-    typer.Option(
-        min=9,
-        max=15,
-        help="Of the detector: scale unscaled 16-bit PNGs by it, as data.bits_stored.",
-    ),
-]
-
-
-DicomWindow = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Which of a DICOM's VOI LUTs and windows counts, and not the one that the model "
-        "learned with.",
-    ),
-]
-DicomPercentile = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        max=49.9,
-        help="Of DICOMs without any: cut off so much at both ends, and not what the model "
-        "learned with.",
-    ),
-]
-NetworkCache = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder for converted networks; empty for none.",
-        envvar="CXR_NETWORK_CACHE",
-        show_default="~/.cache/cxr-tfx/networks",
-    ),
-]
 
 
 def serve(
@@ -267,190 +229,7 @@ def serve(
     # Once TensorFlow has saved a SavedModel, absl's messages have the level that was set here, and
     # not the root's: it is WARNING where nobody set any (seen with TensorFlow 2.16).
     absl.logging.set_verbosity(absl.logging.INFO)
-    _prepare()
+    prepare()
     from serving.server.run import start
 
     start(settings)
-
-
-def predict(
-    images: Annotated[
-        list[Path], typer.Argument(help="PNG, JPEG or DICOM files, or folders of them.")
-    ],
-    url: Annotated[
-        str | None,
-        typer.Option(help="Server to ask, such as http://127.0.0.1:8501; else in this process."),
-    ] = None,
-    model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
-        "output/serving"
-    ),
-    model: Annotated[str, typer.Option(help="A backbone's name, or champion.")] = "champion",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no table.")] = False,
-    bits_stored: BitsStored = None,
-    dicom_window: DicomWindow = None,
-    dicom_percentile: DicomPercentile = None,
-    explain: Annotated[
-        Path | None,
-        typer.Option(
-            help="PNG file for the image with what speaks for the answer; for several images, "
-            "a folder."
-        ),
-    ] = None,
-    dicom_out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for a Structured Report and a heat map of each image, which are DICOM "
-            "files."
-        ),
-    ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV with a line an image (column file) and columns that the model takes beside "
-            "it; each may be missing."
-        ),
-    ] = None,
-    network_cache: NetworkCache = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="With --url: a file of this client's token.")
-    ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="With --url: PEM of who signed the server's certificate.")
-    ] = None,
-) -> None:
-    """Classify images with a pushed model: a server's, or in this process."""
-    from rich.progress import track
-
-    from common.console import open_console
-    from serving.local_client import latest_version, predict_files
-    from serving.prediction import Prediction, files_in, print_results, raise_for
-
-    files = files_in(images)
-    if table is not None and (explain is not None or dicom_out is not None):
-        raise InputError(
-            "table: a heat map shows what the image says; leave --explain and --dicom-out out."
-        )
-    asked = AskedRendering(dicom_window, dicom_percentile)
-    pictures = {}
-    if explain is not None:
-        from serving.explained import plan, write_pictures
-
-        pictures = plan(images, files, explain)
-    with_heat_maps = bool(pictures) or dicom_out is not None
-    if dicom_out is not None:
-        from serving.dicom_results.files import require_dicom, write_results
-        from serving.dicom_results.identity import algorithm_of
-        from serving.explained import overlay
-
-        if url is not None:
-            raise InputError(
-                "dicom-out: a server doesn't tell its model's digest, which the report names; "
-                "give --model-dir instead of --url."
-            )
-        require_dicom(files)
-        algorithm = algorithm_of(latest_version(model_dir, model))
-    if url is not None:
-        if bits_stored:
-            raise InputError("bits-stored: the server scales; give it to `cxr serve`.")
-        from serving.client import Client
-
-        make = None if table is None else partial(_read_table, table, model=model, files=files)
-        client = Client(
-            url, model, rendering=asked, table=make, token_file=token_file, ca_file=ca_file
-        )
-        answers = client.predict_files(files, explain=bool(pictures))
-        if pictures:
-            answers = write_pictures(answers, pictures, client.rendering())
-    else:
-        from models.table_values import read_columns
-
-        version = latest_version(model_dir, model)
-        rendering = asked.over(learned_by(version), str(version))
-        columns = read_columns(version)
-        answers = predict_files(
-            files,
-            model_dir,
-            model,
-            explain=with_heat_maps,
-            bits_stored=bits_stored or 0,
-            rendering=rendering,
-            network_cache=cache_folder(network_cache),
-            table=_read_table(table, columns, model=model, files=files)
-            if (columns or table) and not with_heat_maps
-            else None,
-        )
-        if dicom_out is not None:
-            draw = partial(overlay, rendering=rendering)
-            answers = write_results(answers, dicom_out, algorithm, draw)
-        if pictures:
-            answers = write_pictures(answers, pictures, rendering)
-    console = open_console(sys.stderr)
-    shown = track(
-        answers, "classifying", len(files), console=console, transient=True, disable=len(files) < 2
-    )
-    results = list(shown)
-    if as_json:
-        typer.echo(json.dumps([result.to_json() for result in results], indent=1))
-    else:
-        print_results(results)
-        if any(isinstance(result, Prediction) and result.explanation for result in results):
-            typer.echo(f"explained in {explain}")
-        if any(isinstance(result, Prediction) and result.dicom for result in results):
-            typer.echo(f"reports and heat maps in {dicom_out}: not for diagnosis")
-    raise_for(results)
-
-
-def _read_table(
-    file: Path | None, columns: tuple[TableColumn, ...], *, model: str, files: list[Path]
-) -> Table:
-    """Read a table, and say what of it and of the files finds no partner."""
-    from serving.table_rows import read_table
-
-    found = read_table(file, columns, model)
-    if file is not None:
-        if lacking := found.without_row(files):
-            typer.echo(
-                f"{len(lacking)} of {len(files)} files have no row in {file} (the first is "
-                f"{lacking[0]}): by the image alone",
-                err=True,
-            )
-        if unused := found.without_file(files):
-            typer.echo(
-                f"{len(unused)} rows of {file} name none of the files (the first is {unused[0]!r})",
-                err=True,
-            )
-    return found
-
-
-def export_openvino(
-    output: Annotated[Path, typer.Option(help="Folder for OpenVINO Model Server to serve.")],
-    model_dir: Annotated[Path, typer.Option(help="The run's serving folder.")] = Path(
-        "output/serving"
-    ),
-) -> None:
-    """Write the networks of pushed models as OpenVINO IR, for OpenVINO Model Server."""
-    _prepare()
-    from serving.openvino_export import NotExported, export_models, raise_for
-
-    results = []
-    for result in export_models(model_dir, output):
-        results.append(result)
-        if not isinstance(result, NotExported):
-            typer.echo(f"{result.model}: {result.folder}{'' if result.new else ' (unchanged)'}")
-    raise_for(results)
-
-
-def cache_folder(given: str | None) -> Path | None:
-    """Return the folder that `--network-cache` means; None for none."""
-    if given is None:
-        from serving.networks.cache_folder import default_folder
-
-        return default_folder()
-    return Path(given) if given else None
-
-
-def _prepare() -> None:
-    """Prepare what has to be set before TensorFlow is imported."""
-    from common.runtime import prepare_environment
-
-    prepare_environment()

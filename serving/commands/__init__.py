@@ -1,0 +1,1 @@
+"""Commands of `cxr` that answer by pushed models."""
