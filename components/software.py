@@ -5,6 +5,7 @@ Nothing but their metadata is read, and nothing is looked up: what a package doe
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -46,10 +47,12 @@ class Package:
         return {**asdict(self), "needs": list(self.needs)}
 
 
-def needed_packages(root: str = ROOT) -> list[Package]:
+@functools.cache
+def needed_packages(root: str = ROOT) -> tuple[Package, ...]:
     """List what is installed of what a package needs, and what that needs, and so on.
 
-    Optional parts of the package itself count where they are installed.
+    Optional parts of the package itself count where they are installed. Three hundred packages take
+    most of a second, so each root is looked at once a process.
 
     Args:
         root: its name; it comes first, the others by name.
@@ -79,10 +82,10 @@ def needed_packages(root: str = ROOT) -> list[Package]:
                 wanted |= requirement.extras
                 waiting.append(other)
     rest = sorted(set(found) - {canonicalize_name(root)})
-    return [
+    return tuple(
         _package(name, found[name], tuple(sorted(needs[name] & set(found))))
         for name in (canonicalize_name(root), *rest)
-    ]
+    )
 
 
 def _requirements(found: Distribution, extras: set[str]) -> Iterator[Requirement]:
