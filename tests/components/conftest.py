@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +34,12 @@ def launch(tmp_path: Path) -> Launch:
         return connection
 
     return run
+
+
+@pytest.fixture(scope="module")
+def quick_beam() -> Iterator[None]:
+    """Has executors' Beam jobs run in this process, without Beam's serialisation."""
+    from tests import quick_beam
+
+    with quick_beam.quick_beam():
+        yield

@@ -103,6 +103,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(
+    quick_beam: None,
     tiny_backbone: str,
     encode: Callable[..., bytes],
     tmp_path_factory: pytest.TempPathFactory,

@@ -45,11 +45,15 @@ from models.table_values import read_columns  # noqa: E402
 from models.training_data import read_image_taps  # noqa: E402
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract, inputs  # noqa: E402
 from schema.table import TABLE_PROPERTY, TableColumn, from_json, to_json  # noqa: E402
-from serving.process import running_server  # noqa: E402
 from serving.protocol.predict_request import parse_predict  # noqa: E402
 from serving.protocol.status import ServingError  # noqa: E402
+from serving.servables.loading import load_servable  # noqa: E402
 from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E402
 from tests.command_line import cxr  # noqa: E402
+from tests.components.infra_check.in_thread import served_in_thread  # noqa: E402
+from tests.serving.in_thread import server_in_thread  # noqa: E402
+
+__all__ = ["served_in_thread"]  # A fixture.
 
 pytestmark = pytest.mark.slow
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
@@ -97,6 +101,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(
+    quick_beam: None,
     tiny_backbone: str,
     encode: Callable[..., bytes],
     tmp_path_factory: pytest.TempPathFactory,
@@ -335,7 +340,9 @@ def test_a_table_alone_is_a_model_too(made: Made, table: Path) -> None:
     np.testing.assert_allclose(log_odds, [_crp(1.0), _crp(5.0)], atol=1e-5)
 
 
-def test_a_server_is_asked_in_every_form(made: Made, joint: Path, table: Path) -> None:
+def test_a_server_is_asked_in_every_form(
+    made: Made, joint: Path, table: Path, served_in_thread: None
+) -> None:
     for version, forms in ((joint, 5), (table, 5)):
         samples = choose_samples(made.raw, {}, 2, inputs.of_columns(read_columns(version)))
         assert {math.isnan(sample.given["crp"]) for sample in samples} == {True, False}
@@ -436,7 +443,7 @@ def test_predict_reads_a_table_by_the_files_names(
     assert "1 of 3 files have no row" in said.err and "other.png" in said.err
     np.testing.assert_allclose(_log_odds_of(json.loads(said.out)), expected, atol=1e-4)
 
-    with running_server(*map(str, places)) as server:
+    with server_in_thread(load_servable, model_dir=tmp_path / "models") as server:
         # A server tells the signature's names alone.
         (tmp_path / "named.csv").write_text("file;crp;sex\n0.png;5;\n1.png;;M\n")
         table: list[str | Path] = ["--table", tmp_path / "named.csv"]

@@ -13,9 +13,10 @@ import pytest
 from components.infra_check import requests_sent
 from components.infra_check.requests_sent import Answer, Findings, Sample, check_served
 from schema import contract
+from tests.components.infra_check.in_thread import served_in_thread
 from tests.models.test_input_gate_models import EXPECTED, Made, _files, asked, made
 
-__all__ = ["asked", "made"]  # Fixtures.
+__all__ = ["asked", "made", "served_in_thread"]  # Fixtures.
 SURE = np.array([0.9, 0.1])
 
 
@@ -52,7 +53,11 @@ def test_a_model_without_a_gate_is_not_asked_for_its_verdict() -> None:
 
 @pytest.mark.slow
 def test_a_served_gate_says_what_the_savedmodel_says(
-    made: Mapping[str, Made], asked: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Mapping[str, Made],
+    asked: np.ndarray,
+    served_in_thread: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     version = tmp_path / "models" / "1"
     shutil.copytree(made["cross"].folder, version)

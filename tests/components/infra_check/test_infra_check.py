@@ -43,6 +43,9 @@ from schema import contract  # noqa: E402
 from serving.protocol.tensors import strings  # noqa: E402
 from serving.servables.loading import load_servable  # noqa: E402
 from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E402
+from tests.components.infra_check.in_thread import served_in_thread  # noqa: E402
+
+__all__ = ["served_in_thread"]  # A fixture.
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 PER_SPLIT = 9
@@ -157,9 +160,8 @@ def test_the_samples_are_some_of_each_class_and_split(examples: Path) -> None:
     assert [s.noted[0] for s in samples[6:] if s.noted is not None] == [0.4, 0.5, 0.6, 0.7]
 
 
-@pytest.mark.slow
 def test_a_model_that_answers_as_it_should_is_blessed(
-    model: Path, examples: Path, tmp_path: Path
+    model: Path, examples: Path, served_in_thread: None, tmp_path: Path
 ) -> None:
     blessing, report = _check(model / "model", model / "run", examples, tmp_path)
     assert report["failures"] == []
