@@ -108,6 +108,7 @@ def _write(root: Path, splits: Splits, files: int = 1) -> Any:
 
 @pytest.fixture(scope="module")
 def featurize(
+    quick_beam: None,
     tmp_path_factory: pytest.TempPathFactory,
     backbone_dir: Path,
     tiny_backbone: str,
