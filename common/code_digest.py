@@ -39,7 +39,8 @@ def code_digest(*modules: str) -> str:
     """
     digest = hashlib.sha256()
     files = {_file(module) for module in closure(*modules)}
-    files |= {template for file in files for template in _templates(file.parent)}
+    folders = {file.parent for file in files}
+    files |= {template for folder in folders for template in _templates(folder)}
     for file in sorted(files):
         digest.update(f"{file.relative_to(_ROOT).as_posix()}\0".encode())
         digest.update(file.read_bytes())
