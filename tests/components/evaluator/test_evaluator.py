@@ -89,7 +89,7 @@ def _records(file: Path) -> list[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("against_baseline", [True, False])
+@pytest.mark.parametrize("against_baseline", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_every_value_is_the_one_that_the_stock_evaluator_finds(
     against_baseline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import re
@@ -21,11 +22,13 @@ from common.runtime import prepare_environment
 
 prepare_environment()
 
+import apache_beam as beam  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 from tensorflow_model_analysis.proto import config_pb2  # noqa: E402
 
+from common.in_process_beam import InProcessRunner  # noqa: E402
 from components.evaluator import combiners  # noqa: E402
 from components.evaluator import metrics as tfma_metrics  # noqa: E402
 from components.evaluator.combiners import mcnemar_p  # noqa: E402
@@ -214,8 +217,13 @@ def job(records: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     return _job(completed(_config(**GATE), has_baseline=True), records, folder, Path("nowhere"))
 
 
-def test_answers_are_judged_as_the_models_would_be(records: str, tmp_path: Path) -> None:
+def test_answers_are_judged_as_the_models_would_be(
+    records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every value and plot, to the last digit, beside TFMA's with the models in it."""
+    # As Evaluator's jobs run; the fixture `job` shows that Beam's own runner finds the same.
+    here = InProcessRunner(beam.runners.DirectRunner())
+    monkeypatch.setattr(beam, "Pipeline", functools.partial(beam.Pipeline, runner=here))
     config = tfma.utils.update_eval_config_with_defaults(_config(**GATE), has_baseline=True)
     by_answers = _job(config, records, tmp_path / "answers", Path("nowhere"))
     for spec in config.model_specs:
