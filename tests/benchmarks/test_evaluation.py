@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_both_ways_are_measured_and_come_to_the_same(
     golden: GoldenRun, capsys: pytest.CaptureFixture[str]
 ) -> None:

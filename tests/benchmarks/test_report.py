@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_each_node_has_a_line(golden: GoldenRun, capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import report
 

@@ -141,6 +141,7 @@ def test_a_start_is_compared_with_the_one_before() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_first_and_a_later_start(golden: GoldenRun, tmp_path: Path) -> None:
     models, networks = tmp_path / "models", tmp_path / "networks"
     models.mkdir()
