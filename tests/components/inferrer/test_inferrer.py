@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import tensorflow as tf  # noqa: E402
 from tfx.types import standard_artifacts  # noqa: E402
 
 from components.inferrer.executor import Executor, features_key  # noqa: E402
+from models import saved_functions  # noqa: E402
 from schema import contract  # noqa: E402
 
 if TYPE_CHECKING:
@@ -34,6 +36,19 @@ def _artifact(kind: Any, folder: Path, splits: tuple[str, ...] = ()) -> list[Any
     if splits:
         artifact.split_names = json.dumps(splits)
     return [artifact]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once() -> Iterator[None]:
+    """A SavedModel is loaded once, by whatever link."""
+    load = functools.cache(saved_functions.load_functions)
+
+    def loaded(directory: str, **asked: Sequence[str]) -> Any:
+        return load(str(Path(directory).resolve()), **{k: tuple(v) for k, v in asked.items()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved_functions, "load_functions", loaded)
+        yield
 
 
 @pytest.fixture
@@ -78,9 +93,11 @@ def infer(golden: GoldenRun, tmp_path: Path) -> Callable[..., Answers]:
 
 @pytest.fixture
 def earlier(golden: GoldenRun, tmp_path: Path) -> Path:
-    """A copy of the golden run's model, to be a baseline."""
+    """A copy of the golden run's model, to be a baseline; its SavedModel is a link."""
     (model,) = (golden.layout.artifacts / "Trainer.xception" / "model").iterdir()
-    return Path(shutil.copytree(model, tmp_path / "earlier"))
+    shutil.copytree(model / "Format-TFMA", tmp_path / "earlier" / "Format-TFMA")
+    (tmp_path / "earlier" / "Format-Serving").symlink_to(model / "Format-Serving")
+    return tmp_path / "earlier"
 
 
 def _answer(example: tf.train.Example, name: str = contract.ANSWER) -> np.ndarray:
@@ -135,7 +152,7 @@ def test_a_baseline_on_the_same_features_runs_no_network(
     infer: Callable[..., Answers], earlier: Path
 ) -> None:
     """Its SavedModel is an empty file: nobody can have asked it."""
-    shutil.rmtree(earlier / "Format-Serving")
+    (earlier / "Format-Serving").unlink()
     (earlier / "Format-Serving").mkdir()
     (earlier / "Format-Serving" / contract.SAVED_MODEL_FILE).touch()
     for example in infer(baseline=earlier).values():
@@ -198,7 +215,7 @@ def test_a_saved_model_that_is_another_one_is_seen(
         lambda examples: {contract.OUTPUT_PROBABILITIES: tf.fill([tf.size(examples), 3], 1 / 3)},
         input_signature=[tf.TensorSpec([None], tf.string)],
     )
-    shutil.rmtree(earlier / "Format-Serving")
+    (earlier / "Format-Serving").unlink()
     signatures = {contract.SIGNATURE_EXAMPLES: other.answer}
     tf.saved_model.save(other, str(earlier / "Format-Serving"), signatures=signatures)
     found = infer(model=earlier)

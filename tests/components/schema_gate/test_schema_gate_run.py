@@ -110,7 +110,7 @@ def _made_statistics(splits: Splits, folder: Path) -> Any:
 
 
 @pytest.fixture
-def run(tmp_path: Path, launch: Callable[..., Any]) -> Run:
+def run(tmp_path: Path, launch: Callable[..., Any], quick_beam: None) -> Run:
     """Runs the nodes over splits of images; StatisticsGen only where `generated`."""
 
     def validate(splits: Splits, *, generated: bool = True) -> None:

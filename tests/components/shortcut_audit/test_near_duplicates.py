@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from components.shortcut_audit.near_duplicates import (  # noqa: E402
     perceptual_hash,
 )
 from components.shortcut_audit.radiographs import texture  # noqa: E402
+from pipeline.phantoms import write_phantoms  # noqa: E402
 
 Change = Callable[[Image.Image], Image.Image]
 # The demo preset's: phantoms are alike.
@@ -67,10 +67,11 @@ def _small(images: list[Image.Image]) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 @pytest.fixture(scope="module")
-def phantoms(phantom_folder: Path) -> list[Image.Image]:
-    """Ten of each class, without the mark that all have in their corner."""
-    files = [path for folder in sorted(phantom_folder.iterdir()) for path in folder.glob("*1*.png")]
-    return [Image.open(file).convert("L") for file in sorted(files)][:30]
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
+    """Ten of each class."""
+    folder = tmp_path_factory.mktemp("images") / "phantoms"
+    write_phantoms(folder, per_class=(10, 10, 10), size=128, seed=0)
+    return [Image.open(file).convert("L") for file in sorted(folder.rglob("*.png"))]
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
