@@ -7,6 +7,7 @@ answer by the columns in a way that can be computed by hand.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import math
@@ -236,6 +237,16 @@ def table(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@functools.cache
+def _loaded(version: Path) -> Any:
+    return tf.saved_model.load(str(version))
+
+
+@functools.cache
+def _servable(version: Path) -> TensorFlowServable:
+    return TensorFlowServable(version)
+
+
 def _records(made: Made) -> list[tf.train.Example]:
     (file,) = (Path(made.raw.uri) / "Split-test").iterdir()
     records = tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
@@ -259,7 +270,7 @@ def _log_odds(probabilities: np.ndarray) -> np.ndarray:
 
 
 def test_the_signatures_take_the_table_beside_the_image(made: Made, joint: Path) -> None:
-    loaded = tf.saved_model.load(str(joint))
+    loaded = _loaded(joint)
     with_table = loaded.signatures[contract.SIGNATURE_TABLE]
     _, arguments = with_table.structured_input_signature
     assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in arguments.items()} == {
@@ -282,7 +293,7 @@ def test_the_signatures_take_the_table_beside_the_image(made: Made, joint: Path)
 
 
 def test_without_the_table_it_answers_as_with_nothing_in_it(made: Made, joint: Path) -> None:
-    loaded = tf.saved_model.load(str(joint))
+    loaded = _loaded(joint)
     images, _ = _given(made)
     bytes_alone = loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=tf.constant(images))
     # One value for all rows is what a server feeds where an input is left out.
@@ -313,7 +324,7 @@ def test_the_defaults_stand_in_the_signature(joint: Path, table: Path) -> None:
 def test_a_value_beyond_the_range_is_an_error_that_names_the_column(
     made: Made, joint: Path
 ) -> None:
-    with_table = tf.saved_model.load(str(joint)).signatures[contract.SIGNATURE_TABLE]
+    with_table = _loaded(joint).signatures[contract.SIGNATURE_TABLE]
     images, _ = _given(made)
     rest = {"sex": tf.constant([b""]), "notes": tf.constant([b""])}
     with pytest.raises(tf.errors.InvalidArgumentError, match="crp is not within 0 to 600 mg/l"):
@@ -324,7 +335,7 @@ def test_a_value_beyond_the_range_is_an_error_that_names_the_column(
 
 
 def test_a_table_alone_is_a_model_too(made: Made, table: Path) -> None:
-    loaded = tf.saved_model.load(str(table))
+    loaded = _loaded(table)
     _, columns = _given(made)
     given = {name: tf.constant(values) for name, values in columns.items()}
     found = [
@@ -357,7 +368,7 @@ def _instances(image: bytes, *rows: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_rows_and_columns_over_rest_may_lack_any_column(made: Made, joint: Path) -> None:
-    servable = TensorFlowServable(joint)
+    servable = _servable(joint)
     images, _ = _given(made)
     rows: list[dict[str, Any]] = [
         {},
@@ -386,7 +397,7 @@ def test_rows_and_columns_over_rest_may_lack_any_column(made: Made, joint: Path)
 
 
 def test_a_wrong_type_names_the_column(made: Made, joint: Path) -> None:
-    servable = TensorFlowServable(joint)
+    servable = _servable(joint)
     images, _ = _given(made)
     (row,) = _instances(images[0], {"crp": "high"})
     bodies: list[dict[str, Any]] = [
