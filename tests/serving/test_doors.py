@@ -250,6 +250,21 @@ def test_a_certificate_says_who_asks(
     ]
 
 
+def test_an_idle_client_does_not_hold_up_the_end(models: Path, tmp_path: Path) -> None:
+    """It answers TLS's end only when it reads again, and the limit would be ten minutes."""
+    ca = Authority(tmp_path)
+    doors = DoorSettings(_ssl_config(tmp_path, ca.sign("server")))
+    with (
+        server_in_thread(
+            Loader(), ca=ca.file, model_dir=models, doors=doors, shutdown_s=600.0
+        ) as server,
+        requests.Session() as session,
+    ):
+        answer = session.get(f"{server.url}/v1/models/m", verify=str(ca.file), timeout=10)
+        assert answer.status_code == 200
+        server.stop()
+
+
 def _predict(name: str = "m") -> predict_pb2.PredictRequest:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
