@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from google.protobuf import text_format
 from PIL import Image
@@ -29,7 +28,7 @@ from models.heads import build_head, tap_means
 from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
-from models.signatures import ImageModel, export, load_transform
+from models.signatures import export, load_transform
 from models.traced_network import keep
 from models.trainer import run_fn
 from schema import contract
@@ -162,40 +161,6 @@ def one_by_one(served: Served, images: Sequence[bytes]) -> np.ndarray:
     assert (distances + np.eye(5)).min() > 1e-2, "else mixed-up rows would go unseen"
     assert len(set(probabilities.argmax(axis=-1))) > 1
     return probabilities
-
-
-class _WithVocabulary(ImageModel):
-    """Answers with the entry of a vocabulary that the transform graph looked up."""
-
-    def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        return {contract.FLAT: tf.one_hot(tf.strings.to_number(pngs, tf.int64), 2)}
-
-    def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        return {contract.FLAT: tf.reduce_mean(pixels, axis=[1, 2]) * [[0.5, 0.5]]}
-
-    def _explained(self, pngs: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
-        return self._classify(pngs), tf.ones([tf.shape(pngs)[0], 256, 256])
-
-
-def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(tmp_path: Path) -> None:
-    def preprocessing(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        entry = tft.compute_and_apply_vocabulary(inputs[contract.IMAGE])
-        return {contract.TRANSFORMED_IMAGE: tf.strings.as_string(entry)}
-
-    spec = {contract.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-    rows = [{contract.IMAGE: entry} for entry in (b"often", b"often", b"once")]
-    with tft_beam.Context(temp_dir=str(tmp_path / "temp")):
-        transform = (rows, metadata) | tft_beam.AnalyzeDataset(preprocessing)
-        transform | tft_beam.WriteTransformFn(str(tmp_path / "graph"))
-    model = _WithVocabulary(load_transform(str(tmp_path / "graph")), ["often", "once"], 0.5)
-    export(model, str(tmp_path / "model"))
-    (tmp_path / "graph").rename(tmp_path / "moved")
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
-    answers = loaded.signatures[contract.SIGNATURE_DEFAULT](
-        image_bytes=tf.constant([b"once", b"often"])
-    )
-    assert answers[contract.OUTPUT_PREDICTED].numpy().tolist() == [b"once", b"often"]
 
 
 def test_it_has_the_signatures_and_their_names_types_and_shapes(served: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ import tensorflow_transform as tft  # noqa: E402
 import tensorflow_transform.beam as tft_beam  # noqa: E402
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils  # noqa: E402
 
+from models.signatures import ImageModel, export, load_transform  # noqa: E402
 from models.table_transform import COLUMN_MAKERS, masks, words_in_a_row  # noqa: E402
-from schema import inputs  # noqa: E402
+from schema import contract, inputs  # noqa: E402
 from schema.table import TableColumn  # noqa: E402
 
 Values = Sequence[float | str | None]
@@ -216,6 +218,55 @@ def test_the_analyzers_see_nothing_of_a_missing_table(graph: tft.TFTransformOutp
         column.transformed: column.width for column in ALL
     }
     assert not any(value.any() for value in found.values())
+
+
+class _Sexes(tf.Module):
+    """The graph, in front of a model that takes the bytes of an "image" for a sex."""
+
+    def __init__(self, graph: Path) -> None:
+        super().__init__()
+        self.layer = load_transform(str(graph))
+
+    def __call__(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        words = features[contract.IMAGE]
+        size = tf.shape(words, tf.int64)[0]
+        given = {
+            each.raw.name: tf.SparseTensor(
+                tf.zeros([0, 2], tf.int64), tf.zeros([0], each.raw.dtype), [size, 1]
+            )
+            for each in inputs.of_columns(ALL)
+        }
+        (sex,) = inputs.of_columns([SEX])
+        places = tf.stack([tf.range(size), tf.zeros_like(tf.range(size))], axis=1)
+        given[sex.raw.name] = tf.SparseTensor(places, words, [size, 1])
+        entry = tf.argmax(self.layer(given)[SEX.transformed], axis=1)
+        return {contract.TRANSFORMED_IMAGE: tf.strings.as_string(entry)}
+
+
+class _WithVocabulary(ImageModel):
+    """Answers with the entry of a vocabulary that the transform graph looked up."""
+
+    def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return {contract.FLAT: tf.one_hot(tf.strings.to_number(pngs, tf.int64), 2)}
+
+    def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return {contract.FLAT: tf.reduce_mean(pixels, axis=[1, 2]) * [[0.5, 0.5]]}
+
+    def _explained(self, pngs: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
+        return self._classify(pngs), tf.ones([tf.shape(pngs)[0], 256, 256])
+
+
+def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(
+    graph: tft.TFTransformOutput, tmp_path: Path
+) -> None:
+    folder = Path(graph.transform_savedmodel_dir).parent
+    copy = Path(shutil.copytree(folder, tmp_path / "graph"))
+    model = _WithVocabulary(_Sexes(copy), ["often", "seldom"], 0.5)
+    export(model, str(tmp_path / "model"))
+    shutil.rmtree(copy)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    answers = loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=tf.constant([b"m", b"F"]))
+    assert answers[contract.OUTPUT_PREDICTED].numpy().tolist() == [b"seldom", b"often"]
 
 
 def test_masked_words_are_whole_and_nothing_is_joined_over_them() -> None:
