@@ -16,6 +16,8 @@ from serving.doors.rest import CERTIFICATE
 _LAST_CALL_S: Final = 0.3
 # For bytes that are at this machine already.
 _LAST_LOOK_S: Final = 0.1
+# For a client's part of TLS's end, while the server ends.
+_GOODBYE_S: Final = 1.0
 
 
 class _Impatient(H11Protocol):
@@ -34,6 +36,7 @@ class _Impatient(H11Protocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._silence: asyncio.TimerHandle | None = None
+        self._goodbye: asyncio.TimerHandle | None = None
         self._ending = False
         self._all_came = False
 
@@ -67,12 +70,16 @@ class _Impatient(H11Protocol):
         super().on_response_complete()
         if self._all_came and not self._is_answering():
             self.transport.close()
+        if self._ending and not self._is_answering():
+            self._do_not_wait_long()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_listening()
+        if self._goodbye is not None:
+            self._goodbye.cancel()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -80,7 +87,24 @@ class _Impatient(H11Protocol):
         if self._is_answering():
             super().shutdown()
         else:
-            asyncio.get_running_loop().call_later(_LAST_CALL_S, super().shutdown)
+            asyncio.get_running_loop().call_later(_LAST_CALL_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        super().shutdown()
+        if not self._is_answering():
+            self._do_not_wait_long()
+
+    def _do_not_wait_long(self) -> None:
+        """Let no client that is idle, and so reads no end of TLS, hold the server's end up."""
+        if self.scheme == "https":
+            self._goodbye = asyncio.get_running_loop().call_later(_GOODBYE_S, self._abandon)
+
+    def _abandon(self) -> None:
+        # What a slow client still reads of its answer stays.
+        if self.transport.get_write_buffer_size():
+            self._do_not_wait_long()
+        else:
+            self.transport.abort()
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()

@@ -536,16 +536,14 @@ class _Whole:
         return getattr(self._loaded, function)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_linked_members_answer_as_loaded_ones_to_the_last_bit(
-    kind: Kind,
     combined: Mapping[Kind, Combined],
     members: Mapping[str, Path],
     images: Sequence[bytes],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    linked = combined[kind]
+    linked = combined["cascade"]
     monkeypatch.setattr(combined_model.Lender, "of_saved_model", _Whole)
     monkeypatch.setattr(CombinedModel, "lenders", {})
     paths = {name: str(path) for name, path in members.items()}

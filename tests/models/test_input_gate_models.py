@@ -129,35 +129,43 @@ def _said(outputs: Mapping[str, tf.Tensor]) -> list[str]:
     return reasons
 
 
+@pytest.fixture(scope="module")
+def loaded(made: Mapping[str, Made]) -> dict[str, Any]:
+    """The models, as they come back."""
+    return {name: tf.saved_model.load(str(each.folder)) for name, each in made.items()}
+
+
 @pytest.mark.parametrize("validation", ["holdout", "cross"])
 def test_every_signature_says_why(
-    made: Mapping[str, Made], asked: np.ndarray, validation: str
+    loaded: Mapping[str, Any], asked: np.ndarray, validation: str
 ) -> None:
-    loaded = tf.saved_model.load(str(made[validation].folder))
+    model = loaded[validation]
     files = _files(asked)
     by_name = [contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN]
-    said = [_said(loaded.signatures[name](image_bytes=tf.constant(files))) for name in by_name]
+    said = [_said(model.signatures[name](image_bytes=tf.constant(files))) for name in by_name]
     examples = []
     for file in files:
         example = tf.train.Example()
         example.features.feature[contract.IMAGE].bytes_list.value.append(file)
         examples.append(example.SerializeToString())
-    by_example = loaded.signatures[contract.SIGNATURE_EXAMPLES](examples=tf.constant(examples))
+    by_example = model.signatures[contract.SIGNATURE_EXAMPLES](examples=tf.constant(examples))
     assert said == [_said(by_example)] * 2
     assert said[0][: len(EXPECTED)] == EXPECTED
     assert not set(said[0][len(EXPECTED) :]) & {"ok", "blank"}
 
 
-def test_parts_by_themselves_say_the_same(made: Mapping[str, Made], asked: np.ndarray) -> None:
+def test_parts_by_themselves_say_the_same(
+    made: Mapping[str, Made], loaded: Mapping[str, Any], asked: np.ndarray
+) -> None:
     """As a server has it that runs the network on something else."""
-    loaded = tf.saved_model.load(str(made["cross"].folder))
-    pixels = loaded.preprocess(tf.constant(_files(asked)))
-    distances = loaded.network(tf.cast(pixels, tf.float32))[contract.DISTANCE]
-    assert _said(loaded.screen(pixels, distances)) == _said(loaded.predict(_files(asked)))
+    model = loaded["cross"]
+    pixels = model.preprocess(tf.constant(_files(asked)))
+    distances = model.network(tf.cast(pixels, tf.float32))[contract.DISTANCE]
+    assert _said(model.screen(pixels, distances)) == _said(model.predict(_files(asked)))
     gate = read_gate(str(made["cross"].folder))
     assert gate
     numpy = reasons_of(gate, facts_of(asked), distances.numpy()[:, 0])
-    assert numpy == _said(loaded.screen(pixels, distances))
+    assert numpy == _said(model.screen(pixels, distances))
 
 
 def test_the_report_says_how_many_held_out_images_are_kept_out(made: Mapping[str, Made]) -> None:
@@ -186,60 +194,72 @@ def test_training_again_gives_the_same_gate(
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
-def test_records_without_facts_give_a_model_without_a_gate(
-    tiny_cut: Callable[..., CutNetwork], tmp_path: Path
-) -> None:
-    network = tiny_cut("head")
+@pytest.fixture(scope="module")
+def without(
+    tiny_cut: Callable[..., CutNetwork], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Trained, Path]:
+    """A model of records without facts, and its folder."""
+    network, root = tiny_cut("head"), tmp_path_factory.mktemp("without")
     files = tuple(
-        _write(network, chests(12, seed), tmp_path / str(seed), with_facts=False) for seed in (1, 2)
+        _write(network, chests(12, seed), root / str(seed), with_facts=False) for seed in (1, 2)
     )
     trained = _train(network, files, "holdout")  # type: ignore[arg-type]
+    export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(root / "model"))
+    return trained, root / "model"
+
+
+def test_records_without_facts_give_a_model_without_a_gate(without: tuple[Trained, Path]) -> None:
+    trained, folder = without
     assert trained.classifier.gate is None
     assert contract.INPUT_GATE not in trained.validation
-    export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(tmp_path / "model"))
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    loaded = tf.saved_model.load(str(folder))
     outputs = loaded.signatures[contract.SIGNATURE_DEFAULT].structured_outputs
     assert contract.OUTPUT_IN_DOMAIN not in outputs
-    assert read_gate(str(tmp_path / "model")) is None
+    assert read_gate(str(folder)) is None
 
 
 @pytest.mark.parametrize("kind", ["ensemble", "cascade"])
 def test_a_combination_keeps_out_what_all_that_were_asked_keep_out(
-    made: Mapping[str, Made], asked: np.ndarray, tmp_path: Path, kind: Any
+    made: Mapping[str, Made],
+    loaded: Mapping[str, Any],
+    asked: np.ndarray,
+    tmp_path: Path,
+    kind: Any,
 ) -> None:
     names = ("holdout", "cross")
-    members = {n: tf.saved_model.load(str(made[n].folder)) for n in names}
     pixels = tf.cast(asked, tf.float32)
-    answers = [{head: v.numpy() for head, v in members[n].network(pixels).items()} for n in names]
+    answers = [{head: v.numpy() for head, v in loaded[n].network(pixels).items()} for n in names]
     # The first is sure of some images, and not of others.
     between = float(np.median(answers[0][contract.FLAT].max(axis=-1)))
     rule = Rule(kind, names, between, 1.0)
     folders = {n: str(made[n].folder) for n in names}
     export(CombinedModel(_transform, rule, folders, CLASSES, 0.5), str(tmp_path / "both"))
-    loaded = tf.saved_model.load(str(tmp_path / "both"))
+    both = tf.saved_model.load(str(tmp_path / "both"))
     passed_on = (answers[0][contract.FLAT].max(axis=-1) < between) | (kind == "ensemble")
     distances = [answer[contract.DISTANCE][:, 0] for answer in answers]
     expected = np.where(passed_on, np.minimum(*distances), distances[0])
     files = tf.constant(_files(asked))
-    found = loaded.classify(loaded.transformed(files)[0])
+    found = both.classify(both.transformed(files)[0])
     np.testing.assert_allclose(found[contract.DISTANCE][:, 0], expected, rtol=1e-4)
     np.testing.assert_allclose(found[contract.FLAT], combine(rule, answers), atol=1e-4)
-    one_by_one = [loaded.network(pixels[n : n + 1])[contract.DISTANCE] for n in range(len(asked))]
+    one_by_one = [both.network(pixels[n : n + 1])[contract.DISTANCE] for n in range(len(asked))]
     np.testing.assert_allclose(np.ravel(one_by_one), expected, rtol=1e-3)
     gate = read_gate(folders["holdout"])
     assert gate
-    said = _said(loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=files))
+    said = _said(both.signatures[contract.SIGNATURE_DEFAULT](image_bytes=files))
     assert said == reasons_of(gate, facts_of(asked), expected)
-    explained = loaded.signatures[contract.SIGNATURE_EXPLAIN](image_bytes=files)
+    explained = both.signatures[contract.SIGNATURE_EXPLAIN](image_bytes=files)
     assert _said(explained) == said
 
 
-def test_what_evaluation_asks_knows_the_distance(made: Mapping[str, Made], tmp_path: Path) -> None:
+def test_what_evaluation_asks_knows_the_distance(
+    made: Mapping[str, Made], loaded: Mapping[str, Any]
+) -> None:
     one = made["cross"]
-    loaded = tf.saved_model.load(str(one.folder))
     found = evaluation_model.answer_all(str(one.heads), {"tiny": one.files[1]})
     images = chests(24, 2)
-    expected = loaded.network(tf.cast(images, tf.float32))[contract.DISTANCE].numpy()[:, 0]
+    expected = loaded["cross"].network(tf.cast(images, tf.float32))[contract.DISTANCE]
+    expected = expected.numpy()[:, 0]
     distances = {
         hashlib.sha256(image.tobytes()).hexdigest(): distance
         for image, distance in zip(images, expected, strict=True)
@@ -253,17 +273,10 @@ def test_what_evaluation_asks_knows_the_distance(made: Mapping[str, Made], tmp_p
 
 
 def test_members_of_which_one_has_no_gate_give_none(
-    made: Mapping[str, Made], tiny_cut: Callable[..., CutNetwork], tmp_path: Path
+    made: Mapping[str, Made], without: tuple[Trained, Path], tmp_path: Path
 ) -> None:
-    network = tiny_cut("head")
-    files = tuple(
-        _write(network, chests(12, seed), tmp_path / str(seed), with_facts=False) for seed in (1, 2)
-    )
-    trained = _train(network, files, "holdout")  # type: ignore[arg-type]
-    old = tmp_path / "old"
-    export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(old))
     rule = Rule("ensemble", ("cross", "old"), 0.0, 1.0)
-    folders = {"cross": str(made["cross"].folder), "old": str(old)}
+    folders = {"cross": str(made["cross"].folder), "old": str(without[1])}
     export(CombinedModel(_transform, rule, folders, CLASSES, 0.5), str(tmp_path / "both"))
     loaded = tf.saved_model.load(str(tmp_path / "both"))
     outputs = loaded.signatures[contract.SIGNATURE_DEFAULT].structured_outputs

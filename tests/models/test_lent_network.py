@@ -115,7 +115,7 @@ def _assert_same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
         np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
-@pytest.mark.parametrize(("name", "number"), [(name, n) for name in NAMES for n in (0, 1)])
+@pytest.mark.parametrize(("name", "number"), [("xception", 0), ("densenet121", 1)])
 def test_a_head_behind_kept_functions_is_the_model_on_the_network_to_the_last_bit(
     folders: dict[str, str], tmp_path: Path, name: str, number: int
 ) -> None:

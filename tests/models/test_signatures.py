@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from google.protobuf import text_format
 from PIL import Image
@@ -29,7 +28,7 @@ from models.heads import build_head, tap_means
 from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
-from models.signatures import ImageModel, export, load_transform
+from models.signatures import export, load_transform
 from models.traced_network import keep
 from models.trainer import run_fn
 from schema import contract
@@ -162,40 +161,6 @@ def one_by_one(served: Served, images: Sequence[bytes]) -> np.ndarray:
     assert (distances + np.eye(5)).min() > 1e-2, "else mixed-up rows would go unseen"
     assert len(set(probabilities.argmax(axis=-1))) > 1
     return probabilities
-
-
-class _WithVocabulary(ImageModel):
-    """Answers with the entry of a vocabulary that the transform graph looked up."""
-
-    def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        return {contract.FLAT: tf.one_hot(tf.strings.to_number(pngs, tf.int64), 2)}
-
-    def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        return {contract.FLAT: tf.reduce_mean(pixels, axis=[1, 2]) * [[0.5, 0.5]]}
-
-    def _explained(self, pngs: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
-        return self._classify(pngs), tf.ones([tf.shape(pngs)[0], 256, 256])
-
-
-def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(tmp_path: Path) -> None:
-    def preprocessing(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        entry = tft.compute_and_apply_vocabulary(inputs[contract.IMAGE])
-        return {contract.TRANSFORMED_IMAGE: tf.strings.as_string(entry)}
-
-    spec = {contract.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-    rows = [{contract.IMAGE: entry} for entry in (b"often", b"often", b"once")]
-    with tft_beam.Context(temp_dir=str(tmp_path / "temp")):
-        transform = (rows, metadata) | tft_beam.AnalyzeDataset(preprocessing)
-        transform | tft_beam.WriteTransformFn(str(tmp_path / "graph"))
-    model = _WithVocabulary(load_transform(str(tmp_path / "graph")), ["often", "once"], 0.5)
-    export(model, str(tmp_path / "model"))
-    (tmp_path / "graph").rename(tmp_path / "moved")
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
-    answers = loaded.signatures[contract.SIGNATURE_DEFAULT](
-        image_bytes=tf.constant([b"once", b"often"])
-    )
-    assert answers[contract.OUTPUT_PREDICTED].numpy().tolist() == [b"once", b"often"]
 
 
 def test_it_has_the_signatures_and_their_names_types_and_shapes(served: Served) -> None:
@@ -394,29 +359,30 @@ def _save_weights(tiny_cut: Callable[..., CutNetwork], folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Folders that `run_fn` wrote."""
+    """What `run_fn` wrote: the folder of its reports, and the model as it comes back."""
 
     run: Path
-    model: Path
+    loaded: Any
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fitted(
     tiny_backbone: str,
     tiny_cut: Callable[..., CutNetwork],
     transformed: Transformed,
     images: Sequence[bytes],
-    store: Callable[..., list[str]],
-    tmp_path: Path,
+    module_store: Callable[..., list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Fitted]:
     """(recipe) has `run_fn` fit it to one image of each class, the same in either split.
 
     Where `traced`, no network is in memory meanwhile.
     """
+    taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
+    train_files, eval_files = (module_store(name, taps, labels) for name in ("train", "eval"))
 
     def call(training: dict[str, Any], *, traced: bool = False) -> Fitted:
-        taps, labels = _taps(tiny_cut("head"), images[:3]), [0, 1, 2]
-        root = tmp_path / str(traced)
+        root = tmp_path_factory.mktemp("fitted")
         backbone_dir, run_dir, serving_dir, eval_dir = (
             root / name for name in ("base", "run", "serving", "eval model")
         )
@@ -438,32 +404,40 @@ def fitted(
                 },
                 hyperparameters=None,
                 base_model=str(backbone_dir),
-                train_files=store(f"train {traced}", taps, labels),
-                eval_files=store(f"eval {traced}", taps, labels),
+                train_files=train_files,
+                eval_files=eval_files,
                 transform_output=transformed.graph,
                 model_run_dir=str(run_dir),
                 serving_model_dir=str(serving_dir),
                 eval_model_dir=str(eval_dir),
             )
         )
-        return Fitted(run_dir, serving_dir)
+        return Fitted(run_dir, tf.saved_model.load(str(serving_dir)))
 
     return call
 
 
+SOLVED: dict[str, Any] = {"head": {"l2": 0.01}, "augmentations": ["identity"]}
+
+
+@pytest.fixture(scope="module")
+def solved(fitted: Callable[..., Fitted]) -> Fitted:
+    """A head that L-BFGS fitted, on a network in memory."""
+    return fitted(SOLVED)
+
+
 def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
-    fitted: Callable[[dict[str, Any]], Fitted], transformed: Transformed
+    solved: Fitted, transformed: Transformed
 ) -> None:
     """Of each class one image in either split: two folds."""
-    done = fitted({"head": {"l2": 0.01}, "augmentations": ["identity"]})
+    done = solved
     recipe = json.loads((done.run / contract.TRAINING_FILE).read_text())
     validation = json.loads((done.run / contract.VALIDATION_FILE).read_text())
     assert (recipe["validation"], validation["folds"], validation["total"]) == ("cross", 2, 6)
     answers = read_predictions(str(done.run))
     assert (answers.folds, len(answers.sha256)) == (2, 6)
     assert set(answers.own) == set(answers.probabilities) == {contract.FLAT, contract.HIERARCHICAL}
-    loaded = tf.saved_model.load(str(done.model))
-    known = loaded.classify(
+    known = done.loaded.classify(
         tf.constant([row[contract.TRANSFORMED_IMAGE] for row in transformed.rows])
     )
     for name, own in answers.of_finished_model.items():
@@ -471,21 +445,19 @@ def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
 
 
 def test_run_fn_makes_the_same_of_a_network_that_is_traced_as_of_one_in_memory(
-    fitted: Callable[..., Fitted], images: Sequence[bytes]
+    fitted: Callable[..., Fitted], solved: Fitted, images: Sequence[bytes]
 ) -> None:
-    recipe = {"head": {"l2": 0.01}, "augmentations": ["identity"]}
-    loaded, traced = (fitted(recipe, traced=traced) for traced in (False, True))
+    traced = fitted(SOLVED, traced=True)
     given = tf.constant(images[:3], tf.string)
     for signature in (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN):
         expected, found = (
-            tf.saved_model.load(str(done.model)).signatures[signature](image_bytes=given)
-            for done in (loaded, traced)
+            done.loaded.signatures[signature](image_bytes=given) for done in (solved, traced)
         )
         assert np.ptp(expected[contract.OUTPUT_PROBABILITIES], axis=0).max() > 1e-3
         for name, values in expected.items():
             np.testing.assert_array_equal(found[name], values, err_msg=name)
     for file in (contract.VALIDATION_FILE, contract.TRAINING_FILE):
-        assert (traced.run / file).read_text() == (loaded.run / file).read_text()
+        assert (traced.run / file).read_text() == (solved.run / file).read_text()
 
 
 def test_run_fn_trains_exports_and_reports(
@@ -511,7 +483,7 @@ def test_run_fn_trains_exports_and_reports(
     answers = read_predictions(str(done.run))
     assert list(done.run.glob("train/events.out.tfevents.*"))
 
-    loaded = tf.saved_model.load(str(done.model))
+    loaded = done.loaded
     pngs = tf.constant([row[contract.TRANSFORMED_IMAGE] for row in transformed.rows])
     known = loaded.classify(pngs)
     assert set(known) == {contract.FLAT, contract.HIERARCHICAL} == set(answers.probabilities)

@@ -62,12 +62,13 @@ def _transform(features: Any) -> dict[str, tf.Tensor]:
     return made
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one backbone", "two backbones"])
-def network(request: pytest.FixtureRequest) -> FusedNetwork:
+@pytest.fixture(scope="module")
+def network() -> FusedNetwork:
+    """Two backbones; the run of tests/pipeline/test_table_run.py has one."""
     keras.utils.set_random_seed(0)
     parts = {}
     with miniature_backbones():
-        for name in NAMES[: request.param]:
+        for name in NAMES:
             row = get_backbone(name)
             parts[name] = cut(build_network(row), row, "head", tuple(row.fused_taps))
     return FusedNetwork(parts)

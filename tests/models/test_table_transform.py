@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ import tensorflow_transform as tft  # noqa: E402
 import tensorflow_transform.beam as tft_beam  # noqa: E402
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils  # noqa: E402
 
+from models.signatures import ImageModel, export, load_transform  # noqa: E402
 from models.table_transform import COLUMN_MAKERS, masks, words_in_a_row  # noqa: E402
-from schema import inputs  # noqa: E402
+from schema import contract, inputs  # noqa: E402
 from schema.table import TableColumn  # noqa: E402
 
 Values = Sequence[float | str | None]
@@ -90,29 +92,46 @@ TRAIN: Mapping[str, Values] = {
 }
 
 
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput:
-    return _made(COLUMNS, TRAIN, tmp_path_factory.mktemp("transform"))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_any_table_is_scaled_as_numpy_would(seed: int, tmp_path: Path) -> None:
+def _any(seed: int) -> tuple[tuple[TableColumn, TableColumn], list[float | None]]:
+    """A column of any numbers, scaled about its mean and about its median."""
     random = np.random.default_rng(seed)
     count = int(random.integers(1, 40))
     cells = random.normal(1e6 * seed, 10.0 ** random.integers(-2, 4), count).astype(np.float32)
     values: list[float | None] = cells.tolist()
     for place in random.integers(0, count, count // 2):
         values[place] = random.choice([math.nan, INF, -INF]) if seed % 2 else None
-    columns = (MEAN, dataclasses.replace(NUMBERS, name="dd", detection_low=float(cells.min())))
-    found = _asked(
-        _made(columns, {"ldh": values, "dd": values}, tmp_path),
-        columns,
-        {"ldh": values, "dd": values},
+    columns = (
+        dataclasses.replace(MEAN, name=f"mean{seed}", column=f"mean{seed}"),
+        dataclasses.replace(
+            NUMBERS, name=f"median{seed}", column=f"median{seed}", detection_low=float(cells.min())
+        ),
     )
+    return columns, values
+
+
+SEEDS = range(3)
+ALL = (*COLUMNS, *(column for seed in SEEDS for column in _any(seed)[0]))
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput:
+    """Of all columns at once. What a column has fewer rows is missing."""
+    drawn = {column.name: _any(seed)[1] for seed in SEEDS for column in _any(seed)[0]}
+    train = {**TRAIN, **drawn}
+    most = max(len(values) for values in train.values())
+    filled = {name: [*values, *[None] * (most - len(values))] for name, values in train.items()}
+    return _made(ALL, filled, tmp_path_factory.mktemp("transform"))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_table_is_scaled_as_numpy_would(seed: int, graph: tft.TFTransformOutput) -> None:
+    (of_mean, of_median), values = _any(seed)
+    means, medians = (_one(graph, column.name, values) for column in (of_mean, of_median))
+    least = of_median.detection_low
     known = np.array([each for each in values if each is not None], np.float64)
     known = known[np.isfinite(known)]
     spread = known.std() or math.inf
-    for value, mean, median in zip(values, found["table_ldh"], found["table_dd"], strict=True):
+    for value, mean, median in zip(values, means, medians, strict=True):
         if value is None or math.isnan(value):
             assert (*mean, *median) == (0, 0, 0)
         else:
@@ -123,13 +142,13 @@ def test_any_table_is_scaled_as_numpy_would(seed: int, tmp_path: Path) -> None:
             ordered = np.sort(known)
             ends = ordered[[(len(known) - 1) // 2, len(known) // 2]]
             # -inf counts as the limit, though the least number may have become something else.
-            scaled = (float(np.clip(value, cells.min(), known.max())) - ends) / spread
+            scaled = (float(np.clip(value, least, known.max())) - ends) / spread
             assert min(abs(scaled - median)) < 1e-3
 
 
 def _one(graph: tft.TFTransformOutput, name: str, values: Values) -> np.ndarray:
-    rows: dict[str, Values] = {column.name: [None] * len(values) for column in COLUMNS}
-    return _asked(graph, COLUMNS, {**rows, name: values})[f"table_{name}"]
+    rows: dict[str, Values] = {column.name: [None] * len(values) for column in ALL}
+    return _asked(graph, ALL, {**rows, name: values})[f"table_{name}"]
 
 
 def test_numbers_are_scaled_about_the_median_and_what_is_missing_is_zero(
@@ -194,11 +213,60 @@ def test_texts_are_hashed_and_scaled_to_one(graph: tft.TFTransformOutput) -> Non
 
 
 def test_the_analyzers_see_nothing_of_a_missing_table(graph: tft.TFTransformOutput) -> None:
-    found = _asked(graph, COLUMNS, {column.name: [None, None] for column in COLUMNS})
+    found = _asked(graph, ALL, {column.name: [None, None] for column in ALL})
     assert {name: value.shape[1] for name, value in found.items()} == {
-        column.transformed: column.width for column in COLUMNS
+        column.transformed: column.width for column in ALL
     }
     assert not any(value.any() for value in found.values())
+
+
+class _Sexes(tf.Module):
+    """The graph, in front of a model that takes the bytes of an "image" for a sex."""
+
+    def __init__(self, graph: Path) -> None:
+        super().__init__()
+        self.layer = load_transform(str(graph))
+
+    def __call__(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        words = features[contract.IMAGE]
+        size = tf.shape(words, tf.int64)[0]
+        given = {
+            each.raw.name: tf.SparseTensor(
+                tf.zeros([0, 2], tf.int64), tf.zeros([0], each.raw.dtype), [size, 1]
+            )
+            for each in inputs.of_columns(ALL)
+        }
+        (sex,) = inputs.of_columns([SEX])
+        places = tf.stack([tf.range(size), tf.zeros_like(tf.range(size))], axis=1)
+        given[sex.raw.name] = tf.SparseTensor(places, words, [size, 1])
+        entry = tf.argmax(self.layer(given)[SEX.transformed], axis=1)
+        return {contract.TRANSFORMED_IMAGE: tf.strings.as_string(entry)}
+
+
+class _WithVocabulary(ImageModel):
+    """Answers with the entry of a vocabulary that the transform graph looked up."""
+
+    def _classify(self, pngs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return {contract.FLAT: tf.one_hot(tf.strings.to_number(pngs, tf.int64), 2)}
+
+    def _network(self, pixels: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return {contract.FLAT: tf.reduce_mean(pixels, axis=[1, 2]) * [[0.5, 0.5]]}
+
+    def _explained(self, pngs: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], tf.Tensor]:
+        return self._classify(pngs), tf.ones([tf.shape(pngs)[0], 256, 256])
+
+
+def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(
+    graph: tft.TFTransformOutput, tmp_path: Path
+) -> None:
+    folder = Path(graph.transform_savedmodel_dir).parent
+    copy = Path(shutil.copytree(folder, tmp_path / "graph"))
+    model = _WithVocabulary(_Sexes(copy), ["often", "seldom"], 0.5)
+    export(model, str(tmp_path / "model"))
+    shutil.rmtree(copy)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    answers = loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=tf.constant([b"m", b"F"]))
+    assert answers[contract.OUTPUT_PREDICTED].numpy().tolist() == [b"seldom", b"often"]
 
 
 def test_masked_words_are_whole_and_nothing_is_joined_over_them() -> None:

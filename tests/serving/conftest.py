@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def images(golden: GoldenRun) -> list[bytes]:
 def versions(
     golden: GoldenRun, images: Sequence[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """Name -> SavedModel: two backbones, and what is put together from them."""
+    """Name -> SavedModel: the backbones, and what is put together from them."""
     import tensorflow as tf
 
     from models.combined_model import CombinedModel
@@ -104,8 +104,8 @@ def versions(
     from models.rule import Rule
     from models.signatures import export
 
-    names = {"a": "xception", "b": "densenet121"}
-    served = names | {name: name for name in ("ensemble", "fusion")}
+    own = ("vgg16", "xception", "densenet121", "ensemble", "fusion", contract.CHAMPION)
+    served = {"a": "xception", "b": "densenet121"} | {name: name for name in own}
     found = {name: latest_version(golden.layout.serving, model) for name, model in served.items()}
     # The golden run's passes on all images or none. This one asks the second model about half
     # of them. Held by a name: its functions don't keep its variables alive.
@@ -119,14 +119,22 @@ def versions(
     return found
 
 
-@pytest.fixture(scope="module")
-def loaded_once() -> Iterator[None]:
-    """A folder is loaded once, however often and by whatever name."""
+@pytest.fixture(scope="session")
+def load_once() -> Callable[[str | Path], Any]:
+    """Loads a SavedModel; each folder once, however often and by whatever name."""
     import tensorflow as tf
 
     load = functools.cache(tf.saved_model.load)
+    return lambda folder: load(str(Path(folder).resolve()))
+
+
+@pytest.fixture(scope="module")
+def loaded_once(load_once: Callable[[str | Path], Any]) -> Iterator[None]:
+    """Whoever loads a SavedModel gets it by `load_once`."""
+    import tensorflow as tf
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tf.saved_model, "load", lambda path: load(str(Path(path).resolve())))
+        patch.setattr(tf.saved_model, "load", load_once)
         yield
 
 
@@ -134,8 +142,10 @@ Load = Callable[[str, Literal["tensorflow", "openvino"]], "TensorFlowServable"]
 
 
 @pytest.fixture(scope="session")
-def loaded(versions: dict[str, Path]) -> Load:
+def loaded(versions: dict[str, Path], load_once: Callable[[str | Path], Any]) -> Load:
     """(name, engine) -> one of the versions, in memory, loaded once. OpenVINO's with float32."""
+    import tensorflow as tf
+
     from serving.servables.openvino_servable import OpenVinoServable
     from serving.servables.tensorflow_servable import TensorFlowServable
 
@@ -143,6 +153,22 @@ def loaded(versions: dict[str, Path]) -> Load:
     def call(name: str, engine: Literal["tensorflow", "openvino"]) -> TensorFlowServable:
         if engine == "openvino":
             return OpenVinoServable(versions[name], "f32")
-        return TensorFlowServable(versions[name])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tf.saved_model, "load", load_once)
+            return TensorFlowServable(versions[name])
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def expected(loaded: Load, images: Sequence[bytes]) -> Callable[[str], np.ndarray]:
+    """Name of a version -> the probabilities of `images`, as TensorFlow has them."""
+
+    @functools.cache
+    def call(name: str) -> np.ndarray:
+        given = np.empty(len(images), np.object_)
+        given[:] = images
+        answer = loaded(name, "tensorflow").run("", {contract.INPUT_IMAGES: given})
+        return answer[contract.OUTPUT_PROBABILITIES]
 
     return call

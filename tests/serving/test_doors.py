@@ -115,10 +115,14 @@ def test_tokens_are_read_again_and_the_old_ones_stay_where_that_fails(tmp_path: 
     assert tokens.name_of(f"Bearer {OTHER}") == "pacs"
 
 
-@given(st.text(max_size=60))
-def test_nothing_but_a_token_is_one(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    file = _tokens(tmp_path_factory.mktemp("tokens"), f"pacs {TOKEN}")
-    tokens = Tokens(file)
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
+    return Tokens(_tokens(tmp_path_factory.mktemp("tokens"), f"pacs {TOKEN}"))
+
+
+@given(text=st.text(max_size=60))
+def test_nothing_but_a_token_is_one(known: Tokens, text: str) -> None:
+    tokens = known
     assert tokens.name_of(text) is None
     assert (tokens.name_of(f"Bearer {text}") == "pacs") == (text.strip() == TOKEN)
 
@@ -248,6 +252,21 @@ def test_a_certificate_says_who_asks(
         ("rest", "certificate client", "200"),
         ("grpc", "certificate client", "OK"),
     ]
+
+
+def test_an_idle_client_does_not_hold_up_the_end(models: Path, tmp_path: Path) -> None:
+    """It answers TLS's end only when it reads again, and the limit would be ten minutes."""
+    ca = Authority(tmp_path)
+    doors = DoorSettings(_ssl_config(tmp_path, ca.sign("server")))
+    with (
+        server_in_thread(
+            Loader(), ca=ca.file, model_dir=models, doors=doors, shutdown_s=600.0
+        ) as server,
+        requests.Session() as session,
+    ):
+        answer = session.get(f"{server.url}/v1/models/m", verify=str(ca.file), timeout=10)
+        assert answer.status_code == 200
+        server.stop()
 
 
 def _predict(name: str = "m") -> predict_pb2.PredictRequest:

@@ -22,6 +22,7 @@ from serving.servables.servable import Servable
 from serving.servables.tensorflow_servable import TensorFlowServable
 from tests.serving.conftest import Cxr, Load
 from tests.serving.in_thread import ThreadServer, server_in_thread
+from tests.serving.test_rendering import write_mean
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 
@@ -29,16 +30,18 @@ pytestmark = pytest.mark.usefixtures("loaded_once")
 @pytest.fixture(scope="module")
 def model_dir(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A serving folder: a backbone, a cascade, and a model that knows no heat maps."""
-    import tensorflow as tf
-
     folder = tmp_path_factory.mktemp("serving")
     for name in ("a", "cascade"):
         (folder / name).mkdir()
         (folder / name / "1").symlink_to(versions[name])
-    loaded = tf.saved_model.load(str(versions["a"]))
-    old = {k: v for k, v in loaded.signatures.items() if k != contract.SIGNATURE_EXPLAIN}
-    tf.saved_model.save(loaded, str(folder / "old/1"), signatures=old)
+    write_mean(folder / "old/1", None)
     return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For converted networks."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +91,11 @@ def test_the_metadata_say_what_explain_takes_and_returns(server: ThreadServer) -
 
 @pytest.mark.parametrize("model", ["a", "cascade"])
 def test_a_server_and_this_process_explain_alike(
-    model: str, server: ThreadServer, model_dir: Path, files: list[Path]
+    model: str, server: ThreadServer, model_dir: Path, files: list[Path], cache: Path
 ) -> None:
     served = list(Client(server.url, model).predict_files(files, explain=True))
-    local = list(predict_files(files, model_dir, model, explain=True))
-    plain = list(predict_files(files, model_dir, model))
+    local = list(predict_files(files, model_dir, model, explain=True, network_cache=cache))
+    plain = list(predict_files(files, model_dir, model, network_cache=cache))
     for found, expected, bare in zip(served, local, plain, strict=True):
         assert isinstance(found, Prediction)
         assert isinstance(expected, Prediction)
@@ -108,11 +111,13 @@ def test_a_server_and_this_process_explain_alike(
 
 
 def test_an_image_that_stays_dark_costs_no_other_files_answer(
-    model_dir: Path, files: list[Path], tmp_path: Path
+    model_dir: Path, files: list[Path], tmp_path: Path, cache: Path
 ) -> None:
     dark = tmp_path / "dark.png"
     Image.fromarray(np.full((40, 40), 1000, np.uint16)).save(dark)
-    refused, answered = predict_files([dark, files[0]], model_dir, "a", bits_stored=14)
+    refused, answered = predict_files(
+        [dark, files[0]], model_dir, "a", bits_stored=14, network_cache=cache
+    )
     assert isinstance(refused, Failure)
     assert "dark even after bits_stored = 14 has scaled it" in refused.why
     assert isinstance(answered, Prediction)

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from models.combined_model import CombinedModel
 from models.engines import OPENVINO_BF16
-from models.rule import Rule
-from models.signatures import export
+from models.preprocessing import decode_and_resize
 from schema import contract
 from serving.networks.store import Store
 from serving.networks.versions import Networks
 from serving.protocol.tensors import strings
 from serving.servables.careful_engine import CarefulEngine
 from serving.servables.openvino_servable import OpenVinoServable
-from serving.servables.tensorflow_servable import TensorFlowServable
-from tests.models.test_input_gate_models import (
-    CLASSES,
-    EXPECTED,
-    Made,
-    _files,
-    _transform,
-    asked,
-    made,
-)
-
-__all__ = ["asked", "made"]  # Fixtures.
+from tests.models.test_input_gate import blanks
+from tests.serving.conftest import Load
 
 
 @pytest.fixture(scope="module")
-def folders(made: Mapping[str, Made], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A backbone's model, an ensemble and a cascade of two."""
-    root = tmp_path_factory.mktemp("served")
-    members = {name: str(each.folder) for name, each in made.items()}
-    found = {"alone": made["cross"].folder}
-    for kind in ("ensemble", "cascade"):
-        rule = Rule(kind, tuple(members), 0.9, 1.0)
-        found[kind] = root / kind
-        export(CombinedModel(_transform, rule, members, CLASSES, 0.5), str(found[kind]))
-    return found
+def files(images: Sequence[bytes]) -> list[bytes]:
+    """Phantoms as they should be, and each of them spoilt."""
+    upright = np.stack([decode_and_resize(data).numpy() for data in images[:3]])
+    turned = np.rot90(upright, 1, axes=(1, 2))
+    spoilt = np.concatenate([upright, 255 - upright, turned, blanks()])
+    return [tf.io.encode_png(image).numpy() for image in spoilt]
 
 
 def _reasons(servable: Any, files: list[bytes]) -> list[str]:
@@ -58,15 +43,18 @@ def _reasons(servable: Any, files: list[bytes]) -> list[str]:
     return reasons
 
 
-@pytest.mark.parametrize("kind", ["alone", "ensemble", "cascade"])
+@pytest.mark.parametrize("name", ["a", "ensemble", "cascade"])
 def test_openvino_says_what_tensorflow_says(
-    folders: Mapping[str, Path], asked: np.ndarray, tmp_path: Path, kind: str
+    name: str, loaded: Load, versions: dict[str, Path], files: list[bytes], tmp_path: Path
 ) -> None:
-    files = _files(asked)
-    expected = _reasons(TensorFlowServable(folders[kind]), files)
-    assert expected[: len(EXPECTED)] == EXPECTED
-    for _ in ("converted", "kept on disk"):
-        servable = OpenVinoServable(folders[kind], networks=Networks(Store(tmp_path)))
+    expected = _reasons(loaded(name, "tensorflow"), files)
+    assert {"ok", "inverted", "blank"} <= set(expected)
+    found = [loaded(name, "openvino")]
+    if name == "a":
+        for _ in ("converted", "kept on disk"):
+            networks = Networks(Store(tmp_path))
+            found.append(OpenVinoServable(versions[name], networks=networks))
+    for servable in found:
         assert servable.engine.startswith("openvino")
         assert _reasons(servable, files) == expected
         assert _reasons(servable, []) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from models.engines import OPENVINO_F32, OPENVINO_INT8, EngineName  # noqa: E402
 from models.openvino_runtime import has_int8, low_precision  # noqa: E402
 from models.preprocessing import decode_and_resize  # noqa: E402
 from schema import contract  # noqa: E402
-from serving.networks import int8_push, int8_serving  # noqa: E402
+from serving.networks import int8_push, int8_serving, quantisation  # noqa: E402
 from serving.networks.int8_choice import (  # noqa: E402
     Figures,
     Int8Choice,
@@ -43,6 +43,7 @@ from serving.servables.careful_engine import ALLOWED  # noqa: E402
 from serving.servables.loading import load_servable  # noqa: E402
 from serving.servables.openvino_servable import OpenVinoServable  # noqa: E402
 from serving.servables.servable import Servable  # noqa: E402
+from serving.settings import Precision  # noqa: E402
 
 GOOD = Figures(100, 0, 0.01, 1, 0.1, 0.2, 50, 23.0, 20.0)
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="this CPU has neither VNNI nor AMX")
@@ -155,11 +156,41 @@ def pixels(images: list[bytes]) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """What was converted and quantised, once."""
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def networks(store: Store) -> Networks:
+    """What a server has of the versions and their copies."""
+    return Networks(store)
+
+
+@pytest.fixture(scope="module")
+def quantised() -> Iterator[list[Any]]:
+    """The networks that were quantised."""
+    found: list[Any] = []
+    quantise = quantisation.quantise
+
+    def counting(model: Any, images: np.ndarray) -> Any:
+        found.append(model)
+        return quantise(model, images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantisation, "quantise", counting)
+        yield found
+
+
+@pytest.fixture(scope="module")
 def pushed(
-    versions: dict[str, Path], pixels: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory
+    versions: dict[str, Path],
+    pixels: list[np.ndarray],
+    store: Store,
+    quantised: list[Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], Pushed]:
     """Name -> a copy of a version; nobody changes it. Quantised trunks are kept between them."""
-    store = Store(tmp_path_factory.mktemp("store"))
     made: dict[str, Pushed] = {}
 
     def call(name: str) -> Pushed:
@@ -182,9 +213,9 @@ def _ask(servable: Servable, images: list[bytes]) -> np.ndarray:
 
 @needs_int8
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["a", "ensemble", "cascade"])
+@pytest.mark.parametrize("name", ["a", "cascade"])
 def test_a_version_is_served_in_int8_and_answers_as_in_float32(
-    name: str, pushed: Callable[[str], Pushed], images: list[bytes]
+    name: str, pushed: Callable[[str], Pushed], images: list[bytes], networks: Networks
 ) -> None:
     version = pushed(name)
     assert version.choice.chosen
@@ -192,20 +223,23 @@ def test_a_version_is_served_in_int8_and_answers_as_in_float32(
     assert version.choice.figures.classes_changed == 0
     assert version.choice.figures.largest_move <= ALLOWED
     assert read_choice(version.folder) == version.choice
-    exact = _ask(load_servable(version.folder, "tensorflow"), images)
-    served = load_servable(version.folder)
+    otherwise = load_servable(version.folder, "auto", "f32", networks)
+    assert otherwise.engine == OPENVINO_F32
+    exact = _ask(otherwise, images)
+    served = load_servable(version.folder, networks=networks)
     assert served.engine == OPENVINO_INT8
     found = _ask(served, images)
     assert np.abs(found - exact).max() <= ALLOWED
     np.testing.assert_array_equal(found.argmax(-1), exact.argmax(-1))
-    assert load_servable(version.folder, "auto", "f32").engine == OPENVINO_F32
 
 
 @needs_int8
 @pytest.mark.slow
-def test_the_trunk_is_in_int8_and_its_head_is_not(pushed: Callable[[str], Pushed]) -> None:
+def test_the_trunk_is_in_int8_and_its_head_is_not(
+    pushed: Callable[[str], Pushed], networks: Networks
+) -> None:
     version = pushed("a")
-    servable = load_servable(version.folder)
+    servable = load_servable(version.folder, networks=networks)
     assert isinstance(servable, OpenVinoServable)
     engine: Any = servable._engine
     images = np.stack(version.images)
@@ -223,27 +257,18 @@ def test_the_trunk_is_in_int8_and_its_head_is_not(pushed: Callable[[str], Pushed
 @needs_int8
 @pytest.mark.slow
 def test_a_trunk_is_quantised_once_whatever_stands_on_it(
-    versions: dict[str, Path],
-    pixels: list[np.ndarray],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pushed: Callable[[str], Pushed],
+    networks: Networks,
+    store: Store,
+    quantised: list[Any],
 ) -> None:
-    networks = Networks(Store(tmp_path))
-    counted = []
-    quantise = int8_push.quantise_trunks.__globals__["quantise"]
-
-    def counting(model: Any, images: np.ndarray) -> Any:
-        counted.append(model)
-        return quantise(model, images)
-
-    monkeypatch.setitem(quantise_trunks.__globals__, "quantise", counting)
-    for name in ("a", "cascade", "a"):
-        folder = versions[name]
-        version = networks.load(folder, "f32")
-        calibration = choose_calibration(pixels)
-        quantise_trunks(version.plan, version.read, calibration, Store(tmp_path))
+    for name in ("a", "cascade"):
+        version = pushed(name)
+        running = networks.load(version.folder, "f32")
+        calibration = choose_calibration(version.images)
+        assert quantise_trunks(running.plan, running.read, calibration, store)
     # Xception's, and DenseNet121's with the cascade.
-    assert len(counted) == 2
+    assert len(quantised) == 2
 
 
 def _rewritten(**fields: Any) -> Callable[[Path], object]:
@@ -287,47 +312,71 @@ def test_what_is_damaged_is_not_used_and_said(
     change: Callable[[Path], object],
     said: str,
     pushed: Callable[[str], Pushed],
-    images: list[bytes],
     tmp_path: Path,
+    networks: Networks,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     warned: list[str] = []
     monkeypatch.setattr(absl_logging, "warning", lambda text, *given: warned.append(text % given))
     version = pushed("a")
+    running = networks.load(version.folder, "auto")
+    assert running.engine.name == version.choice.otherwise
+    folder = _changed(version, tmp_path / "1", name, change)
+    for insist in (False, True):
+        warned.clear()
+        engine = int8_serving.engine_with_int8(folder, running, networks.trunks, insist=insist)
+        assert engine is running.engine
+        assert any(said in text and "not served in int8" in text for text in warned), warned
+
+
+def _changed(version: Pushed, folder: Path, name: str, change: Callable[[Path], object]) -> Path:
+    """Copy a version, and change a file of its copy."""
     (key,) = version.choice.files
     file = dict(zip(("xml", "bin"), network_files(key), strict=True)).get(name, name)
-    folder = shutil.copytree(version.folder, tmp_path / "1")
+    shutil.copytree(version.folder, folder)
     change(folder / contract.EXTRA_ASSETS / file)
+    return folder
+
+
+@needs_int8
+@pytest.mark.slow
+def test_what_is_damaged_is_served_otherwise(
+    pushed: Callable[[str], Pushed], images: list[bytes], networks: Networks, tmp_path: Path
+) -> None:
+    version = pushed("a")
+    folder = _changed(version, tmp_path / "1", "bin", Path.unlink)
+    exact = _ask(load_servable(version.folder, "auto", "f32", networks), images)
     for precision in ("auto", "int8"):
-        warned.clear()
-        servable = load_servable(folder, "auto", precision)
+        servable = load_servable(folder, "auto", precision, networks)
         assert servable.engine == version.choice.otherwise
-        assert any(said in text and "not served in int8" in text for text in warned), warned
-    exact = _ask(load_servable(folder, "tensorflow"), images)
-    assert np.abs(_ask(servable, images) - exact).max() <= ALLOWED
+        assert np.abs(_ask(servable, images) - exact).max() <= ALLOWED
 
 
 @needs_int8
 @pytest.mark.slow
 def test_another_cpu_takes_it_only_where_somebody_asks_for_it(
-    pushed: Callable[[str], Pushed], monkeypatch: pytest.MonkeyPatch
+    pushed: Callable[[str], Pushed], networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = pushed("a")
+
+    def engine(precision: Precision) -> str:
+        return load_servable(version.folder, "auto", precision, networks).engine
+
     monkeypatch.setattr(int8_serving, "low_precision", lambda: ["amx_int8"])
-    assert load_servable(version.folder).engine == version.choice.otherwise
-    assert load_servable(version.folder, "auto", "int8").engine == OPENVINO_INT8
+    assert engine("auto") == version.choice.otherwise
+    assert engine("int8") == OPENVINO_INT8
     monkeypatch.setattr(int8_serving, "has_int8", lambda: False)
-    assert load_servable(version.folder).engine == version.choice.otherwise
-    assert load_servable(version.folder, "auto", "int8").engine == version.choice.otherwise
+    assert engine("auto") == version.choice.otherwise
+    assert engine("int8") == version.choice.otherwise
 
 
 @needs_int8
 @pytest.mark.slow
 def test_another_openvino_takes_it_never(
-    versions: dict[str, Path], pushed: Callable[[str], Pushed]
+    versions: dict[str, Path], pushed: Callable[[str], Pushed], networks: Networks
 ) -> None:
     choice = pushed("a").choice
-    plan = Networks().load(versions["a"], "f32").plan
+    plan = networks.load(versions["a"], "f32").plan
     check_usable(choice, plan, low_precision(), False)
     other = replace(choice, machine=replace(choice.machine, openvino="1999.1"))
     with pytest.raises(UnusableError, match=r"with OpenVINO 1999\.1"):
@@ -352,8 +401,12 @@ def test_a_cpu_without_int8_doesnt_try(
 @needs_int8
 @pytest.mark.slow
 def test_what_isnt_chosen_leaves_the_figures_and_no_networks(
-    versions: dict[str, Path], pixels: list[np.ndarray], tmp_path: Path
+    versions: dict[str, Path],
+    pixels: list[np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(quantisation, "quantise", lambda model, _: model)
     figures = replace(GOOD, images_per_second=20.5)
 
     def slow(*given: Any) -> Judgement:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from models.engines import OPENVINO_F32, TENSORFLOW, OpenVinoEngine  # noqa: E40
 from models.openvino_runtime import import_openvino  # noqa: E402
 from models.rule import Rule, parse_rule, rule_of, write_rule  # noqa: E402
 from schema import contract  # noqa: E402
-from serving.local_client import latest_version, predict_files  # noqa: E402
+from serving.local_client import latest_version, open_model, predict_files  # noqa: E402
 from serving.networks import store as store_module  # noqa: E402
 from serving.networks import versions as versions_module  # noqa: E402
 from serving.networks.cache_folder import default_folder  # noqa: E402
+from serving.networks.conversion import NotConvertibleError  # noqa: E402
 from serving.networks.parts import take_apart  # noqa: E402
 from serving.networks.plan import choice_from_json, version_from_json  # noqa: E402
 from serving.networks.probes import probe_pixels  # noqa: E402
@@ -76,7 +77,19 @@ class Kept:
 
     def __init__(self, models: Mapping[str, Path], root: Path) -> None:
         self.models, self.root = models, root
-        self.first = self.load(Networks(Store(root)))
+        # Trunk -> how many images it was asked about, by the backbones, ensemble and cascade.
+        self.probed: dict[int, int] = {}
+        whole = Trunk.__call__
+
+        def counted(trunk: Trunk, images: np.ndarray, name: Any) -> Any:
+            self.probed[id(trunk)] = self.probed.get(id(trunk), 0) + len(images)
+            return whole(trunk, images, name)
+
+        networks = Networks(Store(root))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trunk, "__call__", counted)
+            self.first = self.load(networks, NAMES[:5])
+        self.first |= self.load(networks, NAMES[5:])
         self.networks = Networks(Store(root))
         with pytest.MonkeyPatch.context() as patch:
             # Whoever converts, or loads a whole SavedModel, fails.
@@ -85,8 +98,8 @@ class Kept:
             patch.setattr(TensorFlowServable, "load", None)
             self.second = self.load(self.networks)
 
-    def load(self, networks: Networks) -> dict[str, Servable]:
-        return {name: load_servable(self.models[name], "auto", "f32", networks) for name in NAMES}
+    def load(self, networks: Networks, names: Sequence[str] = NAMES) -> dict[str, Servable]:
+        return {name: load_servable(self.models[name], "auto", "f32", networks) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -100,17 +113,21 @@ def _ask(servable: Servable, asked: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_kept_networks_answer_as_the_saved_model(name: str, kept: Kept, asked: np.ndarray) -> None:
-    expected = _ask(load_servable(kept.models[name], "tensorflow"), asked)
-    assert np.ptp(expected, axis=0).max() > 0.01, "all images are the same to it"
+def test_kept_networks_answer_as_the_saved_model(
+    name: str, kept: Kept, asked: np.ndarray, expected: Callable[[str], np.ndarray]
+) -> None:
+    saved = expected(name)
+    assert np.ptp(saved, axis=0).max() > 0.01, "all images are the same to it"
     first, second = kept.first[name], kept.second[name]
     assert (first.engine, second.engine) == (OPENVINO_F32, OPENVINO_F32)
-    np.testing.assert_allclose(_ask(first, asked), expected, atol=1e-4)
+    np.testing.assert_allclose(_ask(first, asked), saved, atol=1e-4)
     np.testing.assert_array_equal(_ask(second, asked), _ask(first, asked))
 
 
-def test_the_cascade_passes_some_images_on_and_others_not(kept: Kept, asked: np.ndarray) -> None:
-    loaded = tf.saved_model.load(str(kept.models["cascade"]))
+def test_the_cascade_passes_some_images_on_and_others_not(
+    versions: dict[str, Path], load_once: Callable[[str | Path], Any], asked: np.ndarray
+) -> None:
+    loaded = load_once(versions["cascade"])
     rule = rule_of(loaded)
     assert rule is not None
     first = loaded.members[0].network(tf.cast(loaded.preprocess(tf.constant(asked)), tf.float32))
@@ -170,6 +187,26 @@ def _elsewhere(file: Path) -> None:
     file.symlink_to(outside)
 
 
+@pytest.fixture
+def damaged(kept: Kept, tmp_path: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """(pattern, harm) -> a copy of the store, with VGG16 alone and these of its files harmed."""
+
+    def call(pattern: str, harm: Callable[[Path], object]) -> Path:
+        root = tmp_path / "networks"
+        shutil.copytree(kept.root, root)
+        key = version_key(kept.models["vgg16"])
+        own = {part.key for part in _plan(root, key).networks[0].parts} | {key}
+        shutil.rmtree(root / "networks")
+        for folder in (*(root / "parts").iterdir(), *(root / "versions").iterdir()):
+            if folder.name not in own:
+                shutil.rmtree(folder)
+        for file in list(root.glob(pattern)):
+            harm(file)
+        return root
+
+    return call
+
+
 @pytest.mark.parametrize(
     ("pattern", "harm"),
     [
@@ -183,30 +220,38 @@ def _elsewhere(file: Path) -> None:
         ("versions/*/front/variables/*.index", Path.unlink),
     ],
 )
-def test_what_is_damaged_is_said_and_made_again(
+def test_what_is_damaged_is_said_and_not_used(
     pattern: str,
     harm: Callable[[Path], object],
     kept: Kept,
-    asked: np.ndarray,
-    tmp_path: Path,
+    damaged: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    root = tmp_path / "networks"
-    shutil.copytree(kept.root, root)
-    version = kept.models["vgg16"]
-    key = version_key(version)
-    own = {part.key for part in _plan(root, key).networks[0].parts} | {key}
-    shutil.rmtree(root / "networks")
-    for folder in (*(root / "parts").iterdir(), *(root / "versions").iterdir()):
-        if folder.name not in own:
-            shutil.rmtree(folder)
-    for file in list(root.glob(pattern)):
-        harm(file)
+    def convert(*_: Any) -> None:
+        raise NotConvertibleError("asked to convert it")
+
+    monkeypatch.setattr(versions_module, "convert_version", convert)
+    networks = Networks(Store(damaged(pattern, harm)))
+    with pytest.raises(NotConvertibleError, match="asked to convert it"):
+        networks.load(kept.models["vgg16"], "f32")
+    assert "is made again" in caplog.text
+
+
+@pytest.mark.parametrize("pattern", ["parts/*/network.bin", "versions/*/front/saved_model.pb"])
+def test_what_is_damaged_is_made_again(
+    pattern: str,
+    kept: Kept,
+    damaged: Callable[..., Path],
+    asked: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root, version = damaged(pattern, _damage), kept.models["vgg16"]
     servable = load_servable(version, "auto", "f32", Networks(Store(root)))
     np.testing.assert_array_equal(_ask(servable, asked), _ask(kept.first["vgg16"], asked))
     assert "is made again" in caplog.text
     caplog.clear()
-    _plan(root, key)
+    _plan(root, version_key(version))
     again = load_servable(version, "auto", "f32", Networks(Store(root)))
     np.testing.assert_array_equal(_ask(again, asked), _ask(servable, asked))
     assert caplog.text == ""
@@ -352,28 +397,13 @@ def test_a_lone_image_goes_the_other_way_and_gets_the_same_answer(
     assert asked[-1] == "LATENCY"
 
 
-def test_a_trunk_is_asked_about_a_probe_once(
-    models: dict[str, Path], kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trunk_is_asked_about_a_probe_once(kept: Kept, tmp_path: Path) -> None:
     """The combinations take the backbones' answers, and come to the plans that they had without."""
-    run: dict[int, int] = {}
-    whole = Trunk.__call__
-
-    def counted(trunk: Trunk, images: np.ndarray, name: Any) -> Any:
-        run[id(trunk)] = run.get(id(trunk), 0) + len(images)
-        return whole(trunk, images, name)
-
-    monkeypatch.setattr(Trunk, "__call__", counted)
-    networks = Networks(Store(tmp_path / "together"))
-    servables = [
-        load_servable(models[name], "auto", "f32", networks) for name in (*BACKBONES, *COMBINED[:2])
-    ]
-    assert len(servables) == 5
-    assert sorted(run.values()) == [len(probe_pixels())] * len(BACKBONES)
+    assert sorted(kept.probed.values()) == [len(probe_pixels())] * len(BACKBONES)
     alone = Networks(Store(tmp_path / "alone"))
-    load_servable(models["cascade"], "auto", "f32", alone)
-    key = version_key(models["cascade"])
-    assert _plan(tmp_path / "together", key) == _plan(tmp_path / "alone", key)
+    load_servable(kept.models["cascade"], "auto", "f32", alone)
+    key = version_key(kept.models["cascade"])
+    assert _plan(kept.root, key) == _plan(tmp_path / "alone", key)
 
 
 def test_threads_share_what_is_compiled(
@@ -386,12 +416,13 @@ def test_threads_share_what_is_compiled(
         servable = load_servable(models[name], "auto", "f32", networks)
         found[name] = _ask(servable, asked)
 
-    threads = [threading.Thread(target=load, args=[name]) for name in NAMES]
+    names = ("vgg16", *COMBINED)
+    threads = [threading.Thread(target=load, args=[name]) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for name in NAMES:
+    for name in names:
         np.testing.assert_array_equal(found[name], _ask(kept.first[name], asked))
 
 
@@ -447,18 +478,16 @@ def test_a_folders_answers_come_in_order_and_are_those_of_each_alone(
     kept: Kept, files: list[Path], tmp_path: Path
 ) -> None:
     """More than a batch, with files at fault in the midst; the very same bits."""
-    serving, root, many = kept.models["champion"].parents[1], tmp_path / "networks", []
+    version, many = kept.models["champion"], []
+    root = Path(shutil.copytree(kept.root, tmp_path / "networks"))
     for index in range(19):
         file = tmp_path / f"again-{index:02}.png"
         shutil.copy(files[index % 2], file)
         many.append(file)
     many[3:3] = [files[2], tmp_path / "absent.png"]
-    found = list(predict_files(many, serving, "champion", network_cache=root))
-    alone = [
-        result
-        for file in (*files, tmp_path / "absent.png")
-        for result in predict_files([file], serving, "champion", network_cache=root)
-    ]
+    found = list(predict_files(many, version.parents[1], "champion", network_cache=root))
+    answer = open_model(version, network_cache=root)
+    alone = [result for file in (*files, tmp_path / "absent.png") for result in answer([file])]
     assert [result.file for result in found] == many
     for result in found:
         like = files[int(result.file.stem[-2:]) % 2] if "again" in result.file.name else result.file
@@ -466,9 +495,12 @@ def test_a_folders_answers_come_in_order_and_are_those_of_each_alone(
         assert replace(result, file=like) == expected
 
 
-def test_who_has_seen_enough_waits_for_no_other_file(kept: Kept, files: list[Path]) -> None:
+def test_who_has_seen_enough_waits_for_no_other_file(
+    kept: Kept, files: list[Path], tmp_path: Path
+) -> None:
     serving = kept.models["champion"].parents[1]
-    answers = predict_files(files[:1] * 100_000, serving, "champion")
+    root = Path(shutil.copytree(kept.root, tmp_path / "networks"))
+    answers = predict_files(files[:1] * 100_000, serving, "champion", network_cache=root)
     assert isinstance(next(answers), Prediction)
     assert isinstance(answers, Generator)
     answers.close()

@@ -72,10 +72,10 @@ def _export(model_dir: Path, output: Path) -> list[Result]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_from_bytes_to_the_saved_models_probabilities(
-    name: str, serving: Path, openvino: Path, images: list[bytes]
+    name: str, versions: dict[str, Path], openvino: Path, images: list[bytes]
 ) -> None:
     strings = tf.constant(images)
-    saved_model = tf.saved_model.load(str(serving / name / VERSION))
+    saved_model = tf.saved_model.load(str(versions[name]))
     pixels = saved_model.preprocess(strings).numpy()
     exported = openvino / name / VERSION
     description = json.loads((exported / "model.json").read_text())
@@ -302,6 +302,7 @@ class FakeServer:
 
 def test_the_documented_client_gets_the_saved_models_answer(
     serving: Path,
+    versions: dict[str, Path],
     openvino: Path,
     images: list[bytes],
     tmp_path: Path,
@@ -317,7 +318,7 @@ def test_the_documented_client_gets_the_saved_models_answer(
     client: dict[str, Any] = {}
     exec(compile(code, str(README), "exec"), client)
 
-    saved_model = tf.saved_model.load(str(serving / "a" / VERSION))
+    saved_model = tf.saved_model.load(str(versions["a"]))
     strings = tf.constant([Path("chest.png").read_bytes()])
     expected = saved_model.signatures[contract.SIGNATURE_DEFAULT](image_bytes=strings)
     names = [name.decode() for name in expected[contract.OUTPUT_CLASSES][0].numpy()]

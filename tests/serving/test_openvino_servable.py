@@ -27,7 +27,7 @@ def _inputs(values: Sequence[bytes], name: str = contract.INPUT_IMAGES) -> dict[
     return {name: array}
 
 
-@pytest.mark.parametrize("name", ["a", "ensemble", "cascade", "fusion"])
+@pytest.mark.parametrize("name", ["a", "cascade"])
 def test_the_answers_are_tensorflows(name: str, loaded: Load, images: list[bytes]) -> None:
     fast, slow = loaded(name, "openvino"), loaded(name, "tensorflow")
     assert fast.engine == OPENVINO_F32

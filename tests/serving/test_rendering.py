@@ -32,7 +32,7 @@ WINDOWS = {"WindowCenter": [900, 3000], "WindowWidth": [500, 800]}
 LEARNED = {"second": Rendering(2), "before": None}
 
 
-def _write_model(version: Path, learned: Rendering | None) -> None:
+def write_mean(version: Path, learned: Rendering | None) -> None:
     """A model whose probability is the mean grey level."""
     import tensorflow as tf
 
@@ -63,7 +63,7 @@ def _write_model(version: Path, learned: Rendering | None) -> None:
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serving")
     for name, learned in LEARNED.items():
-        _write_model(folder / name / "1", learned)
+        write_mean(folder / name / "1", learned)
     return folder
 
 
@@ -167,7 +167,7 @@ def test_a_server_loads_with_its_flags_where_they_are_given(model_dir: Path) -> 
 
 
 def test_a_damaged_note_is_no_default(tmp_path: Path) -> None:
-    _write_model(tmp_path / "1", Rendering(2))
+    write_mean(tmp_path / "1", Rendering(2))
     (tmp_path / "1" / contract.RENDERING_NOTE_FILE).write_text("{}")
     with pytest.raises(InputError, match=r"cxr_rendering\.json"):
         load_servable(tmp_path / "1", "tensorflow")
