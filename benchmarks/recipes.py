@@ -28,7 +28,8 @@ from common.errors import InputError
 from common.runtime import logs_to
 from models.augmentation_names import IMAGE_AND_MIRROR
 from models.backbones import BOUNDARY_HEAD
-from pipeline.config.pipeline_config import load_config, merge
+from pipeline.config.layers import merge
+from pipeline.config.pipeline_config import load_config
 from pipeline.study.command import open_experiment, seeds_from
 from pipeline.study.files import write_text
 from pipeline.study.screen import StudyScreen

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from models.backbones import get_backbone
-from pipeline.config.pipeline_config import PipelineConfig, from_layers, layers
+from pipeline.config.layers import layers
+from pipeline.config.pipeline_config import PipelineConfig, from_layers
 
 DEFAULT: Final = "default"
 TABLE: Final = "models/backbones.py"

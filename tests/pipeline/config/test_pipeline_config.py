@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from common.errors import InputError
 from models.backbones import BACKBONES
-from pipeline.config.pipeline_config import PRESETS, check_inputs, load_config, merge
+from pipeline.config.layers import PRESETS, merge
+from pipeline.config.pipeline_config import check_inputs, load_config
 
 DATA = {"data": {"dir": "images"}}
 SEX = {"feature": "sex", "min_accuracy": 0.8}

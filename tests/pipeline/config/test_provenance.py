@@ -12,7 +12,8 @@ import yaml
 
 from common.errors import InputError
 from pipeline import cli
-from pipeline.config.pipeline_config import PRESETS, load_config
+from pipeline.config.layers import PRESETS
+from pipeline.config.pipeline_config import load_config
 from pipeline.config.provenance import as_yaml, resolve
 
 ROOT = Path(__file__).parents[3]

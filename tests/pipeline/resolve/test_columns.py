@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InputError
-from pipeline.config.pipeline_config import PipelineConfig, load_config, merge
+from pipeline.config.layers import merge
+from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.resolve.columns import resolve_columns
 
 TABLE = "file,Sex,Scanner,licence,md5,empty,\n" + "".join(
