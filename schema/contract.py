@@ -99,6 +99,7 @@ FEW_PATIENTS: Final = 100
 FEW_PATIENTS_LOWER: Final = "accuracy_lower_by_few_patients"
 PATIENTS: Final = "_patients"  # behind the name of such a metric: how many there are
 WILSON_LOWER: Final = "accuracy_wilson_lower"
+WILSON_UPPER: Final = "accuracy_wilson_upper"
 MCNEMAR_P: Final = "mcnemar_p"
 ONLY_CANDIDATE_RIGHT: Final = "mcnemar_only_candidate_right"
 ONLY_BASELINE_RIGHT: Final = "mcnemar_only_baseline_right"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import apache_beam as beam
@@ -19,6 +19,12 @@ from schema.contract import ONLY_BASELINE_RIGHT, ONLY_CANDIDATE_RIGHT
 CONFIDENCE_THRESHOLDS: Final[np.ndarray] = np.arange(101) / 100
 # Probabilities are float32, and 0.9 as float32 is less than 0.9: compared as what they are.
 _THRESHOLDS_32: Final[np.ndarray] = CONFIDENCE_THRESHOLDS.astype(np.float32)
+
+
+# What ByPatient says: the ends of the interval, and the number of patients.
+LOWER: Final = "lower"
+UPPER: Final = "upper"
+HOW_MANY: Final = "patients"
 
 
 def mcnemar_p(only_candidate: int, only_baseline: int) -> float:
@@ -142,7 +148,7 @@ class ByPatient(beam.CombineFn):
     def __init__(
         self,
         judge: Judge,
-        keys: list[metric_types.MetricKey],
+        keys: Mapping[str, metric_types.MetricKey],
         confidence: float,
         min_images: int,
         only_few: bool,
@@ -189,11 +195,11 @@ class ByPatient(beam.CombineFn):
         several = patients < int(images.sum())
         few = patients < contract.FEW_PATIENTS and several
         if images.sum() < self._min_images or (self._only_few and not few):
-            lower = 1.0
+            lower = upper = 1.0
         else:
-            lower = wilson_by_group(right, images, self._confidence)[0]
-        values = (lower, float(patients))
-        return dict(zip(self._keys, values, strict=False))
+            lower, upper = wilson_by_group(right, images, self._confidence)
+        values = {LOWER: lower, UPPER: upper, HOW_MANY: float(patients)}
+        return {key: values[what] for what, key in self._keys.items()}
 
 
 def _one(element: metric_types.StandardMetricInputs, feature: str) -> Any:

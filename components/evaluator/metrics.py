@@ -13,7 +13,18 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import model_util
 
-from components.evaluator.combiners import Accuracy, ByPatient, Counts, Curve, Judge, Pairs, key_of
+from components.evaluator.combiners import (
+    HOW_MANY,
+    LOWER,
+    UPPER,
+    Accuracy,
+    ByPatient,
+    Counts,
+    Curve,
+    Judge,
+    Pairs,
+    key_of,
+)
 from schema import contract
 from schema.contract import (
     CONFIDENCE_CURVE,
@@ -21,6 +32,7 @@ from schema.contract import (
     MCNEMAR_P,
     PATIENTS,
     WILSON_LOWER,
+    WILSON_UPPER,
 )
 
 
@@ -28,7 +40,7 @@ class AccuracyWilsonLower(metric_types.Metric):
     """Lower end of the Wilson interval of the accuracy, by patient (`wilson_by_group`), a float.
 
     The predicted class is the first of the most probable ones, as in Keras'
-    SparseCategoricalAccuracy.
+    SparseCategoricalAccuracy. Beside it stands WILSON_UPPER, the upper end.
     """
 
     def __init__(
@@ -46,7 +58,9 @@ class AccuracyWilsonLower(metric_types.Metric):
             ValueError: no such confidence.
         """
         _check_confidence(confidence)
-        super().__init__(_by_patient_computations, name=name, confidence=confidence)
+        super().__init__(
+            _by_patient_computations, name=name, confidence=confidence, upper=WILSON_UPPER
+        )
 
 
 class FewPatientsLower(metric_types.Metric):
@@ -197,6 +211,7 @@ def _by_patient_computations(
     confidence: float,
     min_images: int = 0,
     only_few: bool = False,
+    upper: str = "",
     eval_config: config_pb2.EvalConfig | None = None,
     model_names: list[str] | None = None,
     sub_keys: list[Any] | None = None,
@@ -204,11 +219,15 @@ def _by_patient_computations(
     refuse_sub_keys(name, sub_keys)
     found = []
     for model in model_names or [""]:
-        keys = [key_of(name, model), *([key_of(f"{name}{PATIENTS}", model)] if only_few else [])]
         judge = Judge(eval_config, model)
+        keys = {LOWER: key_of(name, model)}
+        if only_few:
+            keys[HOW_MANY] = key_of(f"{name}{PATIENTS}", model)
+        if upper:
+            keys[UPPER] = key_of(upper, model)
         found.append(
             metric_types.MetricComputation(
-                keys=keys,
+                keys=list(keys.values()),
                 preprocessors=[
                     metric_types.FeaturePreprocessor(feature_keys=[contract.GROUP, contract.SHA256])
                 ],

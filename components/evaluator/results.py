@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -30,6 +30,7 @@ from schema.contract import (
     SLICE_NAMES,
     TABLE_SLICE_PREFIX,
     WILSON_LOWER,
+    WILSON_UPPER,
 )
 
 BASELINE_ACCURACY = "baseline_accuracy"
@@ -104,6 +105,26 @@ def gate_figures(evaluation_uri: str) -> dict[str, float]:
         for name in (ONLY_CANDIDATE_RIGHT, ONLY_BASELINE_RIGHT):
             figures[name] = round(_number(metrics, name))
     return figures
+
+
+def accuracy_interval(metrics: Mapping[str, Any]) -> list[float]:
+    """Read the 95 % Wilson interval of an accuracy, over patients.
+
+    Args:
+        metrics: TFMA's of a slice, or of all images, by name.
+
+    Returns:
+        Lower and upper end, 0..1.
+
+    Raises:
+        KeyError: an evaluation from before the upper end was kept.
+    """
+    if WILSON_UPPER not in metrics:
+        raise KeyError(
+            f"the evaluation holds no {WILSON_UPPER}: an earlier version of this project made it; "
+            "run the pipeline again"
+        )
+    return [_number(metrics, name) for name in (WILSON_LOWER, WILSON_UPPER)]
 
 
 def refusal(evaluation_uri: str) -> str | None:
@@ -198,12 +219,14 @@ class SliceCount:
         value: of that feature.
         correct: images that the candidate gets right.
         total: images, at least 1.
+        wilson95: of the share, over patients, both ends 0..1.
     """
 
     feature: str
     value: str
     correct: int
     total: int
+    wilson95: list[float]
 
 
 def slice_counts(evaluation_uri: str) -> list[SliceCount]:
@@ -224,7 +247,8 @@ def slice_counts(evaluation_uri: str) -> list[SliceCount]:
             total = round(_number(metrics, EXAMPLE_COUNT))
             # TFMA's accuracy is a float32, which tells counts below 2²⁴ apart.
             correct = round(_number(metrics, ACCURACY) * total)
-            found.append(SliceCount(feature, str(value), correct, total))
+            interval = accuracy_interval(metrics)
+            found.append(SliceCount(feature, str(value), correct, total, interval))
     return sorted(found, key=lambda item: (*place(item.feature, SLICE_FEATURES), item.value))
 
 
@@ -364,6 +388,11 @@ def _short(feature: str) -> str:
 def _slice_key(of_slice: validation_result_pb2.MetricsValidationForSlice) -> SliceKey:
     key: SliceKey = slicer_lib.deserialize_slice_key(of_slice.slice_key)
     return key
+
+
+def overall_metrics(result: tfma.EvalResult) -> dict[str, Any]:
+    """Return TFMA's metrics of all images, by name."""
+    return _metrics(result)
 
 
 def _metrics(result: tfma.EvalResult, slice_key: SliceKey = ()) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from typing import Any, Final
 from components.evaluator.results import (
     SliceCount,
     abstaining,
+    accuracy_interval,
+    candidate_result,
     confidence_curve,
     confusion_matrix,
     gate_figures,
+    overall_metrics,
     refusal,
     slice_counts,
     slice_name,
@@ -371,7 +374,7 @@ def _results(classes: Sequence[str], evidence: Evidence) -> Results:
     uri, validation = evidence.evaluation_uri, evidence.validation
     confusion = confusion_matrix(uri, len(classes))
     return Results(
-        accuracy=_accuracy(confusion),
+        accuracy=_accuracy(confusion, accuracy_interval(overall_metrics(candidate_result(uri)))),
         classes=class_results(classes, confusion),
         confusion=confusion,
         abstaining=_abstaining(validation["abstain"], confidence_curve(uri)),
@@ -383,9 +386,9 @@ def _results(classes: Sequence[str], evidence: Evidence) -> Results:
     )
 
 
-def _accuracy(confusion: Sequence[Sequence[int]]) -> Share:
+def _accuracy(confusion: Sequence[Sequence[int]], interval: list[float] | None = None) -> Share:
     correct = sum(row[index] for index, row in enumerate(confusion))
-    return Share.of(correct, sum(map(sum, confusion)))
+    return Share.of(correct, sum(map(sum, confusion)), interval)
 
 
 def _abstaining(chosen: Mapping[str, Any], curve: Sequence[tuple[float, int, int]]) -> Abstaining:
@@ -403,7 +406,7 @@ def _abstaining(chosen: Mapping[str, Any], curve: Sequence[tuple[float, int, int
 
 
 def _slice(counted: SliceCount) -> Slice:
-    accuracy = Share.of(counted.correct, counted.total)
+    accuracy = Share.of(counted.correct, counted.total, counted.wilson95)
     return Slice(slice_name(counted.feature), counted.value, accuracy)
 
 

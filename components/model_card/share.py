@@ -24,8 +24,14 @@ class Share:
     wilson95: list[float] | None
 
     @classmethod
-    def of(cls, count: int, total: int) -> Share:
-        """Compute the share with its interval."""
+    def of(cls, count: int, total: int, interval: list[float] | None = None) -> Share:
+        """Compute the share with its interval.
+
+        Args:
+            count: 0..total.
+            total: of images.
+            interval: over patients, in place of the one over images.
+        """
         if not total:
             return cls(count, total, None, None)
-        return cls(count, total, count / total, wilson95(count, total))
+        return cls(count, total, count / total, interval or wilson95(count, total))

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow_model_analysis as tfma
 
-from components.evaluator.results import candidate_result
+from components.evaluator.results import candidate_result, overall_metrics
 from schema.contract import ANSWERED_IMAGES, ANSWERS
 
 
@@ -62,12 +61,6 @@ def read_answers(evaluation_uri: str) -> TestAnswers:
         labels=rows[:, 0].astype(np.int64),
         probabilities=rows[:, 1:],
     )
-
-
-def overall_metrics(result: tfma.EvalResult) -> dict[str, Any]:
-    """Return TFMA's metrics of all images, by name."""
-    (metrics,) = (by_output[""][""] for key, by_output in result.slicing_metrics if not key)
-    return dict(metrics)
 
 
 def _array(value: dict[str, Any]) -> np.ndarray:

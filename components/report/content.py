@@ -10,9 +10,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.evaluator.results import candidate_result, refusal
+from components.evaluator.results import (
+    accuracy_interval,
+    candidate_result,
+    overall_metrics,
+    refusal,
+)
 from components.judged_on import fitted_to, judged_on
-from components.report.answers import TestAnswers, overall_metrics, read_answers
+from components.report.answers import TestAnswers, read_answers
 from components.report.comparison import against_baseline, against_paper, pairs
 from components.report.data import data_figures
 from components.report.drift import drift
@@ -90,6 +95,8 @@ def gather(sources: ReportSources) -> Content:
 def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) -> dict[str, Any]:
     result = candidate_result(sources.evaluation)
     figures = judge(answers, classes)
+    # As in the gate: images of one patient are no independent witnesses.
+    figures["accuracy"]["wilson95"] = accuracy_interval(overall_metrics(result))
     overall = next(plots for key, plots in result.plots if not key)
     counted = confusion_of(overall, len(classes)).tolist()
     if counted != figures["confusion"]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from scipy.stats import fisher_exact
 
-from components.evaluator.results import place, slice_name
+from components.evaluator.results import accuracy_interval, place, slice_name
 from components.report.comparison import SIGNIFICANT
 from components.report.images import COLUMNS
 from components.report.judgement import rates, share
@@ -48,7 +48,8 @@ def slices(result: tfma.EvalResult, classes: Sequence[str]) -> list[dict[str, An
                 "feature": slice_name(feature),
                 "value": value,
                 "images": images,
-                "accuracy": share(int(np.trace(confusion)), images),
+                "accuracy": share(int(np.trace(confusion)), images)
+                | {"wilson95": accuracy_interval(metrics[""])},
                 "classes": {
                     name: rates(confusion, index) | _binarized(metrics, index)
                     for index, name in enumerate(classes)

@@ -13,12 +13,14 @@ import ml_metadata as mlmd
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 
-from common.intervals import wilson95
 from components.evaluator.results import (
     abstaining,
+    accuracy_interval,
+    candidate_result,
     confidence_curve,
     confusion_matrix,
     gate_figures,
+    overall_metrics,
     refusal,
 )
 from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
@@ -224,7 +226,7 @@ def _model_summary(
         "correct": correct,
         "total": total,
         "confusion": confusion,
-        "wilson95": wilson95(correct, total),
+        "wilson95": accuracy_interval(overall_metrics(candidate_result(evaluation))),
         "blessed": bool(
             blessing is not None and blessing.custom_properties["blessed"].int_value == 1
         ),

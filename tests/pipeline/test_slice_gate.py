@@ -19,13 +19,16 @@ import tensorflow_model_analysis as tfma  # noqa: E402
 from tensorflow_model_analysis.evaluators import metrics_validator  # noqa: E402
 from tensorflow_model_analysis.metrics import metric_types  # noqa: E402
 
-from common.intervals import wilson  # noqa: E402
+from common.intervals import wilson, wilson95, wilson_by_group  # noqa: E402
 from components.evaluator import metrics as tfma_metrics  # noqa: E402
 from components.evaluator.configuration import SliceGateConfig  # noqa: E402
 from components.evaluator.eval_config import eval_config  # noqa: E402
 from components.evaluator.results import (  # noqa: E402
     SliceCount,
+    accuracy_interval,
     candidate_result,
+    gate_figures,
+    overall_metrics,
     refusal,
     slice_counts,
     slice_name,
@@ -98,8 +101,8 @@ def test_a_further_column_is_sliced_by_and_judged_like_the_others(judge: Judge) 
     )
     feature = f"{contract.COLUMN_PREFIX}{COLUMN}"
     assert slice_counts(evaluation)[-2:] == [
-        SliceCount(feature, "unit AP", 13, 20),
-        SliceCount(feature, "unit PA", 18, 20),
+        SliceCount(feature, "unit AP", 13, 20, wilson95(13, 20)),
+        SliceCount(feature, "unit PA", 18, 20, wilson95(18, 20)),
     ]
     assert slices(candidate_result(evaluation), ["a", "b"])[-1] | {"classes": None} == {
         "feature": COLUMN,
@@ -303,3 +306,25 @@ def test_the_gates_wilson_interval_counts_patients(tmp_path: Path) -> None:
     said = _refused(tmp_path / "patients", [(10, 10)] * 6, **gate)
     assert said is not None
     assert f"begins at {wilson(6, 6)[0]:.4f}, below 0.7 (gate.min_wilson_lower)" in said
+
+
+def test_the_interval_that_is_shown_counts_patients_like_the_gates(tmp_path: Path) -> None:
+    sizes = [(4, 4), (0, 4), (3, 4), (1, 1)]
+    config = eval_config(n_classes=2, min_accuracy=0.0, against_baseline=False)
+    evaluation = evaluated(tmp_path, config, _of_patients(sizes), has_baseline=False)
+    right, images = np.array(sizes).T
+    interval = list(wilson_by_group(right, images))
+    narrower = wilson95(8, 13)
+    assert interval[0] < narrower[0] < narrower[1] < interval[1]
+    result = candidate_result(evaluation)
+    assert accuracy_interval(overall_metrics(result)) == interval
+    assert gate_figures(evaluation)[contract.WILSON_LOWER] == interval[0]
+    (women,) = (one for one in slice_counts(evaluation) if one.feature == contract.SEX)
+    assert women == SliceCount(contract.SEX, "F", 8, 13, interval)
+    shown = [row["accuracy"] for row in slices(result, ["a", "b"]) if row["feature"] == "sex"]
+    assert shown == [share(8, 13) | {"wilson95": interval}]
+
+
+def test_an_evaluation_without_the_upper_end_is_of_an_earlier_version() -> None:
+    with pytest.raises(KeyError, match="run the pipeline again"):
+        accuracy_interval({contract.WILSON_LOWER: {"doubleValue": 0.5}})

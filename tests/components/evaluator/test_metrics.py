@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.intervals import wilson
+from common.intervals import wilson, wilson95
 from common.runtime import prepare_environment
 
 prepare_environment()
@@ -303,7 +303,7 @@ def _check_all(evaluation: str, test_split: list[Image], *features: str) -> None
             part = [image for image in test_split if _features(0, image)[feature] == value]
             _check(evaluation, part, **{feature: value})
             right = sum(_right(image, image.candidate) for image in part)
-            counted.append(SliceCount(feature, value, right, len(part)))
+            counted.append(SliceCount(feature, value, right, len(part), wilson95(right, len(part))))
     assert slice_counts(evaluation) == counted
 
 
