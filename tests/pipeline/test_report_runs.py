@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from sklearn import metrics
 
+from common.intervals import wilson_by_group
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
 from pipeline.runs.record import read_records, write_record
@@ -55,22 +55,30 @@ def test_the_figures_are_those_of_the_models_answers(
     rows = _test_files(golden)
     classes = numbers["classes"]
     labels = np.array([classes.index(row["class"]) for row in rows])
+    _, groups = np.unique([row["patient"] for row in rows], return_inverse=True)
+    assert len(set(groups)) < len(rows), "a patient has several images"
     raw = json.loads(_report(golden, "answers.json").read_text())
     assert list(raw) == list(numbers["models"]) == MODELS
     for model in MODELS:
         kept = dict(zip(raw[model]["sha256"], raw[model]["probabilities"], strict=True))
         assert len(kept) == len(rows)
         probabilities = np.array([kept[row["sha256"]] for row in rows])
-        _check_figures(numbers["models"][model], labels, probabilities)
+        _check_figures(numbers["models"][model], labels, probabilities, groups)
 
 
-def _check_figures(figures: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray) -> None:
+def _check_figures(
+    figures: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray
+) -> None:
     predicted = probabilities.argmax(axis=1)
     right = int((predicted == labels).sum())
     assert figures["accuracy"]["count"] == right
     assert figures["accuracy"]["value"] == metrics.accuracy_score(labels, predicted)
-    interval = binomtest(right, len(labels)).proportion_ci(method="wilson")
-    assert figures["accuracy"]["wilson95"] == [interval.low, interval.high]
+    patients = range(groups.max() + 1)
+    by_patient = [(predicted == labels)[groups == patient] for patient in patients]
+    interval = wilson_by_group(
+        np.array([part.sum() for part in by_patient]), np.array([len(part) for part in by_patient])
+    )
+    assert figures["accuracy"]["wilson95"] == list(interval)
     assert figures["confusion"] == metrics.confusion_matrix(labels, predicted).tolist()
     assert figures["loss"] == pytest.approx(metrics.log_loss(labels, probabilities), rel=1e-6)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
