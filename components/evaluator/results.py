@@ -403,5 +403,5 @@ def _metrics(result: tfma.EvalResult, slice_key: SliceKey = ()) -> dict[str, Any
     raise KeyError(f"slice {slice_key} is none of the evaluation's")
 
 
-def _number(metrics: dict[str, Any], name: str) -> float:
+def _number(metrics: Mapping[str, Any], name: str) -> float:
     return float(metrics[name]["doubleValue"])
