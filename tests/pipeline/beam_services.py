@@ -160,8 +160,16 @@ class Place:
         _until(lambda: self._workers() >= before + workers, run, "waiting for a worker")
         self._hold.touch()
         held = self._hold.with_suffix(".pid")
-        _until(lambda: held.exists() and held.read_text(), run, "waiting for a bundle")
-        disturb(int(held.read_text()))
+        pids: list[int] = []
+
+        def is_held() -> bool:
+            # Whoever is held next writes the file anew, and it is empty for a moment.
+            if held.exists() and (pid := held.read_text()):
+                pids.append(int(pid))
+            return bool(pids)
+
+        _until(is_held, run, "waiting for a bundle")
+        disturb(pids[0])
         try:
             return self._end_of(run)
         finally:
