@@ -136,10 +136,8 @@ class Accuracy(Counts):
 
     def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float]:
         wrong, right = accumulator.tolist()
-        return {self.keys[0]: self._value(right, wrong + right)}
-
-    def _value(self, right: int, total: int) -> float:
-        return 1.0 if total < self._min_images else float(right / total)
+        total = wrong + right
+        return {self.keys[0]: 1.0 if total < self._min_images else float(right / total)}
 
 
 class ByPatient(beam.CombineFn):

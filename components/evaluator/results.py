@@ -78,7 +78,7 @@ def confidence_curve(evaluation_uri: str, slice_key: SliceKey = ()) -> list[tupl
     Raises:
         KeyError: no such slice, or an evaluation from before there was this metric.
     """
-    metrics = _metrics(candidate_result(evaluation_uri), slice_key)
+    metrics = metrics_of(candidate_result(evaluation_uri), slice_key)
     if CONFIDENCE_CURVE not in metrics:
         raise KeyError(f"{evaluation_uri} holds no {CONFIDENCE_CURVE}")
     value = metrics[CONFIDENCE_CURVE]["arrayValue"]
@@ -96,11 +96,11 @@ def gate_figures(evaluation_uri: str) -> dict[str, float]:
         Accuracy and the lower end of its Wilson interval; where there was a baseline also its
         accuracy, McNemar's p, and how many images only one of both gets right.
     """
-    metrics = _metrics(candidate_result(evaluation_uri))
+    metrics = metrics_of(candidate_result(evaluation_uri))
     figures = {name: _number(metrics, name) for name in (ACCURACY, WILSON_LOWER)}
     if ONLY_BASELINE_RIGHT in metrics:
         baseline = _read(evaluation_uri, tfma.BASELINE_KEY)
-        figures[BASELINE_ACCURACY] = _number(_metrics(baseline), ACCURACY)
+        figures[BASELINE_ACCURACY] = _number(metrics_of(baseline), ACCURACY)
         figures[MCNEMAR_P] = _number(metrics, MCNEMAR_P)
         for name in (ONLY_CANDIDATE_RIGHT, ONLY_BASELINE_RIGHT):
             figures[name] = round(_number(metrics, name))
@@ -156,9 +156,9 @@ def refusal(evaluation_uri: str) -> str | None:
         ),
     )
     reasons = [
-        _reason_of_slice(failure, key, _metrics(result, key))
+        _reason_of_slice(failure, key, metrics_of(result, key))
         if key
-        else _reason(failure, figures, _metrics(result))
+        else _reason(failure, figures, metrics_of(result))
         for key, failure in failures
     ]
     reasons += [_missing(spec, result.config) for spec in verdict.missing_slices]
@@ -390,12 +390,12 @@ def _slice_key(of_slice: validation_result_pb2.MetricsValidationForSlice) -> Sli
     return key
 
 
-def overall_metrics(result: tfma.EvalResult) -> dict[str, Any]:
-    """Return TFMA's metrics of all images, by name."""
-    return _metrics(result)
+def metrics_of(result: tfma.EvalResult, slice_key: SliceKey = ()) -> dict[str, Any]:
+    """Return TFMA's metrics of a slice by name; of all images where no slice is named.
 
-
-def _metrics(result: tfma.EvalResult, slice_key: SliceKey = ()) -> dict[str, Any]:
+    Raises:
+        KeyError: no such slice.
+    """
     for key, by_output in result.slicing_metrics:
         if key == slice_key:
             metrics: dict[str, Any] = by_output[""][""]

@@ -14,7 +14,7 @@ from components.evaluator.results import (
     confidence_curve,
     confusion_matrix,
     gate_figures,
-    overall_metrics,
+    metrics_of,
     refusal,
     slice_counts,
     slice_name,
@@ -374,7 +374,7 @@ def _results(classes: Sequence[str], evidence: Evidence) -> Results:
     uri, validation = evidence.evaluation_uri, evidence.validation
     confusion = confusion_matrix(uri, len(classes))
     return Results(
-        accuracy=_accuracy(confusion, accuracy_interval(overall_metrics(candidate_result(uri)))),
+        accuracy=_accuracy(confusion, accuracy_interval(metrics_of(candidate_result(uri)))),
         classes=class_results(classes, confusion),
         confusion=confusion,
         abstaining=_abstaining(validation["abstain"], confidence_curve(uri)),

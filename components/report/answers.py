@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluator.results import candidate_result, overall_metrics
+from components.evaluator.results import candidate_result, metrics_of
 from schema.contract import ANSWERED_IMAGES, ANSWERS
 
 
@@ -48,7 +48,7 @@ def read_answers(evaluation_uri: str) -> TestAnswers:
     Raises:
         KeyError: an evaluation from before answers were kept.
     """
-    metrics = overall_metrics(candidate_result(evaluation_uri))
+    metrics = metrics_of(candidate_result(evaluation_uri))
     if ANSWERS not in metrics:
         raise KeyError(
             f"{evaluation_uri} holds no answers: an earlier version of this project made it; "

@@ -13,7 +13,7 @@ import tensorflow as tf
 from components.evaluator.results import (
     accuracy_interval,
     candidate_result,
-    overall_metrics,
+    metrics_of,
     refusal,
 )
 from components.judged_on import fitted_to, judged_on
@@ -96,7 +96,7 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
     result = candidate_result(sources.evaluation)
     figures = judge(answers, classes)
     # As in the gate: images of one patient are no independent witnesses.
-    figures["accuracy"]["wilson95"] = accuracy_interval(overall_metrics(result))
+    figures["accuracy"]["wilson95"] = accuracy_interval(metrics_of(result))
     overall = next(plots for key, plots in result.plots if not key)
     counted = confusion_of(overall, len(classes)).tolist()
     if counted != figures["confusion"]:
@@ -110,7 +110,7 @@ def _model(sources: ModelSources, answers: TestAnswers, classes: Sequence[str]) 
     return figures | {
         "blessed": sources.blessed,
         "refused_because": refusal(sources.evaluation),
-        "baseline": against_baseline(accuracy, overall_metrics(result)),
+        "baseline": against_baseline(accuracy, metrics_of(result)),
         "paper": against_paper(sources.name, accuracy["count"], accuracy["total"], classes),
         "slices": rows,
         "largest_gap": largest_gap(rows),

@@ -20,7 +20,7 @@ from components.evaluator.results import (
     confidence_curve,
     confusion_matrix,
     gate_figures,
-    overall_metrics,
+    metrics_of,
     refusal,
 )
 from components.infra_check.executor import REPORT_FILE as INFRA_REPORT
@@ -226,7 +226,7 @@ def _model_summary(
         "correct": correct,
         "total": total,
         "confusion": confusion,
-        "wilson95": accuracy_interval(overall_metrics(candidate_result(evaluation))),
+        "wilson95": accuracy_interval(metrics_of(candidate_result(evaluation))),
         "blessed": bool(
             blessing is not None and blessing.custom_properties["blessed"].int_value == 1
         ),

@@ -28,7 +28,7 @@ from components.evaluator.results import (  # noqa: E402
     accuracy_interval,
     candidate_result,
     gate_figures,
-    overall_metrics,
+    metrics_of,
     refusal,
     slice_counts,
     slice_name,
@@ -317,7 +317,7 @@ def test_the_interval_that_is_shown_counts_patients_like_the_gates(tmp_path: Pat
     narrower = wilson95(8, 13)
     assert interval[0] < narrower[0] < narrower[1] < interval[1]
     result = candidate_result(evaluation)
-    assert accuracy_interval(overall_metrics(result)) == interval
+    assert accuracy_interval(metrics_of(result)) == interval
     assert gate_figures(evaluation)[contract.WILSON_LOWER] == interval[0]
     (women,) = (one for one in slice_counts(evaluation) if one.feature == contract.SEX)
     assert women == SliceCount(contract.SEX, "F", 8, 13, interval)
