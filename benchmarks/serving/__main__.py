@@ -1,6 +1,7 @@
 """Throughput, latency, memory and parity of the embedded server, beside TensorFlow alone.
 
     make bench-serving DATA=… WEIGHTS=…
+    make bench-serving DATA=… WEIGHTS=… ARGS="--config int8.yaml --engines openvino"
 
 In one run, on the same images and cores: (a) the SavedModel's signature called in a loop, in a
 process of its own, which is the best that TensorFlow Serving can do; (b) this server with
@@ -69,11 +70,15 @@ def main(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Go on without weights.")
     ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Of the run, as one with serve.precision: int8.")
+    ] = None,
+    engines: Annotated[str, typer.Option(help="Of the server.")] = "tensorflow,openvino",
 ) -> None:
     """Measure and show."""
     layout = OutputLayout(output)
     names = [name.strip() for name in backbones.split(",")]
-    _make_models(data, weights_dir, layout, names, random_weights)
+    _make_models(data, weights_dir, layout, names, random_weights, config)
     parity = _test_images(data, layout)
     asked = parity[:: max(1, len(parity) // images)][:images]
     console = Console(width=140, highlight=False)
@@ -82,18 +87,24 @@ def main(
         alone = in_process(version, asked, parity, seconds)
         ways = [
             served(layout.serving, name, engine, asked, parity, seconds)
-            for engine in ("tensorflow", "openvino")
+            for engine in engines.split(",")
         ]
         show(console, name, [alone, *ways], len(parity))
 
 
 def _make_models(
-    data: Path, weights: Path | None, layout: OutputLayout, names: Sequence[str], random: bool
+    data: Path,
+    weights: Path | None,
+    layout: OutputLayout,
+    names: Sequence[str],
+    random: bool,
+    config: Path | None,
 ) -> None:
     command = [sys.executable, "-m", "pipeline.cli", "run", "--data", str(data)]
     command += ["--output", str(layout.root), "--backbones", ",".join(names)]
     command += ["--weights-dir", str(weights)] if weights else []
     command += ["--allow-random-weights"] if random else []
+    command += ["--config", str(config)] if config else []
     ran = subprocess.run(command, check=False)
     if ran.returncode not in (EXIT_PUSHED, EXIT_NONE_BLESSED):
         raise InputError(f"cxr run ended with {ran.returncode}")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +40,7 @@ _WAYS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "log, every image measured": ("--prediction-log-statistics", "1000000"),
 }
 _IMAGES: Final = 64
+_SAME: Final = "1"
 
 
 @dataclass
@@ -148,22 +150,30 @@ def _show(
     base = found[_WITHOUT]
     table = Table(
         *("", "requests/s", "beside none", "CPU ms a request", "beside none", "asked", "logged"),
-        title=f"{model}, {clients} clients",
+        title=f"{model}, {clients} clients; in brackets the 95 % interval of the median",
     )
     for way, figures in found.items():
         # Turn by turn: neighbours in time are compared.
         faster = [a / b for a, b in zip(figures.throughput, base.throughput, strict=True)]
         dearer = [a / b for a, b in zip(figures.cpu, base.cpu, strict=True)]
+        beside = [_SAME, _SAME] if way == _WITHOUT else [_median(faster), _median(dearer)]
         table.add_row(
             way,
             f"{statistics.median(figures.throughput):.1f}",
-            f"{statistics.median(faster):.3f}",
+            beside[0],
             f"{statistics.median(figures.cpu):.2f}",
-            f"{statistics.median(dearer):.3f}",
+            beside[1],
             str(figures.answered),
             str(logged[way]),
         )
-    Console(width=110).print(table)
+    Console(width=120).print(table)
+
+
+def _median(ratios: Sequence[float]) -> str:
+    """Show the median, and the middle 95 % of those of 10,000 draws of as many turns."""
+    draws = np.random.default_rng(0).choice(np.asarray(ratios), (10_000, len(ratios)))
+    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    return f"{statistics.median(ratios):.3f} ({low:.3f}–{high:.3f})"
 
 
 if __name__ == "__main__":
