@@ -11,7 +11,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from schema import contract
 from serving.core.observing import Asked
 from serving.core.service import classes_of, regressions_of
-from serving.prediction_log.image_facts import Measure, is_image
+from serving.prediction_log.image_facts import ImageFacts, Measure, is_image
 from serving.prediction_log.redaction import (
     MOST_VALUES,
     facts_arrays,
@@ -78,20 +78,20 @@ def _predict(
     _fill_spec(log.response.model_spec, asked)
     for name, sent in asked.inputs.items():
         ready = asked.ready[name]
+        facts: list[ImageFacts] = []
         if name == contract.INPUT_EXAMPLES and sent.dtype == np.object_:
             examples = [
                 kept_example(one, settings, measure, any_number=False) for one in ready.ravel()
             ]
             kept = strings([one.SerializeToString() for one in examples]).reshape(sent.shape)
         else:
-            kept = kept_array(name, sent, ready, settings)
+            if sent.dtype == np.object_ and sent.ndim == 1 and all(map(is_image, sent)):
+                facts = [measure.facts(*pair) for pair in zip(sent, ready, strict=True)]
+            kept = kept_array(name, sent, ready, settings, facts)
         _put(log.request.inputs[name], kept)
-        if sent.dtype == np.object_ and sent.ndim == 1 and name != contract.INPUT_EXAMPLES:
-            pairs = list(zip(sent, ready, strict=True))
-            if pairs and all(is_image(one) for one, _ in pairs):
-                facts = [measure.facts(one, other) for one, other in pairs]
-                for fact, values in facts_arrays(facts).items():
-                    _put(log.response.outputs[fact], values)
+        if facts:
+            for fact, values in facts_arrays(facts).items():
+                _put(log.response.outputs[fact], values)
     for name, value in outputs.items():
         rows = len(value) if value.ndim else 1
         if value.size <= MOST_VALUES * rows:

@@ -32,7 +32,9 @@ _TABLE: Final = "table/"
 MOST_VALUES: Final = 1024
 
 
-def kept_string(name: str, sent: bytes, ready: bytes, settings: LogSettings) -> bytes:
+def kept_string(
+    name: str, sent: bytes, ready: bytes, settings: LogSettings, sha256: str | None = None
+) -> bytes:
     """Return what stands in the log for one string of a request.
 
     Args:
@@ -40,6 +42,7 @@ def kept_string(name: str, sent: bytes, ready: bytes, settings: LogSettings) -> 
         sent: it.
         ready: the same as the model sees it.
         settings: of the log.
+        sha256: of it, in hex, where that is known.
 
     Returns:
         An image's SHA-256 in hex, or, where pixels are kept, the image, but of a DICOM, whose
@@ -54,10 +57,16 @@ def kept_string(name: str, sent: bytes, ready: bytes, settings: LogSettings) -> 
         return b""
     if settings.pixels:
         return ready if converter_of(sent) is dicom else sent
-    return hashlib.sha256(sent).hexdigest().encode()
+    return (sha256 or hashlib.sha256(sent).hexdigest()).encode()
 
 
-def kept_array(name: str, sent: np.ndarray, ready: np.ndarray, settings: LogSettings) -> np.ndarray:
+def kept_array(
+    name: str,
+    sent: np.ndarray,
+    ready: np.ndarray,
+    settings: LogSettings,
+    facts: Sequence[ImageFacts] = (),
+) -> np.ndarray:
     """Return what stands in the log for an input of a request, of the same number of rows.
 
     Args:
@@ -65,10 +74,13 @@ def kept_array(name: str, sent: np.ndarray, ready: np.ndarray, settings: LogSett
         sent: it; strings are objects.
         ready: the same as the model sees it, of the same shape.
         settings: of the log.
+        facts: of its images, where all of it are some, so that none is hashed twice.
     """
     if sent.dtype == np.object_:
-        pairs = zip(sent.ravel(), ready.ravel(), strict=True)
-        kept = [kept_string(name, one, other, settings) for one, other in pairs]
+        digests: list[str | None] = [fact.sha256 for fact in facts]
+        digests = digests or [None] * sent.size
+        each = zip(sent.ravel(), ready.ravel(), digests, strict=True)
+        kept = [kept_string(name, one, other, settings, digest) for one, other, digest in each]
         return strings(kept).reshape(sent.shape)
     if name in _IDENTITIES:
         return np.zeros_like(sent)
@@ -97,6 +109,9 @@ def kept_example(
         values = feature.bytes_list.value
         if name == contract.IMAGE and values:
             facts = measure.facts(values[0], values[0])
+        if name == contract.IMAGE and not settings.pixels:
+            del features[name]
+            continue
         if feature.WhichOneof("kind") == "bytes_list":
             texts = [kept_string(name, value, value, settings) for value in values]
             feature.bytes_list.value[:] = texts
@@ -104,7 +119,7 @@ def kept_example(
         else:
             known = name in _NUMBERS or name.startswith(_TABLE) or name in settings.kept_texts
             gone = name in _IDENTITIES or not (any_number or known)
-        if gone or (name == contract.IMAGE and not settings.pixels):
+        if gone:
             del features[name]
     if facts is not None:
         add_facts(example, facts)
