@@ -304,7 +304,7 @@ def main(
     Console(width=100).print(f"{len(records)} phantoms of {size} pixels, {total / 1e6:.0f} MB")
     Console(width=100).print(inspections)
     Console(width=100).print(table)
-    Console(width=100).print(formats)
+    Console(width=120).print(formats)
 
 
 if __name__ == "__main__":
