@@ -21,6 +21,7 @@ from common.errors import InputError
 
 # Registers the artifact type where this module is all that a container imports.
 from components.radiograph_example_gen.artifact import SplitManifest  # noqa: F401
+from components.radiograph_example_gen.converted import NOTHING_KEPT, ConvertedImages
 from components.radiograph_example_gen.discovery import Candidate, Discovery
 from components.radiograph_example_gen.fingerprint import fingerprint
 from components.radiograph_example_gen.image_facts import write_image_facts
@@ -63,17 +64,25 @@ class InspectFn(beam.DoFn):
     where Beam runs a single worker.
     """
 
-    def __init__(self, data_dir: str, limits: Limits, salt: bytes = b"") -> None:
+    def __init__(
+        self,
+        data_dir: str,
+        limits: Limits,
+        salt: bytes = b"",
+        converted: ConvertedImages = NOTHING_KEPT,
+    ) -> None:
         self._data_dir = data_dir
         self._limits = limits
         self._salt = salt
+        self._converted = converted
 
     def process(self, element: Sequence[tuple[str, str]]) -> Iterator[str]:
         """Inspect the files."""
 
         def inspect(candidate: tuple[str, str]) -> str:
-            one = Candidate(*candidate)
-            return inspect_file(self._data_dir, one, self._limits, self._salt).to_json()
+            return inspect_file(
+                self._data_dir, Candidate(*candidate), self._limits, self._salt, self._converted
+            ).to_json()
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             yield from pool.map(inspect, element)
@@ -82,14 +91,18 @@ class InspectFn(beam.DoFn):
 class WriteShardFn(beam.DoFn):
     """Shard as JSON → JSON list of its path and what went wrong, empty if nothing did."""
 
-    def __init__(self, data_dir: str, rendering: Rendering) -> None:
+    def __init__(
+        self, data_dir: str, rendering: Rendering, converted: ConvertedImages = NOTHING_KEPT
+    ) -> None:
         self._data_dir = data_dir
         self._rendering = rendering
+        self._converted = converted
 
     def process(self, element: str) -> Iterator[str]:
         """Write one file."""
         shard = Shard.from_json(element)
-        yield json.dumps([shard.path, write_shard(self._data_dir, shard, self._rendering)])
+        problem = write_shard(self._data_dir, shard, self._rendering, self._converted)
+        yield json.dumps([shard.path, problem])
 
 
 class RadiographExampleGenExecutor(BaseBeamExecutor):
@@ -113,16 +126,28 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         scratch = f"{examples.uri}/_scratch"
         tf.io.gfile.makedirs(scratch)
         try:
-            decision = self._decide(settings, exec_properties.get(INPUT_FINGERPRINT), scratch)
-            self._write_examples(settings, decision, examples, scratch)
+            converted = ConvertedImages.below(scratch)
+            expected = exec_properties.get(INPUT_FINGERPRINT)
+            decision = self._decide(settings, expected, scratch, converted)
+            converted.drop_others(
+                {
+                    image.inspection.file_digest
+                    for split in contract.SPLITS
+                    for image in decision.chosen(split)
+                }
+            )
+            self._write_examples(settings, decision, examples, scratch, converted)
         finally:
             tf.io.gfile.rmtree(scratch)
         _write_manifest(settings, decision, manifest)
 
-    def _decide(self, settings: Settings, expected: str | None, scratch: str) -> Decision:
+    def _decide(
+        self, settings: Settings, expected: str | None, scratch: str, converted: ConvertedImages
+    ) -> Decision:
         folder = look(settings)
         salt = salt_for(each.path for each in folder.found.candidates)
-        inspections = self._inspect(settings, folder.found, scratch, salt.value)
+        inspect = InspectFn(settings.data_dir, settings.limits, salt.value, converted)
+        inspections = self._inspect(folder.found, scratch, inspect)
         files = ((item.path, item.size, item.file_digest) for item in inspections)
         conversions = (*(item.conversion for item in inspections), salt.name)
         seen = fingerprint(files, folder.found, folder.metadata, conversions)
@@ -131,11 +156,8 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         whole = with_headers(settings, folder, inspections)
         return decide(settings, sift(settings, whole, inspections), read_kept(settings))
 
-    def _inspect(
-        self, settings: Settings, found: Discovery, scratch: str, salt: bytes
-    ) -> list[Inspection]:
+    def _inspect(self, found: Discovery, scratch: str, inspect: InspectFn) -> list[Inspection]:
         elements = [(candidate.path, candidate.class_name) for candidate in found.candidates]
-        inspect = InspectFn(settings.data_dir, settings.limits, salt)
         chunks = [elements[at : at + _CHUNK] for at in range(0, len(elements), _CHUNK)]
         lines = self._map_to_lines(chunks, inspect, scratch, "inspect")
         # A retried bundle or a runner at fault must not change the counts unnoticed.
@@ -147,7 +169,12 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
         return [by_path[path] for path, _ in elements]
 
     def _write_examples(
-        self, settings: Settings, decision: Decision, examples: types.Artifact, scratch: str
+        self,
+        settings: Settings,
+        decision: Decision,
+        examples: types.Artifact,
+        scratch: str,
+        converted: ConvertedImages,
     ) -> None:
         examples.split_names = artifact_utils.encode_split_names(list(contract.SPLITS))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
@@ -172,7 +199,7 @@ class RadiographExampleGenExecutor(BaseBeamExecutor):
             ]
             shards.extend(plan_shards(records, folder, scratch))
         plans = [shard.to_json() for shard in shards]
-        write = WriteShardFn(settings.data_dir, settings.limits.rendering)
+        write = WriteShardFn(settings.data_dir, settings.limits.rendering, converted)
         lines = self._map_to_lines(plans, write, scratch, "write")
         outcomes = dict(map(json.loads, lines))
         if len(outcomes) != len(shards):

@@ -19,6 +19,7 @@ from components.radiograph_example_gen.matching import Matched
 from components.radiograph_example_gen.metadata import PATIENT_COLUMN, Row
 from components.radiograph_example_gen.remarks import IMAGES, ROWS, Remark, of_missing_columns
 from components.radiograph_example_gen.table_cells import from_header
+from models.rendering import DEFAULT, Rendering
 from schema import contract
 from schema.table import TableColumn
 
@@ -31,6 +32,7 @@ def informed(
     inspections: Sequence[Inspection],
     columns: Sequence[str],
     table: Sequence[TableColumn] = (),
+    rendering: Rendering = DEFAULT,
 ) -> Matched:
     """Add what the images' headers say to their rows.
 
@@ -39,6 +41,7 @@ def informed(
         inspections: of all images; those without a header keep what they have.
         columns: further ones that the run slices by, of which a header may know some.
         table: columns that models take, likewise.
+        rendering: with which DICOMs were converted.
 
     Returns:
         With what neither tables nor headers say; and where images have a header, with more rows,
@@ -67,7 +70,10 @@ def informed(
         matched,
         by_path=by_path,
         left_out=(*matched.left_out, *left_out, *patients),
-        remarks=(*matched.remarks, *_remarks(with_header, contradicting + len(patients))),
+        remarks=(
+            *matched.remarks,
+            *_remarks(with_header, contradicting + len(patients), rendering),
+        ),
     )
 
 
@@ -148,14 +154,16 @@ def _days(images: Iterable[Inspection]) -> Iterator[tuple[str, str]]:
             yield item.path, f"{item.numbers[SHIFTED_DAY] - first:.0f}"
 
 
-def _remarks(images: Sequence[Inspection], contradictions: int) -> Iterator[Remark]:
+def _remarks(
+    images: Sequence[Inspection], contradictions: int, rendering: Rendering
+) -> Iterator[Remark]:
     usable = [item for item in images if not item.reason]
     bare = sum(NO_WINDOW in item.header for item in usable)
     if bare:
         yield Remark(
             IMAGES,
             f"{bare} of {len(usable)} DICOM images have neither window nor VOI LUT: they are shown "
-            "over the range of BitsStored, or by data.dicom_percentile",
+            f"over {_range(rendering)}",
         )
     intents = Counter(item.header.get(INTENT, "") for item in usable)
     if raw := intents["FOR PROCESSING"]:
@@ -170,3 +178,14 @@ def _remarks(images: Sequence[Inspection], contradictions: int) -> Iterator[Rema
             f"metadata and DICOM headers contradict each other {contradictions} times "
             "(left_out.csv): the metadata count",
         )
+
+
+def _range(rendering: Rendering) -> str:
+    """Say over which values an image without a window is shown."""
+    cut = rendering.percentile
+    if not cut:
+        return "the whole range of BitsStored"
+    return (
+        f"the range of their pixels without the darkest and the brightest {cut:g} % "
+        "(data.dicom_percentile)"
+    )

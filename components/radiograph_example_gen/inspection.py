@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from components.radiograph_example_gen.converted import NOTHING_KEPT, ConvertedImages
 from components.radiograph_example_gen.discovery import Candidate
 from components.radiograph_example_gen.headers import read_header
 from components.radiograph_example_gen.readers import dicom, reader_of
@@ -87,7 +89,11 @@ class Inspection:
 
 
 def inspect_file(
-    data_dir: str, candidate: Candidate, limits: Limits, salt: bytes = b""
+    data_dir: str,
+    candidate: Candidate,
+    limits: Limits,
+    salt: bytes = b"",
+    converted: ConvertedImages = NOTHING_KEPT,
 ) -> Inspection:
     """Read, check and measure one image. Never raises for what the file may hold.
 
@@ -96,11 +102,13 @@ def inspect_file(
         candidate: the image.
         limits: of images.
         salt: for the patient's id in a DICOM's header, which isn't read where there is none.
+        converted: gets what is made of a usable image.
     """
     known: dict[str, Any] = {"path": candidate.path, "class_name": candidate.class_name}
     try:
-        content = read_regular_file(Path(data_dir) / candidate.path)
-        known |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        content, state = read_with_state(Path(data_dir) / candidate.path)
+        digest = hashlib.sha256(content).hexdigest()
+        known |= {"sha256": digest, "size": len(content)}
         reader = reader_of(content)
         known["conversion"] = reader.conversion()
         if reader is dicom and not may_be_dicom(candidate.path.rpartition("/")[2]):
@@ -121,7 +129,7 @@ def inspect_file(
         # What was converted here is known to be whole.
         image = grey_of(content) if known["conversion"] else decode_grey(content)
         if identity := reader.identity(whole, content, limits.rendering):
-            known |= {"sha256": identity, "file_sha256": known["sha256"]}
+            known |= {"sha256": identity, "file_sha256": digest}
         if is_deep(content) and (reason := too_dark(image)):
             raise UnusableImageError(reason)
         mean, std, entropy = grey_statistics(image)
@@ -129,6 +137,8 @@ def inspect_file(
         return Inspection(**known, reason=f"cannot be read: {error.strerror or error}")
     except UnusableImageError as error:
         return Inspection(**known, reason=str(error))
+    if content is not whole:
+        converted.keep(content, digest, state)
     return Inspection(**known, mean=mean, std=std, entropy=entropy, bits_stored=bits)
 
 
@@ -138,6 +148,15 @@ def read_regular_file(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, is not a regular file, or larger than any radiograph.
     """
+    return read_with_state(path)[0]
+
+
+def read_with_state(path: Path) -> tuple[bytes, os.stat_result]:
+    """Read a whole file, like `read_regular_file`, and what the disk said of it before.
+
+    Raises:
+        OSError: likewise.
+    """
     found = path.stat()
     mode = found.st_mode
     if found.st_size > _MAX_BYTES:
@@ -145,7 +164,7 @@ def read_regular_file(path: Path) -> bytes:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError("not a regular file")
     with path.open("rb") as file:
-        return file.read()
+        return file.read(), found
 
 
 def decode_grey(content: bytes) -> GreyImage:

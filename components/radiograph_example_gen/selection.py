@@ -184,7 +184,8 @@ def with_headers(settings: Settings, folder: Folder, inspections: Sequence[Inspe
         folder: what `look` returned.
         inspections: of all its candidates.
     """
-    matched = informed(folder.matched, inspections, settings.columns, settings.table)
+    rendering = settings.limits.rendering
+    matched = informed(folder.matched, inspections, settings.columns, settings.table, rendering)
     return replace(folder, matched=matched)
 
 

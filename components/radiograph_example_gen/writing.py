@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from components.radiograph_example_gen.converted import NOTHING_KEPT, ConvertedImages
 from components.radiograph_example_gen.inspection import Inspection, read_regular_file
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.readers import reader_of
@@ -104,7 +105,12 @@ def plan_shards(
     ]
 
 
-def write_shard(data_dir: str, shard: Shard, rendering: Rendering = DEFAULT) -> str:
+def write_shard(
+    data_dir: str,
+    shard: Shard,
+    rendering: Rendering = DEFAULT,
+    converted: ConvertedImages = NOTHING_KEPT,
+) -> str:
     """Write one shard, holding one image in memory at a time.
 
     The records are gzip with stored blocks: PNG does not compress again, and deflate
@@ -115,26 +121,48 @@ def write_shard(data_dir: str, shard: Shard, rendering: Rendering = DEFAULT) -> 
         data_dir: where the images' paths start.
         shard: to write.
         rendering: of DICOM.
+        converted: has what the inspection made of images, perhaps; what was used of it is deleted.
 
     Returns:
         Empty, or which image is no longer what was inspected.
     """
     temporary = f"{shard.scratch}/{uuid.uuid4().hex}.gz"
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)
+    used: list[Path] = []
     with tf.io.TFRecordWriter(temporary, options=options) as writer:
         for record in shard.records:
-            path = record.inspection.path
+            source = Path(data_dir) / record.inspection.path
+            found = converted.find(record.inspection.file_digest, source)
+            if found:
+                used.append(found[0])
             try:
-                content = read_regular_file(Path(data_dir) / path)
+                content = found[1] if found else _again(source, record, rendering)
             except OSError as error:
-                return f"{path} can no longer be read: {error.strerror or error}"
-            if hashlib.sha256(content).hexdigest() != record.inspection.file_digest:
-                return f"{path} was changed"
-            bits = record.inspection.bits_stored
-            content = reader_of(content).for_example(content, bits, rendering)
+                return f"{record.inspection.path} can no longer be read: {error.strerror or error}"
+            except _ChangedError:
+                return f"{record.inspection.path} was changed"
             writer.write(make_example(record, content).SerializeToString(deterministic=True))
     tf.io.gfile.rename(temporary, shard.path, overwrite=True)
+    for kept in used:
+        kept.unlink(missing_ok=True)
     return ""
+
+
+class _ChangedError(Exception):
+    """A file isn't any more what was inspected."""
+
+
+def _again(source: Path, record: Record, rendering: Rendering) -> bytes:
+    """Read an image once more, and make of it what the examples hold.
+
+    Raises:
+        OSError: it can't be read.
+        _ChangedError: it is another one.
+    """
+    content = read_regular_file(source)
+    if hashlib.sha256(content).hexdigest() != record.inspection.file_digest:
+        raise _ChangedError
+    return reader_of(content).for_example(content, record.inspection.bits_stored, rendering)
 
 
 def make_example(record: Record, content: bytes) -> tf.train.Example:

@@ -121,8 +121,9 @@ def identity(content: bytes, png: bytes, rendering: Rendering) -> str:
     """Name the pixels of a file that holds them without loss: SHA-256 of the PNG made of them.
 
     So an image stays in its split in whatever transfer syntax it is saved, and whichever window is
-    configured; it is the same as that PNG, too. What was lost depends on the decoder, which may
-    change: such a file is known by its own digest.
+    configured; it is the same as that PNG, too. One that the usual window leaves nothing of is
+    known by its values. What was lost depends on the decoder, which may change: such a file is
+    known by its own digest.
 
     Args:
         content: of the file.
@@ -135,12 +136,25 @@ def identity(content: bytes, png: bytes, rendering: Rendering) -> str:
     Raises:
         UnusableImageError: the header is malformed.
     """
-    file, _ = _read(content)
+    file, form = _read(content)
     if file.syntax in _LOSSY:
         return ""
     if rendering != DEFAULT:
-        png = stored_png(shown(content, DEFAULT)[1])
+        try:
+            png = to_png(content, DEFAULT)
+        except UnusableImageError:
+            # A first window beside all pixels makes all images one; without any rendering, then.
+            return _identity_of_values(file, form)
     return hashlib.sha256(png).hexdigest()
+
+
+def _identity_of_values(file: DicomFile, form: Layout) -> str:
+    from models.conversion.dicom_pixels import raw_words
+
+    words = raw_words(file, form)
+    values = _bits_that_count(form.allocated, form.stored, form.high_bit)[words].astype("<u2")
+    claim = f"{form.rows} {form.columns} {form.stored} {form.signed}\n"
+    return hashlib.sha256(claim.encode() + values.tobytes()).hexdigest()
 
 
 def shown(content: bytes, rendering: Rendering) -> tuple[NDArray[Any], NDArray[np.uint8]]:

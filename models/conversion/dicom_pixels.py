@@ -43,6 +43,8 @@ _STREAMS: Final[dict[str, tuple[Callable[[bytes], Codestream], bytes]]] = {
 _ITEM: Final = 0xE000FFFE
 _END: Final = 0xE0DDFFFE
 _ITEM_HEAD: Final = struct.Struct("<II")
+# One image is in one item, or in some: they are listed, which takes a hundred bytes each.
+_MAX_ITEMS: Final = 1 << 16
 _DEPTHS: Final = (8, 16)
 
 
@@ -187,7 +189,7 @@ def _frame(file: DicomFile) -> bytes:
 def _items(file: DicomFile) -> Iterator[tuple[int, int]]:
     """Yield start and length of each item."""
     at = file.start
-    while True:
+    for _ in range(_MAX_ITEMS):
         if at + _ITEM_HEAD.size > len(file.content):
             raise UnusableImageError("truncated: the file ends inside the compressed pixels")
         tag, size = _ITEM_HEAD.unpack_from(file.content, at)
@@ -200,6 +202,9 @@ def _items(file: DicomFile) -> Iterator[tuple[int, int]]:
             raise UnusableImageError("truncated: the file ends inside the compressed pixels")
         yield at, size
         at += size
+    raise UnusableImageError(
+        f"damaged: the DICOM's compressed pixels are in more than {_MAX_ITEMS} items"
+    )
 
 
 def _decoded(file: DicomFile, form: Layout, frame: bytes) -> NDArray[Any]:

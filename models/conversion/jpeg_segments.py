@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 START_OF_SCAN: Final = 0xDA
-# Markers without a length behind them: TEM, RST0 to RST7, SOI.
-_BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
+# A marker with a length behind it: none are TEM, RST0 to RST7, SOI, and what fills up. What is no
+# marker is passed over, as Pillow and libjpeg do; by bytes in Python, 64 MB of it took seconds.
+_MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 
 
 def segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -17,19 +19,12 @@ def segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
         content: of a JPEG, from its first byte on.
     """
     at = 2
-    while at + 4 <= len(content):
-        if content[at] != 0xFF:
-            # What Pillow and libjpeg pass over, too.
-            at += 1
-            continue
-        marker = content[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0x00 or marker in _BARE:
-            at += 2
-        else:
-            length = int.from_bytes(content[at + 2 : at + 4], "big")
-            yield marker, at, content[at + 4 : at + 2 + length]
-            if marker == START_OF_SCAN:
-                return
-            at += 2 + max(length, 2)
+    while found := _MARKER.search(content, at):
+        at, marker = found.start(), content[found.start() + 1]
+        if at + 4 > len(content):
+            return
+        length = int.from_bytes(content[at + 2 : at + 4], "big")
+        yield marker, at, content[at + 4 : at + 2 + length]
+        if marker == START_OF_SCAN:
+            return
+        at += 2 + max(length, 2)

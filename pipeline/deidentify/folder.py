@@ -17,10 +17,13 @@ from typing import Any, Final
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from common.errors import InputError
+from models.conversion import dicom_file
 from models.conversion.dicom import MAGIC
+from models.deep_images import UnusableImageError
 from pipeline.deidentify.actions import EDITION
 from pipeline.deidentify.burned_in import find_text
 from pipeline.deidentify.dataset import clean
@@ -299,11 +302,23 @@ def _read(file: Path) -> Dataset:
             at, magic = MAGIC
             if content.read(at + len(magic))[at:] != magic:
                 raise _UnusableError("is no DICOM file (no DICM at byte 128)")
+        _require_bounded(file)
         source = pydicom.dcmread(file)
     except OSError as error:
         raise _UnusableError(f"can't be read: {error.strerror or error}") from error
     _usable(source)
     return source
+
+
+def _require_bounded(file: Path) -> None:
+    """Refuse a deflated file that grows beyond all bounds; pydicom has none."""
+    # Read by itself, in front of everything else.
+    syntax = read_file_meta_info(file).get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        try:
+            dicom_file.read(file.read_bytes(), ("SOPClassUID",))
+        except UnusableImageError as error:
+            raise _UnusableError(f"is {error}") from error
 
 
 def _usable(source: Dataset) -> None:

@@ -8,6 +8,8 @@ and then for the original's values in the file's bytes, wherever they may stand.
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import pydicom
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import UID_dictionary
+from pydicom.uid import DeflatedExplicitVRLittleEndian, UID_dictionary
 
 # Attributes that may be there only empty, or not at all.
 _NOWHERE: Final = frozenset({
@@ -75,6 +77,8 @@ _DESCRIBING: Final = re.compile(r"Description$|ProtocolName|private attribute")
 # Fewer stand in a million pixels by chance.
 _LEAST_IN_TEXT: Final = 4
 _LEAST_IN_BYTES: Final = 8
+# Behind the preamble, DICM, and the eight bytes of the first element's tag, VR and length.
+_META_LENGTH: Final = 140
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,21 @@ def verify(original: Path, written: Path, names: Sequence[str]) -> list[Finding]
     Returns:
         Findings; none, where none was found.
     """
-    content = written.read_bytes()
     dataset = pydicom.dcmread(written)
+    content = _readable(written.read_bytes(), dataset)
     source = pydicom.dcmread(original, stop_before_pixels=True)
     found = [*_structure(dataset, content), *_values(source, dataset, content, names)]
     return [Finding(original, what) for what in dict.fromkeys(found)]
+
+
+def _readable(content: bytes, dataset: Dataset) -> bytes:
+    """Inflate what is deflated (PS3.5, A.5): in those bytes, nothing could be found."""
+    if dataset.file_meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return content
+    # PS3.10, 7.1: the meta information begins with the length of its rest.
+    (rest,) = struct.unpack_from("<I", content, _META_LENGTH)
+    start = _META_LENGTH + 4 + rest
+    return content[:start] + zlib.decompress(content[start:], -zlib.MAX_WBITS)
 
 
 def _structure(dataset: Dataset, content: bytes) -> Iterator[str]:

@@ -71,7 +71,6 @@ def load_model(settings: NodeSettings, network_cache: Path | None) -> Model:
     answer = open_model(
         version,
         explain=True,
-        bits_stored=settings.bits_stored,
         rendering=rendering,
         network_cache=network_cache,
         max_bytes=settings.limits.instance_bytes,

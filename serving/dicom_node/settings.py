@@ -234,7 +234,6 @@ class NodeSettings(Strict):
         poll: how images are fetched; None for not at all.
         answer: where results go.
         tls: files of TLS.
-        bits_stored: as `cxr predict --bits-stored`.
         dicom_window: as `cxr predict --dicom-window`; as the model learned where None.
         dicom_percentile: as `cxr predict --dicom-percentile`; likewise.
         prediction_log: where the model's answers are logged; None for nowhere.
@@ -251,7 +250,6 @@ class NodeSettings(Strict):
     poll: Poll | None = None
     answer: Answer
     tls: Tls | None = None
-    bits_stored: int = Field(0, ge=0, le=15)
     dicom_window: int | None = Field(None, ge=1)
     dicom_percentile: float | None = Field(None, ge=0, lt=50)
     prediction_log: LoggedAnswers | None = None

@@ -132,6 +132,13 @@ def _encapsulated(*frames: bytes, syntax: uid.UID = uid.HTJ2KLossless) -> bytes:
 _STREAM = frame("HTJ2K lossless 8")
 
 
+def _many_fragments() -> bytes:
+    """Two million of them, in 16 MB."""
+    content = _encapsulated(_STREAM)
+    at = content.index(b"\xe0\x7f\x10\x00") + 12
+    return content[:at] + struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (2 << 20) + content[at:]
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -160,6 +167,7 @@ _STREAM = frame("HTJ2K lossless 8")
         (lambda: _encapsulated(b"\0\0", syntax=uid.JPEGBaseline8Bit), "the JPEG in the DICOM has"),
         (lambda: _encapsulated(b"\0" * 64, syntax=uid.RLELossless), "damaged RLE Lossless data"),
         (lambda: _encapsulated(_STREAM)[:-20], "truncated: the file ends inside the compressed"),
+        (_many_fragments, "compressed pixels are in more than 65536 items"),
         (lambda: _encapsulated(_STREAM[:99]), "cannot be decoded: damaged High-Throughput"),
         (lambda: _encapsulated(b"\0\0\1\xba" * 9, syntax=uid.MPEG2MPML), "isn't read (MPEG2"),
     ],
@@ -215,6 +223,7 @@ def _bomb() -> bytes:
         pytest.param(_huge(b"UN", (0x0028, 0x3010)), id="a sequence"),
         pytest.param(_unended, id="nested"),
         pytest.param(_many_items, id="a million items"),
+        pytest.param(_many_fragments, id="two million fragments"),
         pytest.param(lambda: _changed("Rows", 65535), id="rows"),
         pytest.param(
             lambda: with_frame(dataset(_PIXELS, Rows=65535, Columns=65535), uid.HTJ2K, _STREAM),

@@ -290,6 +290,22 @@ def test_what_the_percentiles_show_is_known_by_all_its_pixels() -> None:
     assert len(dicom.identity(content, png, rendering)) == 64
 
 
+@pytest.mark.parametrize("first", [(60_000, 100), (0, 0)])
+def test_images_whose_first_window_shows_nothing_are_known_by_their_values(
+    first: tuple[int, int],
+) -> None:
+    """And not by the one white image that it makes of all of them, or by its refusal."""
+    rendering = Rendering(window=2)
+    windows = {"WindowCenter": [first[0], 2048], "WindowWidth": [first[1], 4096]}
+
+    def known(seed: int, syntax: str = "explicit") -> str:
+        content = encoded(dataset(phantom(12, seed=seed), 12, **windows), syntax)
+        return dicom.identity(content, converted(content, rendering=rendering), rendering)
+
+    assert known(1) != known(2)
+    assert known(1) == known(1, "RLE") == known(1, "big endian")
+
+
 def test_a_blank_image_stays_one() -> None:
     blank = np.full((40, 40), 7, np.uint16)
     assert np.asarray(Image.open(io.BytesIO(converted(encoded(dataset(blank, 12)))))).max() == 0

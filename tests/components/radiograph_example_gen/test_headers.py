@@ -212,7 +212,16 @@ def test_a_table_wins_and_contradictions_are_listed(
     ]
     remarks = [remark["sentence"] for remark in read_summary(run.manifest.uri)["remarks"]]
     assert any("contradict each other 5 times" in sentence for sentence in remarks)
-    assert any("8 of 8 DICOM images have neither window nor VOI LUT" in s for s in remarks)
+    assert (
+        "8 of 8 DICOM images have neither window nor VOI LUT: they are shown over the whole range "
+        "of BitsStored"
+    ) in remarks
+    run = run_executor(tree.root, limits={"dicom_percentile": 1.5})
+    remarks = [remark["sentence"] for remark in read_summary(run.manifest.uri)["remarks"]]
+    assert any(
+        "8 of 8" in said and "without the darkest and the brightest 1.5 %" in said
+        for said in remarks
+    )
 
 
 def test_a_class_of_dicoms_alone_has_no_row_in_a_table(

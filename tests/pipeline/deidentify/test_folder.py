@@ -14,6 +14,7 @@ from pydicom.fileset import FileSet
 from pydicom.uid import (
     UID,
     BasicTextSRStorage,
+    DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -100,7 +101,9 @@ def test_the_same_salt_gives_the_same_bytes_and_another_other_names(
     assert len(alone) == 2
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
 def test_other_syntaxes(tmp_path: Path, salt: bytes, syntax: UID) -> None:
     source = radiograph()
     source.file_meta.TransferSyntaxUID = syntax
@@ -162,6 +165,19 @@ def test_a_dicomdir_is_refused(study: Path, tmp_path: Path, salt: bytes) -> None
     outcome = deidentify(tmp_path / "disc", tmp_path / "out", salt)
     assert whys(outcome)["DICOMDIR"].startswith("is a DICOMDIR")
     assert len(outcome.written) == 1
+
+
+def test_a_deflated_file_that_grows_beyond_all_bounds_is_refused(
+    tmp_path: Path, salt: bytes
+) -> None:
+    source = radiograph()
+    source.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    # 300 MiB of one private element; 300 KB on the disk.
+    source.private_block(0x0011, "KLINIKUM").add_new(0x02, "OB", bytes(300 << 20))
+    save(source, tmp_path / "in" / "bomb.dcm")
+    assert (tmp_path / "in" / "bomb.dcm").stat().st_size < 1 << 20
+    outcome = deidentify(tmp_path / "in", tmp_path / "out", salt)
+    assert whys(outcome) == {"bomb.dcm": "is a deflated DICOM of more than 256 MiB"}
 
 
 def test_a_file_without_a_syntax_is_refused(tmp_path: Path, salt: bytes) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pipeline.deidentify.folder import deidentify
 from pipeline.deidentify.verification import verify
@@ -77,6 +78,20 @@ def test_each_mistake_is_found(pair: tuple[Path, Path], name: str) -> None:
     found = [finding.what for finding in verify(original, written, names)]
     assert any(expected in what for what in found), found
     assert "Mueller" not in str(found), "a finding shows no value"
+
+
+def test_what_is_deflated_is_looked_into(tmp_path: Path, salt: bytes) -> None:
+    source = radiograph()
+    source.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    original = save(source, tmp_path / "in" / "a.dcm")
+    (place,) = deidentify(original, tmp_path / "out", salt).written.values()
+    written = tmp_path / "out" / place
+    assert verify(original, written, []) == []
+    dataset = pydicom.dcmread(written)
+    MISTAKES["pixels"][0](dataset)
+    pydicom.dcmwrite(written, dataset)
+    found = [finding.what for finding in verify(original, written, [])]
+    assert "the original's PatientName stands in the file" in found
 
 
 def test_a_comment_in_the_compressed_stream_is_found(tmp_path: Path, salt: bytes) -> None:

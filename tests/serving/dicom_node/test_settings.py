@@ -103,6 +103,4 @@ def test_the_documents_example_is_one_and_shows_the_defaults(tmp_path: Path) -> 
     assert settings.poll is not None and settings.poll.modalities == ("CR", "DX")
     shown = yaml.safe_load(example)
     assert set(shown["limits"]) == set(NodeLimits.model_fields)
-    assert set(shown) | {"bits_stored", "dicom_window", "dicom_percentile"} == set(
-        NodeSettings.model_fields
-    )
+    assert set(shown) | {"dicom_window", "dicom_percentile"} == set(NodeSettings.model_fields)
