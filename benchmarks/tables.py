@@ -51,7 +51,9 @@ def main(
         console.print("A table read alone", _of_reading(counts))
     if counts := _counts(rows):
         what = f"{_EXAMPLE_GEN}: rows of a table, {images} of them with an image"
-        console.print(what, _of_node(counts, lambda folder, count: _example_gen(folder, images, count)))
+        console.print(
+            what, _of_node(counts, lambda folder, count: _example_gen(folder, images, count))
+        )
     if counts := _counts(records):
         what = f"{_TRANSFORM}: records of {_SIDE} pixels a side with {_NUMBERS + 2} columns"
         console.print(what, _of_node(counts, _transform))
@@ -73,7 +75,7 @@ def _of_reading(counts: Sequence[int]) -> Table:
 
 
 def _of_node(counts: Sequence[int], measured: Callable[[Path, int], Spent]) -> Table:
-    table = Table("count", "s", "MiB before the node", "peak, MiB", "more than the line before, bytes each")
+    table = Table("count", "s", "MiB before the node", "peak, MiB", "bytes for each more")
     before: tuple[int, int] | None = None
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +115,7 @@ def _wanted(folder: Path, to_node: str) -> Wanted:
 
 
 def _write(folder: Path, images: int, rows: int) -> None:
-    """Write images of noise in three class folders, and a table in which rows of them are spread."""
+    """Write images of noise in three class folders, and a table with rows of them in it."""
     noise = np.random.default_rng(0)
     paths = []
     for index in range(images):
@@ -128,7 +130,10 @@ def _write(folder: Path, images: int, rows: int) -> None:
 def _read(count: int) -> tuple[str, ...]:
     content = "\n".join(_lines(count)).encode()
     columns = [TableColumn(f"v{n}", f"v{n}", "numeric", high=600) for n in range(_NUMBERS)]
-    columns += [TableColumn("smoker", "smoker", "categorical"), TableColumn("notes", "notes", "text")]
+    columns += [
+        TableColumn("smoker", "smoker", "categorical"),
+        TableColumn("notes", "notes", "text"),
+    ]
     before, began = _status("VmRSS"), time.monotonic()
     # From here on the peak counts anew.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

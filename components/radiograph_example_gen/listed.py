@@ -80,7 +80,8 @@ class Listed(Collection[LeftOut]):
 
     def _write(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile()
+            # Open as long as this object is.
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
         for item in self._ordered():
             line = json.dumps([item.path, item.kind.value, item.reason])
             self._file.write(f"{line}\n".encode("ascii"))

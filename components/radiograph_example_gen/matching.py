@@ -83,7 +83,8 @@ def match_rows(
     left_out = Listed(in_order=True)
     by_rule: Counter[str] = Counter()
     count = 0
-    for count, row in enumerate(rows, 1):
+    for row in rows:
+        count += 1
         path, rule, several = index.find(row.file, folders_of(row.label))
         if path is None:
             reason = f"{name}, line {row.line}: {_why_none(several)}"

@@ -177,9 +177,7 @@ def _candidates(
     return candidates, refused, found
 
 
-def _check_missing(
-    name: str, missing: Collection[LeftOut], rows: int, settings: Settings
-) -> None:
+def _check_missing(name: str, missing: Collection[LeftOut], rows: int, settings: Settings) -> None:
     limit = settings.limits.max_unmatched_fraction
     if len(missing) <= limit * rows:
         return
