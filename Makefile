@@ -33,7 +33,7 @@ COMPILE := .venv/uv/bin/uv pip compile --quiet --python $(BIN)/python --generate
 # --upgrade takes the newest versions; `make lock UPGRADE=` keeps those that still fit.
 UPGRADE ?= --upgrade
 
-.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-clinical bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-log bench-serving-start bench-serving-steady bench-signatures bench-startup bench-training bench-watch conformance fuzz lock soak test-trixie clean
+.PHONY: help setup run study test test-changed test-long test-portable coverage lint format bench-beam bench-clinical bench-decoding bench-evaluation bench-export bench-featurizer bench-goals bench-heads bench-ingest bench-int8 bench-memory bench-recipes bench-report bench-run bench-scale bench-serving bench-serving-log bench-serving-start bench-serving-steady bench-signatures bench-startup bench-tables bench-training bench-watch conformance fuzz lock soak test-trixie clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -174,6 +174,9 @@ bench-serving-start: setup ## time `cxr serve` to /readyz, the first time and la
 
 bench-startup: setup ## time the help, one prediction and a run that computes nothing
 	$(BIN)/python -m benchmarks.startup $(ARGS)
+
+bench-tables: setup ## memory of a table of a million rows: read alone, in ExampleGen and in Transform
+	$(BIN)/python -m benchmarks.tables $(ARGS)
 
 bench-signatures: setup ## a TFMA job with and without Beam's remembered signatures
 	$(BIN)/python -m benchmarks.signatures $(ARGS)

@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,11 +35,13 @@ class Spent:
         seconds: wall clock.
         peak_mib: resident memory of the largest process, this one or a worker, at its peak.
         workers: processes beside this one, at most.
+        start_mib: resident memory of this process when the node began.
     """
 
     seconds: float
     peak_mib: int
     workers: int
+    start_mib: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Wanted:
         beam: as in the configuration.
         backbone: name in the table.
         weights_dir: folder of its weights; random ones where None.
+        of_data: further fields of `data` in the configuration.
     """
 
     data: Path
@@ -60,6 +64,7 @@ class Wanted:
     beam: str = "direct"
     backbone: str = "vgg16"
     weights_dir: Path | None = None
+    of_data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Observer:
@@ -68,6 +73,7 @@ class _Observer:
     def __init__(self) -> None:
         self.spent: dict[str, Spent] = {}
         self._peaks: dict[int, int] = {}
+        self._start = 0
         self._lock = threading.Lock()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -77,6 +83,7 @@ class _Observer:
     def node_started(self, node: str) -> None:
         """Start the peaks anew."""
         (_PROC / "self" / "clear_refs").write_text(_RESET_PEAK)
+        self._start = int(peak_mib(os.getpid()))
         with self._lock:
             self._peaks.clear()
 
@@ -91,7 +98,7 @@ class _Observer:
         with self._lock:
             workers = dict(self._peaks)
         largest = max([int(peak_mib(os.getpid())), *workers.values()])
-        self.spent[node] = Spent(seconds, largest, len(workers))
+        self.spent[node] = Spent(seconds, largest, len(workers), self._start)
 
     def _watch(self) -> None:
         while True:
@@ -135,7 +142,7 @@ def _run(wanted: Wanted) -> dict[str, Spent]:
     from pipeline.resolve.weights import resolve_weights
 
     overrides: dict[str, Any] = {
-        "data": {"dir": wanted.data},
+        "data": {"dir": wanted.data, **wanted.of_data},
         "output": wanted.output,
         "backbones": [wanted.backbone],
         "beam": wanted.beam,

@@ -1,53 +1,139 @@
-"""Memory of reading tables of more and more rows, with columns that models take.
+"""Memory of a large table: read alone, in RadiographExampleGen, and in Transform.
 
-`python -m benchmarks.tables --counts 100000,1000000` runs it; a count after the other, each in a
-process of its own, since a process never tells how much it would have needed less. Linux only: the
-peak is read from /proc.
+`make bench-tables` runs it. Each measurement has a process of its own, since a process never tells
+how much it would have needed less. Linux only: peaks are read from /proc. What grows is told as
+bytes for each further row or record.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import multiprocessing
 import random
-import subprocess
-import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import numpy as np
 import typer
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measured_run import Spent, Wanted, measure
 from components.radiograph_example_gen.metadata import parse_metadata
 from schema.table import TableColumn
 
+_EXAMPLE_GEN: Final = "RadiographExampleGen"
+# All that Transform waits for.
+_BEFORE_TRANSFORM: Final = "SchemaGate"
+_TRANSFORM: Final = "Transform"
+_FOLDERS: Final = ("COVID", "Normal", "Viral Pneumonia")
 _NUMBERS: Final = 8
+_SIDE: Final = 32  # pixels: the least that is taken
+_WORDS: Final = 500
 _STATUS: Final = Path("/proc/self/status")
+_MIB: Final = 1 << 20
 
 
 def main(
-    counts: Annotated[str, typer.Option(help="Numbers of rows.")] = "100000,1000000",
-    one: Annotated[int, typer.Option(hidden=True)] = 0,
+    reading: Annotated[str, typer.Option(help="Rows, read alone.")] = "100000,1000000",
+    rows: Annotated[str, typer.Option(help="Rows in RadiographExampleGen.")] = "10000,1000000",
+    images: Annotated[int, typer.Option(help="Images that some of these rows are of.")] = 3000,
+    records: Annotated[str, typer.Option(help="Records in Transform.")] = "2000,8000,24000",
 ) -> None:
-    """Read a made table for each count, and show what that took."""
-    if one:
-        print(_read(one))
-        return
+    """Measure all three, and print a table of each; no counts leave one out."""
+    console = Console(width=110)
+    if counts := _counts(reading):
+        console.print("A table read alone", _of_reading(counts))
+    if counts := _counts(rows):
+        what = f"{_EXAMPLE_GEN}: rows of a table, {images} of them with an image"
+        console.print(
+            what, _of_node(counts, lambda folder, count: _example_gen(folder, images, count))
+        )
+    if counts := _counts(records):
+        what = f"{_TRANSFORM}: records of {_SIDE} pixels a side with {_NUMBERS + 2} columns"
+        console.print(what, _of_node(counts, _transform))
+
+
+def _counts(text: str) -> list[int]:
+    return [int(count) for count in text.split(",") if count]
+
+
+def _of_reading(counts: Sequence[int]) -> Table:
     table = Table(
-        "rows", "file, MB", "s", "s to read all again", "peak beside the file, MiB",
+        *("rows", "file, MB", "s", "s to read all again", "peak beside the file, MiB"),
         "kept, bytes a row",
-    )  # fmt: skip
-    for count in counts.split(","):
-        command = [sys.executable, "-m", "benchmarks.tables", "--one", count]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        table.add_row(count, *done.stdout.split())
-    Console(width=100).print(table)
+    )
+    for count in counts:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            table.add_row(str(count), *fresh.submit(_read, count).result())
+    return table
 
 
-def _read(count: int) -> str:
-    content = _made(count)
+def _of_node(counts: Sequence[int], measured: Callable[[Path, int], Spent]) -> Table:
+    table = Table("count", "s", "MiB before the node", "peak, MiB", "bytes for each more")
+    before: tuple[int, int] | None = None
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            spent = measured(Path(folder), count)
+        grown = ""
+        if before:
+            grown = f"{(spent.peak_mib - before[1]) * _MIB / (count - before[0]):.0f}"
+        cells = (spent.start_mib, spent.peak_mib, grown)
+        table.add_row(str(count), f"{spent.seconds:.0f}", *map(str, cells))
+        before = count, spent.peak_mib
+    return table
+
+
+def _example_gen(folder: Path, images: int, rows: int) -> Spent:
+    _write(folder / "data", images, rows)
+    return measure(_wanted(folder, _EXAMPLE_GEN))[_EXAMPLE_GEN]
+
+
+def _transform(folder: Path, records: int) -> Spent:
+    _write(folder / "data", records, records)
+    wanted = _wanted(folder, _BEFORE_TRANSFORM)
+    measure(wanted)
+    # In another process, in which the nodes before it come from the cache.
+    return measure(dataclasses.replace(wanted, to_node=_TRANSFORM))[_TRANSFORM]
+
+
+def _wanted(folder: Path, to_node: str) -> Wanted:
+    features: dict[str, Any] = {
+        f"v{n}": {"kind": "numeric", "unit": "mg/l", "high": 600} for n in range(_NUMBERS)
+    }
+    features["smoker"] = {"kind": "categorical", "values": 3}
+    features["notes"] = {"kind": "text"}
+    output = folder / "out"
+    output.mkdir(exist_ok=True)
+    of_data = {"features": features, "max_unmatched_fraction": 1.0}
+    return Wanted(folder / "data", output, to_node, of_data=of_data)
+
+
+def _write(folder: Path, images: int, rows: int) -> None:
+    """Write images of noise in three class folders, and a table with rows of them in it."""
+    noise = np.random.default_rng(0)
+    paths = []
+    for index in range(images):
+        path = folder / _FOLDERS[index % len(_FOLDERS)] / f"{index:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (_SIDE, _SIDE), np.uint8)).save(path)
+        paths.append(path.relative_to(folder).as_posix())
+    with (folder / "metadata.csv").open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in _lines(rows, paths, rows // images))
+
+
+def _read(count: int) -> tuple[str, ...]:
+    content = "\n".join(_lines(count)).encode()
     columns = [TableColumn(f"v{n}", f"v{n}", "numeric", high=600) for n in range(_NUMBERS)]
-    columns.append(TableColumn("sex", "sex", "categorical"))
+    columns += [
+        TableColumn("smoker", "smoker", "categorical"),
+        TableColumn("notes", "notes", "text"),
+    ]
     before, began = _status("VmRSS"), time.monotonic()
     # From here on the peak counts anew.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -58,19 +144,23 @@ def _read(count: int) -> str:
     assert sum(1 for _ in parsed.rows) == count
     again = time.monotonic() - began
     kept, peak = _status("VmRSS") - before, _status("VmHWM") - before
-    times = f"{seconds:.0f} {again:.0f}"
-    return f"{len(content) / 1e6:.0f} {times} {peak / 1024:.0f} {kept * 1024 / count:.0f}"
+    figures = (len(content) / 1e6, seconds, again, peak / 1024, kept * 1024 / count)
+    return tuple(f"{figure:.0f}" for figure in figures)
 
 
-def _made(count: int) -> bytes:
+def _lines(rows: int, paths: Sequence[str] = (), every: int = 1) -> Iterator[str]:
+    """Draw a table's lines; the first of each `every` is of an image, while there are some."""
     drawn = random.Random(0)
     names = ",".join(f"v{n}" for n in range(_NUMBERS))
-    lines = [f"file,patient_id,sex,age,view,{names}"]
-    for row in range(count):
-        cells = ["" if drawn.random() < 0.3 else f"{drawn.random() * 500:.1f}" for _ in range(8)]
-        known = f"img/{row:08d}.png,p{row // 3:07d},{'FM'[row % 2]},{row % 90},PA"
-        lines.append(",".join([known, *cells]))
-    return "\n".join(lines).encode()
+    yield f"file,patient_id,sex,age,view,{names},smoker,notes"
+    for row in range(rows):
+        image, other = divmod(row, every)
+        of_image = not other and image < len(paths)
+        file = paths[image] if of_image else f"img/{row:08d}.png"
+        numbers = ["" if drawn.random() < 0.3 else f"{drawn.random() * 500:.1f}" for _ in range(8)]
+        words = " ".join(f"word{drawn.randrange(_WORDS)}" for _ in range(4))
+        known = f"{file},p{row // 3:07d},{'FM'[row % 2]},{row % 90},PA"
+        yield ",".join([known, *numbers, drawn.choice(("no", "yes", "")), words])
 
 
 def _status(field: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -227,9 +228,13 @@ def _predict(
     results |= _answered(servable, signature, images, told=told)
     if table and with_cells:
         of_files = {file: cells[file] for file in with_cells}
-        results |= _answered(
+        answered = _answered(
             servable, contract.SIGNATURE_TABLE, with_cells, partial(_columns, table, of_files)
         )
+        for file, result in answered.items():
+            if isinstance(result, Prediction):
+                result = dataclasses.replace(result, columns=tuple(sorted(cells[file])))
+            results[file] = result
     return [results[file] for file in files]
 
 

@@ -41,6 +41,7 @@ class Prediction:
         dicom: files of the DICOM objects that were made of it.
         domain_reason: one of `contract.DOMAIN_REASONS`: whether the image is one as those of the
             training; None of a model without an input gate.
+        columns: of the table that had a value for it, and that the answer is to, too.
     """
 
     file: Path
@@ -51,6 +52,7 @@ class Prediction:
     explanation: Path | None = None
     dicom: tuple[Path, ...] = ()
     domain_reason: str | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def in_domain(self) -> bool:

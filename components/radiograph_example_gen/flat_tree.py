@@ -53,15 +53,17 @@ def named_beside(root: Path, names: Iterable[str], known: set[str]) -> Iterator[
 
     Args:
         root: the data folder.
-        names: as a table writes them.
+        names: as a table writes them, some of them more than once; read one at a time.
         known: paths that need no look.
     """
+    told: set[str] = set()
     for name in names:
-        if not name or name in known or leaves(name):
+        if not name or name in known or name in told or leaves(name):
             continue
         # A name may be longer than any file's.
         with contextlib.suppress(OSError, ValueError):
             if (root / name).is_file():
+                told.add(name)
                 yield name
 
 

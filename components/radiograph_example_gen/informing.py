@@ -15,6 +15,7 @@ from components.radiograph_example_gen.headers import (
     SHIFTED_DAY,
 )
 from components.radiograph_example_gen.inspection import Inspection
+from components.radiograph_example_gen.listed import joined
 from components.radiograph_example_gen.matching import Matched
 from components.radiograph_example_gen.metadata import PATIENT_COLUMN, Row
 from components.radiograph_example_gen.remarks import IMAGES, ROWS, Remark, of_missing_columns
@@ -69,7 +70,7 @@ def informed(
     return dataclasses.replace(
         matched,
         by_path=by_path,
-        left_out=(*matched.left_out, *left_out, *patients),
+        left_out=joined(matched.left_out, (*left_out, *patients)),
         remarks=(
             *matched.remarks,
             *_remarks(with_header, contradicting + len(patients), rendering),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from components.radiograph_example_gen.discovery import (
     find_metadata,
 )
 from components.radiograph_example_gen.flat_tree import inside
+from components.radiograph_example_gen.listed import joined, kept
 from components.radiograph_example_gen.matching import Matched, match_rows
 from components.radiograph_example_gen.metadata import Row, parse_metadata, read_metadata_file
 from components.radiograph_example_gen.remarks import (
@@ -151,7 +152,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
     remarks: list[Remark] = list(of_tables(found.tables, filter(None, read)))
     before = listing.matched or Matched({}, ())
     by_path: dict[str, Row] = dict(before.by_path)
-    left_out: list[LeftOut] = list(before.left_out)
+    left_out: list[Collection[LeftOut]] = [before.left_out]
     remarks += before.remarks
     known: list[tuple[str, Columns]] = list(before.tables)
     for table in listing.by_folders:
@@ -169,13 +170,13 @@ def match(settings: Settings, listing: Listing) -> Matched:
         for _, part in parts:
             by_path |= part.by_path
         used = [part for is_taken, part in parts if is_taken]
-        left_out += [item for part in used for item in part.left_out]
+        left_out += [part.left_out for part in used]
         if taken:
             prefix = f"{table.span.folder}/" if table.span else ""
-            left_out += [_prefixed(prefix, item) for item in parsed.problems]
+            left_out.append(_prefixed_all(prefix, parsed.problems))
             own = [path for path in paths if path.startswith(prefix)]
             count = sum(part.rows for part in used)
-            without = [item for part in used for item in part.without_image]
+            without = kept(item for part in used for item in part.without_image)
             if used:
                 check_unmatched(table.name, count, without, own, by_path, settings.limits)
             by_rule = sum((Counter(part.by_rule) for part in used), Counter[str]())
@@ -190,7 +191,7 @@ def match(settings: Settings, listing: Listing) -> Matched:
     return dataclasses.replace(
         before,
         by_path=by_path,
-        left_out=tuple(left_out),
+        left_out=joined(*left_out),
         remarks=tuple(remarks),
         tables=tuple(known),
     )
@@ -201,19 +202,19 @@ def _match_span(
 ) -> Matched:
     """Match rows of one span; those of a shared table start with the span's folder."""
     prefix = f"{span.folder}/"
-    own: Sequence[Row] = rows
+    own: Iterable[Row] = rows
     if table.span is None:
-        own = [
+        own = (
             dataclasses.replace(row, file=row.file.removeprefix(prefix))
             for row in rows
             if row.file.startswith(prefix)
-        ]
+        )
     images = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
     matched = match_rows(own, images, table.name, settings.folders_of)
     return dataclasses.replace(
         matched,
         by_path={prefix + path: row for path, row in matched.by_path.items()},
-        left_out=tuple(_prefixed(prefix, item) for item in matched.left_out),
+        left_out=_prefixed_all(prefix, matched.left_out),
     )
 
 
@@ -232,7 +233,7 @@ def _rows_together(parts: Sequence[tuple[SpanFolder, Matched]]) -> Matched:
             for span, part in parts
             for path, row in part.by_path.items()
         },
-        tuple(_prefixed(prefix, item) for prefix, part in taken for item in part.left_out),
+        joined(*(_prefixed_all(prefix, part.left_out) for prefix, part in taken)),
         sum(part.rows for _, part in taken),
         sum((Counter(part.by_rule) for _, part in taken), Counter[str]()),
         tuple(remark for _, part in taken for remark in part.remarks),
@@ -260,6 +261,10 @@ def _together(parts: Iterable[tuple[SpanFolder, Discovery]]) -> Discovery:
     return Discovery(
         tuple(sorted(candidates)), tuple(sorted(left_out)), found, beside, tuple(tables), unread
     )
+
+
+def _prefixed_all(prefix: str, items: Collection[LeftOut]) -> Collection[LeftOut]:
+    return kept(_prefixed(prefix, item) for item in items) if prefix else items
 
 
 def _prefixed(prefix: str, item: LeftOut) -> LeftOut:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.listed import kept
 from models.conversion import dicom
 from models.rendering import DEFAULT, Rendering
 from schema import contract
@@ -27,6 +29,8 @@ MANIFEST_FILE = "manifest.csv"
 LEFT_OUT_FILE = "left_out.csv"
 _MANIFEST_COLUMNS = ("file", "class", "patient", "sha256", "split")
 _LEFT_OUT_COLUMNS = ("path", "kind", "reason")
+# Rows that are written at a time.
+_BLOCK = 10_000
 
 
 @dataclass(frozen=True)
@@ -133,13 +137,14 @@ def digest(entries: Iterable[Entry]) -> str:
 
 
 def write_manifest(
-    uri: str, entries: Sequence[Entry], left_out: Sequence[LeftOut], summary: Summary
+    uri: str, entries: Sequence[Entry], left_out: Iterable[LeftOut], summary: Summary
 ) -> None:
     """Write the three files into the folder `uri`, local or remote."""
     order = {name: index for index, name in enumerate(summary.classes)}
     rows = sorted(entries, key=lambda entry: (order[entry.class_name], entry.file))
     manifest = [(row.file, row.class_name, row.patient, row.sha256, row.split) for row in rows]
-    rest = [(item.path, item.kind.value, item.reason) for item in sorted(left_out)]
+    in_order = kept(left_out, in_order=True)
+    rest = ((item.path, item.kind.value, item.reason) for item in in_order)
     write_csv(uri, MANIFEST_FILE, _MANIFEST_COLUMNS, manifest)
     write_csv(uri, LEFT_OUT_FILE, _LEFT_OUT_COLUMNS, rest)
     _write(f"{uri}/{contract.SUMMARY_FILE}", summary.to_json())
@@ -177,12 +182,20 @@ def read_summary(uri: str) -> dict[str, Any]:
 
 
 def write_csv(uri: str, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a file of cells into the folder `uri`, local or remote."""
+    """Write a file of cells into the folder `uri`, local or remote; some rows at a time."""
+    import tensorflow as tf
+
+    rest = iter(rows)
+    with tf.io.gfile.GFile(f"{uri}/{name}", "wb") as file:
+        file.write(_csv([header]))
+        while block := list(itertools.islice(rest, _BLOCK)):
+            file.write(_csv(block))
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> bytes:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    _write(f"{uri}/{name}", buffer.getvalue())
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode("utf-8")
 
 
 def read_csv(uri: str, name: str) -> list[list[str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import posixpath
 import urllib.parse
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns
 from components.radiograph_example_gen.discovery import Kind, LeftOut
+from components.radiograph_example_gen.listed import Listed
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.readers import picture_suffixes
 from components.radiograph_example_gen.remarks import Remark, some_of
@@ -41,20 +42,20 @@ class Matched:
     """
 
     by_path: Mapping[str, Row]
-    left_out: tuple[LeftOut, ...]
+    left_out: Collection[LeftOut]
     rows: int = 0
     by_rule: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
     tables: tuple[tuple[str, Columns], ...] = ()
 
     @property
-    def without_image(self) -> list[LeftOut]:
+    def without_image(self) -> Iterator[LeftOut]:
         """Rows that no image goes by."""
-        return [item for item in self.left_out if item.kind is Kind.ROW_WITHOUT_IMAGE]
+        return (item for item in self.left_out if item.kind is Kind.ROW_WITHOUT_IMAGE)
 
 
 def match_rows(
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     paths: Iterable[str],
     name: str = "metadata.csv",
     folders_of: Callable[[str], Sequence[str]] = lambda label: (),
@@ -69,7 +70,7 @@ def match_rows(
     is none.
 
     Args:
-        rows: of one table.
+        rows: of one table; read one at a time.
         paths: of the images, relative to the data folder, "/" separated.
         name: how messages call the table.
         folders_of: label -> names of the folders of its class; none where it is no class.
@@ -79,13 +80,15 @@ def match_rows(
     """
     index = Index(paths)
     by_path: dict[str, Row] = {}
-    left_out = []
+    left_out = Listed(in_order=True)
     by_rule: Counter[str] = Counter()
+    count = 0
     for row in rows:
+        count += 1
         path, rule, several = index.find(row.file, folders_of(row.label))
         if path is None:
             reason = f"{name}, line {row.line}: {_why_none(several)}"
-            left_out.append(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
+            left_out.add(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
             continue
         if rule != EXACT:
             by_rule[rule] += 1
@@ -98,8 +101,8 @@ def match_rows(
                 f"{path!r}; correct or delete one."
             )
         reason = f"{name}, line {row.line}: says the same as line {first.line}; used once"
-        left_out.append(LeftOut(path, Kind.METADATA, reason))
-    return Matched(by_path, tuple(sorted(left_out)), len(rows), dict(by_rule))
+        left_out.add(LeftOut(path, Kind.METADATA, reason))
+    return Matched(by_path, left_out.done(), count, dict(by_rule))
 
 
 class Index:

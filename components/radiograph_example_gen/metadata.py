@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import posixpath
 import re
 import unicodedata
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from common.errors import InputError
 from components.radiograph_example_gen.columns import Columns, place_of, recognise
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.kept_rows import KeptRows
+from components.radiograph_example_gen.listed import Listed
+from components.radiograph_example_gen.records import (
+    Record,
+    check_text,
+    find_separator,
+    read_records,
+)
 from components.radiograph_example_gen.table_cells import Asked, find_columns, read_cells
 from models.table_values import SEXES, UNKNOWN_VALUES, Value, parse_sex, parse_years
 from schema import contract
@@ -30,14 +37,11 @@ SOURCE_COLUMN = "source"
 # none.
 _NO_PATIENT: Final = re.compile(r"-?0+([.,]0*)?|-0*[19]9*([.,]0*)?")
 
-# As spreadsheets of different countries write CSV. The first is taken where none fits better.
-_SEPARATORS: Final = (",", ";", "\t")
 _SHOWN_OF_A_LINE: Final = 80
 # Longer words are rarely the same; they aren't looked up.
 _SHORT: Final = 24
 # So that ids, of which there are many, take no memory that grows with the table.
 _MOST_WORDS: Final = 10_000
-Cells = TypeVar("Cells")
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -81,18 +85,6 @@ class Row:
         return *says, dict(self.further), dict(self.table)
 
 
-class _Record(Generic[Cells]):
-    """A record: its line, the bytes from and to which it goes, and what is in it."""
-
-    __slots__ = ("cells", "end", "line", "start")
-
-    def __init__(self, line: int, start: int, end: int, cells: Cells) -> None:
-        self.line, self.start, self.end, self.cells = line, start, end, cells
-
-    def __iter__(self) -> Iterator[Any]:
-        yield from (self.line, self.start, self.end, self.cells)
-
-
 class _Known:
     """Words that were read before: a table has few, a million times."""
 
@@ -123,9 +115,9 @@ class Metadata:
     """
 
     rows: Sequence[Row]
-    problems: tuple[LeftOut, ...]
+    problems: Collection[LeftOut]
     columns: Columns
-    short: tuple[int, ...] = ()
+    short: Sequence[int] = ()
     respelt: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -182,8 +174,8 @@ def parse_metadata(
         return _parse_row(line, cells, further, asked, known)[0]
 
     rows = KeptRows(content, read)
-    problems: list[LeftOut] = []
-    short = []
+    problems = Listed()
+    short = array("Q")
     respelt: Counter[str] = Counter()
     with_name = set(filter(None, columns.names))
     # One at a time: of a million records, no more is kept than where they are.
@@ -196,11 +188,14 @@ def parse_metadata(
         problems.extend(problem)
         if not with_name <= cells.keys():
             short.append(line)
-    return Metadata(rows, tuple(problems), columns, tuple(short), respelt)
+    return Metadata(rows, problems.done(), columns, short, respelt)
 
 
 def further_columns(
-    content: bytes, name: str = "metadata.csv", named: Mapping[str, str] | None = None
+    content: bytes,
+    name: str = "metadata.csv",
+    named: Mapping[str, str] | None = None,
+    most: int = _MOST_WORDS,
 ) -> dict[str, frozenset[str]]:
     """Find the columns that the contract doesn't know, with the values of each.
 
@@ -208,6 +203,7 @@ def further_columns(
         content: as `parse_metadata` takes it.
         name: how messages call the file.
         named: as `parse_metadata` takes it.
+        most: of a column with more different values, any so many are returned.
 
     Returns:
         Column in lower case → its different values, UNKNOWN for empty cells among them; in the
@@ -222,7 +218,8 @@ def further_columns(
     }
     for *_, cells in records:
         for column, values in found.items():
-            values.add(_known(cells.get(column, "")))
+            if len(values) < most:
+                values.add(_known(cells.get(column, "")))
     return {column: frozenset(values) for column, values in found.items()}
 
 
@@ -242,11 +239,11 @@ def has_label_column(content: bytes, named: Mapping[str, str] | None = None) -> 
 
 def _read_table(
     content: bytes, name: str, named: Mapping[str, str]
-) -> tuple[Columns, str, Iterator[_Record[dict[str, str]]]]:
+) -> tuple[Columns, str, Iterator[Record[dict[str, str]]]]:
     """Read what the columns are taken for; the sign between cells; and each record, by column."""
-    _check_text(content, name)
-    separator = _separator(content, named)
-    lines = _lines(content, name, separator)
+    check_text(content, name)
+    separator = find_separator(content, named)
+    lines = read_records(content, name, separator)
     first = next(lines, None)
     cells_of_header = first.cells if first else []
     columns = recognise(cells_of_header, named)
@@ -271,68 +268,15 @@ def _read_table(
 
 
 def _by_column(
-    lines: Iterable[_Record[list[str]]], header: Sequence[str], name: str
-) -> Iterator[_Record[dict[str, str]]]:
+    lines: Iterable[Record[list[str]]], header: Sequence[str], name: str
+) -> Iterator[Record[dict[str, str]]]:
     for line, start, end, cells in lines:
         if any(cells[len(header) :]):
             raise InputError(
                 f"{name}, line {line}: {len(cells)} cells, but the header has {len(header)} "
                 f"columns; quote a cell that contains the sign that separates cells."
             )
-        yield _Record(line, start, end, dict(zip(header, cells, strict=False)))
-
-
-def _check_text(content: bytes, name: str) -> None:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is not UTF-8 (byte {error.start}): save it as CSV in UTF-8."
-        ) from error
-    if "\0" in text:
-        raise InputError(
-            f"{name} is no text, or not in UTF-8 (it holds zero bytes): save it as CSV in UTF-8."
-        )
-
-
-def _decoded(content: bytes) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
-
-
-def _lines(content: bytes, name: str, separator: str) -> Iterator[_Record[list[str]]]:
-    """Read the records one at a time."""
-    end = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
-
-    def counted() -> Iterator[str]:
-        nonlocal end
-        for text in _decoded(content):
-            end += len(text) if text.isascii() else len(text.encode("utf-8"))
-            yield text
-
-    reader = csv.reader(counted(), delimiter=separator, strict=True)
-    line, start = 1, end
-    try:
-        for cells in reader:
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                yield _Record(line, start, end, stripped)
-            line, start = reader.line_num + 1, end
-    except csv.Error as error:
-        raise InputError(f"{name}, line {line}: not CSV ({error}).") from error
-
-
-def _separator(content: bytes, named: Mapping[str, str]) -> str:
-    """Find the sign that parts the header into columns of which one is the file's."""
-    lines = (line for part in _decoded(content) for line in part.splitlines())
-    header = next((line for line in lines if line.strip()), "")
-    for sign in _SEPARATORS:
-        try:
-            cells = next(csv.reader([header], delimiter=sign), [])
-        except csv.Error:  # The code that reads all of it says what is wrong.
-            continue
-        if contract.FILE_COLUMN in recognise([cell.strip() for cell in cells], named).names:
-            return sign
-    return _SEPARATORS[0]
+        yield Record(line, start, end, dict(zip(header, cells, strict=False)))
 
 
 def _first_line(cells: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ def of_missing_columns(
         yield Remark(COLUMNS, f"no table (metadata.csv) says {', '.join(missing)} of the images")
 
 
-def of_cells(name: str, problems: Sequence[LeftOut]) -> Iterator[Remark]:
+def of_cells(name: str, problems: Collection[LeftOut]) -> Iterator[Remark]:
     """Say how many cells could not be read.
 
     Args:
@@ -118,7 +118,7 @@ def of_cells(name: str, problems: Sequence[LeftOut]) -> Iterator[Remark]:
         problems: one a cell.
     """
     if problems:
-        first = problems[0].reason
+        first = next(iter(problems)).reason
         yield Remark(
             ROWS,
             f"{name}: {len(problems)} {'cell' if len(problems) == 1 else 'cells'} could not be "
@@ -350,7 +350,7 @@ def of_unread_folders(unread: Mapping[str, int]) -> Iterator[Remark]:
 def check_unmatched(
     name: str,
     rows: int,
-    without_image: Sequence[LeftOut],
+    without_image: Collection[LeftOut],
     images: Sequence[str],
     with_row: Mapping[str, object],
     limits: Limits,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,6 +26,7 @@ from components.radiograph_example_gen.discovery import Candidate, Discovery, Ki
 from components.radiograph_example_gen.informing import informed
 from components.radiograph_example_gen.inspection import Inspection, inspect_file
 from components.radiograph_example_gen.likeness import of_copies, of_ids
+from components.radiograph_example_gen.listed import joined
 from components.radiograph_example_gen.listing import list_folder, match
 from components.radiograph_example_gen.manifest import Entry, Summary, digest, rendering_to_note
 from components.radiograph_example_gen.matching import Matched
@@ -88,7 +89,7 @@ class Usable:
 
     found: Discovery
     cleaned: Cleaned
-    left_out: tuple[LeftOut, ...]
+    left_out: Collection[LeftOut]
     by_span: tuple[tuple[SpanFolder, Cleaned], ...] = ()
     remarks: tuple[Remark, ...] = ()
 
@@ -107,7 +108,7 @@ class Decision:
 
     usable: Usable
     split: SplitResult
-    left_out: tuple[LeftOut, ...]
+    left_out: Collection[LeftOut]
     seed: int
     merged: Merged | None = None
 
@@ -209,7 +210,7 @@ def sift(settings: Settings, folder: Folder, inspections: Sequence[Inspection]) 
         cleaned = Cleaned((), tuple(rejected), copies)
     else:
         cleaned = clean(inspections, folder.matched.by_path, settings.classes)
-    left_out = (*found.left_out, *folder.matched.left_out, *cleaned.left_out)
+    left_out = joined(found.left_out, folder.matched.left_out, cleaned.left_out)
     check_bad_fraction(left_out, sum(found.found.values()), settings.limits)
     return Usable(found, cleaned, left_out, by_span, folder.matched.remarks)
 
@@ -239,7 +240,7 @@ def decide(settings: Settings, usable: Usable, known: Mapping[str, Kept] | None 
     )
     _log(split)
     reason = f"not among the {split.per_class} drawn of its class"
-    left_out = (*usable.left_out, *_down_sampled(usable.cleaned, split, reason))
+    left_out = joined(usable.left_out, _down_sampled(usable.cleaned, split, reason))
     return Decision(usable, split, left_out, settings.seed)
 
 
@@ -257,7 +258,8 @@ def _decide_spans(settings: Settings, usable: Usable, known: Mapping[str, Kept])
     copies = usable.cleaned.duplicates_dropped + merged.duplicates_dropped
     cleaned = Cleaned(tuple(taken), (), copies)
     reason = "not among those drawn of its class in its span"
-    left_out = (*usable.left_out, *merged.left_out, *_down_sampled(cleaned, split, reason))
+    down_sampled = _down_sampled(cleaned, split, reason)
+    left_out = joined(usable.left_out, merged.left_out, down_sampled)
     return Decision(replace(usable, cleaned=cleaned), split, left_out, settings.seed, merged)
 
 
@@ -401,9 +403,9 @@ def _licence_of(row: Row | None) -> str:
     return row.licence if row else contract.UNKNOWN
 
 
-def _down_sampled(cleaned: Cleaned, split: SplitResult, reason: str) -> list[LeftOut]:
-    return [
+def _down_sampled(cleaned: Cleaned, split: SplitResult, reason: str) -> tuple[LeftOut, ...]:
+    return tuple(
         LeftOut(image.inspection.path, Kind.DOWN_SAMPLED, reason)
         for image in cleaned.images
         if split.assignment[image.inspection.sha256] == UNUSED
-    ]
+    )

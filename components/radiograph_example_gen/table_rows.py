@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from common.errors import InputError
 from components.radiograph_example_gen.discovery import Kind, LeftOut
 from components.radiograph_example_gen.flat_tree import leaves
+from components.radiograph_example_gen.listed import Listed, kept
 from components.radiograph_example_gen.matching import EXACT, Index
 from components.radiograph_example_gen.metadata import Row
 from components.radiograph_example_gen.remarks import some_of
@@ -42,17 +43,16 @@ class SortedRows:
     """
 
     taken: dict[str, Row] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: Listed = field(default_factory=Listed)
     wanted: int = 0
     by_rule: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     views: Counter[str] = field(default_factory=Counter)
     named: set[str] = field(default_factory=set)
 
-    @property
-    def without_image(self) -> list[LeftOut]:
-        """Rows of a class that no image goes by."""
-        return [item for item in self.left_out if item.kind is Kind.ROW_WITHOUT_IMAGE]
+    def without_image(self) -> Collection[LeftOut]:
+        """List the rows of a class that no image goes by."""
+        return kept(item for item in self.left_out if item.kind is Kind.ROW_WITHOUT_IMAGE)
 
 
 def sort_rows(
@@ -82,11 +82,11 @@ def sort_rows(
         if path is not None:
             by_path[path].append(row)
         elif item := _left_out(settings, name, row, row.file, result):
-            result.left_out.append(item)
+            result.left_out.add(item)
         else:
             result.wanted += 1
             reason = f"{name}, line {row.line}: {why}"
-            result.left_out.append(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
+            result.left_out.add(LeftOut(row.file, Kind.ROW_WITHOUT_IMAGE, reason))
     for path, own in by_path.items():
         _take(settings, name, path, own, result)
     result.named = set(by_path)
@@ -109,11 +109,11 @@ def _take(
                 "correct or delete one."
             )
         if item := _left_out(settings, name, row, path, result):
-            result.left_out.append(item)
+            result.left_out.add(item)
         elif first:
             result.wanted += 1
             reason = f"{name}, line {row.line}: says the same as line {first.line}; used once"
-            result.left_out.append(LeftOut(path, Kind.METADATA, reason))
+            result.left_out.add(LeftOut(path, Kind.METADATA, reason))
         elif known:
             result.wanted += 1
             result.taken[path] = known

@@ -7,7 +7,7 @@ end in the same candidates, and all behind them is the same program.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from components.radiograph_example_gen.flat_tree import (
     named_beside,
     relative_names,
 )
+from components.radiograph_example_gen.listed import joined
 from components.radiograph_example_gen.matching import Matched
 from components.radiograph_example_gen.metadata import (
     Metadata,
@@ -114,9 +115,10 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
     own = {Path(name), root / (inside(settings.data_dir, name) or "")}
     paths = files_below(root, follow_links=settings.follow_links)
     names, unnameable = relative_names(root, (path for path in paths if path not in own))
-    names += named_beside(root, dict.fromkeys(row.file for row in parsed.rows), set(names))
+    names += named_beside(root, (row.file for row in parsed.rows), set(names))
     rows = sort_rows(settings, name, parsed.rows, names)
-    _check_missing(name, rows, settings)
+    missing = rows.without_image()
+    _check_missing(name, missing, rows.wanted, settings)
     candidates, refused, found = _candidates(settings, name, rows)
     _check_classes(settings, name, rows, found, refused)
     unnamed = [path for path in (*names, *unnameable) if path not in rows.named]
@@ -133,10 +135,10 @@ def list_by_table(settings: Settings, name: str, content: bytes) -> tuple[Discov
         *of_cells(name, parsed.problems),
         *of_spellings(name, parsed.respelt),
         *of_short_rows(name, parsed.short, len(parsed.rows)),
-        *of_rows(name, rows.by_rule, len(rows.without_image), len(parsed.rows)),
+        *of_rows(name, rows.by_rule, len(missing), len(parsed.rows)),
         *_remarks(name, parsed, rows, unnamed),
     )
-    left_out = (*rows.left_out, *parsed.problems)
+    left_out = joined(rows.left_out.done(), parsed.problems)
     by_rule = dict(rows.by_rule)
     tables = ((name, parsed.columns),)
     return discovery, Matched(rows.taken, left_out, rows.wanted, by_rule, remarks, tables)
@@ -175,15 +177,15 @@ def _candidates(
     return candidates, refused, found
 
 
-def _check_missing(name: str, rows: SortedRows, settings: Settings) -> None:
-    missing = rows.without_image
+def _check_missing(name: str, missing: Collection[LeftOut], rows: int, settings: Settings) -> None:
     limit = settings.limits.max_unmatched_fraction
-    if len(missing) <= limit * rows.wanted:
+    if len(missing) <= limit * rows:
         return
+    first = next(iter(missing))
     raise InputError(
-        f"{name}: {len(missing)} of {rows.wanted} rows of the classes go by no image, more than "
-        f"data.max_unmatched_fraction = {limit}. One of these rows: {missing[0].path!r} "
-        f"({missing[0].reason}). Correct the column 'file' (paths relative to the data folder), or "
+        f"{name}: {len(missing)} of {rows} rows of the classes go by no image, more than "
+        f"data.max_unmatched_fraction = {limit}. One of these rows: {first.path!r} "
+        f"({first.reason}). Correct the column 'file' (paths relative to the data folder), or "
         "raise the limit where images are missing on purpose."
     )
 

@@ -5,6 +5,7 @@ The rules are RadiographExampleGen's own: the same functions list, match, inspec
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -112,7 +113,7 @@ def _of_files(usable: Usable, classes: Mapping[str, dict[str, int]]) -> dict[str
         "left_out": dict(sorted(Counter(i.kind.value for i in usable.left_out).items())),
         "files": [
             {"path": item.path, "kind": item.kind.value, "reason": item.reason}
-            for item in sorted(usable.left_out)[:_LISTED]
+            for item in heapq.nsmallest(_LISTED, usable.left_out)
         ],
         "patients": {
             "known": len(people),

@@ -61,8 +61,10 @@ def _columns(config: PipelineConfig, spans: ResolvedSpans | None) -> tuple[str, 
         for name, content in contents.items():
             parse_metadata(content, name, named, config.data.columns)
         return named
+    # One more than are taken is enough to know that there are too many.
     found = [
-        further_columns(content, name, config.data.columns) for name, content in contents.items()
+        further_columns(content, name, config.data.columns, _VALUES.stop)
+        for name, content in contents.items()
     ]
     values = {
         column: frozenset().union(*(each[column] for each in found))

@@ -52,7 +52,7 @@ def predict(
         Path | None,
         typer.Option(
             help="Folder for a Structured Report and a heat map of each image, which are DICOM "
-            "files."
+            "files; with --table, for reports alone."
         ),
     ] = None,
     table: Annotated[
@@ -78,17 +78,16 @@ def predict(
     from serving.prediction import Prediction, files_in, print_results, raise_for
 
     files = files_in(images)
-    if table is not None and (explain is not None or dicom_out is not None):
-        raise InputError(
-            "table: a heat map shows what the image says; leave --explain and --dicom-out out."
-        )
+    if table is not None and explain is not None:
+        raise InputError("table: a heat map shows what the image says; leave --explain out.")
     asked = AskedRendering(dicom_window, dicom_percentile)
     pictures = {}
     if explain is not None:
         from serving.explained import plan, write_pictures
 
         pictures = plan(images, files, explain)
-    with_heat_maps = bool(pictures) or dicom_out is not None
+    # With a table, there are reports alone: no heat map is of its answers.
+    with_heat_maps = bool(pictures) or (dicom_out is not None and table is None)
     if dicom_out is not None:
         from serving.dicom_results.files import require_dicom, write_results
         from serving.dicom_results.identity import algorithm_of
@@ -148,7 +147,8 @@ def predict(
         if any(isinstance(result, Prediction) and result.explanation for result in results):
             typer.echo(f"explained in {explain}")
         if any(isinstance(result, Prediction) and result.dicom for result in results):
-            typer.echo(f"reports and heat maps in {dicom_out}: not for diagnosis")
+            what = "reports and heat maps" if with_heat_maps else "reports"
+            typer.echo(f"{what} in {dicom_out}: not for diagnosis")
     raise_for(results)
 
 

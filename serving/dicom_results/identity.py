@@ -84,6 +84,8 @@ def content_of(source: Dataset, answer: Prediction, algorithm: Algorithm) -> lis
         answer.abstain,
         # Results of images within are those that they were before there were gates.
         *([] if answer.in_domain else [answer.domain_reason]),
+        # Likewise those to an image alone.
+        *([list(answer.columns)] if answer.columns else []),
     ]
 
 

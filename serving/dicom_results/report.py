@@ -33,6 +33,7 @@ _REASONS: Final = {
     contract.DOMAIN_TURNED: "it seems to be turned",
     contract.DOMAIN_UNLIKE: "it doesn't look like a radiograph that the model learned from",
 }
+_BESIDE: Final = "The answer is to the image and to values beside it: "
 _ABSTAINED: Final = "The model abstained: it is too unsure, and a person has to look at the image. "
 
 
@@ -41,6 +42,7 @@ def make_report(source: Dataset, answer: Prediction, algorithm: Algorithm) -> Da
 
     An abstained answer names no class: what is said of it is that the model abstained. Nor does
     one to an image that the model's input gate keeps out. Probabilities are there all the same.
+    Where columns of a table were asked beside the image, their names are there.
 
     Args:
         source: the image; its pixels aren't looked at.
@@ -64,6 +66,9 @@ def make_report(source: Dataset, answer: Prediction, algorithm: Algorithm) -> Da
     )
     verdict = coding.ABSTAINED if answer.abstain else coding.class_code(answer.predicted_class)
     text = (_ABSTAINED if answer.abstain else "") + NOT_FOR_DIAGNOSIS
+    if answer.columns:
+        # Their names, which say what the class may stand on; the values are the patient's.
+        text = f"{_BESIDE}{', '.join(answer.columns)}. {text}"
     if not answer.in_domain:
         verdict = coding.OUT_OF_DOMAIN
         why = _REASONS.get(str(answer.domain_reason), str(answer.domain_reason))

@@ -130,8 +130,9 @@ def test_the_newborn_have_an_age() -> None:
 def test_age_that_is_no_number_is_unknown_and_listed(age: str) -> None:
     table = parse_metadata(f"file,age\na.png,{age}\n".encode())
     assert table.rows[0].numbers == {}
-    assert table.problems[0].kind is Kind.METADATA
-    assert age in table.problems[0].reason
+    (problem,) = table.problems
+    assert problem.kind is Kind.METADATA
+    assert age in problem.reason
 
 
 def test_unknown_patient_is_no_patient() -> None:
@@ -233,14 +234,15 @@ def test_row_without_image_is_listed(key: str) -> None:
     rows = parse_metadata(f"file,sex\n{key},F\n".encode()).rows
     matched = match_rows(rows, PATHS)
     assert not matched.by_path
-    assert matched.left_out[0].kind is Kind.ROW_WITHOUT_IMAGE
+    assert [item.kind for item in matched.left_out] == [Kind.ROW_WITHOUT_IMAGE]
 
 
 def test_same_row_twice_is_used_once_and_listed() -> None:
     rows = parse_metadata(b"file,sex\nCOVID/2.png,F\nCOVID/2.png, F\n").rows
     matched = match_rows(rows, PATHS)
     assert matched.by_path["COVID/2.png"].line == 2
-    assert "same as line 2" in matched.left_out[0].reason
+    (twice,) = matched.left_out
+    assert "same as line 2" in twice.reason
 
 
 def test_a_contradiction_counts_in_the_columns_that_are_read() -> None:

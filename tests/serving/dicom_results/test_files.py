@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from PIL import Image
 
 from common.errors import InputError
 from models.rendering import Rendering
+from schema import contract
+from schema.table import TableColumn, to_json
 from serving import explained, local_client
 from serving.dicom_results.files import require_dicom, write_results
 from serving.dicom_results.identity import Algorithm, algorithm_of
 from serving.prediction import Failure, Prediction, Result
+from serving.protocol.tensors import strings
 from tests.command_line import cxr
 from tests.pipeline.deidentify.radiographs import another, radiograph, save
 
@@ -26,6 +30,29 @@ from tests.pipeline.deidentify.radiographs import another, radiograph, save
 def draw(content: bytes, heat: np.ndarray) -> Image.Image:
     assert content[128:132] == b"DICM"
     return Image.fromarray((heat * 255).astype(np.uint8)).resize((64, 64)).convert("RGB")
+
+
+class TableServable:
+    """Stands for a model that takes a column beside the image; keeps which signatures it ran."""
+
+    rendering = Rendering()
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def signature(self, name: str) -> SimpleNamespace:
+        of_table = {"crp": None} if name == contract.SIGNATURE_TABLE else {}
+        return SimpleNamespace(inputs={contract.INPUT_IMAGES: None, **of_table})
+
+    def run(self, name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.asked.append(name)
+        assert inputs["crp"].tolist() == [12.5]
+        return {
+            contract.OUTPUT_CLASSES: strings([b"COVID-19", b"NORMAL"])[np.newaxis],
+            contract.OUTPUT_PROBABILITIES: np.array([[0.75, 0.25]], np.float32),
+            contract.OUTPUT_PREDICTED: strings([b"COVID-19"]),
+            contract.OUTPUT_ABSTAIN: np.array([False]),
+        }
 
 
 @pytest.fixture
@@ -160,6 +187,35 @@ def test_predict_asks_for_heat_maps_and_writes_the_results(
     assert heat.Modality == "OT"
     assert cxr(monkeypatch, *words) == 0
     assert f"reports and heat maps in {tmp_path / 'out'}" in capsys.readouterr().out
+
+
+def test_with_a_table_there_are_reports_alone_and_no_picture(
+    image: Path,
+    serving: Path,
+    tmp_path: Path,
+    answer: Prediction,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (version,) = (serving / "champion").iterdir()
+    (version / "assets.extra").mkdir()
+    columns = to_json([TableColumn("crp", "crp_val", "numeric")])
+    (version / contract.TABLE_FILE).write_text(str(columns))
+    rows = tmp_path / "rows.csv"
+    rows.write_text("file,crp_val\nIM1,12.5\n")
+    servable = TableServable()
+    monkeypatch.setattr(local_client, "_load", lambda *_: servable)
+    words = ("predict", image, "--model-dir", serving, "--table", rows)
+    out = tmp_path / "out"
+    assert cxr(monkeypatch, *words, "--dicom-out", out) == 0
+    assert f"reports in {out}: not for diagnosis" in capsys.readouterr().out
+    (file,) = out.iterdir()
+    report = pydicom.dcmread(file)
+    assert report.Modality == "SR"
+    assert b"values beside it: crp." in file.read_bytes()
+    assert servable.asked == [contract.SIGNATURE_TABLE]
+    assert cxr(monkeypatch, *words, "--dicom-out", out, "--explain", tmp_path / "map.png") == 2
+    assert "leave --explain out" in capsys.readouterr().err
 
 
 def test_a_server_isnt_asked_for_results(

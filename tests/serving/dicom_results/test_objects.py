@@ -79,6 +79,17 @@ def test_an_abstained_answer_names_no_class(algorithm: Algorithm, answer: Predic
     assert any(text.startswith("The model abstained") for text in texts_of(report))
 
 
+def test_a_report_names_the_columns_that_the_answer_is_to_and_no_value(
+    algorithm: Algorithm, answer: Prediction
+) -> None:
+    alone = texts_of(make_report(radiograph(), answer, algorithm))
+    texts = texts_of(make_report(radiograph(), replace(answer, columns=("crp", "sex")), algorithm))
+    said = "The answer is to the image and to values beside it: crp, sex. "
+    (with_names,) = set(texts) - set(alone)
+    assert with_names.startswith(said)
+    assert with_names.removeprefix(said) in alone
+
+
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
@@ -209,6 +220,7 @@ CHANGES: dict[str, Callable[[Dataset, Prediction, Algorithm], tuple[Any, ...]]] 
         replace(a, probabilities={**a.probabilities, "NORMAL": 0.200001}),
         m,
     ),
+    "columns": lambda s, a, m: (s, replace(a, columns=("crp",)), m),
     "image": lambda s, a, m: (radiograph(SOPInstanceUID="1.2.3.4.5.6.7.4"), a, m),
 }
 
