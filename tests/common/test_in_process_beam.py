@@ -129,10 +129,11 @@ def _alike(build: Build, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return here
 
 
-@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
+# Beam's own runner takes two seconds an example, of whatever size; so these are few and long.
+@settings(max_examples=2, deadline=None, phases=[Phase.explicit, Phase.generate])
 @example(rows=[])
 @example(rows=[(key, value) for value in (1e8, 0.1, -1e8, 0.3) for key in (1, True, 1.0, "1")])
-@given(rows=st.lists(st.tuples(ALIKE, ADDENDS), min_size=1, max_size=12))
+@given(rows=st.lists(st.tuples(ALIKE, ADDENDS), min_size=20, max_size=40))
 def test_groups_and_sums_are_those_of_beam_to_the_last_bit(
     rows: list[tuple[Any, float]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
