@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import os
 import subprocess
@@ -154,6 +155,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # Who waits for it makes it anew where it failed, and then says why.
             stderr=subprocess.DEVNULL,
         )
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what imports have made, as a run does.
+
+    It went through all of TensorFlow's and TFX's objects again and again: a fifth of the CPU
+    seconds of a test that trains.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -91,6 +91,8 @@ def test_the_garbage_collector_works_again_after_the_import_even_where_that_fail
         assert gc.get_freeze_count() > frozen
     finally:
         gc.unfreeze()
+        if frozen:  # as tests/conftest.py left it
+            gc.freeze()
 
 
 def test_where_tfx_is_imported_already_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
