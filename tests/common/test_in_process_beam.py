@@ -19,6 +19,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from common.in_process_beam import InProcessRunner, in_process
+from tests.quick_beam import views_once
 
 Build = Callable[[beam.Pipeline], pvalue.PCollection]
 ALIKE = st.sampled_from([1, True, 1.0, "1", b"1", None, (1, "a"), (1.0, "a")])
@@ -100,7 +101,7 @@ class Note(beam.DoFn):
 def _results(build: Build, runner: PipelineRunner, folder: Path) -> list[str]:
     noted = folder / "noted"
     noted.touch()
-    with beam.Pipeline(runner=runner) as pipeline:
+    with views_once(), beam.Pipeline(runner=runner) as pipeline:
         _ = build(pipeline) | "note" >> beam.ParDo(Note(noted))
     return noted.read_text().splitlines()
 
@@ -286,7 +287,7 @@ def test_what_it_does_not_know_goes_to_beam(
     def build(pipeline: beam.Pipeline) -> pvalue.PCollection:
         return pipeline | _given([("a", 1), ("a", 2)]) | rest
 
-    with beam.Pipeline(runner=InProcessRunner(refusing)) as pipeline:
+    with views_once(), beam.Pipeline(runner=InProcessRunner(refusing)) as pipeline:
         _ = (
             build(pipeline)
             | "as they came" >> beam.WindowInto(window.GlobalWindows())
