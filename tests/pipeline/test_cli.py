@@ -182,7 +182,7 @@ def test_predict_names_a_damaged_model(
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"no model")
     (tmp_path / "a.png").write_bytes(b"x")
-    said = ["predict", tmp_path / "a.png", "--model-dir", tmp_path]
+    said: list[str | Path] = ["predict", tmp_path / "a.png", "--model-dir", tmp_path]
     assert cxr(monkeypatch, *said) == cli.EXIT_INPUT
     printed = capfd.readouterr().err
     assert f"{version} is no model that can be served" in printed
@@ -309,7 +309,7 @@ def test_phantoms_are_made_and_labelled(
 def test_phantoms_refuse_wrong_counts(
     tmp_path: Path, per_class: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = ["phantoms", "--out", tmp_path / "p", "--per-class", per_class]
+    said: list[str | Path] = ["phantoms", "--out", tmp_path / "p", "--per-class", per_class]
     assert cxr(monkeypatch, *said) == cli.EXIT_INPUT
     assert not (tmp_path / "p").exists()
 
@@ -317,7 +317,7 @@ def test_phantoms_refuse_wrong_counts(
 def test_predict_without_a_pushed_model_exits_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = ["predict", tmp_path / "a.png", "--model-dir", tmp_path]
+    said: list[str | Path] = ["predict", tmp_path / "a.png", "--model-dir", tmp_path]
     assert cxr(monkeypatch, *said) == cli.EXIT_INPUT
     assert "no pushed model" in capsys.readouterr().err
 
