@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,9 @@ from schema.inputs import Input
 # Up to this, the records stay in memory, serialized, and are read once for all epochs;
 # beyond it each epoch reads the files, and shuffling draws from a window of this size.
 _MEMORY_BYTES = 2 << 30
+# Nothing below is Python that TensorFlow would have to translate. To look for it takes longer than
+# to read a few hundred records.
+_plain: Final = tf.autograph.experimental.do_not_convert
 
 
 def serialize(
@@ -117,7 +120,9 @@ def read(
     records = tf.data.TFRecordDataset(files)
     if augmentations is not None:
         wanted = tf.constant(list(augmentations))
-        records = records.filter(lambda record: tf.reduce_any(_parse(record, {})[2] == wanted))
+        records = records.filter(
+            _plain(lambda record: tf.reduce_any(_parse(record, {})[2] == wanted))
+        )
     stored = sum(tf.io.gfile.stat(file).length for file in files)
     if stored <= _MEMORY_BYTES:
         records = records.cache()
@@ -127,7 +132,8 @@ def read(
         # there are records: TensorFlow sets up each place, at every epoch.
         window = max(1, min(_MEMORY_BYTES, stored) // size)
         records = records.shuffle(window, seed=shuffle_seed, reshuffle_each_iteration=True)
-    parsed = records.map(lambda record: _parse(record, specs)[:2], num_parallel_calls=2)
+    parse = _plain(lambda record: _parse(record, specs)[:2])
+    parsed = records.map(parse, num_parallel_calls=2)
     return parsed.batch(batch_size).prefetch(2)
 
 
@@ -171,9 +177,9 @@ def read_images(
         features, _, augmentation = _parse(record, specs)
         return digest, features, augmentation
 
-    images = tf.data.TFRecordDataset(_files(patterns)).map(parse)
-    as_they_are = images.filter(lambda digest, features, augmentation: augmentation == IDENTITY)
-    pairs = as_they_are.map(lambda digest, features, augmentation: (digest, features))
+    images = tf.data.TFRecordDataset(_files(patterns)).map(_plain(parse))
+    as_they_are = images.filter(_plain(lambda _, features, augmentation: augmentation == IDENTITY))
+    pairs = as_they_are.map(_plain(lambda digest, features, augmentation: (digest, features)))
     return pairs.batch(batch_size).prefetch(1)
 
 

@@ -23,9 +23,9 @@ for _name in (
 ):
     os.environ.setdefault(_name, "1")
 
-# What tests import leaves half a million objects, none of them garbage, which the collector would go
-# through again and again: of 139 s of two files, 11 were its. From `pytest_collection_finish` on it
-# is there again.
+# What tests import leaves half a million objects, none of them garbage, which the collector would
+# go through again and again: of 139 s of two files, 11 were its. It is back from
+# `pytest_collection_finish` on.
 gc.disable()
 
 import hypothesis
@@ -191,9 +191,9 @@ def golden() -> GoldenRun:
 
 
 @pytest.fixture(scope="session")
-def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden run's phantoms, drawn once a worker: 30, 36 and 33 of 128 pixels."""
-    return golden_runs.draw_phantoms(tmp_path_factory.mktemp("images") / "phantoms")
+def phantom_folder() -> Path:
+    """The golden run's phantoms: 30, 36 and 33 of 128 pixels. Nobody may write into it."""
+    return golden_runs.drawn_phantoms()
 
 
 @pytest.fixture(scope="module")

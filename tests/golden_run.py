@@ -23,6 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -192,7 +193,8 @@ def _make(place: Path) -> None:
             _lock_of(old).unlink()
     elsewhere = place / "elsewhere"
     elsewhere.mkdir(parents=True)
-    phantoms, output = draw_phantoms(place / "phantoms"), place / "run"
+    output = place / "run"
+    phantoms = Path(shutil.copytree(drawn_phantoms(), place / "phantoms"))
     settings = place / "settings.yaml"
     settings.write_text(yaml.safe_dump(SETTINGS))
     before = _snapshot(phantoms)
@@ -215,17 +217,30 @@ def _make(place: Path) -> None:
     new.rename(place / _DONE)
 
 
-def draw_phantoms(folder: Path) -> Path:
-    """Draw 30, 36 and 33 phantoms of 128 pixels, with metadata.csv.
+def drawn_phantoms() -> Path:
+    """Draw 30, 36 and 33 phantoms of 128 pixels, with metadata.csv, where they aren't there yet.
 
-    To it are added a column to slice by, and one with a value of its own for each image.
-
-    Args:
-        folder: is made.
+    To it are added a column to slice by, and one with a value of its own for each image. That
+    takes ten seconds; so they lie in `output/phantoms/DIGEST` for all processes, and for the next
+    time, too. DIGEST is that of what draws them. Nobody may write into them.
 
     Returns:
         The folder.
     """
+    digest = hashlib.sha256()
+    for name in ("numpy", "pillow"):
+        digest.update(f"{name} {version(name)}\0".encode())
+    for file in (*sorted((ROOT / "pipeline" / "phantoms").glob("*.py")), Path(__file__)):
+        digest.update(file.read_bytes())
+    place = FOLDER.with_name("phantoms") / digest.hexdigest()[:16]
+    with _locked(place.with_name(".lock")):
+        if not place.exists():
+            with tempfile.TemporaryDirectory(dir=place.parent) as unfinished:
+                _draw(Path(unfinished) / "phantoms").rename(place)
+    return place
+
+
+def _draw(folder: Path) -> Path:
     write_phantoms(folder, **PHANTOMS)
     table = folder / "metadata.csv"
     header, *lines = table.read_text().splitlines()

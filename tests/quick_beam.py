@@ -66,6 +66,26 @@ class _CountingRunner(InProcessRunner):
 
 
 @contextmanager
+def views_once() -> Iterator[None]:
+    """Have options make each of their views once, for Beam's own runner, too.
+
+    Beam asks a job's options a thousand times, and each view makes a parser of its own. All share
+    their values (common/in_process_beam.py does the same for the product's jobs).
+    """
+    view_as = PipelineOptions.view_as
+
+    def once(options: PipelineOptions, cls: type[PipelineOptions]) -> PipelineOptions:
+        views = options.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = view_as(options, cls)
+        return views[cls]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PipelineOptions, "view_as", once)
+        yield
+
+
+@contextmanager
 def quick_beam() -> Iterator[None]:
     """Run executors' jobs here, without Beam's serialisation, in a fraction of the time.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -36,9 +35,8 @@ class Networks:
         if self._kept is not None and self._kept[0] == recipe.name:
             return self._kept[1]
         self._kept = None
-        # Keras keeps what it knows of networks that nobody uses any more.
+        # Keras keeps what it knows of networks that nobody uses any more. Collects garbage, too.
         keras.utils.clear_session()
-        gc.collect()
         params = recipe.params
         network = load_network(
             recipe.backbone, params.scaling, params.boundary, self._backbone_dir, params.head.taps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 from collections.abc import Callable
@@ -136,8 +137,18 @@ def test_each_module_that_a_node_imports_is_in_its_digest(
 ) -> None:
     monkeypatch.setattr(module, "_ROOT", copied)
     imported = closure(*names)
-    # An edit below leaves the imports as they are: they needn't be followed anew at each.
+    # An edit below leaves imports and files as they are: they needn't be looked for anew at each.
     monkeypatch.setattr(module, "closure", lambda *_: imported)
+    monkeypatch.setattr(module, "_file", functools.cache(module._file))
+    templates = module._templates
+    found: dict[Path, list[Path]] = {}
+
+    def once(folder: Path) -> list[Path]:
+        if folder not in found:
+            found[folder] = list(templates(folder))
+        return found[folder]
+
+    monkeypatch.setattr(module, "_templates", once)
     before = _digest(*names)
     for name in imported:
         file = copied.joinpath(*name.split("."))

@@ -1,4 +1,7 @@
-"""What differs between the generations comes out the same in the one that is installed."""
+"""What differs between the generations comes out the same in the one that is installed.
+
+That TensorFlow itself starts quietly is shown in tests/pipeline/test_quick_import.py.
+"""
 
 from __future__ import annotations
 
@@ -92,16 +95,6 @@ def test_the_warning_of_another_keras_is_left_out_and_others_are_not(
         absl.warning("TF_USE_LEGACY_KERAS is set to %s, which will not use Keras 2.", "0")
         absl.warning("TF_USE_LEGACY_KERAS: something else")
     assert caplog.messages == ["TF_USE_LEGACY_KERAS: something else"]
-
-
-def test_tensorflow_itself_starts_quietly() -> None:
-    ran = _run(
-        "from common.runtime import prepare_environment\n"
-        "prepare_environment()\n"
-        "import tensorflow as tf, tensorflow_transform\n"
-        "print(float(tf.constant(2.0) * 3))"
-    )
-    assert (ran.stdout, ran.stderr, ran.returncode) == ("6.0\n", "", 0)
 
 
 def test_no_other_module_asks_which_version_it_runs_on() -> None:

@@ -19,6 +19,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from common.in_process_beam import InProcessRunner, in_process
+from tests.quick_beam import views_once
 
 Build = Callable[[beam.Pipeline], pvalue.PCollection]
 ALIKE = st.sampled_from([1, True, 1.0, "1", b"1", None, (1, "a"), (1.0, "a")])
@@ -100,7 +101,7 @@ class Note(beam.DoFn):
 def _results(build: Build, runner: PipelineRunner, folder: Path) -> list[str]:
     noted = folder / "noted"
     noted.touch()
-    with beam.Pipeline(runner=runner) as pipeline:
+    with views_once(), beam.Pipeline(runner=runner) as pipeline:
         _ = build(pipeline) | "note" >> beam.ParDo(Note(noted))
     return noted.read_text().splitlines()
 
@@ -129,10 +130,11 @@ def _alike(build: Build, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return here
 
 
-@settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate])
+# Beam's own runner takes two seconds an example, of whatever size; so these are few and long.
+@settings(max_examples=2, deadline=None, phases=[Phase.explicit, Phase.generate])
 @example(rows=[])
 @example(rows=[(key, value) for value in (1e8, 0.1, -1e8, 0.3) for key in (1, True, 1.0, "1")])
-@given(rows=st.lists(st.tuples(ALIKE, ADDENDS), min_size=1, max_size=12))
+@given(rows=st.lists(st.tuples(ALIKE, ADDENDS), min_size=20, max_size=40))
 def test_groups_and_sums_are_those_of_beam_to_the_last_bit(
     rows: list[tuple[Any, float]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -285,7 +287,7 @@ def test_what_it_does_not_know_goes_to_beam(
     def build(pipeline: beam.Pipeline) -> pvalue.PCollection:
         return pipeline | _given([("a", 1), ("a", 2)]) | rest
 
-    with beam.Pipeline(runner=InProcessRunner(refusing)) as pipeline:
+    with views_once(), beam.Pipeline(runner=InProcessRunner(refusing)) as pipeline:
         _ = (
             build(pipeline)
             | "as they came" >> beam.WindowInto(window.GlobalWindows())

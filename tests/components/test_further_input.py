@@ -43,8 +43,12 @@ from models.signatures import ServedModel, export, load_transform  # noqa: E402
 from models.training_data import read_image_taps  # noqa: E402
 from schema import SCHEMA_DIR, SCHEMA_FILE, contract, inputs  # noqa: E402
 from schema.inputs import Input, Tensor  # noqa: E402
+from tests.components.infra_check.in_thread import served_in_thread  # noqa: E402
+from tests.loaded_once import loaded_once  # noqa: E402
 
-pytestmark = pytest.mark.slow
+__all__ = ["loaded_once", "served_in_thread"]  # Fixtures.
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loaded_once")]
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 PER_SPLIT = 6
 FURTHER = Input(
@@ -240,7 +244,13 @@ def test_the_signatures_take_it(made: Made, version: Path) -> None:
     np.testing.assert_allclose(first_over_second, list(map(made.expected, digests)), atol=1e-4)
 
 
-def test_a_server_that_is_asked_in_every_form_answers_by_it(made: Made, version: Path) -> None:
+# A process of its own knows nothing of the registered input but what the SavedModel says.
+@pytest.mark.parametrize("where", ["thread", pytest.param("process", marks=pytest.mark.long)])
+def test_a_server_that_is_asked_in_every_form_answers_by_it(
+    where: str, made: Made, version: Path, request: pytest.FixtureRequest
+) -> None:
+    if where == "thread":
+        request.getfixturevalue("served_in_thread")
     noted: dict[str, np.ndarray] = {}
     samples = choose_samples(made.raw, noted, 1)
     assert {tuple(sorted(sample.given)) for sample in samples} == {("brightness", "image_bytes")}

@@ -7,11 +7,9 @@ answer by the columns in a way that can be computed by hand.
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +50,12 @@ from serving.servables.loading import load_servable  # noqa: E402
 from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E402
 from tests.command_line import cxr  # noqa: E402
 from tests.components.infra_check.in_thread import served_in_thread  # noqa: E402
+from tests.loaded_once import loaded_once  # noqa: E402
 from tests.serving.in_thread import server_in_thread  # noqa: E402
 
-__all__ = ["served_in_thread"]  # A fixture.
+__all__ = ["loaded_once", "served_in_thread"]  # Fixtures.
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loaded_once")]
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 PER_SPLIT = 6
 CRP = TableColumn("crp", "crp_val", "numeric", unit="mg/l", low=0, high=600)
@@ -237,16 +236,6 @@ def table(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@functools.cache
-def _loaded(version: Path) -> Any:
-    return tf.saved_model.load(str(version))
-
-
-@functools.cache
-def _servable(version: Path) -> TensorFlowServable:
-    return TensorFlowServable(version)
-
-
 def _records(made: Made) -> list[tf.train.Example]:
     (file,) = (Path(made.raw.uri) / "Split-test").iterdir()
     records = tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
@@ -270,7 +259,7 @@ def _log_odds(probabilities: np.ndarray) -> np.ndarray:
 
 
 def test_the_signatures_take_the_table_beside_the_image(made: Made, joint: Path) -> None:
-    loaded = _loaded(joint)
+    loaded = tf.saved_model.load(str(joint))
     with_table = loaded.signatures[contract.SIGNATURE_TABLE]
     _, arguments = with_table.structured_input_signature
     assert {name: (spec.dtype, spec.shape.as_list()) for name, spec in arguments.items()} == {
@@ -293,7 +282,7 @@ def test_the_signatures_take_the_table_beside_the_image(made: Made, joint: Path)
 
 
 def test_without_the_table_it_answers_as_with_nothing_in_it(made: Made, joint: Path) -> None:
-    loaded = _loaded(joint)
+    loaded = tf.saved_model.load(str(joint))
     images, _ = _given(made)
     bytes_alone = loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=tf.constant(images))
     # One value for all rows is what a server feeds where an input is left out.
@@ -324,7 +313,7 @@ def test_the_defaults_stand_in_the_signature(joint: Path, table: Path) -> None:
 def test_a_value_beyond_the_range_is_an_error_that_names_the_column(
     made: Made, joint: Path
 ) -> None:
-    with_table = _loaded(joint).signatures[contract.SIGNATURE_TABLE]
+    with_table = tf.saved_model.load(str(joint)).signatures[contract.SIGNATURE_TABLE]
     images, _ = _given(made)
     rest = {"sex": tf.constant([b""]), "notes": tf.constant([b""])}
     with pytest.raises(tf.errors.InvalidArgumentError, match="crp is not within 0 to 600 mg/l"):
@@ -335,7 +324,7 @@ def test_a_value_beyond_the_range_is_an_error_that_names_the_column(
 
 
 def test_a_table_alone_is_a_model_too(made: Made, table: Path) -> None:
-    loaded = _loaded(table)
+    loaded = tf.saved_model.load(str(table))
     _, columns = _given(made)
     given = {name: tf.constant(values) for name, values in columns.items()}
     found = [
@@ -368,7 +357,7 @@ def _instances(image: bytes, *rows: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_rows_and_columns_over_rest_may_lack_any_column(made: Made, joint: Path) -> None:
-    servable = _servable(joint)
+    servable = TensorFlowServable(joint)
     images, _ = _given(made)
     rows: list[dict[str, Any]] = [
         {},
@@ -397,7 +386,7 @@ def test_rows_and_columns_over_rest_may_lack_any_column(made: Made, joint: Path)
 
 
 def test_a_wrong_type_names_the_column(made: Made, joint: Path) -> None:
-    servable = _servable(joint)
+    servable = TensorFlowServable(joint)
     images, _ = _given(made)
     (row,) = _instances(images[0], {"crp": "high"})
     bodies: list[dict[str, Any]] = [
@@ -443,7 +432,9 @@ def test_predict_reads_a_table_by_the_files_names(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(request.getfixturevalue(model), tmp_path / "models" / "champion" / "1")
+    (tmp_path / "models" / "champion").mkdir(parents=True)
+    # A link, so that it isn't loaded once more.
+    (tmp_path / "models" / "champion" / "1").symlink_to(request.getfixturevalue(model))
     (tmp_path / "rows.csv").write_text("file,crp_val,sex\n0.png,5,\n1.png,,M\nother.png,3,\n")
     images: list[str | Path] = ["predict", *files, "--json"]
     places: list[str | Path] = ["--model-dir", tmp_path / "models"]

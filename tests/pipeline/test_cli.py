@@ -16,18 +16,9 @@ from pipeline import cli
 from pipeline.config.pipeline_config import PipelineConfig, load_config
 from pipeline.doctor import Check, Status
 from pipeline.local.exit_codes import EXIT_INTERRUPTED
+from tests.command_line import cxr
 
 HEAVY = ("tensorflow", "tfx", "keras", "apache_beam", "numpy", "PIL", "openvino")
-
-
-def _cxr(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -50,17 +41,26 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_a_wrong_configuration_exits_with_2_without_starting_anything(tmp_path: Path) -> None:
-    ran = _cxr("run", "--data", str(tmp_path), "--min-accuracy", "90", "--output", str(tmp_path))
+    """As a process of its own; the other tests call the command in this one."""
+    said = ["run", "--data", str(tmp_path), "--min-accuracy", "90", "--output", str(tmp_path)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *said],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert ran.returncode == cli.EXIT_INPUT
     assert "gate.min_accuracy" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_data_exits_with_2() -> None:
-    ran = _cxr("run")
-    assert ran.returncode == cli.EXIT_INPUT
-    assert "data" in ran.stderr
+def test_no_data_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cxr(monkeypatch, "run") == cli.EXIT_INPUT
+    assert "data" in capsys.readouterr().err
 
 
 class FakeRun:
@@ -175,15 +175,18 @@ def test_no_backbones_are_not_all_backbones(
     assert fake_run.configs == []
 
 
-def test_predict_names_a_damaged_model(tmp_path: Path) -> None:
+def test_predict_names_a_damaged_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     version = tmp_path / "champion" / "1"
     version.mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"no model")
     (tmp_path / "a.png").write_bytes(b"x")
-    ran = _cxr("predict", str(tmp_path / "a.png"), "--model-dir", str(tmp_path))
-    assert ran.returncode == cli.EXIT_INPUT
-    assert f"{version} is no model that can be served" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    said: list[str | Path] = ["predict", tmp_path / "a.png", "--model-dir", tmp_path]
+    assert cxr(monkeypatch, *said) == cli.EXIT_INPUT
+    printed = capfd.readouterr().err
+    assert f"{version} is no model that can be served" in printed
+    assert "Traceback" not in printed
 
 
 def _raise(error: Exception) -> None:
@@ -293,25 +296,30 @@ def test_the_doctor_fails_only_where_a_run_cannot_be(
     assert "Disk: Free some." in capsys.readouterr().out
 
 
-def test_phantoms_are_made_and_labelled(tmp_path: Path) -> None:
+def test_phantoms_are_made_and_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "phantoms"
-    ran = _cxr("phantoms", "--out", str(out), "--per-class", "2,3,1", "--size", "64")
-    assert ran.returncode == 0, ran.stderr
-    assert "not medical data" in ran.stdout
+    assert cxr(monkeypatch, "phantoms", "--out", out, "--per-class", "2,3,1", "--size", "64") == 0
+    assert "not medical data" in capsys.readouterr().out
     assert [len(list((out / c).glob("*.png"))) for c in ("COVID-19", "NORMAL")] == [2, 3]
 
 
 @pytest.mark.parametrize("per_class", ["2,3", "a,b,c", "0,1,1"])
-def test_phantoms_refuse_wrong_counts(tmp_path: Path, per_class: str) -> None:
-    ran = _cxr("phantoms", "--out", str(tmp_path / "p"), "--per-class", per_class)
-    assert ran.returncode == cli.EXIT_INPUT
+def test_phantoms_refuse_wrong_counts(
+    tmp_path: Path, per_class: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str | Path] = ["phantoms", "--out", tmp_path / "p", "--per-class", per_class]
+    assert cxr(monkeypatch, *said) == cli.EXIT_INPUT
     assert not (tmp_path / "p").exists()
 
 
-def test_predict_without_a_pushed_model_exits_with_2(tmp_path: Path) -> None:
-    ran = _cxr("predict", str(tmp_path / "a.png"), "--model-dir", str(tmp_path))
-    assert ran.returncode == cli.EXIT_INPUT
-    assert "no pushed model" in ran.stderr
+def test_predict_without_a_pushed_model_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str | Path] = ["predict", tmp_path / "a.png", "--model-dir", tmp_path]
+    assert cxr(monkeypatch, *said) == cli.EXIT_INPUT
+    assert "no pushed model" in capsys.readouterr().err
 
 
 def test_predict_takes_the_highest_version(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -176,14 +177,33 @@ def test_the_summary_tells_of_the_models(golden: GoldenRun) -> None:
         assert (Path(folder) / contract.SAVED_MODEL_FILE).is_file()
 
 
+@pytest.fixture(scope="module")
+def load() -> Callable[[Path], Any]:
+    """A pushed version -> its two signatures for images, loaded once.
+
+    To load what isn't asked takes TensorFlow as long again (tests/models/test_saved_functions.py
+    shows that the answers are the same).
+    """
+    from models.saved_functions import load_functions
+
+    asked = (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXAMPLES)
+    return functools.cache(lambda version: load_functions(str(version), signatures=asked))
+
+
 def test_every_pushed_model_answers_raw_bytes_as_it_was_evaluated(
-    golden: GoldenRun, answers: dict[str, dict[str, list[float]]], entries: list[Entry]
+    golden: GoldenRun,
+    answers: dict[str, dict[str, list[float]]],
+    entries: list[Entry],
+    load: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was kept of the evaluation, TFMA's confusion matrix, and the served models: the same."""
     from serving.local_client import latest_version
     from serving.protocol.tensors import strings
+    from serving.servables import tensorflow_servable
     from serving.servables.tensorflow_servable import TensorFlowServable
 
+    monkeypatch.setattr(tensorflow_servable, "load_saved_model", load)
     labels = [CLASSES.index(entry.class_name) for entry in entries]
     # Two of each class.
     some = [entry for name in CLASSES for entry in entries if entry.class_name == name][::3]
@@ -346,13 +366,15 @@ def test_cached_features_are_those_of_the_raw_image(
 
 
 def test_both_signatures_agree_on_what_example_gen_wrote(
-    golden: GoldenRun, outputs: RunOutputs
+    golden: GoldenRun, outputs: RunOutputs, load: Callable[[Path], Any]
 ) -> None:
     import tensorflow as tf
 
+    from serving.local_client import latest_version
+
     files = tf.io.gfile.glob(outputs.uri("RadiographExampleGen", "examples") + "/Split-test/*")
     records = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
-    model = tf.saved_model.load(golden.summary["champion_pushed_to"])
+    model = load(latest_version(golden.layout.serving, golden.summary["champion"]))
     by_examples = model.signatures["serve_examples"](examples=tf.constant(records))
     paths = [
         tf.train.Example.FromString(r).features.feature[contract.PATH].bytes_list.value[0].decode()

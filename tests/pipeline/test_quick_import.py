@@ -91,6 +91,8 @@ def test_the_garbage_collector_works_again_after_the_import_even_where_that_fail
         assert gc.get_freeze_count() > frozen
     finally:
         gc.unfreeze()
+        if frozen:  # as tests/conftest.py left it
+            gc.freeze()
 
 
 def test_where_tfx_is_imported_already_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +103,15 @@ def test_where_tfx_is_imported_already_nothing_changes(monkeypatch: pytest.Monke
     assert gc.get_freeze_count() == frozen
 
 
+_STARTED = "TensorFlow and Transform are there"
 # One process for all questions, as its imports take most of the time: what is asked first is what
 # needs less.
-_FRESH = """
+_FRESH = f"""
 import json, os, sys
 from pathlib import Path
-output, = sys.argv[1:]
+output, images = sys.argv[1:]
 from common.runtime import prepare_environment, quick_tfx_import, scratch_below
-found = {}
+found = {{}}
 with scratch_below(Path(output)):
     prepare_environment()
     import keras
@@ -116,6 +119,14 @@ with scratch_below(Path(output)):
     found["home after keras"] = os.listdir(os.environ["HOME"])
     from pipeline.study import command, experiment, outcomes, report, screen, tables
     found["study imports"] = [m for m in ("tfx", "apache_beam") if m in sys.modules]
+    from pipeline.cli import app
+    app(["check", "--data", images], standalone_mode=False)
+    found["check imports"] = [
+        m for m in ("tfx", "apache_beam", "ml_metadata") if m in sys.modules
+    ]
+    import tensorflow as tf, tensorflow_transform
+    found["six"] = float(tf.constant(2.0) * 3)
+    print({_STARTED!r}, file=sys.stderr, flush=True)
     vertex = "google.cloud.aiplatform"
     with quick_tfx_import():
         from tfx import v1 as tfx
@@ -131,7 +142,7 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def fresh(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Question -> answer of a process that had imported nothing, in a home of its own."""
     folder = tmp_path_factory.mktemp("fresh")
     home, output = folder / "home", folder / "output"
@@ -139,7 +150,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     output.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_HOME"}
     done = subprocess.run(
-        [sys.executable, "-c", _FRESH, str(output)],
+        [sys.executable, "-c", _FRESH, str(output), str(phantom_folder)],
         cwd=ROOT,
         env=environment | {"HOME": str(home)},
         capture_output=True,
@@ -148,6 +159,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found["said"], _, _ = done.stderr.partition(f"{_STARTED}\n")
     return found
 
 
@@ -157,6 +169,10 @@ def test_a_run_imports_none_of_googles_clients_for_vertex_ai(fresh: dict[str, An
     assert fresh["vertex before"] is False
     assert fresh["extension"] == "Trainer"
     assert fresh["vertex after"] is True
+
+
+def test_tensorflow_itself_starts_quietly(fresh: dict[str, Any]) -> None:
+    assert (fresh["six"], fresh["said"]) == (6.0, "")
 
 
 def test_matplotlib_waits_until_somebody_draws(fresh: dict[str, Any]) -> None:
@@ -172,3 +188,7 @@ def test_importing_keras_writes_nothing_into_the_home_folder(fresh: dict[str, An
 def test_a_study_needs_no_tfx(fresh: dict[str, Any]) -> None:
     """Importing it takes longer than training a head."""
     assert fresh["study imports"] == []
+
+
+def test_a_check_of_the_data_needs_no_tfx(fresh: dict[str, Any]) -> None:
+    assert fresh["check imports"] == []

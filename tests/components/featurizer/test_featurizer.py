@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,18 @@ def nothing_planted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """Leave out the images that are no radiographs, but where a test is about them."""
     if "planted" not in request.node.name:
         monkeypatch.setattr(executor, "_featurize_planted", lambda *_: None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_networks() -> Iterator[None]:
+    """Build and convert a network once, however often it is loaded: it is in most tests the same.
+
+    Each job compiles it anew. What counts loads, or forbids them, puts its own in their place.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix, "load_frozen", functools.cache(load_frozen))
+        patch.setattr(engines, "converted", functools.cache(engines.converted))
+        yield
 
 
 def _pixels(number: int) -> np.ndarray:
@@ -376,7 +389,9 @@ def test_another_scaling_gives_other_features(
     assert all(own[key] != features for key, features in paper.items())
 
 
-@pytest.mark.parametrize("engine", [OPENVINO_F32, OPENVINO_BF16, TENSORFLOW])
+@pytest.mark.parametrize(
+    "engine", [OPENVINO_F32, pytest.param(OPENVINO_BF16, marks=pytest.mark.long), TENSORFLOW]
+)
 def test_files_are_the_same_whatever_the_order_and_files_of_the_input(
     featurize: Run,
     sharded: Callable[[str], Sharded],
@@ -519,6 +534,32 @@ def test_what_no_device_can_hold_is_an_error(
         featurize({"eval": range(9)}, boundary="head")
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A store with the features of `SPLITS` at boundary `head`; no test may change it.
+
+    Attributes:
+        store: its folder.
+        files: what was written by the run that filled it.
+    """
+
+    store: Path
+    files: dict[str, bytes]
+
+    def copied(self, folder: Path) -> str:
+        """Copy the store to a folder that isn't there, and return its name."""
+        return str(shutil.copytree(self.store, folder))
+
+
+@pytest.fixture(scope="module")
+def filled(featurize: Run, tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    """Such a store."""
+    store = tmp_path_factory.mktemp("filled") / "store"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "_featurize_planted", lambda *_: None)
+        return Filled(store, _files(featurize(SPLITS, boundary="head", store=str(store))))
+
+
 @pytest.mark.parametrize("boundary", ["head", "block2"])
 def test_with_a_store_the_records_are_the_same_and_another_split_computes_nothing(
     featurize: Run, tmp_path: Path, computed: list[int], boundary: str
@@ -552,12 +593,11 @@ def test_only_what_is_new_goes_through_the_network(
 
 
 def test_where_all_is_there_no_network_is_loaded(
-    featurize: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    featurize: Run, filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = str(tmp_path / "store")
-    wanted = _files(featurize(SPLITS, boundary="head", store=store))
+    store = filled.copied(tmp_path / "store")
     monkeypatch.delattr(prefix, "load_frozen")
-    assert _files(featurize(SPLITS, boundary="head", store=store)) == wanted
+    assert _files(featurize(SPLITS, boundary="head", store=store)) == filled.files
 
 
 def test_other_weights_taps_or_scaling_share_nothing(
@@ -602,10 +642,9 @@ def test_what_tensorflow_computed_instead_is_not_kept_under_openvinos_name(
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "index"])
 def test_what_is_damaged_is_computed_again(
-    featurize: Run, tmp_path: Path, computed: list[int], damage: str
+    featurize: Run, filled: Filled, tmp_path: Path, computed: list[int], damage: str
 ) -> None:
-    store = tmp_path / "store"
-    wanted = _files(featurize(SPLITS, boundary="head", store=str(store)))
+    wanted, store = filled.files, Path(filled.copied(tmp_path / "store"))
     victim = max(store.rglob("*.data"), key=lambda path: path.stat().st_size)
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1

@@ -22,9 +22,12 @@ from tfx.types import standard_artifacts  # noqa: E402
 from components.inferrer.executor import Executor, features_key  # noqa: E402
 from models import saved_functions  # noqa: E402
 from schema import contract  # noqa: E402
+from tests.loaded_once import loaded_once  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.golden_run import GoldenRun
+
+__all__ = ["loaded_once"]  # A fixture.
 
 SAMPLED = 4
 Answers = dict[str, tf.train.Example]
@@ -39,8 +42,8 @@ def _artifact(kind: Any, folder: Path, splits: tuple[str, ...] = ()) -> list[Any
 
 
 @pytest.fixture(scope="module", autouse=True)
-def loaded_once() -> Iterator[None]:
-    """A SavedModel is loaded once, by whatever link."""
+def functions_once(loaded_once: None) -> Iterator[None]:
+    """Some functions of a SavedModel are loaded once, too, by whatever link."""
     load = functools.cache(saved_functions.load_functions)
 
     def loaded(directory: str, **asked: Sequence[str]) -> Any:

@@ -1,6 +1,7 @@
 """InfraCheck's server in a thread of the test's own process.
 
-That it also starts as a process of its own is shown by tests/components/test_further_input.py.
+That it also starts as a process of its own is shown by the golden run, which pushes nothing that
+InfraCheck's server didn't answer for (tests/pipeline/test_local_run.py).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from components.infra_check import requests_sent
 from components.infra_check.requests_sent import Answer, Findings, Sample, check_served
 from schema import contract
+from tests.components.infra_check import in_thread
 from tests.components.infra_check.in_thread import served_in_thread
+from tests.loaded_once import loaded_once
 from tests.models.test_input_gate_models import EXPECTED, Made, _files, asked, made
 
-__all__ = ["asked", "made", "served_in_thread"]  # Fixtures.
+__all__ = ["asked", "loaded_once", "made", "served_in_thread"]  # Fixtures.
 SURE = np.array([0.9, 0.1])
 
 
@@ -52,6 +55,7 @@ def test_a_model_without_a_gate_is_not_asked_for_its_verdict() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("loaded_once")
 def test_a_served_gate_says_what_the_savedmodel_says(
     made: Mapping[str, Made],
     asked: np.ndarray,
@@ -65,6 +69,9 @@ def test_a_served_gate_says_what_the_savedmodel_says(
         Sample(f"{index:02}", {contract.INPUT_IMAGES: file})
         for index, file in enumerate(_files(asked)[: len(EXPECTED)])
     ]
+    # Converted once for both servers.
+    load = functools.cache(in_thread.load_servable)
+    monkeypatch.setattr(in_thread, "load_servable", load)
     found = check_served(version, samples)
     assert found.failures == []
     assert found.gated == found.requests == 3 * len(samples)

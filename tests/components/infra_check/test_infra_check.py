@@ -44,8 +44,11 @@ from serving.protocol.tensors import strings  # noqa: E402
 from serving.servables.loading import load_servable  # noqa: E402
 from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E402
 from tests.components.infra_check.in_thread import served_in_thread  # noqa: E402
+from tests.loaded_once import loaded_once  # noqa: E402
 
-__all__ = ["served_in_thread"]  # A fixture.
+__all__ = ["loaded_once", "served_in_thread"]  # Fixtures.
+
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 PER_SPLIT = 9

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +98,21 @@ def _sources(root: Path, name: str) -> ModelSources:
     return ModelSources(name, str(root / name), str(root / f"{name}-run"), "", True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def load() -> Iterator[Callable[..., Any]]:
+    """Loads functions of a SavedModel once, also for the report."""
+    from components.report import heat_maps
+
+    loaded = functools.cache(heat_maps.load_functions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heat_maps, "load_functions", loaded)
+        yield loaded
+
+
 @pytest.fixture(scope="module")
-def own(models: Mapping[str, ModelSources], files: Mapping[str, bytes]) -> dict[str, Any]:
+def own(
+    models: Mapping[str, ModelSources], files: Mapping[str, bytes], load: Callable[..., Any]
+) -> dict[str, Any]:
     """Model -> what the signature of its own SavedModel says of all images."""
     import tensorflow as tf
 
@@ -106,7 +120,8 @@ def own(models: Mapping[str, ModelSources], files: Mapping[str, bytes]) -> dict[
 
     found = {}
     for name, sources in models.items():
-        explain = tf.saved_model.load(_serving(Path(sources.model))).signatures["explain"]
+        asked = (contract.SIGNATURE_EXPLAIN,)
+        explain = load(_serving(Path(sources.model)), signatures=asked).signatures["explain"]
         outputs = explain(**{contract.INPUT_IMAGES: tf.constant(list(files.values()))})
         found[name] = {key: value.numpy() for key, value in outputs.items()}
     return found

@@ -104,8 +104,9 @@ def test_of_many_copies_those_in_other_splits_are_not_crowded_out(
 def test_what_is_kept_at_a_time_changes_nothing(
     phantoms: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    thumbnails, textures = _small([*phantoms, *map(_cropped, phantoms)])
-    splits = ["train", "test"] * len(phantoms)
+    some = phantoms[::2]
+    thumbnails, textures = _small([*some, *map(_cropped, some)])
+    splits = ["train", "test"] * len(some)
     whole = find_pairs(thumbnails, textures, splits, 0.5)
     assert len({pair.first // 7 for pair in whole}) > 1
     monkeypatch.setattr(near_duplicates, "_BLOCK", 7)

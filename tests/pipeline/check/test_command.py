@@ -1,4 +1,7 @@
-"""`cxr check`: what a run would read, said before it, by RadiographExampleGen's own rules."""
+"""`cxr check`: what a run would read, said before it, by RadiographExampleGen's own rules.
+
+That it takes no TFX is shown in tests/pipeline/test_quick_import.py.
+"""
 
 from __future__ import annotations
 
@@ -195,17 +198,3 @@ def test_too_few_images_for_a_split_are_a_problem(check: Check, data: Path) -> N
     found = _json(check, "--data", data)
     assert "Normal" in found["problems"][0]
     assert found["classes"]["Normal"] == {"found": 4, "usable": 4}
-
-
-def test_it_takes_no_tfx(data: Path) -> None:
-    import subprocess
-
-    program = (
-        "import sys; from pipeline.cli import app; "
-        f"app(['check', '--data', {str(data)!r}], standalone_mode=False); "
-        "assert not {'tfx', 'apache_beam', 'ml_metadata'} & sys.modules.keys()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr

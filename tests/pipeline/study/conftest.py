@@ -72,7 +72,11 @@ def weights_dir(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def configure(tiny_backbone: str, weights_dir: Path, phantom_folder: Path) -> Configure:
-    """Output folder, and fields that differ -> a configuration that trains in no time."""
+    """Output folder, and fields that differ -> a configuration that trains in no time.
+
+    Heads are fitted once, not in folds: a study with folds, that comes to what a run does, is in
+    tests/pipeline/test_local_run.py.
+    """
 
     def call(output: Path, **fields: Any) -> PipelineConfig:
         values: dict[str, Any] = {
@@ -81,7 +85,7 @@ def configure(tiny_backbone: str, weights_dir: Path, phantom_folder: Path) -> Co
             "weights_dir": weights_dir,
             "backbones": [tiny_backbone],
             "gate": {"min_accuracy": 0.5},
-            "training": {"learning_rate": 0.01, "epochs": 4},
+            "training": {"learning_rate": 0.01, "epochs": 4, "validation": "holdout"},
         }
         return load_config(preset="fast", overrides=values | fields)
 
