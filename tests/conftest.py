@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import os
 import subprocess
@@ -154,6 +155,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # Who waits for it makes it anew where it failed, and then says why.
             stderr=subprocess.DEVNULL,
         )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Take what the test modules imported out of the garbage collector's rounds.
+
+    These are a million objects, of which none is garbage, and whoever traces a graph or unloads a
+    model has them gone through again and again.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
