@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import apache_beam as beam
 import keras
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from PIL import Image
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from common.in_process_beam import in_process
 from components.featurizer.executor import Job, Prefix
 from models.backbones import get_backbone
 from models.boundary import CutNetwork
@@ -89,18 +87,11 @@ def transformed(images: Sequence[bytes], tmp_path_factory: pytest.TempPathFactor
     ]
     metadata = dataset_metadata.DatasetMetadata(schema)
     graph = tmp_path_factory.mktemp("transform") / "graph"
-    data: list[dict[str, Any]] = []
-    with (
-        tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("temp"))),
-        # Elsewhere than in this process, `data` would stay empty.
-        in_process(beam.Pipeline(argv=[])) as pipeline,
-    ):
-        given = pipeline | beam.Create(examples)
-        (made, _), transform = (given, metadata) | tft_beam.AnalyzeAndTransformDataset(
+    with tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("temp"))):
+        (data, _), transform = (examples, metadata) | tft_beam.AnalyzeAndTransformDataset(
             preprocessing_fn
         )
-        _ = made | beam.Map(data.append)
-        _ = transform | tft_beam.WriteTransformFn(str(graph))
+        transform | tft_beam.WriteTransformFn(str(graph))
     assert set(schema_utils.schema_as_feature_spec(schema).feature_spec) == set(default)
     return Transformed(str(graph), sorted(data, key=lambda row: row[contract.LABEL]))
 
@@ -453,9 +444,11 @@ def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
         np.testing.assert_allclose(own, known[name].numpy()[answers.labels], rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.long
 def test_run_fn_makes_the_same_of_a_network_that_is_traced_as_of_one_in_memory(
     fitted: Callable[..., Fitted], solved: Fitted, images: Sequence[bytes]
 ) -> None:
+    """That the exported models are the same, test_lent_network.py shows in less time."""
     traced = fitted(SOLVED, traced=True)
     given = tf.constant(images[:3], tf.string)
     for signature in (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN):

@@ -57,7 +57,9 @@ def _made(
         tft_beam.Context(temp_dir=str(folder / "scratch")),
         in_process(beam.Pipeline(argv=[])) as pipeline,
     ):
-        function = (pipeline | beam.Create(rows), known) | tft_beam.AnalyzeDataset(preprocess)
+        # Shuffled, they'd go to Beam's own runner.
+        data = pipeline | beam.Create(rows, reshuffle=False)
+        function = (data, known) | tft_beam.AnalyzeDataset(preprocess)
         _ = function | tft_beam.WriteTransformFn(str(folder / "graph"))
     return tft.TFTransformOutput(str(folder / "graph"))
 
