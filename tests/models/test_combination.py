@@ -536,6 +536,7 @@ class _Whole:
         return getattr(self._loaded, function)
 
 
+@pytest.mark.long
 def test_linked_members_answer_as_loaded_ones_to_the_last_bit(
     combined: Mapping[Kind, Combined],
     members: Mapping[str, Path],
@@ -543,6 +544,7 @@ def test_linked_members_answer_as_loaded_ones_to_the_last_bit(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Of whole models; of a small one, test_lending.py shows it in less time."""
     linked = combined["cascade"]
     monkeypatch.setattr(combined_model.Lender, "of_saved_model", _Whole)
     monkeypatch.setattr(CombinedModel, "lenders", {})

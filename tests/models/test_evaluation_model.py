@@ -127,13 +127,24 @@ class _Second(tf.Module):
         )
 
 
+@pytest.fixture(scope="module")
+def second(member: tuple[str, CutNetwork], tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder, network = member
+    written = str(tmp_path_factory.mktemp("second") / "heads")
+    evaluation_model.write(_Second(evaluation_model.read_members(folder), network, folder), written)
+    return written
+
+
 @pytest.mark.parametrize("kind", ["ensemble", "cascade"])
 def test_a_combinations_answers_follow_its_rule(
-    kind: Any, member: tuple[str, CutNetwork], pixels: tf.Tensor, store: Store, tmp_path: Path
+    kind: Any,
+    member: tuple[str, CutNetwork],
+    second: str,
+    pixels: tf.Tensor,
+    store: Store,
+    tmp_path: Path,
 ) -> None:
     folder, network = member
-    second = str(tmp_path / "another")
-    evaluation_model.write(_Second(evaluation_model.read_members(folder), network, folder), second)
     cached = _cached(network, pixels)
     loaded = tf.saved_model.load(folder)
     alone = loaded.answers({network.backbone: cached})

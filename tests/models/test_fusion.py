@@ -1,4 +1,7 @@
-"""One head on several networks: its rows, its fit, its answers and what they stand on."""
+"""One head on several networks: its rows, its fit, its answers and what they stand on.
+
+Its SavedModel is in test_lent_network.py.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from models import evaluation_model, fusion
 from models.backbones import BACKBONES, build_network, get_backbone
 from models.boundary import CutNetwork, cut
 from models.calibration import apply_temperature, fit_temperature
-from models.classifier import BackboneModel, Classifier
+from models.classifier import Classifier
 from models.cost import multiply_adds
 from models.cross_validation import assign_folds
 from models.evaluation_model import HeadsOfClassifier
@@ -26,7 +29,6 @@ from models.fused_data import fused_name, joined, read_fused
 from models.fusion import FusedNetwork, fit_fusion, load_fused, recipe_of
 from models.heads import apply_head, tap_means
 from models.pretrained import save_pretrained
-from models.signatures import export
 from models.training import Task, Trained
 from models.training_data import ImageTaps
 from schema import contract
@@ -325,25 +327,3 @@ def test_networks_are_loaded_with_the_taps_of_their_rows(tmp_path: Path) -> None
         assert set(part.features) == set(get_backbone(name).fused_taps)
     scales = loaded.scales()
     assert scales["densenet121_last"] == pytest.approx((0.15 / 1.15 / 16) ** 0.5)
-
-
-def test_the_saved_model_answers_and_explains_like_a_backbones(
-    classifier: Classifier, pixels: tf.Tensor, tmp_path: Path
-) -> None:
-    names = ["COVID-19", "Normal", "Viral Pneumonia"]
-    folder = tmp_path / "1"
-    export(BackboneModel(_transform, classifier, names, 0.5), str(folder))
-    pngs = tf.stack([tf.io.encode_png(tf.cast(image, tf.uint8)) for image in pixels])
-    loaded = tf.saved_model.load(str(folder))
-    given = {contract.INPUT_IMAGES: pngs}
-    answered = loaded.signatures[contract.SIGNATURE_DEFAULT](**given)
-    expected = classifier.answers(classifier.feature_maps(pixels))[contract.FLAT].numpy()
-    np.testing.assert_allclose(answered[contract.OUTPUT_PROBABILITIES], expected, atol=1e-5)
-    explained = loaded.signatures[contract.SIGNATURE_EXPLAIN](**given)
-    heat = explained[contract.OUTPUT_HEAT_MAP].numpy()
-    assert heat.shape == (4, 256, 256)
-    assert heat.max() == 1
-
-
-def _transform(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {contract.TRANSFORMED_IMAGE: inputs[contract.IMAGE]}

@@ -23,6 +23,7 @@ from models.feature_records import serialize
 from models.frozen_function import read_gate
 from models.hyperparameters import TrainingParams
 from models.input_gate import facts_of, reasons_of
+from models.lending import read_saved_model
 from models.preprocessing import grey_png
 from models.rule import Rule
 from models.signatures import export
@@ -69,7 +70,10 @@ def _write(
 
 @dataclass(frozen=True)
 class Made:
-    """A model that was trained and exported, and the records behind it."""
+    """A model that was trained and exported, and the records behind it.
+
+    What evaluation asks (`heads`) is there of the one that folds judged.
+    """
 
     trained: Trained
     folder: Path
@@ -105,7 +109,8 @@ def made(
         trained = _train(network, files, validation)  # type: ignore[arg-type]
         folder, heads = root / validation, root / f"{validation} heads"
         export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(folder))
-        evaluation_model.write(HeadsOfClassifier(trained.classifier, {"tiny": "0"}), str(heads))
+        if validation == "cross":
+            evaluation_model.write(HeadsOfClassifier(trained.classifier, {"tiny": "0"}), str(heads))
         found[validation] = Made(trained, folder, heads, files)  # type: ignore[arg-type]
     return found
 
@@ -212,8 +217,9 @@ def test_records_without_facts_give_a_model_without_a_gate(without: tuple[Traine
     trained, folder = without
     assert trained.classifier.gate is None
     assert contract.INPUT_GATE not in trained.validation
-    loaded = tf.saved_model.load(str(folder))
-    outputs = loaded.signatures[contract.SIGNATURE_DEFAULT].structured_outputs
+    (meta,) = read_saved_model(str(folder)).meta_graphs
+    outputs = meta.signature_def[contract.SIGNATURE_DEFAULT].outputs
+    assert contract.OUTPUT_PROBABILITIES in outputs
     assert contract.OUTPUT_IN_DOMAIN not in outputs
     assert read_gate(str(folder)) is None
 
@@ -273,11 +279,12 @@ def test_what_evaluation_asks_knows_the_distance(
 
 
 def test_members_of_which_one_has_no_gate_give_none(
-    made: Mapping[str, Made], without: tuple[Trained, Path], tmp_path: Path
+    made: Mapping[str, Made], without: tuple[Trained, Path]
 ) -> None:
     rule = Rule("ensemble", ("cross", "old"), 0.0, 1.0)
     folders = {"cross": str(made["cross"].folder), "old": str(without[1])}
-    export(CombinedModel(_transform, rule, folders, CLASSES, 0.5), str(tmp_path / "both"))
-    loaded = tf.saved_model.load(str(tmp_path / "both"))
-    outputs = loaded.signatures[contract.SIGNATURE_DEFAULT].structured_outputs
+    both = CombinedModel(_transform, rule, folders, CLASSES, 0.5)
+    # What its signatures return.
+    outputs = both.predict.get_concrete_function().structured_outputs
+    assert contract.OUTPUT_PROBABILITIES in outputs
     assert contract.OUTPUT_IN_DOMAIN not in outputs

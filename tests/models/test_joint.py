@@ -172,14 +172,11 @@ def _alone(parts: Parts, l2: float, images: ImageTaps, unseen: ImageTaps) -> flo
     return float((answers_of(fitted, unseen.taps).argmax(axis=1) == unseen.labels).mean())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_with_a_signal_in_the_table_it_beats_both_parts_and_falls_back_to_the_image(
-    seed: int,
-) -> None:
+def test_with_a_signal_in_the_table_it_beats_both_parts_and_falls_back_to_the_image() -> None:
     """A planted signal, on 6,000 images that no head was fitted to."""
     columns = COLUMNS[:3]
-    images = made_images(600, seed=seed, image=0.3, table=1.5)
-    unseen = made_images(6_000, seed=100 + seed, image=0.3, table=1.5)
+    images = made_images(600, seed=1, image=0.3, table=1.5)
+    unseen = made_images(6_000, seed=101, image=0.3, table=1.5)
     both = Parts.of(columns, PARAMS, WITHIN)
     fitted, _ = fit_head(
         both, _taps(images), CLASSES, l2=PARAMS.l2, withheld=PARAMS.withheld, iterations=5_000

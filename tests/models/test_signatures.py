@@ -444,9 +444,11 @@ def test_run_fn_exports_what_is_fitted_to_all_and_notes_what_judged_it(
         np.testing.assert_allclose(own, known[name].numpy()[answers.labels], rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.long
 def test_run_fn_makes_the_same_of_a_network_that_is_traced_as_of_one_in_memory(
     fitted: Callable[..., Fitted], solved: Fitted, images: Sequence[bytes]
 ) -> None:
+    """That the exported models are the same, test_lent_network.py shows in less time."""
     traced = fitted(SOLVED, traced=True)
     given = tf.constant(images[:3], tf.string)
     for signature in (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN):

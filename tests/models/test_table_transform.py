@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import pytest
 
+from common.in_process_beam import in_process
 from common.runtime import prepare_environment
 
 prepare_environment()
@@ -51,8 +53,13 @@ def _made(
         }
         for row in zip(*(train[column.name] for column in columns), strict=True)
     ]
-    with tft_beam.Context(temp_dir=str(folder / "scratch")):
-        function = (rows, known) | tft_beam.AnalyzeDataset(preprocess)
+    with (
+        tft_beam.Context(temp_dir=str(folder / "scratch")),
+        in_process(beam.Pipeline(argv=[])) as pipeline,
+    ):
+        # Shuffled, they'd go to Beam's own runner.
+        data = pipeline | beam.Create(rows, reshuffle=False)
+        function = (data, known) | tft_beam.AnalyzeDataset(preprocess)
         _ = function | tft_beam.WriteTransformFn(str(folder / "graph"))
     return tft.TFTransformOutput(str(folder / "graph"))
 

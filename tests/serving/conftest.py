@@ -121,11 +121,20 @@ def versions(
 
 @pytest.fixture(scope="session")
 def load_once() -> Callable[[str | Path], Any]:
-    """Loads a SavedModel; each folder once, however often and by whatever name."""
+    """Loads a SavedModel; each once, however often, by whatever name and from whatever copy."""
     import tensorflow as tf
 
-    load = functools.cache(tf.saved_model.load)
-    return lambda folder: load(str(Path(folder).resolve()))
+    from serving.networks.store import version_key
+
+    load, loaded = tf.saved_model.load, dict[str, Any]()
+
+    def call(folder: str | Path) -> Any:
+        key = version_key(Path(folder))
+        if key not in loaded:
+            loaded[key] = load(str(folder))
+        return loaded[key]
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -142,17 +151,28 @@ Load = Callable[[str, Literal["tensorflow", "openvino"]], "TensorFlowServable"]
 
 
 @pytest.fixture(scope="session")
-def loaded(versions: dict[str, Path], load_once: Callable[[str | Path], Any]) -> Load:
-    """(name, engine) -> one of the versions, in memory, loaded once. OpenVINO's with float32."""
+def loaded(
+    versions: dict[str, Path],
+    load_once: Callable[[str | Path], Any],
+    network_cache: Path,
+) -> Load:
+    """(name, engine) -> one of the versions, in memory, loaded once. OpenVINO's with float32.
+
+    What is converted for them is in the network cache, where `cxr predict` finds it.
+    """
     import tensorflow as tf
 
+    from serving.networks.store import Store
+    from serving.networks.versions import Networks
     from serving.servables.openvino_servable import OpenVinoServable
     from serving.servables.tensorflow_servable import TensorFlowServable
+
+    networks = Networks(Store(network_cache))
 
     @functools.cache
     def call(name: str, engine: Literal["tensorflow", "openvino"]) -> TensorFlowServable:
         if engine == "openvino":
-            return OpenVinoServable(versions[name], "f32")
+            return OpenVinoServable(versions[name], "f32", networks)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tf.saved_model, "load", load_once)
             return TensorFlowServable(versions[name])
@@ -160,15 +180,35 @@ def loaded(versions: dict[str, Path], load_once: Callable[[str | Path], Any]) ->
     return call
 
 
-@pytest.fixture(scope="session")
-def expected(loaded: Load, images: Sequence[bytes]) -> Callable[[str], np.ndarray]:
-    """Name of a version -> the probabilities of `images`, as TensorFlow has them."""
+def answers_of(version: Path, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """What TensorFlow answers by the SavedModel's graph, as TensorFlow Serving runs it.
 
-    @functools.cache
-    def call(name: str) -> np.ndarray:
-        given = np.empty(len(images), np.object_)
-        given[:] = images
-        answer = loaded(name, "tensorflow").run("", {contract.INPUT_IMAGES: given})
-        return answer[contract.OUTPUT_PROBABILITIES]
+    `tf.saved_model.load` would first make each function anew in Python.
+    """
+    import tensorflow as tf
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(version))
+        signature = meta.signature_def[contract.SIGNATURE_DEFAULT]
+        asked = {signature.inputs[contract.INPUT_IMAGES].name: list(images)}
+        outputs = {name: info.name for name, info in signature.outputs.items()}
+        found: dict[str, np.ndarray] = session.run(outputs, asked)
+    return found
+
+
+@pytest.fixture(scope="session")
+def expected(
+    versions: dict[str, Path], images: Sequence[bytes]
+) -> Callable[[str], dict[str, np.ndarray]]:
+    """Name of a version -> what TensorFlow answers to `images`; the champion is a copy."""
+    from serving.networks.store import version_key
+
+    of_key: dict[str, dict[str, np.ndarray]] = {}
+
+    def call(name: str) -> dict[str, np.ndarray]:
+        key = version_key(versions[name])
+        if key not in of_key:
+            of_key[key] = answers_of(versions[name], images)
+        return of_key[key]
 
     return call

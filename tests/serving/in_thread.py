@@ -25,12 +25,14 @@ class ThreadServer:
     """A server in a thread.
 
     Attributes:
-        url: of the REST API; there is no gRPC.
+        url: of the REST API.
+        grpc: host and port of the gRPC API, where the test gives `grpc_port`.
         thread: that it runs in.
         signals: number -> what the server does at that signal.
     """
 
     url: str
+    grpc: str
     thread: threading.Thread
     signals: dict[int, Callable[[], object]] = field(default_factory=dict)
 
@@ -58,7 +60,8 @@ def server_in_thread(
     port = free_port()
     wanted = Settings(**{"port": port, "grpc_port": 0, **settings})
     scheme = "https" if ca else "http"
-    server = ThreadServer(f"{scheme}://127.0.0.1:{port}", threading.Thread(daemon=True))
+    url, grpc = f"{scheme}://127.0.0.1:{port}", f"127.0.0.1:{wanted.grpc_port}"
+    server = ThreadServer(url, grpc, threading.Thread(daemon=True))
 
     def add_signal_handler(
         loop: asyncio.AbstractEventLoop, number: int, act: Callable[[], object]

@@ -39,12 +39,6 @@ def model_dir(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For converted networks."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def server(model_dir: Path, loaded: Load) -> Iterator[ThreadServer]:
     def load(path: Path) -> Servable:
         name = path.parent.name
@@ -91,11 +85,11 @@ def test_the_metadata_say_what_explain_takes_and_returns(server: ThreadServer) -
 
 @pytest.mark.parametrize("model", ["a", "cascade"])
 def test_a_server_and_this_process_explain_alike(
-    model: str, server: ThreadServer, model_dir: Path, files: list[Path], cache: Path
+    model: str, server: ThreadServer, model_dir: Path, files: list[Path], network_cache: Path
 ) -> None:
     served = list(Client(server.url, model).predict_files(files, explain=True))
-    local = list(predict_files(files, model_dir, model, explain=True, network_cache=cache))
-    plain = list(predict_files(files, model_dir, model, network_cache=cache))
+    local = list(predict_files(files, model_dir, model, explain=True, network_cache=network_cache))
+    plain = list(predict_files(files, model_dir, model, network_cache=network_cache))
     for found, expected, bare in zip(served, local, plain, strict=True):
         assert isinstance(found, Prediction)
         assert isinstance(expected, Prediction)
@@ -111,12 +105,12 @@ def test_a_server_and_this_process_explain_alike(
 
 
 def test_an_image_that_stays_dark_costs_no_other_files_answer(
-    model_dir: Path, files: list[Path], tmp_path: Path, cache: Path
+    model_dir: Path, files: list[Path], tmp_path: Path, network_cache: Path
 ) -> None:
     dark = tmp_path / "dark.png"
     Image.fromarray(np.full((40, 40), 1000, np.uint16)).save(dark)
     refused, answered = predict_files(
-        [dark, files[0]], model_dir, "a", bits_stored=14, network_cache=cache
+        [dark, files[0]], model_dir, "a", bits_stored=14, network_cache=network_cache
     )
     assert isinstance(refused, Failure)
     assert "dark even after bits_stored = 14 has scaled it" in refused.why

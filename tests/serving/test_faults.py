@@ -309,6 +309,7 @@ def test_each_option_reaches_the_server(
     words = [str(word) for option in given.items() for word in option]
     words += ["--no-enable-model-warmup", "--rest-api-enable-cors-support"]
     words += ["--insecure-without-tls", "--insecure-without-authentication"]
+    words += ["--require-signature", "a.pem", "--require-signature", "b.pem"]
     assert (
         cxr(
             "serve",
@@ -337,6 +338,7 @@ def test_each_option_reaches_the_server(
             cors=True,
             warm_up=False,
             warm_up_rounds=15,
+            signed_by=(Path("a.pem"), Path("b.pem")),
             limits=Limits(6, 7, 8, 9, 10, 11.0, 12.0, 14.0),
             doors=DoorSettings(Path("ssl.config"), Path("tokens"), Path("audit"), 16, True, True),
         ),

@@ -114,9 +114,9 @@ def _ask(servable: Servable, asked: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_kept_networks_answer_as_the_saved_model(
-    name: str, kept: Kept, asked: np.ndarray, expected: Callable[[str], np.ndarray]
+    name: str, kept: Kept, asked: np.ndarray, expected: Callable[[str], dict[str, np.ndarray]]
 ) -> None:
-    saved = expected(name)
+    saved = expected(name)[contract.OUTPUT_PROBABILITIES]
     assert np.ptp(saved, axis=0).max() > 0.01, "all images are the same to it"
     first, second = kept.first[name], kept.second[name]
     assert (first.engine, second.engine) == (OPENVINO_F32, OPENVINO_F32)
@@ -464,12 +464,12 @@ def files(asked: np.ndarray, tmp_path: Path) -> Iterator[list[Path]]:
 def test_predict_without_a_server_runs_what_the_server_runs(
     kept: Kept, asked: np.ndarray, files: list[Path], tmp_path: Path
 ) -> None:
-    root, serving = tmp_path / "networks", kept.models["champion"].parents[1]
-    for _ in range(2):
-        *answers, failure = predict_files(files, serving, "champion", network_cache=root)
+    root, serving = tmp_path / "networks", kept.models["vgg16"].parents[1]
+    for _ in ("converted", "kept"):
+        *answers, failure = predict_files(files, serving, "vgg16", network_cache=root)
         assert isinstance(failure, Failure)
         found = [list(a.probabilities.values()) for a in answers if isinstance(a, Prediction)]
-        expected = [_ask(kept.first["champion"], asked[i : i + 1])[0] for i in range(2)]
+        expected = [_ask(kept.first["vgg16"], asked[i : i + 1])[0] for i in range(2)]
         np.testing.assert_array_equal(np.array(found, np.float32), np.stack(expected))
     assert len(list((root / "versions").iterdir())) == 1
 
@@ -498,9 +498,9 @@ def test_a_folders_answers_come_in_order_and_are_those_of_each_alone(
 def test_who_has_seen_enough_waits_for_no_other_file(
     kept: Kept, files: list[Path], tmp_path: Path
 ) -> None:
-    serving = kept.models["champion"].parents[1]
+    serving = kept.models["vgg16"].parents[1]
     root = Path(shutil.copytree(kept.root, tmp_path / "networks"))
-    answers = predict_files(files[:1] * 100_000, serving, "champion", network_cache=root)
+    answers = predict_files(files[:1] * 100_000, serving, "vgg16", network_cache=root)
     assert isinstance(next(answers), Prediction)
     assert isinstance(answers, Generator)
     answers.close()

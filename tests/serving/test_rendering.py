@@ -20,10 +20,12 @@ from schema import contract
 from serving.client import Client
 from serving.local_client import predict_files
 from serving.prediction import Prediction
-from serving.process import Server, running_server
+from serving.process import free_port
 from serving.servables.loading import load_servable
+from serving.servables.servable import Servable
 from tests.dicoms import dataset, encoded, phantom
 from tests.serving.conftest import Cxr
+from tests.serving.in_thread import ThreadServer, server_in_thread
 
 prepare_environment()
 
@@ -68,8 +70,11 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_server(model_dir: Path) -> Iterator[Server]:
-    with running_server("--model-dir", str(model_dir), "--engine", "tensorflow") as running:
+def own_server(model_dir: Path) -> Iterator[ThreadServer]:
+    def load(version: Path) -> Servable:
+        return load_servable(version, "tensorflow")
+
+    with server_in_thread(load, model_dir=model_dir, grpc_port=free_port()) as running:
         yield running
 
 
@@ -100,7 +105,7 @@ def test_the_windows_give_other_pictures(image: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", LEARNED)
 def test_every_way_to_ask_converts_as_the_model_learned(
-    model: str, own_server: Server, model_dir: Path, image: Path, cxr: Cxr, capsys: Any
+    model: str, own_server: ThreadServer, model_dir: Path, image: Path, cxr: Cxr, capsys: Any
 ) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -137,7 +142,7 @@ def test_every_way_to_ask_converts_as_the_model_learned(
 
 @pytest.mark.slow
 def test_a_flag_wins_and_the_difference_is_said(
-    own_server: Server, model_dir: Path, image: Path, cxr: Cxr, capsys: Any, caplog: Any
+    own_server: ThreadServer, model_dir: Path, image: Path, cxr: Cxr, capsys: Any, caplog: Any
 ) -> None:
     expected = pytest.approx(_expected(image, Rendering(1)), abs=1e-6)
     for where in (("--model-dir", model_dir), ("--url", own_server.url)):
@@ -152,7 +157,7 @@ def test_a_flag_wins_and_the_difference_is_said(
 
 
 @pytest.mark.slow
-def test_the_server_says_how_and_of_whom_it_knows_nothing(own_server: Server) -> None:
+def test_the_server_says_how_and_of_whom_it_knows_nothing(own_server: ThreadServer) -> None:
     answer = requests.get(f"{own_server.url}/cxr/rendering/second", timeout=60)
     assert answer.json() == {"dicom_window": 2, "dicom_percentile": 0.0}
     assert requests.get(f"{own_server.url}/cxr/rendering/none", timeout=60).status_code == 404

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from pipeline.watch.log_rows import read_rows
+from schema import contract
 from serving.dicom_node import command, queue_file
 from serving.dicom_node.node import Node
+from serving.local_client import latest_version
+from serving.networks.places import PUSHED_NETWORKS
 from tests.command_line import cxr
 from tests.golden_run import GoldenRun
 from tests.pipeline.deidentify.radiographs import another, radiograph, save
 from tests.serving.dicom_node.peers import HERE, Peer, association
 from tests.serving.dicom_node.test_node import await_, write_config
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loaded_once")]
 
 
 def test_the_node_gives_what_predict_writes(
     tmp_path: Path, golden: GoldenRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serving = golden.layout.serving
+    serving = tmp_path / "serving"
+    version = latest_version(golden.layout.serving, "xception")
+    shutil.copytree(version, serving / contract.CHAMPION / version.name)
+    shutil.copytree(golden.layout.serving / PUSHED_NETWORKS, serving / PUSHED_NETWORKS)
     images = [another(1), another(2)]
     for number, image in enumerate(images):
         save(image, tmp_path / "images" / f"{number}.dcm")
