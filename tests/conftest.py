@@ -170,17 +170,6 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """Take what the test modules imported out of the garbage collector's rounds.
-
-    These are a million objects, of which none is garbage, and whoever traces a graph or unloads a
-    model has them gone through again and again.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     """Save what `make coverage` counted here.
 
