@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,6 +201,23 @@ def test_damage_is_refused_or_read_and_nothing_else(data: st.DataObject) -> None
         return
     width, height, _ = jpeg.header(bytes(content))
     assert _pixels(png).shape == (height, width)
+
+
+def test_what_lies_between_segments_is_passed_over() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(phantom(8)).save(buffer, "JPEG")
+    content = buffer.getvalue()
+    between = b"\x00junk\xff\x00\xff\xd0\x07\xff\xff"
+    assert jpeg.header(content[:2] + between + content[2:]) == jpeg.header(content)
+
+
+def test_megabytes_of_nothing_take_no_seconds() -> None:
+    """A byte at a time, these took ten."""
+    content = b"\xff\xd8\xff" + bytes(64 << 20)
+    began = time.process_time()
+    with pytest.raises(UnusableImageError, match="inside the JPEG header"):
+        jpeg.header(content)
+    assert time.process_time() - began < 3
 
 
 def test_a_png_stays_as_it_is_and_what_nobody_converts_too() -> None:
