@@ -43,7 +43,7 @@ def main(
     reading: Annotated[str, typer.Option(help="Rows, read alone.")] = "100000,1000000",
     rows: Annotated[str, typer.Option(help="Rows in RadiographExampleGen.")] = "10000,1000000",
     images: Annotated[int, typer.Option(help="Images that some of these rows are of.")] = 3000,
-    records: Annotated[str, typer.Option(help="Records in Transform.")] = "2000,8000,24000",
+    records: Annotated[str, typer.Option(help="Records in Transform.")] = "1000,4000,16000",
 ) -> None:
     """Measure all three, and print a table of each; no counts leave one out."""
     console = Console(width=110)
@@ -84,6 +84,8 @@ def _of_node(counts: Sequence[int], measured: Callable[[Path, int], Spent]) -> T
         if before:
             grown = f"{(spent.peak_mib - before[1]) * _MIB / (count - before[0]):.0f}"
         cells = (spent.start_mib, spent.peak_mib, grown)
+        # Each takes minutes: what is known stays, where the next is stopped.
+        typer.echo(f"{count}: {spent}", err=True)
         table.add_row(str(count), f"{spent.seconds:.0f}", *map(str, cells))
         before = count, spent.peak_mib
     return table
