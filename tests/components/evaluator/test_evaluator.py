@@ -19,7 +19,6 @@ from components.evaluator.configuration import SliceGateConfig
 from components.evaluator.eval_config import eval_config
 from components.evaluator.executor import Executor
 from schema import contract
-from tests.quick_beam import views_once
 
 
 def _model(folder: Path, *, whole: bool) -> standard_artifacts.Model:
@@ -125,8 +124,7 @@ def test_every_value_is_the_one_that_the_stock_evaluator_finds(
         for key, (artifact,) in outputs.items():
             artifact.uri = str(tmp_path / name / key)
         (tmp_path / name / "blessing").mkdir(parents=True)
-        with views_once():
-            executor().Do(inputs, outputs, properties)
+        executor().Do(inputs, outputs, properties)
         found[name] = sorted((tmp_path / name).glob("*/*"))
     names = [[file.name for file in files] for files in found.values()]
     assert names[0] == names[1]

@@ -15,6 +15,8 @@ prepare_environment()
 RADIOGRAPHS = Path(__file__).parents[4] / "shared" / "data" / "radiography"
 
 
+# What finds it is tested on phantoms and noise beside this.
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.skipif(not RADIOGRAPHS.is_dir(), reason="needs ../shared/data/radiography")

@@ -283,6 +283,18 @@ def test_the_dag_writes_nothing(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of DAGs that are compared with one that is compiled once."""
+    return tmp_path_factory.mktemp("dag")
+
+
+@pytest.fixture(scope="module")
+def default(folder: Path) -> dict[str, Any]:
+    """The nodes of the DAG as it is without further fields."""
+    return _nodes(_config(folder))
+
+
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     return {
         node.split(".")[0] for node in before if before[node].parameters != after[node].parameters
@@ -337,10 +349,9 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     ],
 )
 def test_a_field_changes_the_parameters_of_those_nodes_alone(
-    tmp_path: Path, fields: dict[str, Any], nodes: set[str]
+    folder: Path, default: dict[str, Any], fields: dict[str, Any], nodes: set[str]
 ) -> None:
-    changed = _changed(_nodes(_config(tmp_path)), _nodes(_config(tmp_path, **fields)))
-    assert changed == nodes
+    assert _changed(default, _nodes(_config(folder, **fields))) == nodes
 
 
 BOUNDARIES = ["head", "block5", "block14", "conv4", "conv5"]
@@ -428,11 +439,10 @@ def test_a_search_runs_again_only_for_what_it_depends_on(
     assert _changed(_tuned(tmp_path), _tuned(tmp_path, **fields)) == nodes
 
 
-def test_other_weights_change_their_backbone_alone(tmp_path: Path) -> None:
-    config = _config(tmp_path)
-    other = WEIGHTS | {"vgg16": WeightsSource("imagenet", tmp_path / "w.h5", "ab")}
-    before, after = _nodes(config), _nodes(config, other)
-    changed = {node for node in before if before[node].parameters != after[node].parameters}
+def test_other_weights_change_their_backbone_alone(folder: Path, default: dict[str, Any]) -> None:
+    other = WEIGHTS | {"vgg16": WeightsSource("imagenet", folder / "w.h5", "ab")}
+    after = _nodes(_config(folder), other)
+    changed = {node for node in default if default[node].parameters != after[node].parameters}
     assert changed == {"PretrainedBackbone.vgg16"}
 
 
@@ -445,13 +455,12 @@ def test_other_weights_change_their_backbone_alone(tmp_path: Path) -> None:
     ],
 )
 def test_another_engine_or_version_computes_the_features_anew_and_nothing_else(
-    tmp_path: Path, engine: ResolvedEngine
+    folder: Path, default: dict[str, Any], engine: ResolvedEngine
 ) -> None:
-    config = _config(tmp_path)
-    before, after = _nodes(config), _nodes(config, engine=engine)
+    after = _nodes(_config(folder), engine=engine)
     # Trainer notes what computed its features; bfloat16 may be farther from the SavedModel.
     gate = {"Evaluator"} if engine.name == OPENVINO_BF16 else set()
-    assert _changed(before, after) == {"Featurizer", "Trainer"} | gate
+    assert _changed(default, after) == {"Featurizer", "Trainer"} | gate
     for name in BACKBONES:
         parameters = after[f"Featurizer.{name}"].parameters.parameters
         assert parameters["engine"].field_value.string_value == engine.name
