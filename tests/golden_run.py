@@ -221,8 +221,8 @@ def drawn_phantoms() -> Path:
     """Draw 30, 36 and 33 phantoms of 128 pixels, with metadata.csv, where they aren't there yet.
 
     To it are added a column to slice by, and one with a value of its own for each image. That
-    takes ten seconds; so they lie in `output/phantoms/DIGEST` for all processes, and for the next
-    time, too. DIGEST is that of what draws them. Nobody may write into them.
+    takes ten seconds; so they lie in `output/drawn/DIGEST` for all processes, and for the next
+    time, too (`output/phantoms` is `make run`'s). DIGEST is that of what draws them. Nobody may write into them.
 
     Returns:
         The folder.
@@ -232,7 +232,7 @@ def drawn_phantoms() -> Path:
         digest.update(f"{name} {version(name)}\0".encode())
     for file in (*sorted((ROOT / "pipeline" / "phantoms").glob("*.py")), Path(__file__)):
         digest.update(file.read_bytes())
-    place = FOLDER.with_name("phantoms") / digest.hexdigest()[:16]
+    place = FOLDER.with_name("drawn") / digest.hexdigest()[:16]
     with _locked(place.with_name(".lock")):
         if not place.exists():
             with tempfile.TemporaryDirectory(dir=place.parent) as unfinished:
