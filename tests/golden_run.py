@@ -222,7 +222,8 @@ def drawn_phantoms() -> Path:
 
     To it are added a column to slice by, and one with a value of its own for each image. That
     takes ten seconds; so they lie in `output/drawn/DIGEST` for all processes, and for the next
-    time, too (`output/phantoms` is `make run`'s). DIGEST is that of what draws them. Nobody may write into them.
+    time, too (`output/phantoms` is `make run`'s). DIGEST is that of what draws them. Nobody may
+    write into them.
 
     Returns:
         The folder.
