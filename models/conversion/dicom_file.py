@@ -77,8 +77,7 @@ class DicomFile:
         Raises:
             UnusableImageError: the element is malformed.
         """
-        values = self.values(keyword)
-        return str(values[0]).strip() if values else ""
+        return _first_text(self.header, keyword).strip()
 
     def number(self, keyword: str, default: int | None = None) -> int:
         """Return an element's integer.
@@ -211,15 +210,23 @@ def named(keyword: str) -> str:
 
 
 def _malformed(keyword: str, value: object) -> UnusableImageError:
-    shown = f" ({str(value)[:_SHOWN]!r})" if value is not None else ""
+    # A data set is long, and may not even be shown: that reads all that is in it.
+    is_shown = value is not None and not isinstance(value, Dataset)
+    shown = f" ({str(value)[:_SHOWN]!r})" if is_shown else ""
     return UnusableImageError(
         f"a DICOM whose {named(keyword)} can't be read{shown}: wrong type (VR) or damaged"
     )
 
 
 def _meta_text(meta: Dataset, keyword: str) -> str:
-    values = values_of(meta, keyword)
-    return str(values[0]).strip().rstrip("\0") if values else ""
+    return _first_text(meta, keyword).strip().rstrip("\0")
+
+
+def _first_text(dataset: Dataset, keyword: str) -> str:
+    values = values_of(dataset, keyword)
+    if values and isinstance(values[0], Dataset):
+        raise _malformed(keyword, None)
+    return str(values[0]) if values else ""
 
 
 def _elements(

@@ -101,6 +101,19 @@ def _with_vr(keyword: str, vr: str, value: Any) -> bytes:
     return encoded(found)
 
 
+# An item of a sequence that nobody can show: a number of 16 bits has three bytes.
+_UNREADABLE = struct.pack("<HHIHH2sH3s", 0xFFFE, 0xE000, 11, 0x0028, 0x0010, b"US", 3, b"\1\2\3")
+
+
+def _with_sequence(group: int, element: int, vr: bytes) -> bytes:
+    """Write a sequence in the place of a short text or number."""
+    content = encoded(dataset(_PIXELS))
+    at = content.index(struct.pack("<HH2s", group, element, vr))
+    (length,) = struct.unpack_from("<H", content, at + 6)
+    sequence = _element(group, element, b"SQ", _UNREADABLE)
+    return content[:at] + sequence + content[at + 8 + length :]
+
+
 def _changed(keyword: str, value: int) -> bytes:
     """Change a number behind the back of what writes the pixels."""
     content = bytearray(encoded(dataset(_PIXELS)))
@@ -159,6 +172,9 @@ def _many_fragments() -> bytes:
         (lambda: _with_vr("Rows", "LO", "many"), "Rows (0028,0010) can't be read ('many')"),
         (lambda: _with_vr("Rows", "DS", "48.0"), "Rows (0028,0010) can't be read"),
         (lambda: _with_vr("Rows", "OB", b"1"), "Rows (0028,0010) can't be read"),
+        (lambda: _with_sequence(0x28, 0x10, b"US"), "Rows (0028,0010) can't be read: wrong type"),
+        (lambda: _with_sequence(0x8, 0x16, b"UI"), "SOPClassUID (0008,0016) can't be read: wrong"),
+        (lambda: _with_sequence(0x2, 0x10, b"UI"), "TransferSyntaxUID (0002,0010) can't be read"),
         (lambda: _with_vr("WindowCenter", "LO", "wide"), "WindowCenter (0028,1050) can't be"),
         (_unended, "damaged: the DICOM header"),
         (_many_items, "header with more than 4 MiB, or 50000 elements"),
