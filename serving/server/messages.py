@@ -34,9 +34,12 @@ def to_tensors(inputs: dict[str, tensor_pb2.TensorProto]) -> Tensors:
     tensors = {}
     for name, proto in inputs.items():
         try:
-            tensors[name] = np.asarray(tf.make_ndarray(proto))
+            array = np.asarray(tf.make_ndarray(proto))
         except (TypeError, ValueError) as error:
             raise invalid(f"tensor parsing error: {name}: {error}") from error
+        # For strings that are left out TensorFlow's Python puts str, and its C++ no bytes.
+        is_empty = array.dtype == np.object_ and not proto.string_val
+        tensors[name] = np.full(array.shape, b"", np.object_) if is_empty else array
     return tensors
 
 

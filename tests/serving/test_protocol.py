@@ -255,3 +255,19 @@ def test_a_version_beyond_int64_is_told() -> None:
 
 def test_an_error_is_json_whatever_is_in_it() -> None:
     assert json.loads(error_json('a "quoted"\nline')) == {"error": 'a "quoted"\nline'}
+
+
+@pytest.mark.parametrize("shape", [[2], [0], []])
+def test_strings_that_are_left_out_are_empty(shape: list[int]) -> None:
+    from tensorflow.core.framework import tensor_pb2, types_pb2
+
+    from serving.server.messages import to_tensors
+
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, int_val=[7])
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    found = to_tensors({"x": proto})["x"]
+    assert found.shape == tuple(shape)
+    assert found.dtype == np.object_ and found.ravel().tolist() == [b""] * found.size
+    proto.string_val.extend([b"a"] * found.size)
+    assert to_tensors({"x": proto})["x"].ravel().tolist() == [b"a"] * found.size
