@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from common.beam_batches import bound_batches
 from common.beam_signatures import remember_signatures
 from common.compat import keep_start_quiet
 from common.errors import InputError
@@ -101,6 +102,7 @@ def quick_tfx_import() -> Iterator[None]:
             gc.enable()
     # Here, since whatever has TFX has its Beam nodes, too.
     remember_signatures()
+    bound_batches()
 
 
 @contextlib.contextmanager

@@ -118,6 +118,7 @@ def plan_beam(beam: str, own: Sequence[str] = ()) -> BeamPlan:
     given += [BeamOption(argument, "yours: beam_args") for argument in own]
     values = _last_values(given)
     in_container = engine == "dataflow" or _is_docker(engine, values)
+    # And of few records: `common.beam_batches`.
     base = [BeamOption("--tfxio_use_byte_size_batching=true", "batches of at most 20 MiB")]
     # Where no option says how workers get their packages, TFX builds a source package of
     # itself for every Beam node. An image's name stops that: the workers here, and those of
