@@ -168,7 +168,7 @@ def _encoded(file: Path, form: str) -> tuple[str, bytes]:
 
 @dataclass(frozen=True)
 class _Ingested:
-    """What both passes took of the images of one format.
+    """The cost of both passes over the images of one format.
 
     Attributes:
         inspected: images a second, the median.

@@ -1,4 +1,4 @@
-"""What the inspection makes of images, kept in a folder until their records are written.
+"""Images as the inspection converts them, kept in a folder until their records are written.
 
 Both passes need it, and to make it (a DICOM's or JPEG's PNG, a PNG's scaled values) takes as long
 as all else that is done with an image. What isn't in the folder is made again: where the passes run

@@ -1,4 +1,4 @@
-"""What is left out, however much it is: some of it is held, the rest lies on the disk.
+"""Lists of things left out, however long: some of it is held, the rest lies on the disk.
 
 A table may have a million rows of no image. Each is a line of `left_out.csv`, and a third of a
 kilobyte as Python's objects.
@@ -24,7 +24,7 @@ _KINDS: Final = {kind.value: kind for kind in Kind}
 
 
 class Listed(Collection[LeftOut]):
-    """What was left out, one added after the other, and read as often as wanted.
+    """A list of what was left out: one is added after the other, and it is read as often as wanted.
 
     The file has no name, so that it goes when this object does, however the process ends.
     """

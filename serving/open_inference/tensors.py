@@ -76,7 +76,10 @@ class Head:
         if self.datatype not in DATATYPES:
             known = ", ".join(DATATYPES)
             raise invalid(f"input {self.name}: no datatype {self.datatype!r}; there are {known}")
-        if len(self.shape) > _MOST_DIMENSIONS or any(size < 0 for size in self.shape):
+        # NumPy counts in 64 bits, and passes over a size of 0.
+        elements = math.prod(max(size, 1) for size in self.shape)
+        is_none = any(size < 0 for size in self.shape) or elements >= 1 << 63
+        if len(self.shape) > _MOST_DIMENSIONS or is_none:
             raise invalid(f"input {self.name}: [{_shown(self.shape)}] is no shape of a tensor")
 
 

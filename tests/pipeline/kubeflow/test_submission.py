@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -315,31 +314,6 @@ def test_ctrl_c_before_there_is_a_run_exits_with_130(
 
 
 def test_ctrl_c_leaves_the_run_going_and_exits_with_130(
-    stand_in: StandIn, here: Here, ir: Path
-) -> None:
-    """A real signal, to this process."""
-    stand_in.script = [snapshot("RUNNING", *task("csv-example-gen", "RUNNING"))]
-    sent: list[int] = []
-
-    def send() -> None:
-        if not sent:
-            sent.append(signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    stand_in.before["GET /runs/{}"] = send
-    # What starts the tests in the background has them ignore it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        ran = here(ir, "--endpoint", stand_in.url)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    (run_id,) = stand_in.runs
-    assert ran.code == 130
-    assert f"The run {run_id} goes on: {stand_in.url}/#/runs/details/{run_id}" in ran.err
-
-
-@pytest.mark.long
-def test_ctrl_c_ends_a_program_with_130_and_without_a_trace(
     stand_in: StandIn, ir: Path, tmp_path: Path
 ) -> None:
     stand_in.script = [snapshot("RUNNING", *task("csv-example-gen", "RUNNING"))]
