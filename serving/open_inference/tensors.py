@@ -46,6 +46,8 @@ _OF_NUMPY: Final = {NUMPY_TYPES[type_name]: name for type_name, name in _NAMES.i
 _READ_AS: Final = {"uint16": "uint32", "uint8": "int32", "int8": "int32", "int16": "int32"}
 _LENGTH: Final = struct.Struct("<I")
 _MOST_DIMENSIONS: Final = 32
+# No request holds as many; an element has 8 bytes at most.
+_MOST_ELEMENTS: Final = 1 << 48
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ class Head:
         if self.datatype not in DATATYPES:
             known = ", ".join(DATATYPES)
             raise invalid(f"input {self.name}: no datatype {self.datatype!r}; there are {known}")
-        # NumPy counts in 64 bits, and passes over a size of 0.
+        # NumPy counts bytes in 64 bits, also of an array that has none for one of its sizes is 0.
         elements = math.prod(max(size, 1) for size in self.shape)
-        is_none = any(size < 0 for size in self.shape) or elements >= 1 << 63
+        is_none = any(size < 0 for size in self.shape) or elements > _MOST_ELEMENTS
         if len(self.shape) > _MOST_DIMENSIONS or is_none:
             raise invalid(f"input {self.name}: [{_shown(self.shape)}] is no shape of a tensor")
 

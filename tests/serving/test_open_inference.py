@@ -181,6 +181,7 @@ def test_each_datatype_comes_and_goes(
         ({"inputs": [_input("a", "FP33", [1], data=[1])]}, "no datatype 'FP33'; there are BOOL"),
         ({"inputs": [_input("a", "FP32", [-1], data=[1])]}, "[-1] is no shape"),
         ({"inputs": [_input("a", "BYTES", [1 << 40, 1 << 40, 0], data=[])]}, ",0] is no shape"),
+        ({"inputs": [_input("a", "BYTES", [0, 1 << 30, 1 << 30], data=[])]}, "] is no shape"),
         ({"inputs": [_input("a", "FP32", ["1"], data=[1])]}, "'shape' must be a list of integers"),
         ({"inputs": [_input("a", "FP32", [2], data=[1])]}, "shape [2] of FP32 takes 2 elements"),
         ({"inputs": [_input("a", "FP32", [1])]}, "'data' must be a list"),
