@@ -100,7 +100,8 @@ def test_where_tfx_is_imported_already_nothing_changes(monkeypatch: pytest.Monke
     frozen = gc.get_freeze_count()
     with quick_tfx_import():
         assert gc.isenabled()
-    assert gc.get_freeze_count() == frozen
+    # What was frozen may go; a freeze would add all that is there.
+    assert gc.get_freeze_count() <= frozen
 
 
 _STARTED = "TensorFlow and Transform are there"
