@@ -14,6 +14,7 @@ from common.runtime import prepare_environment
 from schema import contract
 from serving.local_client import latest_version
 from serving.process import Server, running_server, stop
+from tests.loaded_once import everybody_loads_by, loader
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -121,29 +122,14 @@ def versions(
 
 @pytest.fixture(scope="session")
 def load_once() -> Callable[[str | Path], Any]:
-    """Loads a SavedModel; each once, however often, by whatever name and from whatever copy."""
-    import tensorflow as tf
-
-    from serving.networks.store import version_key
-
-    load, loaded = tf.saved_model.load, dict[str, Any]()
-
-    def call(folder: str | Path) -> Any:
-        key = version_key(Path(folder))
-        if key not in loaded:
-            loaded[key] = load(str(folder))
-        return loaded[key]
-
-    return call
+    """Loads a SavedModel; each once for all files, by whatever name and from whatever copy."""
+    return loader()
 
 
 @pytest.fixture(scope="module")
 def loaded_once(load_once: Callable[[str | Path], Any]) -> Iterator[None]:
     """Whoever loads a SavedModel gets it by `load_once`."""
-    import tensorflow as tf
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tf.saved_model, "load", load_once)
+    with everybody_loads_by(load_once):
         yield
 
 
