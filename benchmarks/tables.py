@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.measured_run import Spent, Wanted, measure
 from components.radiograph_example_gen.metadata import parse_metadata
-from schema.table import TableColumn
+from schema.table import RAW_PREFIX, TableColumn
 
 _EXAMPLE_GEN: Final = "RadiographExampleGen"
 # All that Transform waits for.
@@ -35,6 +35,8 @@ _FOLDERS: Final = ("COVID", "Normal", "Viral Pneumonia")
 _NUMBERS: Final = 8
 _SIDE: Final = 32  # pixels: the least that is taken
 _WORDS: Final = 500
+# Images that `alone` draws; its records are of them in turn.
+_DRAWN: Final = 300
 _STATUS: Final = Path("/proc/self/status")
 _MIB: Final = 1 << 20
 
@@ -44,8 +46,14 @@ def main(
     rows: Annotated[str, typer.Option(help="Rows in RadiographExampleGen.")] = "10000,1000000",
     images: Annotated[int, typer.Option(help="Images that some of these rows are of.")] = 3000,
     records: Annotated[str, typer.Option(help="Records in Transform.")] = "1000,4000,16000",
+    alone: Annotated[
+        str,
+        typer.Option(
+            help=f"Records in Transform, of {_DRAWN} images without noise; columns differ in each."
+        ),
+    ] = "",
 ) -> None:
-    """Measure all three, and print a table of each; no counts leave one out."""
+    """Measure all, and print a table of each; no counts leave one out."""
     console = Console(width=110)
     if counts := _counts(reading):
         console.print("A table read alone", _of_reading(counts))
@@ -57,6 +65,9 @@ def main(
     if counts := _counts(records):
         what = f"{_TRANSFORM}: records of {_SIDE} pixels a side with {_NUMBERS + 2} columns"
         console.print(what, _of_node(counts, _transform))
+    if counts := _counts(alone):
+        what = f"{_TRANSFORM}: records of {_DRAWN} images, with {_NUMBERS + 2} columns of their own"
+        console.print(what, _of_node(counts, _transform_alone))
 
 
 def _counts(text: str) -> list[int]:
@@ -104,6 +115,50 @@ def _transform(folder: Path, records: int) -> Spent:
     return measure(dataclasses.replace(wanted, to_node=_TRANSFORM))[_TRANSFORM]
 
 
+def _transform_alone(folder: Path, records: int) -> Spent:
+    """Let Transform have more records than images, since a million of those take hours."""
+    _write(folder / "data", _DRAWN, _DRAWN, noise=False)
+    wanted = _wanted(folder, _BEFORE_TRANSFORM)
+    measure(wanted)
+    (examples,) = wanted.output.glob(f"**/{_EXAMPLE_GEN}/examples/*")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        fresh.submit(_repeat, examples, records / _DRAWN).result()
+    return measure(dataclasses.replace(wanted, to_node=_TRANSFORM))[_TRANSFORM]
+
+
+def _repeat(examples: Path, times: float) -> None:
+    """Write an artifact's records so many times, each with columns of its own, over them."""
+    import tensorflow as tf
+
+    drawn = random.Random(1)
+    options = tf.io.TFRecordOptions("GZIP", compression_level=1)
+    for path in sorted(examples.glob("Split-*/*.gz")):
+        parsed = [
+            tf.train.Example.FromString(record)
+            for record in tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator()
+        ]
+        with tf.io.TFRecordWriter(str(path), options) as writer:
+            for number in range(round(len(parsed) * times)):
+                example = parsed[number % len(parsed)]
+                _draw_columns(example.features.feature, drawn)
+                writer.write(example.SerializeToString())
+
+
+def _draw_columns(of_example: Any, drawn: random.Random) -> None:
+    """Put other values into the columns that an example has."""
+    for name, feature in of_example.items():
+        if not name.startswith(RAW_PREFIX):
+            continue
+        if feature.HasField("float_list"):
+            feature.float_list.value[:] = [drawn.random() * 500 for _ in feature.float_list.value]
+        elif name == f"{RAW_PREFIX}notes":
+            feature.bytes_list.value[:] = [_words(drawn).encode()]
+
+
+def _words(drawn: random.Random) -> str:
+    return " ".join(f"word{drawn.randrange(_WORDS)}" for _ in range(4))
+
+
 def _wanted(folder: Path, to_node: str) -> Wanted:
     features: dict[str, Any] = {
         f"v{n}": {"kind": "numeric", "unit": "mg/l", "high": 600} for n in range(_NUMBERS)
@@ -116,14 +171,20 @@ def _wanted(folder: Path, to_node: str) -> Wanted:
     return Wanted(folder / "data", output, to_node, of_data=of_data)
 
 
-def _write(folder: Path, images: int, rows: int) -> None:
-    """Write images of noise in three class folders, and a table with rows of them in it."""
-    noise = np.random.default_rng(0)
+def _write(folder: Path, images: int, rows: int, noise: bool = True) -> None:
+    """Write images in three class folders, of noise or of a ramp, and a table of their rows."""
+    drawn = np.random.default_rng(0)
+    ramp = np.add.outer(np.arange(_SIDE), np.arange(_SIDE))
     paths = []
     for index in range(images):
         path = folder / _FOLDERS[index % len(_FOLDERS)] / f"{index:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noise.integers(0, 256, (_SIDE, _SIDE), np.uint8)).save(path)
+        grey = (
+            drawn.integers(0, 256, (_SIDE, _SIDE))
+            if noise
+            else ramp * (1 + index // 60 / 2) + index % 60
+        )
+        Image.fromarray(grey.astype(np.uint8)).save(path)
         paths.append(path.relative_to(folder).as_posix())
     with (folder / "metadata.csv").open("w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in _lines(rows, paths, rows // images))
@@ -160,7 +221,7 @@ def _lines(rows: int, paths: Sequence[str] = (), every: int = 1) -> Iterator[str
         of_image = not other and image < len(paths)
         file = paths[image] if of_image else f"img/{row:08d}.png"
         numbers = ["" if drawn.random() < 0.3 else f"{drawn.random() * 500:.1f}" for _ in range(8)]
-        words = " ".join(f"word{drawn.randrange(_WORDS)}" for _ in range(4))
+        words = _words(drawn)
         known = f"{file},p{row // 3:07d},{'FM'[row % 2]},{row % 90},PA"
         yield ",".join([known, *numbers, drawn.choice(("no", "yes", "")), words])
 

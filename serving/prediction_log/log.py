@@ -166,7 +166,7 @@ class PredictionLog:
         try:
             serialized = record(
                 item.asked, item.outputs, item.target, self._settings, self._measure, item.seconds
-            ).SerializeToString()
+            )
         # Whatever it is, the next one may be well.
         except Exception:
             if not self._dropped[RECORD]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from schema import contract
 from serving.core.observing import Asked
@@ -19,10 +20,18 @@ from serving.prediction_log.redaction import (
     kept_example,
 )
 from serving.prediction_log.settings import LogSettings, LogTarget
+from serving.protocol.tensor_bytes import delimited, map_bytes
 from serving.protocol.tensors import Tensors, strings
 from serving.servables.servable import CLASSIFY, PREDICT
 
 _SERVE_TAG: Final = "serve"
+_PREDICT_LOG: Final = prediction_log_pb2.PredictionLog.PREDICT_LOG_FIELD_NUMBER
+_REQUEST: Final = prediction_log_pb2.PredictLog.REQUEST_FIELD_NUMBER
+_INPUTS: Final = predict_pb2.PredictRequest.INPUTS_FIELD_NUMBER
+_RESPONSE: Final = prediction_log_pb2.PredictLog.RESPONSE_FIELD_NUMBER
+_OUTPUTS: Final = predict_pb2.PredictResponse.OUTPUTS_FIELD_NUMBER
+# Of a model, those of a second differ in their signature and in the outputs that were asked for.
+_HEADS: Final = 256
 
 
 def record(
@@ -32,7 +41,7 @@ def record(
     settings: LogSettings,
     measure: Measure,
     seconds: float,
-) -> prediction_log_pb2.PredictionLog:
+) -> bytes:
     """Put a record together.
 
     Args:
@@ -44,23 +53,51 @@ def record(
         seconds: since the epoch, when the answer was there.
 
     Returns:
-        A PredictLog, ClassifyLog or RegressLog with its metadata. Request and answer are as the
-        client saw them, but for what `redaction` takes out, and for outputs as large as an
-        image. An image's facts are in its tf.Example where it came in one, else among the
-        answer's outputs, all under the names that training has for them (`schema.contract`).
+        A serialised PredictionLog: a PredictLog, ClassifyLog or RegressLog with its metadata.
+        Request and answer are as the client saw them, but for what `redaction` takes out, and for
+        outputs as large as an image. An image's facts are in its tf.Example where it came in one,
+        else among the answer's outputs, all under the names that training has for them
+        (`schema.contract`).
     """
-    log = prediction_log_pb2.PredictionLog()
-    metadata = log.log_metadata
-    _fill_spec(metadata.model_spec, asked)
-    metadata.sampling_config.sampling_rate = target.rate
-    metadata.saved_model_tags.append(_SERVE_TAG)
-    metadata.timestamp_secs = int(seconds)
+    lent, signature = asked.lent, asked.signature.name
+    of_request = (lent.name, lent.version, signature, target.rate, int(seconds))
     if asked.method == PREDICT:
-        _predict(log.predict_log, asked, outputs, settings, measure)
-    elif asked.method == CLASSIFY:
+        # What stands twice in a serialised message is merged by who parses it.
+        return _predict_head(*of_request, tuple(asked.outputs)) + _predict(
+            asked, outputs, settings, measure
+        )
+    log = _with_metadata(*of_request)
+    if asked.method == CLASSIFY:
         _classify(log.classify_log, asked, outputs, settings, measure)
     else:
         _regress(log.regress_log, asked, outputs, settings, measure)
+    return bytes(log.SerializeToString())
+
+
+@lru_cache(_HEADS)
+def _predict_head(
+    model: str, version: int, signature: str, rate: float, seconds: int, outputs: Sequence[str]
+) -> bytes:
+    """Serialise what all records of a second have in common."""
+    log = _with_metadata(model, version, signature, rate, seconds)
+    predict = log.predict_log
+    predict.request.model_spec.CopyFrom(log.log_metadata.model_spec)
+    predict.request.output_filter.extend(outputs)
+    predict.response.model_spec.CopyFrom(log.log_metadata.model_spec)
+    return bytes(log.SerializeToString())
+
+
+def _with_metadata(
+    model: str, version: int, signature: str, rate: float, seconds: int
+) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictionLog()
+    metadata = log.log_metadata
+    metadata.model_spec.name = model
+    metadata.model_spec.version.value = version
+    metadata.model_spec.signature_name = signature
+    metadata.sampling_config.sampling_rate = rate
+    metadata.saved_model_tags.append(_SERVE_TAG)
+    metadata.timestamp_secs = seconds
     return log
 
 
@@ -70,12 +107,10 @@ def _fill_spec(spec: Any, asked: Asked) -> None:
     spec.signature_name = asked.signature.name
 
 
-def _predict(
-    log: Any, asked: Asked, outputs: Tensors, settings: LogSettings, measure: Measure
-) -> None:
-    _fill_spec(log.request.model_spec, asked)
-    log.request.output_filter.extend(asked.outputs)
-    _fill_spec(log.response.model_spec, asked)
+def _predict(asked: Asked, outputs: Tensors, settings: LogSettings, measure: Measure) -> bytes:
+    """Serialise the tensors of a request and its answer."""
+    of_request: dict[str, np.ndarray] = {}
+    of_response: dict[str, np.ndarray] = {}
     for name, sent in asked.inputs.items():
         ready = asked.ready[name]
         facts: list[ImageFacts] = []
@@ -88,26 +123,16 @@ def _predict(
             if sent.dtype == np.object_ and sent.ndim == 1 and all(map(is_image, sent)):
                 facts = [measure.facts(*pair) for pair in zip(sent, ready, strict=True)]
             kept = kept_array(name, sent, ready, settings, facts)
-        _put(log.request.inputs[name], kept)
+        of_request[name] = kept
         if facts:
-            for fact, values in facts_arrays(facts).items():
-                _put(log.response.outputs[fact], values)
+            of_response |= facts_arrays(facts)
     for name, value in outputs.items():
         rows = len(value) if value.ndim else 1
         if value.size <= MOST_VALUES * rows:
-            _put(log.response.outputs[name], value)
-
-
-def _put(proto: Any, value: np.ndarray) -> None:
-    if value.dtype == np.object_:
-        proto.dtype = tf.string.as_datatype_enum
-        proto.string_val.extend(value.ravel())
-    else:
-        proto.dtype = tf.as_dtype(value.dtype).as_datatype_enum
-        proto.tensor_content = np.ascontiguousarray(value).tobytes()
-    proto.tensor_shape.SetInParent()
-    for size in value.shape:
-        proto.tensor_shape.dim.add(size=size)
+            of_response[name] = value
+    log = delimited(_REQUEST, map_bytes(_INPUTS, of_request))
+    log += delimited(_RESPONSE, map_bytes(_OUTPUTS, of_response))
+    return delimited(_PREDICT_LOG, log)
 
 
 def _examples(request: Any, asked: Asked, settings: LogSettings, measure: Measure) -> int:
