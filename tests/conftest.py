@@ -33,6 +33,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.beam_signatures import remember_signatures
 from common.runtime import defer_unused
 from tests import golden_run as golden_runs
 
@@ -167,7 +168,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage from here on, but seldom, and only what tests leave."""
+    """Collect garbage from here on, but seldom, and only what tests leave; have Beam remember."""
+    if "apache_beam" in sys.modules:
+        # As each run of the product does.
+        remember_signatures()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
