@@ -23,9 +23,10 @@ from common.errors import InputError
 from common.keras_home import OWN_KERAS_HOME, keras_cache
 from common.stderr import stderr_to
 
-# Vertex AI's and BigQuery's components, which `tfx.v1` imports and nothing here uses: with
-# Google's client libraries beneath them they are 40 % of what importing TFX costs.
-_UNUSED: Final = "tfx.v1.extensions"
+# What TFX imports and nothing here uses. Vertex AI's and BigQuery's components: with Google's
+# client libraries beneath them they are 40 % of what importing TFX costs. And Kubernetes' client
+# of all kinds, which checks what it sends: it reads a grammar for that, which takes a second.
+_UNUSED: Final = ("tfx.v1.extensions", "kubernetes.dynamic")
 # What imports Matplotlib with Keras, in case Keras is asked for a picture: half a second,
 # and folders in the user's home.
 _PICTURES: Final = (
@@ -79,11 +80,17 @@ def defer_import(name: str) -> None:
     sys.modules[name] = placeholder
 
 
+def defer_unused() -> None:
+    """Put off what TFX imports and nothing here uses, until something asks for it after all."""
+    for name in _UNUSED:
+        defer_import(name)
+
+
 @contextlib.contextmanager
 def quick_tfx_import() -> Iterator[None]:
     """Make the first import of TFX in this process, inside the block, cost less than half.
 
-    Unused extensions are put off, and the garbage collector rests meanwhile: the imports
+    What is unused is put off, and the garbage collector rests meanwhile: the imports
     leave a million objects, next to none of them garbage, which it would go through again
     and again. Frozen, they aren't gone through later either, be it in the nodes or when
     Python shuts down.
@@ -91,7 +98,7 @@ def quick_tfx_import() -> Iterator[None]:
     if "tfx" in sys.modules:
         yield
         return
-    defer_import(_UNUSED)
+    defer_unused()
     resting = gc.isenabled()
     gc.disable()
     try:

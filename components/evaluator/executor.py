@@ -33,8 +33,11 @@ class Executor(executor.Executor):
         if inputs.get(key) and not given_model(inputs[key]):
             logging.info("There is no baseline to compare with.")
             del inputs[key]
+        # TFMA's metrics are computed eagerly. AutoGraph would rewrite their Python all the same,
+        # seconds of it in each process, to come to the same values.
+        evaluate = tf.autograph.experimental.do_not_convert(super().Do)
         with quick_thresholds():
-            super().Do(inputs, output_dict, exec_properties)
+            evaluate(inputs, output_dict, exec_properties)
         _hand_on_figures(
             artifact_utils.get_single_uri(input_dict[standard_component_specs.EXAMPLES_KEY]),
             artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY]),

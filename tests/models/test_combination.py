@@ -34,6 +34,7 @@ from models.hyperparameters import HeadParams
 from models.predictions import Predictions
 from models.preprocessing import decode_and_resize, decode_transformed
 from models.rule import Kind, Rule
+from models.saved_functions import load_functions
 from models.signatures import export
 from schema import contract
 
@@ -474,7 +475,11 @@ def test_no_other_member_is_asked_about_an_image_of_which_the_first_is_sure(
     directories = {"a": str(members["a"]), "refusing": str(tmp_path / "refusing")}
     combined = CombinedModel(_transform_layer, rule, directories, CLASSES, 0.4)
     export(combined, str(tmp_path / "model"))
-    model = tf.saved_model.load(str(tmp_path / "model"))
+    model = load_functions(
+        str(tmp_path / "model"),
+        ("predict", "preprocess", "network"),
+        signatures=(contract.SIGNATURE_EXPLAIN,),
+    )
     explain = model.signatures[contract.SIGNATURE_EXPLAIN]
     sure, unsure = [images[surest]] * 3, [images[surest], images[least_sure]]
     p = model.predict(tf.constant(sure))[contract.OUTPUT_PROBABILITIES]

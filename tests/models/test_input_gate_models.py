@@ -26,6 +26,7 @@ from models.input_gate import facts_of, reasons_of
 from models.lending import read_saved_model
 from models.preprocessing import grey_png
 from models.rule import Rule
+from models.saved_functions import load_functions
 from models.signatures import export
 from models.training import Task, Trained, train
 from schema import contract
@@ -240,7 +241,11 @@ def test_a_combination_keeps_out_what_all_that_were_asked_keep_out(
     rule = Rule(kind, names, between, 1.0)
     folders = {n: str(made[n].folder) for n in names}
     export(CombinedModel(_transform, rule, folders, CLASSES, 0.5), str(tmp_path / "both"))
-    both = tf.saved_model.load(str(tmp_path / "both"))
+    both = load_functions(
+        str(tmp_path / "both"),
+        ("transformed", "classify", "network"),
+        signatures=(contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN),
+    )
     passed_on = (answers[0][contract.FLAT].max(axis=-1) < between) | (kind == "ensemble")
     distances = [answer[contract.DISTANCE][:, 0] for answer in answers]
     expected = np.where(passed_on, np.minimum(*distances), distances[0])

@@ -21,6 +21,7 @@ from models.hyperparameters import HeadParams
 from models.lending import Lender, weight_keys
 from models.lent_network import LentNetwork, load_part
 from models.pretrained import save_pretrained
+from models.saved_functions import load_functions
 from models.signatures import export
 from models.traced_network import keep
 from schema import contract
@@ -90,10 +91,11 @@ def _answers(folder: Path) -> dict[str, np.ndarray]:
     """All that a client and another model can have of a SavedModel, by name."""
     pixels = _pixels()
     pngs = tf.stack([tf.io.encode_png(image) for image in pixels])
-    loaded = tf.saved_model.load(str(folder))
+    signatures = (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN)
+    loaded = load_functions(str(folder), ("network", "evidence"), signatures=signatures)
     found = {
         f"{signature} {name}": value
-        for signature in (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN)
+        for signature in signatures
         for name, value in loaded.signatures[signature](**{contract.INPUT_IMAGES: pngs}).items()
     }
     floats = tf.cast(pixels, tf.float32)

@@ -28,6 +28,7 @@ from models.heads import build_head, tap_means
 from models.hyperparameters import HeadParams
 from models.predictions import read_predictions
 from models.preprocessing import decode_and_resize, decode_transformed, preprocessing_fn
+from models.saved_functions import load_functions
 from models.signatures import export, load_transform
 from models.traced_network import keep
 from models.trainer import run_fn
@@ -412,7 +413,9 @@ def fitted(
                 eval_model_dir=str(eval_dir),
             )
         )
-        return Fitted(run_dir, tf.saved_model.load(str(serving_dir)))
+        asked = (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN)
+        loaded = load_functions(str(serving_dir), ("classify",), signatures=asked)
+        return Fitted(run_dir, loaded)
 
     return call
 

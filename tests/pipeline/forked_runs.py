@@ -1,9 +1,10 @@
-"""Runs of `cxr run` in children of one process, which has imported TFX: each costs no import.
+"""Commands of `cxr` in children of one process, which has imported TFX: each costs no import.
 
     python -m tests.pipeline.forked_runs      reads orders from standard input, a JSON line each
 
-A child runs the command with the backbones in miniature. At a node, and at a moment of it, a
-thing happens: the process is killed, or a folder goes. `ForkedRuns` is the side of the test.
+A child runs the command with the backbones in miniature, all nodes in its own process. At a node,
+and at a moment of it, a thing may happen: the process is killed, or a folder goes. `ForkedRuns` is
+the side of the test.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parents[2]
+SETTINGS: Final[Mapping[str, Any]] = {
+    "preset": "demo",
+    "backbones": ["vgg16"],
+    # The node at which something happens is the one under way.
+    "processes": 1,
+    "seed": 3,
+    "gate": {"min_accuracy": 0.0},
+    "training": {"learning_rate": 0.01, "epochs": 3},
+}
 _NODE: Final = re.compile(r"^ *\d+  (executed|cached|resolved) +(\S+) +[\d.]+ s$", re.MULTILINE)
 # start: before the executor; middle: once a file of an output is there; end: when the executor is
 # done and nothing is published yet.
@@ -76,17 +86,19 @@ class Done:
 class ForkedRuns:
     """The process whose children run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         """Starts it; it answers when TFX is imported.
 
         Args:
-            folder: of the children's settings and output.
+            folder: of the runs' settings and of what the children print.
+            environment: of the process and its children, beside what is this one's.
         """
         self._folder = folder
         self._count = 0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.pipeline.forked_runs"],
             cwd=ROOT,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -105,11 +117,34 @@ class ForkedRuns:
         moment: Moment = "start",
         act: str | Path = KILL,
     ) -> Done:
-        """Runs once.
+        """Runs the DAG of one backbone, with SETTINGS.
 
         Args:
             data: folder of images.
             output: folder.
+            node: where something happens.
+            moment: of the node.
+            act: KILL, or what is removed.
+        """
+        settings = self._folder / "settings.json"
+        settings.write_text(json.dumps(SETTINGS))
+        words = ("run", "--data", data, "--output", output, "--config", settings)
+        return self.command(words, node=node, moment=moment, act=act)
+
+    def command(
+        self,
+        words: Sequence[str | Path],
+        *,
+        place: Path = ROOT,
+        node: str | None = None,
+        moment: Moment = "start",
+        act: str | Path = KILL,
+    ) -> Done:
+        """Runs a command.
+
+        Args:
+            words: behind `cxr`.
+            place: its working folder.
             node: where something happens.
             moment: of the node.
             act: KILL, or what is removed.
@@ -119,8 +154,8 @@ class ForkedRuns:
         self._count += 1
         printed = self._folder / f"printed-{self._count}"
         order = {
-            "data": str(data),
-            "output": str(output),
+            "words": [str(word) for word in words],
+            "place": str(place),
             "node": node,
             "moment": moment,
             "act": str(act),
@@ -159,24 +194,8 @@ def _child(order: dict[str, Any]) -> None:
     descriptor = os.open(order["printed"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    settings = Path(order["printed"]).with_suffix(".json")
-    settings.write_text(
-        json.dumps(
-            {
-                "preset": "demo",
-                "backbones": ["vgg16"],
-                # The node at which something happens is the one under way.
-                "processes": 1,
-                "seed": 3,
-                "gate": {"min_accuracy": 0.0},
-                "training": {"learning_rate": 0.01, "epochs": 3},
-            }
-        )
-    )
-    sys.argv = [
-        "cxr", "run", "--data", order["data"], "--output", order["output"],
-        "--config", str(settings),
-    ]  # fmt: skip
+    os.chdir(order["place"])
+    sys.argv = ["cxr", *order["words"]]
     code = 0
     try:
         with _happening(order):

@@ -81,7 +81,7 @@ def test_the_garbage_collector_works_again_after_the_import_even_where_that_fail
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "tfx", raising=False)
-    monkeypatch.setattr("common.runtime._UNUSED", "os")
+    monkeypatch.setattr("common.runtime._UNUSED", ("os",))
     frozen = gc.get_freeze_count()
     try:
         with pytest.raises(ImportError), quick_tfx_import():
@@ -133,6 +133,7 @@ with scratch_below(Path(output)):
         from tfx import v1 as tfx
         import pipeline.dag.graph, pipeline.local.summary
     found["vertex before"] = vertex in sys.modules
+    found["grammar before"] = "rfc3987_syntax" in sys.modules
     found["extension"] = tfx.extensions.google_cloud_ai_platform.Trainer.__name__
     found["vertex after"] = vertex in sys.modules
     import components.report.drawing
@@ -170,6 +171,10 @@ def test_a_run_imports_none_of_googles_clients_for_vertex_ai(fresh: dict[str, An
     assert fresh["vertex before"] is False
     assert fresh["extension"] == "Trainer"
     assert fresh["vertex after"] is True
+
+
+def test_a_run_reads_no_grammar_for_kubernetes_client_of_all_kinds(fresh: dict[str, Any]) -> None:
+    assert fresh["grammar before"] is False
 
 
 def test_tensorflow_itself_starts_quietly(fresh: dict[str, Any]) -> None:

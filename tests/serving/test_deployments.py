@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -131,6 +130,9 @@ def _manifests() -> list[Path]:
 
 def _check(manifest: dict[str, Any]) -> None:
     """Holds it against the schema of the newest Kubernetes; unknown fields are errors."""
+    # Here, since every worker imports this file, and this takes a second.
+    import kubernetes_validate
+
     kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
 
 
@@ -161,6 +163,8 @@ def test_the_schema_catches(where: list[str | int], field: str, value: object) -
     at[field] = value
     if value is None:
         del at[field]
+    import kubernetes_validate
+
     with pytest.raises(kubernetes_validate.ValidationError, match=field) as refused:
         _check(manifest)
     assert list(refused.value.path)[: len(where)] == where

@@ -257,7 +257,8 @@ def test_the_saved_model_answers_every_image_as_it_was_judged(node: str, golden:
     (raw,) = (examples / "Split-test").iterdir()
     (answers,) = (artifacts / f"Inferrer.{node}" / "answers").iterdir()
     (model,) = golden.layout.artifacts.glob(f"*.{node}/model/*/Format-TFMA")
-    loaded = tf.saved_model.load(str(model.parent / "Format-Serving"))
+    folder, asked = model.parent / "Format-Serving", (contract.SIGNATURE_EXAMPLES,)
+    loaded = saved_functions.load_functions(str(folder), signatures=asked)
     records = list(tf.data.TFRecordDataset(str(raw), "GZIP").as_numpy_iterator())
     found = loaded.signatures[contract.SIGNATURE_EXAMPLES](tf.constant(records))
     served = {

@@ -30,8 +30,12 @@ TRAINING = {"learning_rate": 0.001, "head": {"kind": "regularised", "taps": ["a"
 WEIGHTS = {"weights": "imagenet_v1", "weights_sha256": "ab12", "image_size": "128"}
 
 
+# Made once: it looks through what is installed for its extensions.
+_MARKDOWN = markdown.Markdown(extensions=["tables"])
+
+
 def _python_markdown(page: str) -> str:
-    return markdown.markdown(page, extensions=["tables"])
+    return _MARKDOWN.reset().convert(page)
 
 
 def _commonmark(page: str) -> str:
