@@ -21,6 +21,7 @@ from common.beam_signatures import remember_signatures
 from common.compat import keep_start_quiet
 from common.errors import InputError
 from common.keras_home import OWN_KERAS_HOME, keras_cache
+from common.own_files import own_file
 from common.stderr import stderr_to
 
 # What TFX imports and nothing here uses. Vertex AI's and BigQuery's components: with Google's
@@ -136,7 +137,8 @@ def scratch_below(root: Path) -> Iterator[None]:
     try:
         with (folder / _OWNER).open("w") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX)
-            yield
+            with own_file(owner.fileno()):
+                yield
     finally:
         for name, value in before.items():
             if value is None:

@@ -9,7 +9,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageMetadata, PackageNotFoundError, distribution
 from typing import Any, Final
 
 from packaging.requirements import Requirement
@@ -60,16 +60,16 @@ def needed_packages(root: str = ROOT) -> tuple[Package, ...]:
     Raises:
         importlib.metadata.PackageNotFoundError: the root isn't installed.
     """
-    first = distribution(root)
-    own_extras = frozenset(first.metadata.get_all("Provides-Extra") or ())
+    found = {canonicalize_name(root): _Installed.find(root)}
+    own_extras = found[canonicalize_name(root)].all("Provides-Extra")
     extras = {canonicalize_name(root): set(own_extras)}
-    found: dict[str, Distribution] = {}
     needs: dict[str, set[str]] = {}
     waiting = [canonicalize_name(root)]
     while waiting:
         name = waiting.pop()
         try:
-            found[name] = distribution(name)
+            if name not in found:
+                found[name] = _Installed.find(name)
         # For another platform, or an optional part that isn't there.
         except PackageNotFoundError:
             continue
@@ -88,26 +88,50 @@ def needed_packages(root: str = ROOT) -> tuple[Package, ...]:
     )
 
 
-def _requirements(found: Distribution, extras: set[str]) -> Iterator[Requirement]:
-    for text in found.requires or ():
+@dataclass(frozen=True)
+class _Installed:
+    """A distribution whose metadata is parsed once; Python parses it for each field."""
+
+    distribution: Distribution
+    metadata: PackageMetadata
+
+    @classmethod
+    def find(cls, name: str) -> _Installed:
+        found = distribution(name)
+        return cls(found, found.metadata)
+
+    def all(self, field: str) -> list[str]:
+        return list(self.metadata.get_all(field) or ())
+
+    @property
+    def requires(self) -> list[str]:
+        if self.distribution.read_text("requires.txt") is not None:
+            # An egg's.
+            return list(self.distribution.requires or ())
+        return self.all("Requires-Dist")
+
+
+def _requirements(found: _Installed, extras: set[str]) -> Iterator[Requirement]:
+    for text in found.requires:
         requirement = Requirement(text)
         marker = requirement.marker
         if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             yield requirement
 
 
-def _package(name: str, found: Distribution, needs: tuple[str, ...]) -> Package:
+def _package(name: str, found: _Installed, needs: tuple[str, ...]) -> Package:
     licence, is_expression = _licence(found)
-    return Package(name, found.version, licence, is_expression, _sha256(found), needs)
+    version, sha256 = found.metadata["Version"], _sha256(found.distribution)
+    return Package(name, version, licence, is_expression, sha256, needs)
 
 
-def _licence(found: Distribution) -> tuple[str | None, bool]:
+def _licence(found: _Installed) -> tuple[str | None, bool]:
     expression = _field(found, "License-Expression")
     if expression:
         return expression, True
     classified = [
         text.rpartition(" :: ")[2]
-        for text in found.metadata.get_all("Classifier") or ()
+        for text in found.all("Classifier")
         if text.startswith(_CLASSIFIER) and not text.endswith("OSI Approved")
     ]
     if classified:
@@ -118,9 +142,8 @@ def _licence(found: Distribution) -> tuple[str | None, bool]:
     return named, False
 
 
-def _field(found: Distribution, name: str) -> str:
-    # Not `get`, which the types of Python 3.10 don't know.
-    return next(iter(found.metadata.get_all(name) or ()), "")
+def _field(found: _Installed, name: str) -> str:
+    return next(iter(found.all(name)), "")
 
 
 def _sha256(found: Distribution) -> str | None:

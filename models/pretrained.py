@@ -26,7 +26,7 @@ def save_pretrained(
     path: str | None = None,
     sha256: str = "",
     label: str = RANDOM,
-) -> None:
+) -> keras.Model:
     """Write `backbone.weights.h5` and `backbone.json`, for `models.boundary.load_network`.
 
     The network is built, so that weights that don't fit fail here and not later.
@@ -39,6 +39,9 @@ def save_pretrained(
         sha256: hex digest that the file must have.
         label: of the weights (`models.weights.WeightsSource`): it says at which size the network
             sees the image.
+
+    Returns:
+        The network, as `models.boundary.load_whole` would build it again with its own scaling.
 
     Raises:
         InputError: the file is gone, is another one by now, or doesn't fit.
@@ -55,6 +58,7 @@ def save_pretrained(
     with tf.io.gfile.GFile(os.path.join(directory, contract.BACKBONE_WEIGHTS_FILE), "wb") as file:
         file.write(content)
     write_facts(directory, image_size=size)
+    return network
 
 
 def weights_file(network: keras.Model) -> bytes:

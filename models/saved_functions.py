@@ -27,7 +27,7 @@ _SIGNATURES: Final = "signatures"
 def load_functions(
     directory: str, names: Collection[str] = (), *, signatures: Collection[str] = ()
 ) -> Any:
-    """Load some functions of a SavedModel, with all its variables.
+    """Load some functions of a SavedModel, with the variables that they read.
 
     Args:
         directory: of the SavedModel. One that is not on this machine is loaded whole.
@@ -36,7 +36,8 @@ def load_functions(
         signatures: of `signatures`, by name.
 
     Returns:
-        The module; nothing else of it can be called.
+        The module; nothing else of it can be called. Variables that are its own attributes, as
+        `class_names`, are there, too; of others only those that the functions read.
     """
     if "://" in directory:
         return tf.saved_model.load(directory)
@@ -61,7 +62,7 @@ def _keep_objects(
     names: Collection[str],
     signatures: Collection[str],
 ) -> set[str]:
-    """Empty all function objects but those of these names; name what the others call.
+    """Empty function objects but those of these names, and unread variables; name what is called.
 
     Tables keep theirs, which make and fill them.
     """
@@ -77,13 +78,22 @@ def _keep_objects(
         if index in kept:
             called.update(_concrete(node))
             continue
-        # Others point at objects by their place, so it stays, as an object without anything.
-        node.Clear()
-        node.user_object.identifier = "_generic_user_object"
-        node.user_object.version.producer = node.user_object.version.min_consumer = 1
+        _empty(node)
     for name in set(objects.concrete_functions) - called:
         del objects.concrete_functions[name]
+    read = {n for each in objects.concrete_functions.values() for n in each.bound_inputs}
+    read |= {child.node_id for child in objects.nodes[0].children}
+    for index, node in enumerate(objects.nodes):
+        if node.WhichOneof("kind") == "variable" and index not in read:
+            _empty(node)
     return called
+
+
+def _empty(node: saved_object_graph_pb2.SavedObject) -> None:
+    """Leave an object without anything: others point at objects by their place, so it stays."""
+    node.Clear()
+    node.user_object.identifier = "_generic_user_object"
+    node.user_object.version.producer = node.user_object.version.min_consumer = 1
 
 
 def _concrete(node: saved_object_graph_pb2.SavedObject) -> Sequence[str]:

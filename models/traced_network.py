@@ -59,7 +59,11 @@ def traced_folder(backbone_dir: str) -> str:
 
 
 def keep(
-    backbone: str, scaling: Scaling | None, taps: Iterable[Sequence[str]], backbone_dir: str
+    backbone: str,
+    scaling: Scaling | None,
+    taps: Iterable[Sequence[str]],
+    backbone_dir: str,
+    network: keras.Model | None = None,
 ) -> None:
     """Trace a network cut in front of its head, and keep the functions beside its weights.
 
@@ -68,12 +72,14 @@ def keep(
         scaling: overrides the backbone's input scaling; None for its own.
         taps: sets of them; a head may stand on any one of these.
         backbone_dir: what `models.pretrained.save_pretrained` wrote.
+        network: what it returned; built again where None. Of use only where `scaling` is None.
 
     Raises:
         InputError: there is no such backbone or tap.
     """
     row = get_backbone(backbone)
-    network = load_whole(row, scaling, backbone_dir)
+    if network is None or scaling is not None:
+        network = load_whole(row, scaling, backbone_dir)
     cuts = [cut(network, row, BOUNDARY_HEAD, each) for each in dict.fromkeys(map(tuple, taps))]
     saved = _Functions(cuts)
     # Each is called by its name: TensorFlow would make a lone one a signature, too.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -42,6 +43,7 @@ from pipeline.local.folder.vanishing import (
 from pipeline.local.progress import Listener, NodeClock, log_at_info
 from pipeline.local.recording import Recording, code_of, new_record
 from pipeline.local.room import Room
+from pipeline.local.side_by_side.places import Spares
 from pipeline.local.side_by_side.process import reason_of
 from pipeline.resolve.columns import resolve_columns
 from pipeline.resolve.docker import require_images
@@ -76,11 +78,13 @@ def run(config: PipelineConfig, listener: Listener) -> dict[str, Any] | None:
     check_inputs(config)
     layout = OutputLayout(config.output)
     make_folder(layout.root)
-    with scratch_below(layout.root):
-        return _run(config, layout, listener)
+    with scratch_below(layout.root), Spares() as spares:
+        return _run(config, layout, listener, spares)
 
 
-def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> dict[str, Any] | None:
+def _run(
+    config: PipelineConfig, layout: OutputLayout, listener: Listener, spares: Spares
+) -> dict[str, Any] | None:
     prepare_environment()
     started, begun = datetime.now().astimezone(), time.monotonic()
     # Before TFX is imported, which takes seconds: what is wrong with the folder, services that
@@ -97,17 +101,19 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     require_images(config.infra_validation)
     config = resolve_signer(config)
 
+    first = "tfx" not in sys.modules
     with quick_tfx_import():
-        # Looks for a GPU, which takes TensorFlow.
-        engine = resolve_engine(config.featurizer, listener.warn)
-        processes = resolve_processes(config)
-
         from models.feature_store.store import point_to
         from pipeline.dag.graph import create_pipeline
         from pipeline.local.report_folder import publish_report
         from pipeline.local.side_by_side.runner import SideBySideRunner
         from pipeline.local.summary import read_run, summarize, write_summary
 
+    # Both look for a GPU, which takes TensorFlow. OpenVINO comes behind the forks: it has threads.
+    processes = resolve_processes(config)
+    if first:
+        spares.fork(processes)
+    engine = resolve_engine(config.featurizer, listener.warn)
     pipeline = create_pipeline(config, weights, engine, spans=spans)
 
     def look() -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
@@ -124,7 +130,7 @@ def _run(config: PipelineConfig, layout: OutputLayout, listener: Listener) -> di
     with holding(layout) as held, recording:
         try:
             with watching(services):
-                run_observed(lambda: SideBySideRunner(processes).run(pipeline), clock)
+                run_observed(lambda: SideBySideRunner(processes, spares).run(pipeline), clock)
             if not record.nodes:
                 return None
             summary = recording.look()

@@ -31,7 +31,7 @@ class Executor(base_executor.BaseExecutor):
 
         model = artifact_utils.get_single_instance(output_dict["model"])
         folder = path_utils.serving_model_dir(model.uri)
-        save_pretrained(
+        network = save_pretrained(
             exec_properties["backbone"],
             folder,
             seed=exec_properties["seed"],
@@ -40,7 +40,8 @@ class Executor(base_executor.BaseExecutor):
             label=exec_properties["weights_label"],
         )
         if taps := json.loads(exec_properties["traced_taps"]):
-            keep(exec_properties["backbone"], exec_properties.get("scaling"), taps, folder)
+            backbone, scaling = exec_properties["backbone"], exec_properties.get("scaling")
+            keep(backbone, scaling, taps, folder, network)
         model.set_string_custom_property("weights", exec_properties["weights_label"])
         if exec_properties["weights_sha256"]:
             model.set_string_custom_property("weights_sha256", exec_properties["weights_sha256"])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from common.errors import InputError
+from common.own_files import own_file
 from common.runtime import make_folder
 from pipeline.config.layout import OutputLayout
 
@@ -43,4 +44,5 @@ def alone_in(layout: OutputLayout) -> Iterator[None]:
         now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
         held.write(f"process {os.getpid()}, since {now}\n")
         held.flush()
-        yield
+        with own_file(held.fileno()):
+            yield

@@ -21,6 +21,8 @@ class _Module(tf.Module):
         super().__init__()
         self.weight = tf.Variable(3.0)
         self.unused = tf.Variable([7.0, 8.0])
+        # One that `outer` reads, and one that nothing but `other` does.
+        self.weights = [self.weight, tf.Variable([9.0])]
         self._constant = tf.constant(range(1000), tf.float32)
         lines = tf.lookup.TextFileInitializer(
             str(words), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
@@ -42,7 +44,7 @@ class _Module(tf.Module):
 
     @tf.function(input_signature=[_NUMBERS])
     def other(self, x: tf.Tensor) -> tf.Tensor:
-        return x * self.unused[0]
+        return x * self.unused[0] * self.weights[1]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,8 @@ def test_they_answer_as_in_the_whole_and_no_other_is_there(
     assert loaded.outer(tf.constant([1.0, 2.0]))["twice"].numpy().tolist() == [16.0, 22.0]
     assert loaded.place(tf.constant(["heart", "rib"])).numpy().tolist() == [1, -1]
     assert loaded.unused.numpy().tolist() == [7.0, 8.0]
+    assert loaded.weights[0].numpy() == 3.0
+    assert not isinstance(loaded.weights[1], tf.Variable)
     assert not list(tmp_path.iterdir())
     assert before == {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
 

@@ -1,7 +1,13 @@
-"""The places where executors run: the main thread, and processes kept beside it."""
+"""The places where executors run: the main thread, and processes kept beside it.
+
+Such a process needs TensorFlow and TFX, whose import takes seconds. `Spares` are forked from a
+process that has imported both and done nothing with them yet; later, with threads and TensorFlow's
+runtime in it, a process can't be forked any more, and a new one imports them itself.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import threading
@@ -9,13 +15,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from absl import logging
 
 from common.errors import InputError
+from common.own_files import own_file
 from common.progress import PROGRESS
 from pipeline.local.progress import HERE
 from pipeline.local.side_by_side.process import Call, NodeError, serve
@@ -65,15 +73,19 @@ class Places:
     process is started when a node needs it, and loads TensorFlow and TFX then.
     """
 
-    def __init__(self, processes: int, hand_over: Callable[[Task], None]) -> None:
+    def __init__(
+        self, processes: int, hand_over: Callable[[Task], None], spares: Spares | None = None
+    ) -> None:
         """Start none yet.
 
         Args:
             processes: in all, this one included; at least 1.
             hand_over: takes a task to the main thread.
+            spares: processes that are there already; they are taken first.
         """
-        self._most = processes - 1
+        self._processes = processes
         self._hand_over = hand_over
+        self._spares = spares
         self._lock = threading.Lock()
         # The node that has the main thread.
         self._here: Task | None = None
@@ -138,23 +150,72 @@ class Places:
         return answer
 
     def _start(self) -> _Process:
-        if len(self._all) >= self._most:
+        if len(self._all) >= self._processes - 1:
             raise RuntimeError("more nodes are under way than there are places")
-        process = _Process()
+        spare = self._spares.take() if self._spares else None
+        process = spare or _Process(self._processes)
         self._all.append(process)
         return process
+
+
+class Spares:
+    """Processes that are forked before there is a thread or anything of TensorFlow's to lose."""
+
+    def __init__(self) -> None:
+        """Fork none yet."""
+        self._there: list[_Process] = []
+
+    def __enter__(self) -> Spares:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End those that nobody took."""
+        while process := self.take():
+            process.end(at_once=True)
+
+    def fork(self, processes: int) -> None:
+        """Fork them, unless this process has other threads; they wait, and take no time meanwhile.
+
+        Args:
+            processes: in all, this one included; at least 1.
+        """
+        if threading.active_count() > 1:
+            return
+        # Without the memory for it, they are started when they are needed, if ever.
+        with contextlib.suppress(OSError):
+            for _ in range(processes - 1):
+                self._there.append(_Process(processes, "fork"))
+
+    def take(self) -> _Process | None:
+        """Return one that isn't taken yet; None where there is none."""
+        return self._there.pop() if self._there else None
 
 
 class _Process:
     """One other process, seen from here."""
 
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, processes: int, method: Literal["spawn", "fork"] = "spawn") -> None:
+        context: ForkContext | SpawnContext = (
+            multiprocessing.get_context("fork")
+            if method == "fork"
+            else multiprocessing.get_context("spawn")
+        )
         self._channel: Connection
         self._channel, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(target=serve, args=(theirs,), name="cxr-node")
-        self._process.start()
-        theirs.close()
+        self._own = contextlib.ExitStack()
+        # Else neither this child nor a later one would ever find the channel closed.
+        self._own.enter_context(own_file(self._channel.fileno()))
+        self._process: BaseProcess = context.Process(
+            target=serve, args=(theirs, processes), name="cxr-node"
+        )
+        try:
+            self._process.start()
+        except OSError:
+            self._own.close()
+            raise
+        finally:
+            theirs.close()
 
     def execute(self, call: Call) -> bytes:
         try:
@@ -185,6 +246,7 @@ class _Process:
         return f"the process that executed it ended (exit status {code})"
 
     def end(self, at_once: bool) -> None:
+        self._own.close()
         self._channel.close()
         if not at_once:
             self._process.join(_ENDS_WITHIN_S)

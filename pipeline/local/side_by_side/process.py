@@ -12,9 +12,11 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Final, Literal
 
 from common.errors import InputError
+from common.own_files import let_go
 from common.progress import PROGRESS
 from common.runtime import prepare_environment, quick_tfx_import
 from pipeline.local.progress import log_at_info
+from pipeline.local.side_by_side.cores import shared_cores
 
 # What a process is sent: the name of a class of `executable_spec_pb2`, the bytes of such an
 # executor's specification, and those of an ExecutionInvocation.
@@ -53,14 +55,16 @@ def reason_of(error: BaseException) -> Exception:
     return NodeError(said or type(error).__name__)
 
 
-def serve(channel: Connection) -> None:
+def serve(channel: Connection, processes: int) -> None:
     """Execute what comes through the channel, and answer, until it is closed.
 
     Standard error is the run's, so that the run's log has what this process logs.
 
     Args:
         channel: brings `Call`, takes `Said`.
+        processes: that share the cores.
     """
+    let_go()
     # Ctrl-C reaches all processes of a terminal; the run decides what it means here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_run, daemon=True).start()
@@ -82,12 +86,13 @@ def serve(channel: Connection) -> None:
         return True
 
     logging.getLogger("absl").addFilter(pass_on)
-    while True:
-        try:
-            call: Call = channel.recv()
-        except EOFError:
-            return
-        say(_answer(call))
+    with shared_cores(processes):
+        while True:
+            try:
+                call: Call = channel.recv()
+            except EOFError:
+                return
+            say(_answer(call))
 
 
 def _answer(call: Call) -> Said:

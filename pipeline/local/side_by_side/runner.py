@@ -19,7 +19,7 @@ from tfx.proto.orchestration import execution_result_pb2, pipeline_pb2
 from pipeline.local.progress import FAILED, FINISHED, STARTED
 from pipeline.local.side_by_side.cores import shared_cores
 from pipeline.local.side_by_side.operators import OPERATORS
-from pipeline.local.side_by_side.places import Places, Task
+from pipeline.local.side_by_side.places import Places, Spares, Task
 from pipeline.local.side_by_side.process import Call
 
 # For a node's thread to note its failure and to remove its temporary files, once its executor is
@@ -37,14 +37,16 @@ class SideBySideRunner(LocalDagRunner):
     time, but for the order.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, spares: Spares | None = None) -> None:
         """Take as many nodes at a time as processes may be busy with them.
 
         Args:
             processes: at least 1; this one is among them. With 1, TFX's runner runs the DAG.
+            spares: processes that are there already.
         """
         super().__init__()
         self._processes = processes
+        self._spares = spares
 
     def run_with_ir(
         self,
@@ -73,7 +75,7 @@ class SideBySideRunner(LocalDagRunner):
             {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()},
         )
         with shared_cores(self._processes):
-            _Run(pipeline, self._processes).run()
+            _Run(pipeline, self._processes, self._spares).run()
 
 
 class _Run:
@@ -82,12 +84,15 @@ class _Run:
     A node's thread says itself what begins behind it: the main thread may be busy with an executor.
     """
 
-    def __init__(self, pipeline: pipeline_pb2.Pipeline, processes: int) -> None:
+    def __init__(
+        self, pipeline: pipeline_pb2.Pipeline, processes: int, spares: Spares | None
+    ) -> None:
         self._pipeline = pipeline
         self._deployment = runner_utils.extract_local_deployment_config(pipeline)
         connection = self._deployment.metadata_connection_config
         self._connection = getattr(connection, connection.WhichOneof("connection_config"))
         self._most = processes
+        self._spares = spares
         # Held by the thread that uses TFX's launcher, the metadata store, or what stands below.
         self._turn = threading.Lock()
         # Executors that the main thread has to call; None when no node is under way any more.
@@ -104,7 +109,7 @@ class _Run:
 
     def run(self) -> None:
         try:
-            with Places(self._most, self._for_main.put) as self._places:
+            with Places(self._most, self._for_main.put, self._spares) as self._places:
                 with self._turn:
                     self._go_on()
                 while (task := self._for_main.get()) is not None:

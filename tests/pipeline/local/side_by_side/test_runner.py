@@ -81,9 +81,9 @@ class _Lent(places._Process):
     kept: ClassVar[list[_Lent]] = []
 
     @classmethod
-    def take(cls) -> _Lent:
+    def take(cls, processes: int) -> _Lent:
         """Return one that is there, or a new one."""
-        return cls.kept.pop() if cls.kept else cls()
+        return cls.kept.pop() if cls.kept else cls(processes)
 
     def end(self, at_once: bool) -> None:
         """Keep it, unless it is to be killed or was."""
@@ -94,7 +94,7 @@ class _Lent(places._Process):
 
 
 @pytest.fixture(scope="module")
-def lent(nodes_folder: Path) -> Iterator[Callable[[], places._Process]]:
+def lent(nodes_folder: Path) -> Iterator[Callable[[int], places._Process]]:
     """Starts a process, or takes the one of the test before."""
     yield _Lent.take
     while _Lent.kept:
@@ -105,7 +105,7 @@ def lent(nodes_folder: Path) -> Iterator[Callable[[], places._Process]]:
 def run(
     tmp_path: Path,
     notes: Path,
-    lent: Callable[[], places._Process],
+    lent: Callable[[int], places._Process],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """(what each node does) -> the diamond A, B -> C, and D, run in two processes."""
@@ -234,17 +234,25 @@ if __name__ == "__main__":
     from common.runtime import prepare_environment
     prepare_environment()
     from tests.pipeline.local.side_by_side.test_runner import NODES, diamond
-    from pipeline.local.side_by_side.runner import SideBySideRunner
-    dag = diamond(importlib.import_module(NODES), Path({folder!r}), {{"A": "waits", "B": "waits"}})
-    SideBySideRunner(2).run(dag)
+    from common.runtime import quick_tfx_import
+    from pipeline.local.side_by_side.places import Spares
+    with quick_tfx_import(), Spares() as spares:
+        from pipeline.local.side_by_side.runner import SideBySideRunner
+        nodes, does = importlib.import_module(NODES), {{"A": "waits", "B": "waits"}}
+        if {forks}:
+            spares.fork(2)
+        SideBySideRunner(2, spares).run(diamond(nodes, Path({folder!r}), does))
 """
 
 
 @pytest.fixture
-def alone(nodes_folder: Path, tmp_path: Path, notes: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process's run, whose A and B wait, one of them beside it."""
+def alone(
+    nodes_folder: Path, tmp_path: Path, notes: Path, request: pytest.FixtureRequest
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process's run, whose A and B wait, one of them beside it, forked or not."""
     script = tmp_path / "alone.py"
-    script.write_text(textwrap.dedent(_ALONE).format(nodes=str(nodes_folder), folder=str(tmp_path)))
+    places = {"nodes": str(nodes_folder), "folder": str(tmp_path), "forks": request.param}
+    script.write_text(textwrap.dedent(_ALONE).format(**places))
     with subprocess.Popen(
         [sys.executable, script],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -260,6 +268,7 @@ def alone(nodes_folder: Path, tmp_path: Path, notes: Path) -> Iterator[subproces
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("alone", [False, True], ids=["started", "forked"], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda each: each.name)
 def test_no_process_outlives_the_run(
     number: signal.Signals, alone: subprocess.Popen[bytes], notes: Path
