@@ -7,8 +7,6 @@ cards. It lies in `output/golden/DIGEST`, and DIGEST is that of the product's co
 installed: a change of either makes a new one, and removes the old one. A second `cxr run` follows
 at once into the same folder, and has to take everything from the product's own cache.
 
-Both are forked from one process that has imported TFX (tests/pipeline/forked_runs.py).
-
 Its models are fitted so briefly that they make mistakes, which a report has to show.
 
 Nobody may write into it. Who has to change something copies it first.
@@ -20,8 +18,11 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -35,7 +36,6 @@ import yaml
 from pipeline.config.layout import OutputLayout
 from pipeline.phantoms import write_phantoms
 from tests import miniatures
-from tests.pipeline import forked_runs
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / "output" / "golden"
@@ -137,8 +137,7 @@ def code_and_libraries() -> str:
     for name in _LIBRARIES:
         digest.update(f"{name} {version(name)}\0".encode())
     files = [file for room in _PRODUCT for file in (ROOT / room).rglob("*") if file.is_file()]
-    tests = (miniatures.__file__, forked_runs.__file__, __file__)
-    for file in sorted((*files, *map(Path, tests))):
+    for file in sorted((*files, Path(miniatures.__file__), Path(__file__))):
         if file.suffix not in (".pyc", ".md"):
             digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode())
             digest.update(file.read_bytes())
@@ -200,19 +199,13 @@ def _make(place: Path) -> None:
     settings.write_text(yaml.safe_dump(SETTINGS))
     before = _snapshot(phantoms)
     command = ("run", "--data", phantoms, "--config", settings, "--output", output)
-    with (
-        tempfile.TemporaryDirectory() as printed,
-        contextlib.closing(
-            forked_runs.ForkedRuns(Path(printed), {"TMPDIR": str(elsewhere)})
-        ) as runs,
-    ):
-        first = _run(runs, command, output, elsewhere)
-        if first.exit_code:
-            raise RuntimeError(f"the golden run failed with {first.exit_code}:\n{first.printed}")
-        shutil.copy(OutputLayout(output).summary, place / _FIRST_SUMMARY)
-        # What somebody deleted there: the second run brings it back.
-        shutil.rmtree(OutputLayout(output).report)
-        second = _run(runs, command, output, elsewhere)
+    first = _run(command, output, elsewhere)
+    if first.exit_code:
+        raise RuntimeError(f"the golden run failed with {first.exit_code}:\n{first.printed}")
+    shutil.copy(OutputLayout(output).summary, place / _FIRST_SUMMARY)
+    # What somebody deleted there: the second run brings it back.
+    shutil.rmtree(OutputLayout(output).report)
+    second = _run(command, output, elsewhere)
     after = _snapshot(phantoms)
     changed = sorted(
         name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
@@ -267,13 +260,19 @@ def _read(place: Path) -> GoldenRun:
     )
 
 
-def _run(
-    runs: forked_runs.ForkedRuns, command: tuple[str | Path, ...], output: Path, elsewhere: Path
-) -> Printed:
-    done = runs.command(command, place=elsewhere)
+def _run(command: tuple[str | Path, ...], output: Path, elsewhere: Path) -> Printed:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.miniatures", *command],
+        cwd=elsewhere,
+        env={**os.environ, "TMPDIR": str(elsewhere), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     return Printed(
-        exit_code=done.exit_code,
-        printed=done.printed,
+        exit_code=done.returncode,
+        printed=done.stdout,
         served=_snapshot(OutputLayout(output).serving),
         left=sorted(_snapshot(elsewhere)),
     )

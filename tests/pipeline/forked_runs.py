@@ -1,10 +1,9 @@
-"""Commands of `cxr` in children of one process, which has imported TFX: each costs no import.
+"""Runs of `cxr run` in children of one process, which has imported TFX: each costs no import.
 
     python -m tests.pipeline.forked_runs      reads orders from standard input, a JSON line each
 
-A child runs the command with the backbones in miniature, all nodes in its own process. At a node,
-and at a moment of it, a thing may happen: the process is killed, or a folder goes. `ForkedRuns` is
-the side of the test.
+A child runs the command with the backbones in miniature. At a node, and at a moment of it, a
+thing happens: the process is killed, or a folder goes. `ForkedRuns` is the side of the test.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parents[2]
-SETTINGS: Final[Mapping[str, Any]] = {
-    "preset": "demo",
-    "backbones": ["vgg16"],
-    # The node at which something happens is the one under way.
-    "processes": 1,
-    "seed": 3,
-    "gate": {"min_accuracy": 0.0},
-    "training": {"learning_rate": 0.01, "epochs": 3},
-}
 _NODE: Final = re.compile(r"^ *\d+  (executed|cached|resolved) +(\S+) +[\d.]+ s$", re.MULTILINE)
 # start: before the executor; middle: once a file of an output is there; end: when the executor is
 # done and nothing is published yet.
@@ -86,19 +76,17 @@ class Done:
 class ForkedRuns:
     """The process whose children run."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         """Starts it; it answers when TFX is imported.
 
         Args:
-            folder: of the runs' settings and of what the children print.
-            environment: of the process and its children, beside what is this one's.
+            folder: of the children's settings and output.
         """
         self._folder = folder
         self._count = 0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.pipeline.forked_runs"],
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -117,34 +105,11 @@ class ForkedRuns:
         moment: Moment = "start",
         act: str | Path = KILL,
     ) -> Done:
-        """Runs the DAG of one backbone, with SETTINGS.
+        """Runs once.
 
         Args:
             data: folder of images.
             output: folder.
-            node: where something happens.
-            moment: of the node.
-            act: KILL, or what is removed.
-        """
-        settings = self._folder / "settings.json"
-        settings.write_text(json.dumps(SETTINGS))
-        words = ("run", "--data", data, "--output", output, "--config", settings)
-        return self.command(words, node=node, moment=moment, act=act)
-
-    def command(
-        self,
-        words: Sequence[str | Path],
-        *,
-        place: Path = ROOT,
-        node: str | None = None,
-        moment: Moment = "start",
-        act: str | Path = KILL,
-    ) -> Done:
-        """Runs a command.
-
-        Args:
-            words: behind `cxr`.
-            place: its working folder.
             node: where something happens.
             moment: of the node.
             act: KILL, or what is removed.
@@ -154,8 +119,8 @@ class ForkedRuns:
         self._count += 1
         printed = self._folder / f"printed-{self._count}"
         order = {
-            "words": [str(word) for word in words],
-            "place": str(place),
+            "data": str(data),
+            "output": str(output),
             "node": node,
             "moment": moment,
             "act": str(act),
@@ -194,8 +159,24 @@ def _child(order: dict[str, Any]) -> None:
     descriptor = os.open(order["printed"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    os.chdir(order["place"])
-    sys.argv = ["cxr", *order["words"]]
+    settings = Path(order["printed"]).with_suffix(".json")
+    settings.write_text(
+        json.dumps(
+            {
+                "preset": "demo",
+                "backbones": ["vgg16"],
+                # The node at which something happens is the one under way.
+                "processes": 1,
+                "seed": 3,
+                "gate": {"min_accuracy": 0.0},
+                "training": {"learning_rate": 0.01, "epochs": 3},
+            }
+        )
+    )
+    sys.argv = [
+        "cxr", "run", "--data", order["data"], "--output", order["output"],
+        "--config", str(settings),
+    ]  # fmt: skip
     code = 0
     try:
         with _happening(order):
