@@ -7,7 +7,7 @@ a network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import tensorflow as tf
@@ -90,7 +90,7 @@ def preprocessing_fn(
     return outputs
 
 
-def decode_transformed(images: tf.Tensor) -> tf.Tensor:
+def decode_transformed(images: tf.Tensor | Sequence[bytes]) -> tf.Tensor:
     """Decode what `preprocessing_fn` stored.
 
     Args:
@@ -100,8 +100,11 @@ def decode_transformed(images: tf.Tensor) -> tf.Tensor:
         uint8 [batch, 256, 256, 1].
     """
     shape = (contract.IMAGE_SIZE, contract.IMAGE_SIZE, 1)
-    return tf.map_fn(
-        lambda png: tf.ensure_shape(tf.io.decode_png(png, channels=1), shape),
-        images,
-        fn_output_signature=tf.TensorSpec(shape, tf.uint8),
-    )
+
+    def one(png: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.io.decode_png(png, channels=1), shape)
+
+    # Outside a graph, map_fn's loop costs more than decoding.
+    if tf.executing_eagerly() and len(images):
+        return tf.stack([one(png) for png in images])
+    return tf.map_fn(one, images, fn_output_signature=tf.TensorSpec(shape, tf.uint8))

@@ -30,6 +30,7 @@ from models.feature_store.store import place_of
 from models.feature_store.stored_prefix import ReplannedError, Source, StoredPrefix
 from models.input_gate import facts_of
 from models.prefix import Job, Prefix, planned
+from models.preprocessing import decode_transformed
 from schema import contract, inputs
 from schema.inputs import Input, Tensor
 from schema.table import TABLE_PROPERTY, from_json
@@ -284,7 +285,7 @@ class _WriteShard(beam.DoFn):
             number, augmentation = divmod(step, len(self._augmentations))
             if number not in decoded:
                 decoded.clear()
-                decoded[number] = _decoded(batches[number])
+                decoded[number] = decode_transformed([image.png for image in batches[number]])
             found: np.ndarray = augmented(
                 decoded[number], self._augmentations[augmentation]
             ).numpy()
@@ -320,15 +321,6 @@ def _featurize_planted(
     _ = pipeline | "Featurize[planted]" >> FeaturizeSplit(
         source, target, spilled, [IDENTITY], prefix, shared, straight, counts=False
     )
-
-
-def _decoded(images: Sequence[_Image]) -> tf.Tensor:
-    """Decode as `models.preprocessing.decode_transformed` does, whose loop is slow outside a graph.
-
-    Returns:
-        uint8 [images, 256, 256, 1].
-    """
-    return tf.stack([tf.io.decode_png(image.png, channels=1) for image in images])
 
 
 def _facts(image: _Image) -> dict[str, bytes]:

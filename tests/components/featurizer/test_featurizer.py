@@ -477,13 +477,13 @@ def test_records_that_are_dealt_in_many_portions_give_the_same_files(
 
 def test_a_gpu_takes_larger_batches(featurize: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    decode = executor._decoded
+    decode = executor.decode_transformed
 
     def noted(images: Sequence[Any]) -> tf.Tensor:
         sizes.append(len(images))
         return decode(images)
 
-    monkeypatch.setattr(executor, "_decoded", noted)
+    monkeypatch.setattr(executor, "decode_transformed", noted)
     monkeypatch.setattr(prefix, "find_gpus", lambda: (Gpu("GPU:0", (9, 0)),))
     featurize({"eval": range(20)}, boundary="head", engine=TENSORFLOW, ran=TENSORFLOW)
     assert sizes == [20]
