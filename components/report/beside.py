@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from absl import logging
 
 from components.report.drawing import Picture, style
+
+_ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def drawn(drawings: Sequence[Drawing]) -> list[Picture]:
 
 
 def _started(drawings: Sequence[Drawing]) -> subprocess.Popen[bytes] | None:
-    # As this process finds its modules, wherever it was started.
-    path = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
+    # As this process finds its modules, wherever it was started; its own first.
+    path = os.pathsep.join(str(Path(each).absolute()) for each in (_ROOT, *sys.path))
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "components.report.beside"],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.report import figures
 from components.report.beside import Drawing, DrawnBeside, drawn
-from components.report.drawing import Picture
 
 _WANTED = [
     Drawing(figures.confusion, ("a", [[3, 1], [0, 4]], ["ill", "well"])),
@@ -25,22 +27,39 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
 
 
-def modules_there(name: str) -> Picture:
-    """Write heavy modules that the process has as a caption; refuse to be drawn in this one."""
+# TFX's path has another package `tests`, so that the other process wouldn't find this module.
+_MODULE = '''
+import os, sys
+from components.report.drawing import Picture
+
+def modules_there(name):
+    """Write heavy modules that the process has as a caption, and its number."""
     heavy = {"tensorflow", "tfx", "keras", "apache_beam"} & set(sys.modules)
     return Picture(name, ",".join(sorted(heavy)), str(os.getpid()), "", b"")
 
-
-def ends_its_process(name: str, here: int) -> Picture:
+def ends_its_process(name, here):
     """Be drawn in the process `here` alone."""
     if os.getpid() != here:
         os._exit(7)
     return Picture(name, "", "", "", b"")
+'''
+_NAME = "cxr_drawn_beside"
+
+
+@pytest.fixture
+def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module's functions, on the path of this process, and so of the one beside it."""
+    (tmp_path / f"{_NAME}.py").write_text(_MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module(_NAME)
+    del sys.modules[_NAME]
 
 
 @pytest.mark.slow
-def test_they_are_the_same_to_the_last_byte_and_in_the_same_order(two_cores: None) -> None:
-    drawings = [*_WANTED, Drawing(modules_there, ("where",))]
+def test_they_are_the_same_to_the_last_byte_and_in_the_same_order(
+    two_cores: None, functions: Any
+) -> None:
+    drawings = [*_WANTED, Drawing(functions.modules_there, ("where",))]
     with DrawnBeside(drawings) as beside:
         *pictures, where = beside.pictures()
     assert pictures == drawn(_WANTED)
@@ -49,11 +68,11 @@ def test_they_are_the_same_to_the_last_byte_and_in_the_same_order(two_cores: Non
 
 @pytest.mark.slow
 def test_what_fails_beside_is_drawn_here_and_said(
-    two_cores: None, caplog: pytest.LogCaptureFixture
+    two_cores: None, functions: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
         caplog.at_level(logging.WARNING, "absl"),
-        DrawnBeside([Drawing(ends_its_process, ("a", os.getpid()))]) as beside,
+        DrawnBeside([Drawing(functions.ends_its_process, ("a", os.getpid()))]) as beside,
     ):
         (picture,) = beside.pictures()
     assert picture.name == "a" and "ended with 7" in caplog.text
