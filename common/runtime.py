@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from common.beam_batches import bound_batches
+from common.beam_gzip import quick_gzip
 from common.beam_signatures import remember_signatures
 from common.compat import keep_start_quiet
 from common.errors import InputError
@@ -111,6 +112,7 @@ def quick_tfx_import() -> Iterator[None]:
     # Here, since whatever has TFX has its Beam nodes, too.
     remember_signatures()
     bound_batches()
+    quick_gzip()
 
 
 @contextlib.contextmanager

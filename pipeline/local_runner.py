@@ -51,7 +51,7 @@ from pipeline.resolve.engine import resolve_engine
 from pipeline.resolve.processes import resolve_processes
 from pipeline.resolve.signing import resolve_signer
 from pipeline.resolve.spans import resolve_spans
-from pipeline.resolve.weights import resolve_weights
+from pipeline.resolve.weights import are_there, resolve_weights
 
 
 class NodeFailedError(RuntimeError):
@@ -97,7 +97,7 @@ def _run(
         check_reusable(config, layout)
     spans = resolve_spans(config.data)
     config = resolve_columns(config, spans)
-    weights = resolve_weights(config, listener.warn)
+    weights = resolve_weights(config, listener.warn) if are_there(config) else None
     require_images(config.infra_validation)
     config = resolve_signer(config)
 
@@ -113,6 +113,9 @@ def _run(
     processes = resolve_processes(config)
     if first:
         spares.fork(processes)
+    if weights is None:
+        # Keras builds the networks while it downloads, which is TensorFlow's work.
+        weights = resolve_weights(config, listener.warn)
     engine = resolve_engine(config.featurizer, listener.warn)
     pipeline = create_pipeline(config, weights, engine, spans=spans)
 

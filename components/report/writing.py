@@ -10,6 +10,7 @@ from typing import Any, Final
 import tensorflow as tf
 
 from components.report import data_figures, figures, filing, table
+from components.report.beside import Drawing, DrawnBeside
 from components.report.content import Content, gather, read_json
 from components.report.drawing import Picture, style
 from components.report.filing_sections import filing_of
@@ -46,10 +47,12 @@ def write_report(sources: ReportSources, folder: str) -> Content:
     """
     content = gather(sources)
     numbers = content.numbers
-    with style():
-        pictures = {one.name: one for one in _pictures(sources, content)}
-    rows = numbers["errors"], numbers["read_rightly"]
-    gallery = show(sources, *rows, content.facts, numbers["classes"])
+    with DrawnBeside(list(_of_models(content))) as beside:
+        with style():
+            of_images = list(_of_images(sources, content))
+        rows = numbers["errors"], numbers["read_rightly"]
+        gallery = show(sources, *rows, content.facts, numbers["classes"])
+        pictures = {one.name: one for one in (*beside.pictures(), *of_images)}
     card = _card(sources, content.main)
     _write_filing(sources, content, folder)
     _write(folder, PAGE_FILE, render(content, pictures, gallery, card).encode("utf-8"))
@@ -74,24 +77,33 @@ def _write_filing(sources: ReportSources, content: Content, folder: str) -> None
     _write(folder, FILING_DATA, _json(page.to_json()))
 
 
-def _pictures(sources: ReportSources, content: Content) -> Iterator[Picture]:
+def _of_models(content: Content) -> Iterator[Drawing]:
+    """Say which figures are drawn of the models' numbers alone."""
     numbers, classes = content.numbers, content.numbers["classes"]
-    yield figures.accuracies(numbers["models"])
+    yield Drawing(figures.accuracies, (numbers["models"],))
     for name, model in numbers["models"].items():
-        yield figures.confusion(name, model["confusion"], classes)
-        yield figures.curves(name, model["classes"])
-        yield figures.calibration(name, model["calibration"], model["coverage"])
+        yield Drawing(figures.confusion, (name, model["confusion"], classes))
+        yield Drawing(figures.curves, (name, model["classes"]))
+        yield Drawing(figures.calibration, (name, model["calibration"], model["coverage"]))
         if model["history"]:
-            yield figures.history(name, model["history"], model["validation"]["folds"])
-    yield figures.slice_accuracies(numbers["models"][content.main]["slices"], content.main)
+            folds = model["validation"]["folds"]
+            yield Drawing(figures.history, (name, model["history"], folds))
+    main = numbers["models"][content.main]
+    yield Drawing(figures.slice_accuracies, (main["slices"], content.main))
+    for name, model in numbers["models"].items():
+        if model["parts"]:
+            yield Drawing(table.parts, (name, model["parts"]))
+    if numbers["of_table"] and numbers["of_table"]["compared"]:
+        curve = numbers["of_table"]["compared"]["decision_curve"]
+        yield Drawing(table.decision_curve, (curve, classes))
+
+
+def _of_images(sources: ReportSources, content: Content) -> Iterator[Picture]:
+    """Draw the figures of the images and of what the audit found."""
+    numbers, classes = content.numbers, content.numbers["classes"]
     yield data_figures.image_statistics(content.facts, classes)
     yield data_figures.columns(numbers["data"]["columns"], classes)
     yield data_figures.contact_sheet(_sheet(sources, content))
-    for name, model in numbers["models"].items():
-        if model["parts"]:
-            yield table.parts(name, model["parts"])
-    if numbers["of_table"] and numbers["of_table"]["compared"]:
-        yield table.decision_curve(numbers["of_table"]["compared"]["decision_curve"], classes)
     if numbers["audit"]:
         yield data_figures.shortcuts(numbers["audit"]["shortcuts"], 1 / len(classes))
 

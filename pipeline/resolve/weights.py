@@ -43,6 +43,12 @@ def resolve_weights(
     return sources
 
 
+def are_there(config: PipelineConfig) -> bool:
+    """Return whether all weights are on this machine, so that nothing has to be downloaded."""
+    folder = config.weights_dir
+    return all(find_weights(get_backbone(name), folder) for name in config.backbones)
+
+
 def _download_or_random(
     backbone: Backbone, config: PipelineConfig, warn: Callable[[str], None]
 ) -> WeightsSource:

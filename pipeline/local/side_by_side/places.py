@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -26,10 +27,12 @@ from common.errors import InputError
 from common.own_files import own_file
 from common.progress import PROGRESS
 from pipeline.local.progress import HERE
-from pipeline.local.side_by_side.process import Call, NodeError, serve
+from pipeline.local.side_by_side.process import TRIAL, Call, NodeError, serve
 
 # For a process to end by itself once its channel is closed.
 _ENDS_WITHIN_S: Final = 5.0
+# For a forked process to show that it can compute; it takes less than one.
+_WORKS_WITHIN_S: Final = 60.0
 
 
 class StoppedError(RuntimeError):
@@ -153,6 +156,10 @@ class Places:
         if len(self._all) >= self._processes - 1:
             raise RuntimeError("more nodes are under way than there are places")
         spare = self._spares.take() if self._spares else None
+        if spare is not None and not spare.works():
+            logging.warning("A process that was forked doesn't compute; another one is started.")
+            spare.end(at_once=True)
+            spare = None
         process = spare or _Process(self._processes)
         self._all.append(process)
         return process
@@ -175,12 +182,12 @@ class Spares:
             process.end(at_once=True)
 
     def fork(self, processes: int) -> None:
-        """Fork them, unless this process has other threads; they wait, and take no time meanwhile.
+        """Fork them, unless there are threads to lose; they wait, and take no time meanwhile.
 
         Args:
             processes: in all, this one included; at least 1.
         """
-        if threading.active_count() > 1:
+        if threading.active_count() > 1 or _tensorflow_is_at_work():
             return
         # Without the memory for it, they are started when they are needed, if ever.
         with contextlib.suppress(OSError):
@@ -190,6 +197,15 @@ class Spares:
     def take(self) -> _Process | None:
         """Return one that isn't taken yet; None where there is none."""
         return self._there.pop() if self._there else None
+
+
+def _tensorflow_is_at_work() -> bool:
+    """Return whether TensorFlow has begun to compute, and so has threads; also where unknown."""
+    if "tensorflow" not in sys.modules:
+        return False
+    from tensorflow.python.eager import context
+
+    return getattr(context.context(), "_context_handle", context) is not None
 
 
 class _Process:
@@ -216,6 +232,17 @@ class _Process:
             raise
         finally:
             theirs.close()
+
+    def works(self) -> bool:
+        """Return whether a forked process computes."""
+        try:
+            self._channel.send(TRIAL)
+            if not self._channel.poll(_WORKS_WITHIN_S):
+                return False
+            kind, _ = self._channel.recv()
+        except (EOFError, OSError):
+            return False
+        return bool(kind == "done")
 
     def execute(self, call: Call) -> bytes:
         try:

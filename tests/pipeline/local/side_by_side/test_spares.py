@@ -64,17 +64,21 @@ def test_nothing_is_forked_beside_a_thread() -> None:
 
 
 # In a process of its own, without threads; what stands for TFX is imported in no time.
-_FORKS = """
-import os, sys, types
+_BEGIN = """
+import os, sys, time, types
 sys.modules["tfx"] = types.ModuleType("tfx")
 sys.modules["tfx.v1"] = types.ModuleType("tfx.v1")
 from pipeline.local.side_by_side import places, process
-
+"""
+_FORKS = """
 def execute(kind, spec, invocation):
     if kind == "breaks":
         raise RuntimeError("broken")
+    if kind == "trial" and hangs:
+        time.sleep(100)
     return f"{os.getpid()} {os.environ['OPENBLAS_NUM_THREADS']}".encode()
 
+hangs = False
 process._execute = execute
 with places.Spares() as spares:
     spares.fork(3)
@@ -96,15 +100,34 @@ with places.Spares() as spares:
     spares.fork(2)
     unused = spares._there[0]._process
 assert unused.exitcode == -9
+# One that hangs is ended, and another one is started in its place.
+hangs, places._WORKS_WITHIN_S = True, 0.5
+with places.Spares() as spares:
+    spares.fork(2)
+    hanging = spares._there[0]
+    another = types.SimpleNamespace(end=print)
+    places._Process = lambda processes: another
+    with places.Places(2, print, spares) as some:
+        assert some._start() is another
+    assert hanging._process.exitcode == -9
+"""
+_COMPUTES = """
+import tensorflow as tf
+with places.Spares() as spares:
+    spares.fork(2)
+    assert spares.take().works()
+    tf.constant(1) + 1
+    spares.fork(2)
+    assert spares.take() is None
 """
 
 
 @pytest.mark.slow
-def test_spares_execute_and_end_when_their_channel_is_closed() -> None:
+@pytest.mark.parametrize("script", [_FORKS, _COMPUTES], ids=["whatever they do", "TensorFlow"])
+def test_spares_execute_and_end_when_their_channel_is_closed(script: str, tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    body = (_BEGIN + script).strip().replace("\n", "\n    ")
+    file.write_text(f'if __name__ == "__main__":\n    {body}\n')
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
-    subprocess.run(
-        [sys.executable, "-c", _FORKS],
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        check=True,
-        timeout=120,
-    )
+    environment |= {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, file], env=environment, check=True, timeout=120)
