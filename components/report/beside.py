@@ -90,7 +90,7 @@ def drawn(drawings: Sequence[Drawing]) -> list[Picture]:
 
 def _started(drawings: Sequence[Drawing]) -> subprocess.Popen[bytes] | None:
     # As this process finds its modules, wherever it was started; its own first.
-    path = os.pathsep.join(str(Path(each).absolute()) for each in (_ROOT, *sys.path))
+    path = os.pathsep.join(str(Path(each).absolute()) for each in (str(_ROOT), *sys.path))
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "components.report.beside"],
