@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "run"
-FIRST, THEN = ["set-up", "lint"], ["long", "tests", "images", "readme", "portable", "tfx-1.21"]
+FIRST, THEN = ["set-up", "lint"], ["tests", "images", "long", "readme", "portable", "tfx-1.21"]
 JOBS = [*FIRST, *THEN]
 
 
@@ -101,14 +101,14 @@ def test_some_jobs(checkout: Path) -> None:
 @pytest.mark.parametrize("command", ["exit 3", "false; true"])
 def test_behind_a_job_that_fails_none_begins(checkout: Path, command: str) -> None:
     wait = 'until [ -e "$SCRATCH/{}" ]; do sleep 0.05; done; '
-    failing = wait.format("long-run") + f"echo '3 passed, 1 failed'; {command}"
-    beside = 'touch "$SCRATCH/long-run"; ' + wait.format("failed")
-    run = _run(checkout, FAKE_tests=failing, FAKE_long=beside)
+    failing = wait.format("images-run") + f"echo '3 passed, 1 failed'; {command}"
+    beside = 'touch "$SCRATCH/images-run"; ' + wait.format("failed")
+    run = _run(checkout, FAKE_tests=failing, FAKE_images=beside)
     assert run.returncode == 1
     status = "3" if "3" in command else "1"
     assert f"=== tests: failed with {status} after" in run.stdout
     # What was under way beside it ends.
-    assert _begun(run) == [*FIRST, "tests", "long"]
+    assert _begun(run) == [*FIRST, "tests", "images"]
     assert ["tests", "3", "exit", "status", status] in _table(run)
 
 
@@ -116,13 +116,13 @@ def test_the_very_end_names_the_tests_that_failed(checkout: Path) -> None:
     """What is kept of a long output may be its end alone, and the job was not the last to speak."""
     said = "echo 'FAILED tests/a.py::test_one - assert 1 == 2'; seq 100; echo '1 failed'; exit 2"
     wait = 'until [ -e "$SCRATCH/{}" ]; do sleep 0.05; done; '
-    beside = 'touch "$SCRATCH/long-run"; ' + wait.format("failed") + "seq 3000"
-    run = _run(checkout, FAKE_tests=wait.format("long-run") + said, FAKE_long=beside)
+    beside = 'touch "$SCRATCH/images-run"; ' + wait.format("failed") + "seq 3000"
+    run = _run(checkout, FAKE_tests=wait.format("images-run") + said, FAKE_images=beside)
     assert run.returncode == 1
     _, _, end = run.stdout.partition("\n=== tests failed:\n")
     assert end.splitlines()[0] == "FAILED tests/a.py::test_one - assert 1 == 2"
     assert end.splitlines()[-1] == "1 failed"
-    assert "=== long failed" not in run.stdout
+    assert "=== images failed" not in run.stdout
 
 
 def test_where_the_set_up_fails_nothing_else_begins(checkout: Path) -> None:

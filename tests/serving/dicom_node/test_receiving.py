@@ -71,7 +71,12 @@ def test_compressed_images_come_as_they_are(tmp_path: Path) -> None:
     ],
 )
 def test_only_peers_by_name_and_place_are_let_in(
-    tmp_path: Path, calling: str, called: str, host: str, admitted: bool
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    calling: str,
+    called: str,
+    host: str,
+    admitted: bool,
 ) -> None:
     # A second peer is here, so that the connection as such is allowed.
     peers = {"pacs": {"ae_title": "PACS", "host": host, "port": 1}}
@@ -80,7 +85,9 @@ def test_only_peers_by_name_and_place_are_let_in(
     queue = queue_of(settings)
     with receiving(settings, queue) as node, association(node.port, calling, called) as pacs:
         assert pacs.is_established is admitted
-        assert pacs.is_rejected is not admitted
+        # On a busy machine pynetdicom sees the connection's end before the refusal that came first.
+        assert (pacs.is_rejected or pacs.is_aborted) is not admitted
+    assert ("was refused" in caplog.text) is not admitted
     with receiving(settings, queue) as node, association(node.port, "HERE") as here:
         assert here.is_established
 
