@@ -109,20 +109,24 @@ def _example_gen(folder: Path, images: int, rows: int) -> Spent:
 
 def _transform(folder: Path, records: int) -> Spent:
     _write(folder / "data", records, records)
-    wanted = _wanted(folder, _BEFORE_TRANSFORM)
-    measure(wanted)
-    # In another process, in which the nodes before it come from the cache.
-    return measure(dataclasses.replace(wanted, to_node=_TRANSFORM))[_TRANSFORM]
+    return _measured_transform(folder)
 
 
 def _transform_alone(folder: Path, records: int) -> Spent:
     """Let Transform have more records than images, since a million of those take hours."""
     _write(folder / "data", _DRAWN, _DRAWN, noise=False)
+    return _measured_transform(folder, records / _DRAWN)
+
+
+def _measured_transform(folder: Path, times: float | None = None) -> Spent:
+    """Run what is before Transform, write its records so many times, and run Transform."""
     wanted = _wanted(folder, _BEFORE_TRANSFORM)
     measure(wanted)
-    (examples,) = wanted.output.glob(f"**/{_EXAMPLE_GEN}/examples/*")
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-        fresh.submit(_repeat, examples, records / _DRAWN).result()
+    if times is not None:
+        (examples,) = wanted.output.glob(f"**/{_EXAMPLE_GEN}/examples/*")
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            fresh.submit(_repeat, examples, times).result()
+    # In another process, in which the nodes before it come from the cache.
     return measure(dataclasses.replace(wanted, to_node=_TRANSFORM))[_TRANSFORM]
 
 

@@ -51,7 +51,7 @@ from pipeline.resolve.engine import resolve_engine
 from pipeline.resolve.processes import resolve_processes
 from pipeline.resolve.signing import resolve_signer
 from pipeline.resolve.spans import resolve_spans
-from pipeline.resolve.weights import are_there, resolve_weights
+from pipeline.resolve.weights import found_weights, resolve_weights
 
 
 class NodeFailedError(RuntimeError):
@@ -97,7 +97,7 @@ def _run(
         check_reusable(config, layout)
     spans = resolve_spans(config.data)
     config = resolve_columns(config, spans)
-    weights = resolve_weights(config, listener.warn) if are_there(config) else None
+    found = found_weights(config)
     require_images(config.infra_validation)
     config = resolve_signer(config)
 
@@ -113,9 +113,8 @@ def _run(
     processes = resolve_processes(config)
     if first:
         spares.fork(processes)
-    if weights is None:
-        # Keras builds the networks while it downloads, which is TensorFlow's work.
-        weights = resolve_weights(config, listener.warn)
+    # Behind the forks, too: Keras builds a network while it downloads, which is TensorFlow's work.
+    weights = resolve_weights(config, listener.warn, found)
     engine = resolve_engine(config.featurizer, listener.warn)
     pipeline = create_pipeline(config, weights, engine, spans=spans)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from common.errors import InputError
@@ -23,30 +23,38 @@ from pipeline.config.pipeline_config import PipelineConfig
 _DOWNLOAD_TIMEOUT = 10.0
 
 
+def found_weights(config: PipelineConfig) -> dict[str, WeightsSource | None]:
+    """Look for all weights on this machine, as `models.weights.find_weights` does for one.
+
+    Returns:
+        Backbone -> its weights; None where they have to be downloaded.
+
+    Raises:
+        InputError: as of `find_weights`.
+    """
+    folder = config.weights_dir
+    return {name: find_weights(get_backbone(name), folder) for name in config.backbones}
+
+
 def resolve_weights(
-    config: PipelineConfig, warn: Callable[[str], None]
+    config: PipelineConfig,
+    warn: Callable[[str], None],
+    found: Mapping[str, WeightsSource | None] | None = None,
 ) -> dict[str, WeightsSource]:
     """Find, download, or (where the configuration allows it) forgo weights.
 
     Args:
         config: names backbones and the weights folder.
         warn: told in one sentence about each backbone that goes on with random weights.
+        found: by `found_weights`, which hashes each file; it is asked where None.
 
     Raises:
         InputError: no weights for a backbone, and random ones aren't allowed.
     """
-    sources = {}
-    for name in config.backbones:
-        backbone = get_backbone(name)
-        source = find_weights(backbone, config.weights_dir)
-        sources[name] = source or _download_or_random(backbone, config, warn)
-    return sources
-
-
-def are_there(config: PipelineConfig) -> bool:
-    """Return whether all weights are on this machine, so that nothing has to be downloaded."""
-    folder = config.weights_dir
-    return all(find_weights(get_backbone(name), folder) for name in config.backbones)
+    return {
+        name: source or _download_or_random(get_backbone(name), config, warn)
+        for name, source in (found_weights(config) if found is None else found).items()
+    }
 
 
 def _download_or_random(

@@ -67,10 +67,12 @@ def record(
             asked, outputs, settings, measure
         )
     log = _with_metadata(*of_request)
+    answered: Any = log.classify_log if asked.method == CLASSIFY else log.regress_log
+    _put_specs(answered, log)
     if asked.method == CLASSIFY:
-        _classify(log.classify_log, asked, outputs, settings, measure)
+        _classify(answered, asked, outputs, settings, measure)
     else:
-        _regress(log.regress_log, asked, outputs, settings, measure)
+        _regress(answered, asked, outputs, settings, measure)
     return bytes(log.SerializeToString())
 
 
@@ -80,10 +82,8 @@ def _predict_head(
 ) -> bytes:
     """Serialise what all records of a second have in common."""
     log = _with_metadata(model, version, signature, rate, seconds)
-    predict = log.predict_log
-    predict.request.model_spec.CopyFrom(log.log_metadata.model_spec)
-    predict.request.output_filter.extend(outputs)
-    predict.response.model_spec.CopyFrom(log.log_metadata.model_spec)
+    _put_specs(log.predict_log, log)
+    log.predict_log.request.output_filter.extend(outputs)
     return bytes(log.SerializeToString())
 
 
@@ -101,10 +101,10 @@ def _with_metadata(
     return log
 
 
-def _fill_spec(spec: Any, asked: Asked) -> None:
-    spec.name = asked.lent.name
-    spec.version.value = asked.lent.version
-    spec.signature_name = asked.signature.name
+def _put_specs(answered: Any, log: prediction_log_pb2.PredictionLog) -> None:
+    """Say in request and response whom they are of, as the metadata does."""
+    for message in (answered.request, answered.response):
+        message.model_spec.CopyFrom(log.log_metadata.model_spec)
 
 
 def _predict(asked: Asked, outputs: Tensors, settings: LogSettings, measure: Measure) -> bytes:
@@ -137,7 +137,6 @@ def _predict(asked: Asked, outputs: Tensors, settings: LogSettings, measure: Mea
 
 def _examples(request: Any, asked: Asked, settings: LogSettings, measure: Measure) -> int:
     """Fill a classification's or regression's request; return the number of examples."""
-    _fill_spec(request.model_spec, asked)
     (ready,) = asked.ready.values()
     examples = request.input.example_list.examples
     for one in ready:
@@ -149,7 +148,6 @@ def _classify(
     log: Any, asked: Asked, outputs: Tensors, settings: LogSettings, measure: Measure
 ) -> None:
     count = _examples(log.request, asked, settings, measure)
-    _fill_spec(log.response.model_spec, asked)
     for row in classes_of(outputs, count).rows():
         classes = log.response.result.classifications.add().classes
         for label, score in row:
@@ -160,6 +158,5 @@ def _regress(
     log: Any, asked: Asked, outputs: Tensors, settings: LogSettings, measure: Measure
 ) -> None:
     count = _examples(log.request, asked, settings, measure)
-    _fill_spec(log.response.model_spec, asked)
     for value in regressions_of(outputs, count):
         log.response.result.regressions.add(value=float(value))
