@@ -17,8 +17,8 @@ import tensorflow_transform as tft
 from schema.table import TableColumn
 
 # Of the sketch that finds the median, as a share of the ranks. It keeps all of up to 30,000 values,
-# so their median is exact; of a million it is 1.5 MB. With 1e-4, it keeps all of a million, and Beam
-# has ten copies of them under way.
+# so their median is exact; of a million values it is 1.5 MB. With 1e-4 it is 16 MB, and Beam has
+# some ten copies of it under way.
 _RANKS_OFF: Final = 5e-3
 _HASHES: Final = 1 << 62
 # Stands for a masked word until the words in a row are made; no text holds it, since it is no

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from common.in_process_beam import in_process
@@ -22,9 +24,10 @@ import tensorflow as tf  # noqa: E402
 import tensorflow_transform as tft  # noqa: E402
 import tensorflow_transform.beam as tft_beam  # noqa: E402
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils  # noqa: E402
+from tfx_bsl import sketches  # noqa: E402
 
 from models.signatures import ImageModel, export, load_transform  # noqa: E402
-from models.table_transform import COLUMN_MAKERS, masks, words_in_a_row  # noqa: E402
+from models.table_transform import _RANKS_OFF, COLUMN_MAKERS, masks, words_in_a_row  # noqa: E402
 from schema import contract, inputs  # noqa: E402
 from schema.table import TableColumn  # noqa: E402
 
@@ -297,3 +300,14 @@ def test_the_same_words_with_other_signs_between_them_are_the_same() -> None:
     texts = tf.constant(["fever;cough\nrash", "Fever  cough — RASH!"])
     one, other = words_in_a_row(texts, (), (1, 3)).to_list()
     assert one == other and len(one) == 6
+
+
+def test_what_finds_a_median_stays_small_and_finds_it() -> None:
+    """Beam has several copies of it under way at once, for each column."""
+    sketch = sketches.QuantilesSketch(_RANKS_OFF, 1 << 32, 1)
+    values = np.random.default_rng(0).lognormal(size=300_000)
+    for part in np.array_split(values, 1200):
+        sketch.AddValues(pa.array(part))
+    assert len(pickle.dumps(sketch)) < 2_000_000
+    ((_, median, _),) = sketch.GetQuantiles(2).to_pylist()
+    assert abs(np.mean(values < median) - 0.5) <= _RANKS_OFF

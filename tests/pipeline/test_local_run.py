@@ -190,6 +190,7 @@ def load() -> Callable[[Path], Any]:
     return functools.cache(lambda version: load_functions(str(version), signatures=asked))
 
 
+@pytest.mark.long
 def test_every_pushed_model_answers_raw_bytes_as_it_was_evaluated(
     golden: GoldenRun,
     answers: dict[str, dict[str, list[float]]],

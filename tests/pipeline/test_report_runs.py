@@ -215,6 +215,7 @@ def _sources_of_the_node(golden: GoldenRun) -> ReportSources:
     return sources_of(artifacts, names, settings)
 
 
+@pytest.mark.long
 def test_it_is_built_again_without_the_pipeline(
     golden: GoldenRun,
     elsewhere: OutputLayout,

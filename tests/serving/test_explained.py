@@ -57,7 +57,7 @@ def files(images: Sequence[bytes], tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a", "cascade"])
+@pytest.mark.parametrize("name", ["a", pytest.param("cascade", marks=pytest.mark.long)])
 def test_openvinos_servable_explains_with_tensorflow(
     name: str, loaded: Load, images: list[bytes]
 ) -> None:

@@ -50,7 +50,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("networks"))
 
 
-@pytest.mark.parametrize("name", ["a", "cascade"])
+@pytest.mark.parametrize("name", ["a", pytest.param("cascade", marks=pytest.mark.long)])
 def test_openvino_says_what_tensorflow_says(
     name: str, store: Store, versions: dict[str, Path], files: list[bytes]
 ) -> None:

@@ -213,7 +213,7 @@ def _ask(servable: Servable, images: list[bytes]) -> np.ndarray:
 
 @needs_int8
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["a", "cascade"])
+@pytest.mark.parametrize("name", ["a", pytest.param("cascade", marks=pytest.mark.long)])
 def test_a_version_is_served_in_int8_and_answers_as_in_float32(
     name: str, pushed: Callable[[str], Pushed], images: list[bytes], networks: Networks
 ) -> None:

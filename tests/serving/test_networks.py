@@ -406,6 +406,7 @@ def test_a_trunk_is_asked_about_a_probe_once(kept: Kept, tmp_path: Path) -> None
     assert _plan(kept.root, key) == _plan(tmp_path / "alone", key)
 
 
+@pytest.mark.long
 def test_threads_share_what_is_compiled(
     models: dict[str, Path], kept: Kept, asked: np.ndarray
 ) -> None:

@@ -43,12 +43,12 @@ NAMES = (*BACKBONES, "ensemble", "fusion", contract.CHAMPION)
 
 @pytest.fixture(scope="module")
 def pushed(golden: GoldenRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A serving folder whose models were converted. Nobody writes into it."""
+    """A serving folder as the run's Pushers left it, without the cascade. Nobody writes into it."""
     serving = tmp_path_factory.mktemp("pushed") / "serving"
     for name in NAMES:
         version = latest_version(golden.layout.serving, name)
-        convert_for(str(version), str(serving))
         shutil.copytree(version, serving / name / version.name)
+    shutil.copytree(golden.layout.serving / PUSHED_NETWORKS, serving / PUSHED_NETWORKS)
     return serving
 
 

@@ -264,6 +264,7 @@ def test_https_with_a_ca_of_ones_own(here: Here, ir: Path, tmp_path: Path) -> No
         assert here(ir, "--endpoint", secure.url, "--ca-cert", tmp_path / "ca.pem").code == 0
 
 
+@pytest.mark.long
 def test_as_a_program_it_follows_no_other_configuration_and_leaves_the_home_folder_alone(
     stand_in: StandIn, ir: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +314,7 @@ def test_ctrl_c_before_there_is_a_run_exits_with_130(
     assert "before a run was confirmed" in ran.err
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_the_run_going_and_exits_with_130(
     stand_in: StandIn, ir: Path, tmp_path: Path
 ) -> None:

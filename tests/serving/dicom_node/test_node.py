@@ -237,6 +237,7 @@ def write_config(folder: Path, **given: Any) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_lost_or_doubled_through_sigkill(tmp_path: Path) -> None:
     with Peer() as pacs:
         config = write_config(

@@ -210,6 +210,7 @@ def test_a_failure_is_the_same_wherever_it_happens_and_what_is_under_way_is_kept
     assert {"C started"}.isdisjoint(told.lines) and not (notes / "C").exists()
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed_is_a_sentence_that_names_the_signal(
     run: Run, notes: Path
 ) -> None:
