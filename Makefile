@@ -62,6 +62,10 @@ endif
 study: setup ## train and test over ten seeds, against the paper: DATA=folder WEIGHTS=folder
 	$(BIN)/cxr study --data "$$DATA" $(GIVEN_OUTPUT) $${WEIGHTS:+--weights-dir "$$WEIGHTS"} $(ARGS)
 
+# Tests start some hundred processes, each of which would compile all modules again where Python
+# was told not to write down what it compiles. Empty is as not set.
+test test-changed test-long test-portable: export PYTHONDONTWRITEBYTECODE :=
+
 # A file stays with one worker, and the files in the order of tests/conftest.py: the longest first.
 TEST := $(BIN)/python -m pytest --numprocesses $$(nproc) --dist loadfile --no-loadscope-reorder
 
