@@ -124,7 +124,11 @@ def test_every_value_is_the_one_that_the_stock_evaluator_finds(
         for key, (artifact,) in outputs.items():
             artifact.uri = str(tmp_path / name / key)
         (tmp_path / name / "blessing").mkdir(parents=True)
-        executor().Do(inputs, outputs, properties)
+        evaluate = executor().Do
+        if name == "stock" and against_baseline:
+            # Half of its time; the other case, which is long, has it.
+            evaluate = tf.autograph.experimental.do_not_convert(evaluate)
+        evaluate(inputs, outputs, properties)
         found[name] = sorted((tmp_path / name).glob("*/*"))
     names = [[file.name for file in files] for files in found.values()]
     assert names[0] == names[1]
