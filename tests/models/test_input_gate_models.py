@@ -226,7 +226,8 @@ def test_records_without_facts_give_a_model_without_a_gate(without: tuple[Traine
     assert read_gate(str(folder)) is None
 
 
-@pytest.mark.parametrize("kind", ["ensemble", "cascade"])
+# A cascade asks all members, as an ensemble does, about each image that it passes on.
+@pytest.mark.parametrize("kind", [pytest.param("ensemble", marks=pytest.mark.long), "cascade"])
 def test_a_combination_keeps_out_what_all_that_were_asked_keep_out(
     made: Mapping[str, Made],
     loaded: Mapping[str, Any],

@@ -89,10 +89,12 @@ def _records(file: Path) -> list[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("against_baseline", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("against_baseline", [True, False])
 def test_every_value_is_the_one_that_the_stock_evaluator_finds(
     against_baseline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In short, the parts are asked: test_metrics.py, and tests/common/test_in_process_beam.py."""
     config = eval_config(
         n_classes=3,
         min_accuracy=0.3,
@@ -124,11 +126,7 @@ def test_every_value_is_the_one_that_the_stock_evaluator_finds(
         for key, (artifact,) in outputs.items():
             artifact.uri = str(tmp_path / name / key)
         (tmp_path / name / "blessing").mkdir(parents=True)
-        evaluate = executor().Do
-        if name == "stock" and against_baseline:
-            # Half of its time; the other case, which is long, has it.
-            evaluate = tf.autograph.experimental.do_not_convert(evaluate)
-        evaluate(inputs, outputs, properties)
+        executor().Do(inputs, outputs, properties)
         found[name] = sorted((tmp_path / name).glob("*/*"))
     names = [[file.name for file in files] for files in found.values()]
     assert names[0] == names[1]
