@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import pytest
 from pipeline import cli
 from pipeline.config.layout import OutputLayout
 from pipeline.runs.record import read_records
+from tests.some_phantoms import copy_some
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Outcome, Run
@@ -30,16 +30,7 @@ def listed(outcome: Outcome) -> tuple[str, str | None]:
 @pytest.fixture
 def data(phantom_folder: Path, tmp_path: Path) -> Path:
     """Some of the phantoms, to be changed. With a blank, which users' folders have."""
-    folder = tmp_path / "my data"
-    for images in sorted(phantom_folder.iterdir()):
-        if images.is_dir():
-            (folder / images.name).mkdir(parents=True)
-            for image in sorted(images.glob("*.png"))[:12]:
-                shutil.copy(image, folder / images.name)
-    header, *rows = (phantom_folder / "metadata.csv").read_text().splitlines(keepends=True)
-    known = [row for row in rows if (folder / row.partition(",")[0]).exists()]
-    (folder / "metadata.csv").write_text("".join([header, *known]))
-    return folder
+    return copy_some(phantom_folder, tmp_path / "my data", (12, 12, 12))
 
 
 @pytest.mark.long

@@ -89,10 +89,12 @@ def _records(file: Path) -> list[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("against_baseline", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("against_baseline", [True, False])
 def test_every_value_is_the_one_that_the_stock_evaluator_finds(
     against_baseline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In short, the parts are asked: test_metrics.py, and tests/common/test_in_process_beam.py."""
     config = eval_config(
         n_classes=3,
         min_accuracy=0.3,

@@ -197,7 +197,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _job(config: config_pb2.EvalConfig, records: str, folder: Path, models: Path) -> str:
-    """TFMA's own job, in this process, as Evaluator runs it.
+    """TFMA's own job, in this process and without AutoGraph, as Evaluator runs it.
 
     test_evaluator.py shows that Beam's own runner finds the same. Models lie in folders of their
     names, if they do.
@@ -212,9 +212,8 @@ def _job(config: config_pb2.EvalConfig, records: str, folder: Path, models: Path
     here = InProcessRunner(beam.runners.DirectRunner())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(beam, "Pipeline", functools.partial(beam.Pipeline, runner=here))
-        tfma.run_model_analysis(
-            shared, eval_config=config, data_location=records, output_path=output
-        )
+        run = tf.autograph.experimental.do_not_convert(tfma.run_model_analysis)
+        run(shared, eval_config=config, data_location=records, output_path=output)
     return output
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from schema import contract
 from tests.components.infra_check import in_thread
 from tests.components.infra_check.in_thread import served_in_thread
 from tests.loaded_once import loaded_once
-from tests.models.test_input_gate_models import EXPECTED, Made, _files, asked, made
+from tests.models.test_input_gate_models import EXPECTED, Made, _files, asked, make
 
-__all__ = ["asked", "loaded_once", "made", "served_in_thread"]  # Fixtures.
+__all__ = ["asked", "loaded_once", "make", "served_in_thread"]  # Fixtures.
 SURE = np.array([0.9, 0.1])
 
 
@@ -57,14 +57,14 @@ def test_a_model_without_a_gate_is_not_asked_for_its_verdict() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("loaded_once")
 def test_a_served_gate_says_what_the_savedmodel_says(
-    made: Mapping[str, Made],
+    make: Callable[[str], Made],
     asked: np.ndarray,
     served_in_thread: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     version = tmp_path / "models" / "1"
-    shutil.copytree(made["cross"].folder, version)
+    shutil.copytree(make("cross").folder, version)
     samples = [
         Sample(f"{index:02}", {contract.INPUT_IMAGES: file})
         for index, file in enumerate(_files(asked)[: len(EXPECTED)])

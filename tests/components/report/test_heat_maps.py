@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from components.report.heat_maps import Answer
     from components.report.sources import ModelSources
     from models.boundary import CutNetwork
+    from models.rule import Kind
 
 prepare_environment()
 
@@ -24,6 +25,10 @@ pytestmark = pytest.mark.slow
 
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 MEMBERS = ("vgg16", "xception")
+# A cascade asks its members as an ensemble does, but for the images of which the first is sure.
+KINDS = [pytest.param("ensemble", marks=pytest.mark.long), "cascade"]
+Models = Callable[[str], dict[str, "ModelSources"]]
+Own = Mapping[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +40,8 @@ def files(encode: Callable[..., bytes]) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def models(
-    tiny_cut: Callable[..., CutNetwork], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, ModelSources]:
-    """Two backbones whose answers differ, their ensemble and their cascade."""
+def models(tiny_cut: Callable[..., CutNetwork], tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """How they are combined -> two backbones whose answers differ, and the combination."""
     import tensorflow as tf
 
     from models.classifier import BackboneModel, CalibratedHead, Classifier
@@ -76,14 +79,18 @@ def models(
         calibrated = {key: CalibratedHead(head, 1.2) for key, head in heads.items()}
         model = BackboneModel(transform, Classifier(network, calibrated), CLASSES, 0.5)
         export(model, _serving(root / name))
-    for kind in (contract.ENSEMBLE, contract.CASCADE):
-        rule = Rule(kind, MEMBERS[::-1], 0.75, 0.8)
+
+    @functools.cache
+    def call(kind: str) -> dict[str, ModelSources]:
+        rule = Rule(cast("Kind", kind), MEMBERS[::-1], 0.75, 0.8)
         directories = {name: _serving(root / name) for name in MEMBERS}
         export(CombinedModel(transform, rule, directories, CLASSES, 0.5), _serving(root / kind))
         validation = {"members": MEMBERS, "cascade": {"first": MEMBERS[1], "threshold": 0.75}}
         (root / f"{kind}-run").mkdir()
         (root / f"{kind}-run" / contract.VALIDATION_FILE).write_text(json.dumps(validation))
-    return {name: _sources(root, name) for name in (*MEMBERS, contract.ENSEMBLE, contract.CASCADE)}
+        return {name: _sources(root, name) for name in (*MEMBERS, kind)}
+
+    return call
 
 
 def _serving(model: Path) -> str:
@@ -110,43 +117,42 @@ def load() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
-def own(
-    models: Mapping[str, ModelSources], files: Mapping[str, bytes], load: Callable[..., Any]
-) -> dict[str, Any]:
+def own(files: Mapping[str, bytes], load: Callable[..., Any]) -> Callable[[ModelSources], Any]:
     """Model -> what the signature of its own SavedModel says of all images."""
     import tensorflow as tf
 
     from schema import contract
 
-    found = {}
-    for name, sources in models.items():
+    @functools.cache
+    def call(model: str) -> dict[str, np.ndarray]:
         asked = (contract.SIGNATURE_EXPLAIN,)
-        explain = load(_serving(Path(sources.model)), signatures=asked).signatures["explain"]
+        explain = load(_serving(Path(model)), signatures=asked).signatures["explain"]
         outputs = explain(**{contract.INPUT_IMAGES: tf.constant(list(files.values()))})
-        found[name] = {key: value.numpy() for key, value in outputs.items()}
-    return found
+        return {key: value.numpy() for key, value in outputs.items()}
+
+    return lambda sources: call(sources.model)
 
 
-def _answers(own: Mapping[str, Any], name: str, images: Sequence[str]) -> list[Answer]:
+def _answers(own: Own, images: Sequence[str]) -> list[Answer]:
     from components.report.heat_maps import Answer
 
-    labels = own[name]["probabilities"].argmax(axis=-1).tolist()
+    labels = own["probabilities"].argmax(axis=-1).tolist()
     return [Answer(digest, labels[int(digest.split()[1])]) for digest in images]
 
 
-@pytest.mark.parametrize("kind", ["ensemble", "cascade"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_maps_are_those_of_each_models_own_signature(
     kind: str,
-    models: Mapping[str, ModelSources],
-    own: Mapping[str, Any],
+    models: Models,
+    own: Callable[[ModelSources], Own],
     files: Mapping[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from components.report import heat_maps as module
 
-    images = list(files)
+    images, sources = list(files), models(kind)
     shown = {"vgg16": images[2:5], "xception": images[3:9], kind: images[::-1]}
-    wanted = {name: _answers(own, name, shown[name]) for name in shown}
+    wanted = {name: _answers(own(sources[name]), shown[name]) for name in shown}
     loaded: list[str] = []
     asked: list[tuple[str, Answer]] = []
 
@@ -160,11 +166,11 @@ def test_maps_are_those_of_each_models_own_signature(
             return super().evidence(answers)
 
     monkeypatch.setattr(module, "_Network", Counting)
-    found = module.heat_maps(list(models.values()), wanted, files)
+    found = module.heat_maps(list(sources.values()), wanted, files)
     assert list(found) == list(shown)
     for name, maps in found.items():
         assert list(maps) == shown[name]
-        expected = own[name]["heat_map"][[images.index(digest) for digest in maps]]
+        expected = own(sources[name])["heat_map"][[images.index(digest) for digest in maps]]
         assert expected.max() == 1
         np.testing.assert_allclose(np.stack(list(maps.values())), expected, atol=1e-3)
     assert sorted(loaded) == sorted(MEMBERS)
@@ -176,12 +182,13 @@ def test_maps_are_those_of_each_models_own_signature(
 
 
 def test_a_combination_without_its_members_is_asked_itself(
-    models: Mapping[str, ModelSources], own: Mapping[str, Any], files: Mapping[str, bytes]
+    models: Models, own: Callable[[ModelSources], Own], files: Mapping[str, bytes]
 ) -> None:
     from components.report.heat_maps import heat_maps
 
-    wanted = {"ensemble": _answers(own, "ensemble", list(files)[4:]), "cascade": []}
-    found = heat_maps([models["ensemble"], models["cascade"]], wanted, files)
-    assert found["cascade"] == {}
-    maps = np.stack(list(found["ensemble"].values()))
-    np.testing.assert_allclose(maps, own["ensemble"]["heat_map"][4:], atol=1e-3)
+    cascade = models("cascade")["cascade"]
+    assert heat_maps([cascade], {"cascade": []}, files) == {"cascade": {}}
+    wanted = {"cascade": _answers(own(cascade), list(files)[4:])}
+    found = heat_maps([cascade], wanted, files)
+    maps = np.stack(list(found["cascade"].values()))
+    np.testing.assert_allclose(maps, own(cascade)["heat_map"][4:], atol=1e-3)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.config.pipeline_config import PipelineConfig, load_config
+from tests.some_phantoms import copy_some
 
 if TYPE_CHECKING:
     from pipeline.study.results import SeedResult
@@ -70,8 +71,14 @@ def weights_dir(tiny_backbone: str, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+@pytest.fixture(scope="session")
+def few_phantoms(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12, 13 and 14 images of the classes, of which a split takes as many of each."""
+    return copy_some(phantom_folder, tmp_path_factory.mktemp("few") / "phantoms", (12, 13, 14))
+
+
 @pytest.fixture(scope="module")
-def configure(tiny_backbone: str, weights_dir: Path, phantom_folder: Path) -> Configure:
+def configure(tiny_backbone: str, weights_dir: Path, few_phantoms: Path) -> Configure:
     """Output folder, and fields that differ -> a configuration that trains in no time.
 
     Heads are fitted once, not in folds: a study with folds, that comes to what a run does, is in
@@ -80,7 +87,7 @@ def configure(tiny_backbone: str, weights_dir: Path, phantom_folder: Path) -> Co
 
     def call(output: Path, **fields: Any) -> PipelineConfig:
         values: dict[str, Any] = {
-            "data": {"dir": phantom_folder},
+            "data": {"dir": few_phantoms},
             "output": output,
             "weights_dir": weights_dir,
             "backbones": [tiny_backbone],

@@ -88,7 +88,7 @@ def test_the_report_counts_what_the_answers_say(finished: Path) -> None:
     assert model["sd"] == pytest.approx(np.std(accuracies, ddof=1))
     pooled = confusion_matrix(np.concatenate(labels), np.concatenate(predicted), labels=[0, 1, 2])
     assert model["confusion"] == pooled.tolist()
-    assert model["total"] == pooled.sum() == 2 * 18
+    assert model["total"] == pooled.sum() == 2 * 6
     assert model["weights"] == "tiny_drawn_notop.h5"
 
 
@@ -166,10 +166,10 @@ def test_where_the_network_trains_nothing_of_it_reaches_the_next_seed(
 
 
 @pytest.fixture
-def single(phantom_folder: Path) -> dict[str, Any]:
+def single(few_phantoms: Path) -> dict[str, Any]:
     """Fields with which a seed has one head, fitted once: there is none to ask step by step."""
     training = {"epochs": 1, "validation": "holdout"}
-    return {"training": training, "data": {"dir": phantom_folder, "healthy": None}}
+    return {"training": training, "data": {"dir": few_phantoms, "healthy": None}}
 
 
 @pytest.mark.usefixtures("brief")
@@ -186,10 +186,12 @@ def test_random_weights_are_those_of_the_seed(
     assert len({json.loads(text)["weights"] for text in stores}) == len(stores) == 2
 
 
-def test_no_patient_is_in_two_splits_of_a_seed(configure: Configure, tmp_path: Path) -> None:
+def test_no_patient_is_in_two_splits_of_a_seed(
+    configure: Configure, phantom_folder: Path, tmp_path: Path
+) -> None:
     from pipeline.check.images import inspect_images
 
-    pool = inspect_images(configure(tmp_path))
+    pool = inspect_images(configure(tmp_path, data={"dir": phantom_folder}))
     digests = set()
     for seed in range(12):
         entries = pool.decision(seed).entries()
@@ -289,7 +291,7 @@ def _cxr(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_the_command_prints_and_writes_its_table(
     tiny_backbone: str,
-    phantom_folder: Path,
+    few_phantoms: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -299,7 +301,7 @@ def test_the_command_prints_and_writes_its_table(
     output = tmp_path / "my study"
     code = _cxr(
         monkeypatch,
-        *("--data", str(phantom_folder), "--output", str(output), "--config", str(file)),
+        *("--data", str(few_phantoms), "--output", str(output), "--config", str(file)),
         *("--preset", "demo", "--backbones", tiny_backbone, "--seeds", "1", "--first-seed", "6"),
     )
     printed = capsys.readouterr().out
@@ -308,7 +310,7 @@ def test_the_command_prints_and_writes_its_table(
     report = _report(output)
     assert report["seeds"] == [6]
     table = (output / TABLE_FILE).read_text()
-    row = f"{report['models']['tiny']['correct']}/18"
+    row = f"{report['models']['tiny']['correct']}/6"
     assert row in printed
     assert row in table
     assert {path.name for path in output.iterdir()} == {
