@@ -15,7 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from models.fitting import History, Taps, fit_in_batches, fit_on_taps
+from models.fitting import History, fit_in_batches, fit_on_taps
+from models.head_rows import Taps
 from models.heads import build_head
 from models.hyperparameters import HeadParams, TrainingParams
 from models.training_data import TapData

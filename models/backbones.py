@@ -24,6 +24,9 @@ Scaling = Literal["caffe", "tf", "torch", "unit"]
 Pool = Literal["avg", "max", "grid"]
 GRID: Final = 4
 
+# Keras publishes the weights of its applications below it.
+_PUBLISHED: Final = "https://storage.googleapis.com/tensorflow/keras-applications"
+
 # Boundaries that every backbone has; between them lie the entry's own blocks.
 BOUNDARY_INPUT: Final = "input"
 BOUNDARY_HEAD: Final = "head"
@@ -114,6 +117,8 @@ class Backbone:
         application: the class in `keras.applications`.
         parameters: of its convolutional part, as `count_params` counts them.
         imagenet_file: Keras' file name of the ImageNet weights without the top.
+        imagenet_folder: the folder at Keras' that the file is published in.
+        imagenet_md5: hex digest of that file, as Keras knows it.
         scaling: how grey levels 0..255 become the network's input.
         blocks: block name -> the layer that the block begins with. A boundary of that
             name freezes all before the layer and trains from it on. In network order.
@@ -135,6 +140,8 @@ class Backbone:
     application: str
     parameters: int
     imagenet_file: str
+    imagenet_folder: str
+    imagenet_md5: str
     scaling: Scaling
     blocks: Mapping[str, str] = field(hash=False)
     taps: Mapping[str, Tap] = field(hash=False)
@@ -145,6 +152,11 @@ class Backbone:
     head_augmentations: tuple[Augmentation, ...] = (IDENTITY,)
     weights_sizes: Mapping[str, int] = field(default=MappingProxyType({}), hash=False)
     paper_result: PaperResult | None = None
+
+    @property
+    def imagenet_url(self) -> str:
+        """The place from which Keras downloads the ImageNet weights."""
+        return f"{_PUBLISHED}/{self.imagenet_folder}/{self.imagenet_file}"
 
     @property
     def boundaries(self) -> tuple[str, ...]:
@@ -174,6 +186,8 @@ _ROWS = (
         application="VGG16",
         parameters=14_714_688,
         imagenet_file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        imagenet_folder="vgg16",
+        imagenet_md5="6d6bbae143d832006294945121d1f1fc",
         scaling="caffe",
         blocks=MappingProxyType({"block4": "block4_conv1", "block5": "block5_conv1"}),
         taps=MappingProxyType(
@@ -196,6 +210,8 @@ _ROWS = (
         application="Xception",
         parameters=20_861_480,
         imagenet_file="xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        imagenet_folder="xception",
+        imagenet_md5="b0042744bf5b25fce3cb969f33bebb97",
         scaling="tf",
         # block13 has a residual branch around it, so the cut lies behind its sum.
         blocks=MappingProxyType({"block14": "block14_sepconv1"}),
@@ -229,6 +245,8 @@ _ROWS = (
         application="DenseNet121",
         parameters=7_037_504,
         imagenet_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        imagenet_folder="densenet",
+        imagenet_md5="30ee3e1110167f948a6b9946edeeb738",
         scaling="torch",
         # The pooling layer of each transition is the one tensor between two blocks.
         blocks=MappingProxyType({"conv4": "conv4_block1_0_bn", "conv5": "conv5_block1_0_bn"}),

@@ -9,22 +9,19 @@ rows, as with a grid, it is looked for in what the rows span: the same minimum f
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any, Final
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dpstrf
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from models.head_rows import Rows, Span, Spans, Taps, rows_of
 from models.heads import NOT_ASKED, questions
 from schema import contract
 
-Taps = Mapping[str, np.ndarray]
 History = dict[str, list[float]]
 
 # The minimum is reached where no slope is larger than this share of lambda: weights are then
@@ -37,66 +34,6 @@ _SLOPE: Final = 1e-6
 _MEMORY: Final = 30
 
 
-class Span:
-    """The span of rows, by an orthonormal basis, `rows.T @ weights`, never written out.
-
-    From the rows' products with each other, by Cholesky's factors with pivots (LAPACK's dpstrf):
-    what a QR of the rows does, for a small part of its time where there are many times more
-    channels. What is lost of the smallest directions by the squares is below what float64 can tell
-    in a loss.
-    """
-
-    def __init__(self, rows: np.ndarray) -> None:
-        """Find it.
-
-        Args:
-            rows: float64 [rows, channels].
-        """
-        self._rows = rows
-        factors, pivots, rank, _ = dpstrf(rows @ rows.T, lower=1)
-        lower = np.tril(factors)[:, :rank]
-        self._own = np.empty_like(lower)
-        self._own[pivots - 1] = lower
-        # The rows that the basis is made of: those after them bring no direction of their own.
-        self._chosen, self._factor = pivots[:rank] - 1, lower[:rank]
-
-    def is_of(self, rows: np.ndarray) -> bool:
-        """Tell whether these are the rows, in their order."""
-        return np.array_equal(rows, self._rows)
-
-    def own_coordinates(self) -> np.ndarray:
-        """Return the coordinates of the rows themselves, [rows, dimensions]."""
-        return self._own
-
-    def coordinates(self, rows: np.ndarray) -> np.ndarray:
-        """Project rows, float64 [n, channels], onto the basis: [n, dimensions]."""
-        products = self._rows[self._chosen] @ rows.T
-        solved: np.ndarray = solve_triangular(self._factor, products, lower=True).T
-        return solved
-
-    def from_coordinates(self, kernel: np.ndarray) -> np.ndarray:
-        """Return a kernel, [dimensions, n], by channel; 0 where a channel is 0 in all rows."""
-        weights = solve_triangular(self._factor, kernel, trans="T", lower=True)
-        by_channel: np.ndarray = self._rows[self._chosen].T @ weights
-        return by_channel
-
-
-class Spans:
-    """The spans of rows, each found once: heads, and a head's layers, read the same rows."""
-
-    def __init__(self) -> None:
-        """Begin without any."""
-        self._known: list[Span] = []
-
-    def of(self, rows: np.ndarray) -> Span:
-        """Find the span of rows, float64 [rows, channels]."""
-        for known in self._known:
-            if known.is_of(rows):
-                return known
-        self._known.append(Span(rows))
-        return self._known[-1]
-
-
 class Softmax:
     """The loss of one softmax layer on some rows, and its slope.
 
@@ -104,23 +41,26 @@ class Softmax:
     """
 
     def __init__(
-        self, rows: np.ndarray, targets: np.ndarray, l2: float, weights: np.ndarray | None = None
+        self,
+        rows: np.ndarray | Rows,
+        targets: np.ndarray,
+        l2: float,
+        weights: np.ndarray | None = None,
     ) -> None:
         """Take the data, in any order: sums are taken in one that the rows themselves give.
 
         Args:
-            rows: what the layer reads, float [rows, channels].
+            rows: what the layer reads, float [rows, channels], or the same for several layers.
             targets: class of each row; rows that are NOT_ASKED add nothing to the loss, but
                 count in its mean.
             l2: lambda of the penalty `lambda * sum(kernel^2)`.
             weights: how much each row counts, float [rows], above 0; all alike where None.
         """
-        order = np.flatnonzero(targets != NOT_ASKED)
-        order = order[np.argsort(targets[order], kind="stable")]
-        contents = np.ascontiguousarray(rows[order])
-        contents = contents.view(f"V{contents.itemsize * contents.shape[1]}").ravel()
-        order = order[np.argsort(contents, kind="stable")]
-        self._rows = rows[order].astype(np.float64)
+        given = rows if isinstance(rows, Rows) else Rows(rows)
+        order = given.order_for(targets)
+        asked = targets[order] != NOT_ASKED
+        order = order[asked]
+        self._rows = given.sorted if asked.all() else given.sorted[asked]
         self._targets = targets[order]
         self._count = len(targets)
         self._weights = None
@@ -226,7 +166,7 @@ def fit(
     for name, targets in questions(training[1], healthy).items():
         layer = head.get_layer(name)
         read = keras.Model(head.input, layer.input)
-        problem = Softmax(rows_of(read, training[0], "training"), targets, l2, weights)
+        problem = Softmax(spans.read(read, training[0]), targets, l2, weights)
         beside = None
         if validation is not None:
             beside = Softmax(rows_of(read, validation[0], "validation"), unseen[name], l2)
@@ -236,7 +176,10 @@ def fit(
             for part in (problem, beside):
                 if part is not None:
                     part.project(span)
-            kernel = span.coordinates(kernel.T).T
+            if continued:
+                kernel = span.coordinates(kernel.T).T
+            else:
+                kernel = np.zeros((span.dimensions, kernel.shape[1]))
         start = np.vstack([kernel, bias])
         found, history = minimise(problem, beside, start, l2, iterations)
         kernel = found[:-1] if span is None else span.from_coordinates(found[:-1])
@@ -244,26 +187,6 @@ def fit(
     if log_dir is not None:
         log(history, log_dir)
     return history
-
-
-def rows_of(read: keras.Model, taps: Taps, split: str) -> np.ndarray:
-    """Compute what a head's last layer reads, float32 [rows, channels].
-
-    Args:
-        read: the head up to there.
-        taps: {tap: float32 [rows, channels]}; more than the head uses is fine.
-        split: whose rows these are, to say so in an error.
-
-    Raises:
-        FloatingPointError: a feature is no number.
-    """
-    rows = read({name: taps[name] for name in read.input}, training=False).numpy()
-    if not np.isfinite(rows).all():
-        raise FloatingPointError(
-            f"training diverged: a feature of the {split} rows is no number, which neither "
-            "learning_rate nor another recipe of the head can mend; look at the weights file."
-        )
-    return rows
 
 
 def minimise(

@@ -255,26 +255,47 @@ def answer(directory: str, sources: Mapping[str, Sequence[str]]) -> dict[str, np
 def answer_all(
     directory: str, sources: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Ask as `answer` does, and return all that the model knows.
+    """Ask as `answer` does, and return all that the model knows; see `LoadedHeads.ask`."""
+    return LoadedHeads(directory).ask(sources)
 
-    Returns:
-        SHA-256 of the image -> head, or `contract.DISTANCE`, -> float32 [n], or [1]; of a model
-        that takes the table also `contract.PARTS` -> float32 [n, parts].
-    """
-    members = read_members(directory)
-    heads = tf.saved_model.load(directory)
-    ranks = [len(spec.shape) for member in members.values() for spec in member.features.values()]
-    size = _VECTORS if max(ranks) == 1 else _MAPS
-    streams = {
-        name: feature_records.read_images(sources[name], member.features, batch_size=size)
-        for name, member in members.items()
-    }
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for digests, features in _together(streams):
-        answers = {name: values.numpy() for name, values in heads.answers(features).items()}
-        for row, digest in enumerate(digests):
-            found[digest] = {name: values[row] for name, values in answers.items()}
-    return found
+
+class LoadedHeads:
+    """Heads that `write` wrote, loaded once, to be asked about several sets of records."""
+
+    def __init__(self, directory: str) -> None:
+        """Load it.
+
+        Args:
+            directory: that `write` wrote.
+        """
+        self._members = read_members(directory)
+        self._heads = tf.saved_model.load(directory)
+        self.gate = read_gate(directory)
+
+    def ask(self, sources: Mapping[str, Sequence[str]]) -> dict[str, dict[str, np.ndarray]]:
+        """Ask about the images whose features are there, as `answer` does.
+
+        Args:
+            sources: see `answer`.
+
+        Returns:
+            SHA-256 of the image -> head, or `contract.DISTANCE`, -> float32 [n], or [1]; of a model
+            that takes the table also `contract.PARTS` -> float32 [n, parts].
+        """
+        members = self._members.values()
+        ranks = [len(spec.shape) for member in members for spec in member.features.values()]
+        size = _VECTORS if max(ranks) == 1 else _MAPS
+        streams = {
+            name: feature_records.read_images(sources[name], member.features, batch_size=size)
+            for name, member in self._members.items()
+        }
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for digests, features in _together(streams):
+            told = self._heads.answers(features)
+            answers = {name: values.numpy() for name, values in told.items()}
+            for row, digest in enumerate(digests):
+                found[digest] = {name: values[row] for name, values in answers.items()}
+        return found
 
 
 def _together(

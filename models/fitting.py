@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from models import convex
-from models.convex import History, Taps
+from models.convex import History
+from models.head_rows import Spans, Taps
 from models.hyperparameters import HEAD_LEARNING_RATE, TrainingParams
 
 # The paper's notebook: ReduceLROnPlateau(factor=0.2, min_lr=1e-7).
@@ -73,7 +74,7 @@ def fit_on_taps(
     healthy: int | None = None,
     continued: bool = False,
     log_dir: str | None = None,
-    spans: convex.Spans | None = None,
+    spans: Spans | None = None,
 ) -> History:
     """Fit a head on pooled taps that are in memory.
 

@@ -9,7 +9,7 @@ import numpy as np
 from models import feature_records
 from models.augmentation_names import IDENTITY
 from models.boundary import FeatureSpec
-from models.convex import Taps
+from models.head_rows import Taps
 from models.training_data import ImageTaps
 from schema.inputs import Input
 

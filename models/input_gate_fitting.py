@@ -14,6 +14,7 @@ from models.input_gate import (
     Look,
     PixelGate,
     Taps,
+    averaged,
     fit_look,
     fit_pixels,
     pose_probabilities,
@@ -51,7 +52,7 @@ def fit_held_out(
     if not training_facts or any(digest not in unseen_facts for digest in unseen_images):
         return None
     pixels = fit_pixels(_stacked(training_facts, sorted(training_facts)))
-    look = _fitted_look(training, pools)
+    look = fit_look({name: training[name] for name in _kept(pools)}, _grids(pools))
     as_is = pose_probabilities(pixels, _stacked(unseen_facts, unseen_images))[:, 0]
     return _with_thresholds(pixels, look, as_is, look.distance(unseen), false_alarms, 0)
 
@@ -84,17 +85,21 @@ def fit_out_of_fold(
     folds = assign_folds(images.labels, images.groups, seed)
     numbers = np.unique(folds)
     as_is, distances = np.zeros(len(folds)), np.zeros(len(folds))
+    kept, grids = _kept(pools), _grids(pools)
+    # Cells are averaged once, and not again by each fold.
+    means = {name: averaged(name, images.taps[name], grids) for name in kept}
+    images = replace(images, taps=means)
     for fold in numbers:
         fitted, asked = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         taps = images.split(fitted, asked)
         pixels = fit_pixels(rows[fitted])
         as_is[asked] = pose_probabilities(pixels, rows[asked])[:, 0]
-        distances[asked] = _fitted_look(taps.training[0], pools).distance(taps.validation[0])
+        distances[asked] = fit_look(taps.training[0], frozenset()).distance(taps.validation[0])
     everything = np.arange(len(folds))
     whole = images.split(everything, everything).training[0]
     return _with_thresholds(
         fit_pixels(rows),
-        _fitted_look(whole, pools),
+        replace(fit_look(whole, frozenset()), grids=grids),
         as_is,
         distances,
         false_alarms,
@@ -102,11 +107,13 @@ def fit_out_of_fold(
     )
 
 
-def _fitted_look(taps: Taps, pools: Mapping[str, Pool]) -> Look:
+def _kept(pools: Mapping[str, Pool]) -> list[str]:
     # Maxima have long tails, which only make thresholds high. They count where all else is missing.
-    kept = [name for name, how in pools.items() if how != "max"] or list(pools)
-    grids = frozenset(name for name, how in pools.items() if how == "grid")
-    return fit_look({name: taps[name] for name in kept}, grids)
+    return [name for name, how in pools.items() if how != "max"] or list(pools)
+
+
+def _grids(pools: Mapping[str, Pool]) -> frozenset[str]:
+    return frozenset(name for name, how in pools.items() if how == "grid")
 
 
 def _with_thresholds(

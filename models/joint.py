@@ -25,7 +25,8 @@ import keras
 import numpy as np
 
 from models import convex
-from models.convex import History, Softmax, Span, Taps
+from models.convex import History, Softmax
+from models.head_rows import Span, Taps, rows_of
 from models.heads import CLASS_LAYER, build_head
 from models.hyperparameters import HeadParams
 from models.joint_params import JointParams
@@ -188,14 +189,14 @@ def _problem(
     """
     read = keras.Model(head.input, head.get_layer(CLASS_LAYER).input)
     training, validation = (
-        convex.rows_of(read, of, split).astype(np.float64)
+        rows_of(read, of, split).astype(np.float64)
         for of, split in ((taps.training[0], "training"), (taps.validation[0], "validation"))
     )
     ends = np.cumsum([sum(taps.channels()[t] for t in names) for names in parts.taps.values()])
     places = dict(zip(parts.taps, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
     # A missing part as the head reads it. The image's mean is 0 there.
     empty = {name: np.zeros_like(v[:1]) for name, v in taps.training[0].items()}
-    gone = convex.rows_of(read, empty, "missing").astype(np.float64)[0]
+    gone = rows_of(read, empty, "missing").astype(np.float64)[0]
     if IMAGE_PART in places:
         gone[places[IMAGE_PART]] = 0.0
     span, width = None, training.shape[1]

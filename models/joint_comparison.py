@@ -10,8 +10,8 @@ import numpy as np
 
 from models import by_patient
 from models.calibration import apply_temperature, fit_temperature
-from models.convex import Taps
 from models.cross_validation import assign_folds, out_of_fold
+from models.head_rows import Taps
 from models.joint import Parts, fit_head, without
 from models.joint_params import JointParams
 from models.refit import answers_of

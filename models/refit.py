@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.convex import History, Taps
+from models.convex import History
 from models.cross_validation import assign_folds, out_of_fold
+from models.head_rows import Taps
 from models.heads import apply_head
 from models.input_gate import InputGate
 from models.training_data import ImageTaps, TapData

@@ -23,6 +23,7 @@ from models.continuation import Start
 from models.cross_validation import assign_folds, out_of_fold
 from models.devices import keras_policy, plan_training
 from models.fitting import History, fit, fit_on_taps, head_alone
+from models.head_rows import Spans
 from models.heads import apply_head, build_head, build_hierarchical_head
 from models.hyperparameters import CROSS, TrainingParams
 from models.input_gate_fitting import Facts, fit_held_out, fit_out_of_fold
@@ -200,7 +201,7 @@ def _refitted(
     """Fits to both splits; what the folds say judges. No fold may start from what saw it."""
 
     def fit_heads(taps: TapData, last: bool) -> tuple[dict[str, keras.Model], History]:
-        begin, spans = start if last else None, convex.Spans()
+        begin, spans = start if last else None, Spans()
         flat, history = fit_head(params, task.n_classes, taps, seed, start=begin, spans=spans)
         heads = {contract.FLAT: flat}
         if task.hierarchical:
@@ -236,7 +237,7 @@ def fit_head(
     seed: int,
     log_dir: str | None = None,
     start: Start | None = None,
-    spans: convex.Spans | None = None,
+    spans: Spans | None = None,
 ) -> tuple[keras.Model, History]:
     """Fits the flat head in front of a network that doesn't train.
 
@@ -366,7 +367,7 @@ def _fit_hierarchical(
     taps: TapData,
     seed: int,
     start: Start | None,
-    spans: convex.Spans | None = None,
+    spans: Spans | None = None,
 ) -> keras.Model:
     assert task.healthy is not None
     head = build_hierarchical_head(

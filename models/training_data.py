@@ -13,7 +13,7 @@ import tensorflow as tf
 from models import feature_records
 from models.augmentation_names import IDENTITY
 from models.boundary import Part
-from models.fitting import Taps
+from models.head_rows import Taps
 from models.hyperparameters import TrainingParams
 from schema.inputs import Input
 

@@ -62,18 +62,20 @@ def _tiny_application(
     include_top: bool,
     weights: str | None,
     input_tensor: Any = None,
-    input_shape: tuple[int, ...] | None = None,
 ) -> Any:
     """Two strided convolutions, with the signature of a `keras.applications` class."""
     import keras
 
     assert not include_top
-    if weights is not None:
-        raise OSError(f"no {weights} weights for {input_shape}: nobody trained this backbone")
+    assert weights is None
     layers = keras.layers
     x = layers.Conv2D(12, 5, strides=4, activation="relu", name="block1_conv")(input_tensor)
     x = layers.Conv2D(24, 5, strides=4, activation="relu", name="block2_conv")(x)
     return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+def _untrained(name: str, *_: Any, **__: Any) -> str:
+    raise OSError(f"no {name}: nobody trained this backbone")
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,8 @@ def tiny_backbone() -> Iterator[str]:
         application="Tiny",
         parameters=0,
         imagenet_file="tiny_imagenet_notop.h5",
+        imagenet_folder="tiny",
+        imagenet_md5="",
         scaling="tf",
         blocks={"block2": "block2_conv"},
         taps={"block1": backbones.Tap("block2_conv")},
@@ -107,6 +111,7 @@ def tiny_backbone() -> Iterator[str]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.applications, "Tiny", _tiny_application, raising=False)
+        patch.setattr(keras.utils, "get_file", _untrained)
         patch.setitem(backbones._TABLE, TINY, row)
         yield TINY
 

@@ -46,7 +46,12 @@ def miniature_backbones(*, in_others_too: bool = False) -> Iterator[None]:
             patch.setattr(processes, "_MOST", 1)
         for row in BACKBONES.values():
             patch.setattr(keras.applications, row.application, _miniature(row), raising=False)
+        patch.setattr(keras.utils, "get_file", _untrained)
         yield
+
+
+def _untrained(name: str, *_: Any, **__: Any) -> str:
+    raise OSError(f"no {name}: nobody trained a miniature")
 
 
 def _miniature(row: Backbone) -> Callable[..., Any]:
@@ -59,8 +64,7 @@ def _miniature(row: Backbone) -> Callable[..., Any]:
         import keras
 
         assert not include_top
-        if weights is not None:
-            raise OSError(f"no {weights} weights: nobody trained a miniature")
+        assert weights is None
         x = keras.layers.Conv2D(
             _CHANNELS, 2**_HALVINGS, strides=2**_HALVINGS, activation="relu", name="stem"
         )(input_tensor)

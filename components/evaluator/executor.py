@@ -13,6 +13,7 @@ from tfx.components.evaluator import executor
 from tfx.types import artifact_utils, standard_component_specs
 
 from common.in_process_beam import in_process
+from components.evaluator.reading import read_once
 from components.evaluator.thresholds import quick_thresholds
 from components.saved_models import given_model
 from schema import contract
@@ -36,7 +37,7 @@ class Executor(executor.Executor):
         # TFMA's metrics are computed eagerly. AutoGraph would rewrite their Python all the same,
         # seconds of it in each process, to come to the same values.
         evaluate = tf.autograph.experimental.do_not_convert(super().Do)
-        with quick_thresholds():
+        with quick_thresholds(), read_once():
             evaluate(inputs, output_dict, exec_properties)
         _hand_on_figures(
             artifact_utils.get_single_uri(input_dict[standard_component_specs.EXAMPLES_KEY]),

@@ -66,7 +66,8 @@ class Executor(base_executor.BaseExecutor):
         }
         examples = _test_split(input_dict[EXAMPLES])
         heads = path_utils.eval_model_dir(model.uri)
-        known = evaluation_model.answer_all(heads, features)
+        loaded = evaluation_model.LoadedHeads(heads)
+        known = loaded.ask(features)
         found = {contract.ANSWER: {n: answer[contract.FLAT] for n, answer in known.items()}}
         baseline = given_model(input_dict.get(BASELINE))
         if baseline:
@@ -89,7 +90,7 @@ class Executor(base_executor.BaseExecutor):
             for key, artifacts in input_dict.items()
             if key.startswith(_FEATURES)
         }
-        figures = gate_figures(heads, known, features, planted)
+        figures = gate_figures(loaded, known, features, planted)
         if figures is not None:
             write_json(answers.uri, contract.INPUT_GATE_FILE, figures)
         shares = part_figures(heads, known, {d: _class_of(r) for d, r in records.items()})

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-from models import evaluation_model, feature_records
+from models import feature_records
+from models.evaluation_model import LoadedHeads
 from models.input_gate import PixelGate, facts_of, posed, reasons_of
 from models.planted import KINDS, blank, digest_of, planted
 from schema import contract
@@ -24,13 +25,16 @@ Answers = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def gate_figures(
-    heads: str, answers: Answers, features: Mapping[str, Sequence[str]], folders: Mapping[str, str]
+    heads: LoadedHeads,
+    answers: Answers,
+    features: Mapping[str, Sequence[str]],
+    folders: Mapping[str, str],
 ) -> dict[str, Any] | None:
     """Count what the gate keeps out.
 
     Args:
-        heads: folder that `models.evaluation_model.write` wrote.
-        answers: to the test split (`models.evaluation_model.answer_all`).
+        heads: the model's.
+        answers: to the test split (`LoadedHeads.ask`).
         features: backbone -> patterns of the test split's feature records.
         folders: backbone -> folder of the planted images' feature records.
 
@@ -39,7 +43,7 @@ def gate_figures(
         are inverted or turned only what the pixels tell is counted. None where the model has no
         gate, or the records don't say what it has to know.
     """
-    gate = evaluation_model.read_gate(heads)
+    gate = heads.gate
     known = feature_records.read_gate_facts(next(iter(features.values())))
     if gate is None or not set(answers) <= set(known):
         return None
@@ -63,9 +67,11 @@ def _by_pixels(gate: PixelGate, facts: np.ndarray) -> dict[str, int]:
     return {"images": len(facts), "caught": _count(reasons)}
 
 
-def _planted(gate: PixelGate, heads: str, folders: Mapping[str, str]) -> dict[str, dict[str, int]]:
+def _planted(
+    gate: PixelGate, heads: LoadedHeads, folders: Mapping[str, str]
+) -> dict[str, dict[str, int]]:
     patterns = {name: [os.path.join(folder, "*")] for name, folder in folders.items()}
-    answers = evaluation_model.answer_all(heads, patterns)
+    answers = heads.ask(patterns)
     images, found = planted(), {}
     for kind in KINDS:
         told = [answers[digest_of(image)][contract.DISTANCE][0] for image in images[kind]]

@@ -23,7 +23,7 @@ def part_figures(
 
     Args:
         heads: folder that `models.evaluation_model.write` wrote.
-        answers: to the test split (`models.evaluation_model.answer_all`).
+        answers: to the test split (`LoadedHeads.ask`).
         classes: digest of an image -> its label and the name of its class.
 
     Returns:

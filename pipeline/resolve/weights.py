@@ -82,14 +82,26 @@ def _keep(name: str) -> None:
 
 
 def _download(backbone: Backbone, weights_dir: Path | None) -> WeightsSource:
-    """Lets Keras download the ImageNet weights into its cache."""
+    """Lets Keras download the ImageNet weights into its cache.
+
+    The file alone, and no network around it: Keras' applications build the whole network before
+    they ask for the file, so without a connection it would be for nothing.
+    """
     import keras
 
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    # By itself, Keras takes the home that there was at its import, of an earlier run maybe.
+    home = os.environ.get("KERAS_HOME")
     try:
-        getattr(keras.applications, backbone.application)(
-            include_top=False, weights="imagenet", input_shape=(256, 256, 3)
+        if home:
+            Path(home).mkdir(parents=True, exist_ok=True)
+        keras.utils.get_file(
+            backbone.imagenet_file,
+            backbone.imagenet_url,
+            cache_subdir="models",
+            file_hash=backbone.imagenet_md5,
+            cache_dir=home,
         )
     except Exception as error:  # Keras raises plain Exception where a download fails.
         raise missing_weights_error(backbone, weights_dir, str(error)) from error

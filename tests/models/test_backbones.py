@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import keras
@@ -137,14 +137,20 @@ def test_imagenet_file_is_what_keras_would_download(
 ) -> None:
     """Keras builds the network before it asks for the file."""
 
-    def get_file(fname: str, *_: Any, **__: Any) -> str:
-        raise _Asked(fname)
+    def get_file(fname: str, origin: str, cache_subdir: str, file_hash: str) -> str:
+        raise _Asked(fname, origin, cache_subdir, file_hash)
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
     application = getattr(keras.applications, get_backbone(name).application)
     with pytest.raises(_Asked) as asked:
         application(include_top=False, weights="imagenet")
-    assert asked.value.args == (IMAGENET_FILES[name],)
+    row = get_backbone(name)
+    assert asked.value.args == (
+        IMAGENET_FILES[name],
+        row.imagenet_url,
+        "models",
+        row.imagenet_md5,
+    )
 
 
 @pytest.mark.parametrize("name", ["", "VGG16", "resnet50"])

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from models import convex
+from models import convex, head_rows
 from models.convex import History, Softmax
 from models.fitting import fit_on_taps
 from models.heads import apply_head, build_head, build_hierarchical_head, questions
@@ -134,7 +134,7 @@ def test_rows_that_say_the_same_twice_span_fewer_dimensions() -> None:
     taps = {name: np.concatenate([values, values[[1, 3]]]) for name, values in once.items()}
     labels = np.concatenate([labels[:5], labels[[1, 3]]])
     rows = np.concatenate([taps[name] for name in sorted(taps)], axis=1).astype(np.float64)
-    span = convex.Span(rows)
+    span = head_rows.Span(rows)
     own = span.own_coordinates()
     assert span.is_of(rows.copy())
     assert not span.is_of(rows[::-1])
@@ -165,17 +165,17 @@ def test_a_hierarchical_heads_layers_are_each_at_their_own_optimum() -> None:
 
 def test_heads_on_the_same_rows_share_their_span(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[int] = []
-    make = convex.Span.__init__
+    make = head_rows.Span.__init__
 
-    def counted(self: convex.Span, rows: np.ndarray) -> None:
+    def counted(self: head_rows.Span, rows: np.ndarray) -> None:
         found.append(len(rows))
         make(self, rows)
 
-    monkeypatch.setattr(convex.Span, "__init__", counted)
+    monkeypatch.setattr(head_rows.Span, "__init__", counted)
     split = _split(15)
     alone = [_head(split), _head(split, hierarchical=True)]
     shared = [_head(split), _head(split, hierarchical=True)]
-    spans = convex.Spans()
+    spans = head_rows.Spans()
     for healthy, own, other in zip((None, HEALTHY), alone, shared, strict=True):
         _fit(own, split, healthy=healthy)
         _fit(other, split, healthy=healthy, spans=spans)
@@ -323,3 +323,40 @@ def test_a_question_that_no_validation_image_asks_does_no_harm() -> None:
     history = convex.fit(head, split, healthy, l2=L2, iterations=50, healthy=HEALTHY)
     assert history["val_accuracy"][-1] == 0.0
     assert np.isfinite(history["val_loss"]).all()
+
+
+def test_heads_on_the_same_rows_read_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    compute = head_rows.rows_of
+
+    def counted(model: keras.Model, taps: head_rows.Taps, split: str) -> np.ndarray:
+        read.append(len(next(iter(taps.values()))))
+        return compute(model, taps, split)
+
+    monkeypatch.setattr(head_rows, "rows_of", counted)
+    split, other = _split(15), _split(14)
+    spans = head_rows.Spans()
+    for healthy in (None, HEALTHY):
+        _fit(_head(split, hierarchical=healthy is not None), split, healthy=healthy, spans=spans)
+    assert read == [15]
+    # Of the same images, but standardised by others; and other images.
+    _fit(_head(other), split, spans=spans)
+    assert read == [15, 15]
+    _fit(_head(split), other, spans=spans)
+    assert read == [15, 15, 14]
+
+
+def test_rows_are_sorted_by_all_their_bytes_and_then_by_their_targets() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.zeros((12, 2 * head_rows._FIRST), np.float32)
+    # The first channels tell none from another; the last rows are each there twice.
+    rows[:8, -1] = rng.normal(size=8)
+    rows[8:] = rows[4:8]
+    targets = rng.integers(0, 3, 12)
+    by_bytes = sorted(range(12), key=lambda i: (rows[i].tobytes(), targets[i], i))
+    sorted_rows = head_rows.Rows(rows)
+    np.testing.assert_array_equal(sorted_rows.order_for(targets), by_bytes)
+    np.testing.assert_array_equal(sorted_rows.sorted, rows[by_bytes].astype(np.float64))
+    told_apart = rng.normal(size=(12, 40)).astype(np.float32)
+    first = sorted(range(12), key=lambda i: told_apart[i].tobytes())
+    np.testing.assert_array_equal(head_rows.Rows(told_apart).order_for(targets), first)

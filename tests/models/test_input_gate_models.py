@@ -280,6 +280,15 @@ def test_what_evaluation_asks_knows_the_distance(
     }
     for digest, answers in found.items():
         np.testing.assert_allclose(answers[contract.DISTANCE], distances[digest], rtol=1e-3)
+    # Loaded once, they can be asked about other records, and again.
+    own = evaluation_model.LoadedHeads(heads)
+    for files in (one.files[0], one.files[1]):
+        again = own.ask({"tiny": files})
+        alone = evaluation_model.answer_all(heads, {"tiny": files})
+        assert again.keys() == alone.keys()
+        for digest, answers in again.items():
+            for name, values in answers.items():
+                np.testing.assert_array_equal(values, alone[digest][name])
     saved, kept = evaluation_model.read_gate(heads), read_gate(str(one.folder))
     assert saved
     assert kept
