@@ -24,7 +24,7 @@ from tests.serving.conftest import Cxr, Load
 from tests.serving.in_thread import ThreadServer, server_in_thread
 from tests.serving.test_rendering import write_mean
 
-pytestmark = pytest.mark.usefixtures("loaded_once")
+pytestmark = [pytest.mark.usefixtures("loaded_once"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

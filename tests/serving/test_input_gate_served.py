@@ -20,6 +20,8 @@ from serving.servables.openvino_servable import OpenVinoServable
 from tests.models.test_input_gate import blanks
 from tests.serving.conftest import answers_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def files(images: Sequence[bytes]) -> list[bytes]:

@@ -45,6 +45,8 @@ from serving.servables.openvino_servable import OpenVinoServable  # noqa: E402
 from serving.servables.servable import Servable  # noqa: E402
 from serving.settings import Precision  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 GOOD = Figures(100, 0, 0.01, 1, 0.1, 0.2, 50, 23.0, 20.0)
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="this CPU has neither VNNI nor AMX")
 

@@ -43,6 +43,8 @@ from serving.servables.servable import Servable  # noqa: E402
 from serving.servables.tensorflow_servable import TensorFlowServable  # noqa: E402
 from tests.golden_run import GoldenRun  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 BACKBONES = ("vgg16", "xception", "densenet121")
 KINDS = {"versions", "networks", "parts", "vectors", "choices"}
 COMBINED = ("ensemble", "cascade", "fusion")

@@ -29,7 +29,7 @@ VERSION = "1700000000"
 MODELS = ("a", "cascade", "fusion")
 
 
-pytestmark = pytest.mark.usefixtures("loaded_once")
+pytestmark = [pytest.mark.usefixtures("loaded_once"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
