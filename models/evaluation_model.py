@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -270,7 +271,12 @@ class LoadedHeads:
         """
         self._members = read_members(directory)
         self._heads = tf.saved_model.load(directory)
-        self.gate = read_gate(directory)
+        self._directory = directory
+
+    @cached_property
+    def gate(self) -> PixelGate | None:
+        """The model's gate, as `read_gate` reads it."""
+        return read_gate(self._directory)
 
     def ask(self, sources: Mapping[str, Sequence[str]]) -> dict[str, dict[str, np.ndarray]]:
         """Ask about the images whose features are there, as `answer` does.

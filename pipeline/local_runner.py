@@ -113,7 +113,7 @@ def _run(
     processes = resolve_processes(config)
     if first:
         spares.fork(processes)
-    # Behind the forks, too: Keras builds a network while it downloads, which is TensorFlow's work.
+    # Behind the forks, too: a download takes Keras, and with it TensorFlow.
     weights = resolve_weights(config, listener.warn, found)
     engine = resolve_engine(config.featurizer, listener.warn)
     pipeline = create_pipeline(config, weights, engine, spans=spans)

@@ -13,22 +13,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import binary_confusion_matrices, metric_util
 
+from components.evaluator.swapping import swapped
 from components.evaluator.thresholds import COMPARED
 
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _read = metric_util.to_label_prediction_example_weight
 # What takes TFMA's function as a default.
-_DEFAULTS = {
-    function: function.__defaults__
-    for function in (
-        binary_confusion_matrices.binary_confusion_matrices,
-        binary_confusion_matrices._binary_confusion_matrix_computation,
-    )
-}
+_TAKING = (
+    binary_confusion_matrices.binary_confusion_matrices,
+    binary_confusion_matrices._binary_confusion_matrix_computation,
+)
 
 
 class _Last:
@@ -42,18 +39,16 @@ class _Last:
 @contextlib.contextmanager
 def read_once() -> Iterator[None]:
     """Have TFMA read so inside the block, where it is a version that was compared."""
-    if tfma.version.VERSION not in COMPARED:
-        yield
-        return
-    metric_util.to_label_prediction_example_weight = read
-    for function, defaults in _DEFAULTS.items():
-        function.__defaults__ = tuple(read if each is _read else each for each in defaults)
+    places: list[tuple[object, str, Any]] = [
+        (metric_util, "to_label_prediction_example_weight", read)
+    ]
+    for function in _TAKING:
+        defaults = tuple(read if each is _read else each for each in function.__defaults__)
+        places.append((function, "__defaults__", defaults))
     try:
-        yield
+        with swapped(COMPARED, *places):
+            yield
     finally:
-        metric_util.to_label_prediction_example_weight = _read
-        for function, defaults in _DEFAULTS.items():
-            function.__defaults__ = defaults
         _Last.kept = None, {}
 
 

@@ -17,10 +17,11 @@ from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
-import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import binary_confusion_matrices, calibration_histogram
 from tensorflow_model_analysis.metrics.binary_confusion_matrices import Matrices
 from tensorflow_model_analysis.metrics.calibration_histogram import Bucket
+
+from components.evaluator.swapping import swapped
 
 # The versions whose two functions were compared, and are the same; another's are left as they are.
 COMPARED: Final = ("0.47.1", "0.52.0")
@@ -36,16 +37,13 @@ _matrices = binary_confusion_matrices._histogram_to_binary_confusion_matrices
 @contextlib.contextmanager
 def quick_thresholds() -> Iterator[None]:
     """Have TFMA count so inside the block, where it is a version that was compared."""
-    if tfma.version.VERSION not in COMPARED:
+    matrices = "_histogram_to_binary_confusion_matrices"
+    with swapped(
+        COMPARED,
+        (calibration_histogram, "rebin", rebin),
+        (binary_confusion_matrices, matrices, confusion_matrices),
+    ):
         yield
-        return
-    calibration_histogram.rebin = rebin
-    binary_confusion_matrices._histogram_to_binary_confusion_matrices = confusion_matrices
-    try:
-        yield
-    finally:
-        calibration_histogram.rebin = _rebin
-        binary_confusion_matrices._histogram_to_binary_confusion_matrices = _matrices
 
 
 class SparseHistogram(Sequence[Bucket]):
