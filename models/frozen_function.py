@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,36 +33,39 @@ _CALL: Final = "call"
 
 @dataclass(frozen=True)
 class FrozenFunction:
-    """A function of pixels.
+    """A function of pixels, and perhaps of more.
 
     Attributes:
         library: it, by the name `f0`, and what it calls.
-        weights: its arguments behind the pixels.
+        weights: its arguments behind those that it is called with.
         outputs: name -> its number among the results.
-        shape: of the pixels.
+        arguments: the TensorSpecProto of each that it is called with; first the pixels'.
         versions: of the graph, as TensorFlow writes them.
     """
 
     library: Sequence[function_pb2.FunctionDef]
     weights: Sequence[np.ndarray]
     outputs: Mapping[str, int]
-    shape: Any
+    arguments: Sequence[Any]
     versions: Any
 
     def graph(self, *, with_weights: bool) -> graph_pb2.GraphDef:
-        """Make the graph: `pixels` -> each output, by name.
+        """Make the graph: `pixels`, and `given1` and so on -> each output, by name.
 
         Args:
             with_weights: as constants; else they are placeholders, `w0`, `w1` and so on.
         """
         graph = graph_pb2.GraphDef(versions=self.versions)
         graph.library.function.extend(self.library)
-        pixels = graph.node.add(name=PIXELS, op="Placeholder")
-        pixels.attr["dtype"].type = types_pb2.DT_FLOAT
-        pixels.attr["shape"].shape.CopyFrom(self.shape)
-        call = graph.node.add(name=_CALL, op="PartitionedCall", input=[PIXELS])
+        for name, spec in self._given():
+            given = graph.node.add(name=name, op="Placeholder")
+            given.attr["dtype"].type = spec.dtype
+            given.attr["shape"].shape.CopyFrom(spec.shape)
+        call = graph.node.add(name=_CALL, op="PartitionedCall")
         call.attr["f"].func.name = "f0"
-        call.attr["Tin"].list.type.append(types_pb2.DT_FLOAT)
+        for name, spec in self._given():
+            call.input.append(name)
+            call.attr["Tin"].list.type.append(spec.dtype)
         for number, weight in enumerate(self.weights):
             node = graph.node.add(name=f"w{number}", op="Const" if with_weights else "Placeholder")
             node.attr["dtype"].type = tf.as_dtype(weight.dtype).as_datatype_enum
@@ -79,6 +82,10 @@ class FrozenFunction:
             output.attr["T"].type = call.attr["Tout"].list.type[number]
         return graph
 
+    def _given(self) -> Iterator[tuple[str, Any]]:
+        for number, spec in enumerate(self.arguments):
+            yield f"given{number}" if number else PIXELS, spec
+
     def digest(self) -> str:
         """Compute a digest of what it is; of another SavedModel's equal function, the same."""
         graph = self.graph(with_weights=False)
@@ -90,10 +97,15 @@ class FrozenFunction:
             hasher.update(np.ascontiguousarray(weight).tobytes())
         return hasher.hexdigest()
 
-    def __call__(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Run it in TensorFlow, on the CPU."""
+    def __call__(self, *given: np.ndarray) -> dict[str, np.ndarray]:
+        """Run it in TensorFlow, on the CPU.
+
+        Args:
+            given: the pixels, and what else `arguments` has.
+        """
         values = {f"w{number}:0": weight for number, weight in enumerate(self.weights)}
-        values[f"{PIXELS}:0"] = np.asarray(pixels, np.float32)
+        for (name, spec), value in zip(self._given(), given, strict=True):
+            values[f"{name}:0"] = np.asarray(value, tf.as_dtype(spec.dtype).as_numpy_dtype)
         # As arguments, TensorFlow doesn't copy the weights while it simplifies the graph. In a
         # session, since eager functions' names are the whole process's.
         with tf.Graph().as_default() as graph:
@@ -165,7 +177,7 @@ class SavedFile:
         return text.decode()
 
     def freeze(self, path: str) -> FrozenFunction:
-        """Take a function of pixels out of it.
+        """Take a function of pixels, and perhaps of more, out of it.
 
         Args:
             path: of the function.
@@ -181,19 +193,21 @@ class SavedFile:
         freezing = _Freezing(self._library)
         freezing.freeze(name)
         library = freezing.functions
-        own = library[-1].signature.input_arg
-        bound = dict(zip((each.name for each in own[1:]), described.bound_inputs, strict=True))
+        (specs, _) = described.canonicalized_input_signature.tuple_value.values
+        arguments = [each.tensor_spec_value for each in specs.tuple_value.values]
+        own = list(library[-1].signature.input_arg)
+        given, behind = own[: len(arguments)], own[len(arguments) :]
+        bound = dict(zip((each.name for each in behind), described.bound_inputs, strict=True))
         used = _used(library[-1]) & set(bound)
-        pixels, kept = own[0], sorted((each for each in own[1:] if each.name in used), key=_name)
+        kept = sorted((each for each in behind if each.name in used), key=_name)
         library[-1].signature.ClearField("input_arg")
-        library[-1].signature.input_arg.extend([pixels, *kept])
-        (spec,) = described.canonicalized_input_signature.tuple_value.values[0].tuple_value.values
+        library[-1].signature.input_arg.extend([*given, *kept])
         heads = sorted(described.output_signature.dict_value.fields)
         return FrozenFunction(
             library,
             [self._value(bound[each.name]) for each in kept],
             {head: number for number, head in enumerate(heads)},
-            spec.tensor_spec_value.shape,
+            arguments,
             self._meta.graph_def.versions,
         )
 

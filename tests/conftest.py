@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import io
@@ -22,6 +23,12 @@ for _name in (
     "TF_NUM_INTEROP_THREADS",
 ):
     os.environ.setdefault(_name, "1")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker frees millions of objects one by one when it ends, which nobody needs, and the
+    # command waits for it. What is registered first comes last: all else has been done then.
+    _worker = os.getpid()
+    atexit.register(lambda: os._exit(0) if os.getpid() == _worker else None)
 
 # What tests import leaves half a million objects, none of them garbage, which the collector would
 # go through again and again: of 139 s of two files, 11 were its. It is back from
@@ -150,18 +157,19 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests, and have the golden run made meanwhile where any of them reads it.
 
-    What takes long comes first, so that no worker is left alone with it; what reads the golden run
-    comes last, since making it takes minutes. A worker of its own isn't taken for it: the first one
-    starts a process.
+    What reads the golden run comes last, since making it takes minutes. A worker of its own isn't
+    taken for it: the first one starts a process. Meanwhile comes what waits more than it computes,
+    and leaves the cores to it; then what takes long, so that no worker is left alone with it.
     """
 
-    def place(item: pytest.Item) -> tuple[bool, bool]:
-        return _reads_golden(item), item.get_closest_marker("slow") is None
+    def place(item: pytest.Item) -> tuple[bool, ...]:
+        unmarked = (item.get_closest_marker(name) is None for name in ("waits", "slow"))
+        return _reads_golden(item), *unmarked
 
     # By file, as files stay together; the order within one stays.
-    files: dict[Path, tuple[bool, bool]] = {}
+    files: dict[Path, tuple[bool, ...]] = {}
     for item in items:
-        files[item.path] = max(files.get(item.path, (False, False)), place(item))
+        files[item.path] = max(files.get(item.path, ()), place(item))
     items.sort(key=lambda item: files[item.path])
     wanted = any(_reads_golden(item) for item in items) and not config.option.collectonly
     if wanted and os.environ.get("PYTEST_XDIST_WORKER") == "gw0" and not golden_runs.is_there():

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 from common.words import percent
 from components.report.drawing import COLOURS, FAINT, INK, MOST_VALUES, Picture, picture
@@ -18,6 +20,8 @@ from serving.explained import grey
 SHEET_COLUMNS: Final = 6
 # More classes have one image each, and of so many the rest has none.
 SHEET_CLASSES: Final = 36
+# Of an image there, pixels: its longest side, what is left below its title, and the title's height.
+_CELL, _GAP, _TITLE = 128, 6, 14
 
 
 def image_statistics(facts: Sequence[ImageFacts], classes: Sequence[str]) -> Picture:
@@ -127,41 +131,46 @@ def contact_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
     Args:
         files: class -> so many as `sheet_images` says.
     """
-    if sheet_images(len(files)) == 1:
-        return _crowded_sheet(files)
-    rows = len(files)
-    figure, grid = plt.subplots(rows, SHEET_COLUMNS, figsize=(7.8, 1.45 * rows), squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for row, (name, contents) in zip(grid, files.items(), strict=True):
-        row[0].set_title(shortened(name, 90), loc="left", fontsize=9)
-        for axes, content in zip(row, contents, strict=False):
-            axes.imshow(thumbnail(content, 128), cmap="gray", vmin=0, vmax=255)
-    return picture(
-        figure,
-        "contact-sheet",
-        caption="Test images of each class, drawn by their digest.",
-        alt="Contact sheet: " + ", ".join(f"{len(f)} of {n}" for n, f in files.items()) + ".",
-    )
-
-
-def _crowded_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
-    shown = {name: contents[0] for name, contents in files.items() if contents}
-    first = dict(list(shown.items())[:SHEET_CLASSES])
-    rows = max(-(-len(first) // SHEET_COLUMNS), 1)
-    figure, grid = plt.subplots(rows, SHEET_COLUMNS, figsize=(7.8, 1.55 * rows), squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, (name, content) in zip(grid.flat, first.items(), strict=False):
-        axes.set_title(shortened(name, 20), fontsize=7)
-        axes.imshow(thumbnail(content, 128), cmap="gray", vmin=0, vmax=255)
+    if sheet_images(len(files)) > 1:
+        rows = [
+            [("" if x else shortened(name, 90), one) for x, one in enumerate(contents or [b""])]
+            for name, contents in files.items()
+        ]
+        caption = "Test images of each class, drawn by their digest."
+        alt = "Contact sheet: " + ", ".join(f"{len(f)} of {n}" for n, f in files.items()) + "."
+        return picture(_sheet(rows, 9), "contact-sheet", caption=caption, alt=alt)
+    first = dict(list((n, f[0]) for n, f in files.items() if f)[:SHEET_CLASSES])
+    cells = [(shortened(name, 20), content) for name, content in first.items()]
+    rows = [cells[at : at + SHEET_COLUMNS] for at in range(0, len(cells), SHEET_COLUMNS)]
     of_all = f" {len(first)} of {len(files)} classes." if len(first) < len(files) else ""
     return picture(
-        figure,
+        _sheet(rows, 7),
         "contact-sheet",
         caption=f"A test image of each class, drawn by its digest.{of_all}",
         alt=f"Contact sheet: one image of each of {', '.join(first)}.",
     )
+
+
+def _sheet(rows: Sequence[Sequence[tuple[str, bytes]]], points: int) -> Figure:
+    """Draw images below their titles, in one pair of axes: one each costs ten times as much.
+
+    Args:
+        rows: of titles and image files, either of which may be empty.
+        points: of the titles.
+    """
+    pitch, above = _CELL + _GAP, _TITLE + _GAP
+    width, height = SHEET_COLUMNS * pitch, max(len(rows), 1) * (_CELL + above)
+    figure, axes = plt.subplots(figsize=(7.8, 7.8 * height / width))
+    axes.set_axis_off()
+    sheet = Image.new("RGBA", (width, height))
+    for y, row in enumerate(rows):
+        for x, (title, content) in enumerate(row):
+            place = x * pitch, y * (_CELL + above) + above
+            axes.text(place[0], place[1] - _GAP, title, fontsize=points)
+            if content:
+                sheet.paste(Image.fromarray(thumbnail(content, _CELL)), place)
+    axes.imshow(sheet)
+    return figure
 
 
 def shortcuts(found: Sequence[Mapping[str, Any]], chance: float) -> Picture:

@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -23,6 +24,7 @@ from common.progress import Progress
 from components.report.sources import ModelSources
 from models.combination import stepwise
 from models.explanation import MAP_SHAPE, heat_map
+from models.frozen_function import FrozenFunction, SavedFile
 from models.saved_functions import load_functions
 from schema import contract
 
@@ -67,28 +69,32 @@ class _Network:
     """A SavedModel that says what speaks for any class: all but the combinations'."""
 
     def __init__(self, model_uri: str, files: Mapping[str, bytes]) -> None:
-        self._loaded = load_functions(
-            path_utils.serving_model_path(model_uri), ("preprocess", "network", "evidence")
-        )
+        folder = path_utils.serving_model_path(model_uri)
+        self._preprocess = load_functions(folder, ("preprocess",)).preprocess
+        self._saved = SavedFile(folder)
         self._files = files
+
+    @cached_property
+    def _evidence(self) -> FrozenFunction:
+        return self._saved.freeze("evidence")
 
     def evidence(self, answers: Sequence[Answer]) -> dict[str, np.ndarray]:
         """Say what speaks for the answers: head -> float32 [answers, 256, 256]."""
-        labels = tf.constant([answer.label for answer in answers], tf.int32)
-        found = self._loaded.evidence(self._pixels(answers), labels)
-        return {head: evidence.numpy() for head, evidence in found.items()}
+        labels = np.array([answer.label for answer in answers])
+        return self._evidence(self._pixels(answers), labels)
 
     def unsure(self, answers: Sequence[Answer], threshold: float) -> set[Answer]:
         """Return those about whose images a cascade that begins here asks the others, too."""
-        found = set()
+        found, network = set(), self._saved.freeze("network")
         for batch in _batches(answers):
-            sure = stepwise(self._loaded.network(self._pixels(batch))).numpy().max(-1)
+            sure = stepwise(network(self._pixels(batch))).max(-1)
             found |= {answer for answer, s in zip(batch, sure, strict=True) if s < threshold}
         return found
 
-    def _pixels(self, answers: Sequence[Answer]) -> tf.Tensor:
+    def _pixels(self, answers: Sequence[Answer]) -> np.ndarray:
         content = [self._files[answer.sha256] for answer in answers]
-        return tf.cast(self._loaded.preprocess(tf.constant(content)), tf.float32)
+        pixels: np.ndarray = self._preprocess(tf.constant(content)).numpy()
+        return pixels
 
 
 @dataclass(frozen=True)

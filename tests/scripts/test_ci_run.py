@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.waits
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "run"
 FIRST, THEN = ["set-up", "lint"], ["tests", "images", "long", "readme", "portable", "tfx-1.21"]

@@ -22,6 +22,8 @@ from serving.conformance.cases import CASES, Case, try_case
 from serving.conformance.source_cases import SOURCE_CASES
 from serving.process import Server
 
+pytestmark = pytest.mark.waits
+
 
 @pytest.mark.parametrize("case", [*CASES, *SOURCE_CASES], ids=lambda case: case.number)
 def test_rest(case: Case, server: Server) -> None:

@@ -34,6 +34,8 @@ from tests.serving.dicom_node.certificates import Authority
 from tests.serving.fakes import Loader, write_version
 from tests.serving.in_thread import ThreadServer, server_in_thread, until
 
+pytestmark = pytest.mark.waits
+
 TOKEN, OTHER = "a" * 32, "b" * 40
 BODY = b'{"instances": [1.0]}'
 OUTSIDE = "0.0.0.0"

@@ -33,6 +33,8 @@ from serving.settings import DoorSettings, Limits, Settings
 from tests.serving.conftest import Cxr
 from tests.serving.in_thread import until
 
+pytestmark = pytest.mark.waits
+
 H2 = "/v1/models/h2:predict"
 BODY = {"instances": [1.0, 2.0]}
 

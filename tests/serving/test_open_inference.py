@@ -24,6 +24,8 @@ from serving.process import Server
 from serving.protocol.status import ServingError
 from serving.protocol.tensors import NUMPY_TYPES
 
+pytestmark = pytest.mark.waits
+
 JSON_LENGTH = "Inference-Header-Content-Length"
 # A Python that has `tritonclient[http,grpc]`, which TFX's protobuf doesn't go with.
 TRITON_PYTHON = os.environ.get("TRITONCLIENT_PYTHON")

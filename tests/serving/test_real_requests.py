@@ -30,6 +30,8 @@ from serving.process import Server
 from tests.serving.fakes import Loader, write_version
 from tests.serving.in_thread import server_in_thread, until
 
+pytestmark = pytest.mark.waits
+
 TEXT = "/v1/models/text:predict"
 H2 = "/v1/models/h2:predict"
 CONTENT = b"\xfb\xff\xfe some bytes, such as a picture's \x00\x01"

@@ -78,6 +78,26 @@ class SideBySideRunner(LocalDagRunner):
             _Run(pipeline, self._processes, self._spares).run()
 
 
+def _urgency(upstream: Mapping[str, set[str]]) -> dict[str, tuple[int, int]]:
+    """Say which of the nodes that are ready are to begin first.
+
+    That on which the longest chain of others waits: begun late, it would leave places empty at the
+    end. Behind which the chains are as long, that which gathers from more nodes, like Report: it
+    has more to do.
+
+    Args:
+        upstream: node -> those that it needs; in topological order.
+
+    Returns:
+        Node -> nodes in the longest chain that begins with it, and how many it gathers from.
+    """
+    chains = dict.fromkeys(upstream, 1)
+    for name, needed in reversed(upstream.items()):
+        for other in needed:
+            chains[other] = max(chains[other], chains[name] + 1)
+    return {name: (chains[name], len(needed)) for name, needed in upstream.items()}
+
+
 class _Run:
     """One run of a DAG. The main thread is in `run`; every other method is a node's thread's.
 
@@ -102,6 +122,7 @@ class _Run:
             node.pipeline_node.node_info.id: node.pipeline_node for node in pipeline.nodes
         }
         self._missing = {name: set(node.upstream_nodes) for name, node in self._waiting.items()}
+        self._urgency = _urgency(self._missing)
         self._under_way: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
@@ -125,11 +146,13 @@ class _Run:
     def _go_on(self) -> None:
         """Start the next node that is ready, if there is a place for it; end where none is left.
 
-        Only one: it has the next turn, and says `_go_on` itself. So nodes begin in their order.
+        Only one: it has the next turn, and says `_go_on` itself. The most urgent one begins; of
+        equally urgent ones the first in topological order.
         """
         if self._error is None and not self._stopped and len(self._under_way) < self._most:
-            name = next((name for name in self._waiting if not self._missing[name]), None)
-            if name is not None:
+            ready = [name for name in self._waiting if not self._missing[name]]
+            if ready:
+                name = max(ready, key=self._urgency.__getitem__)
                 node = self._waiting.pop(name)
                 # A daemon: Ctrl-C doesn't wait for what a node's thread waits for.
                 thread = threading.Thread(target=self._launch, args=(node,), name=name, daemon=True)

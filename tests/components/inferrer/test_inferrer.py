@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +21,9 @@ from tfx.types import standard_artifacts  # noqa: E402
 from components.inferrer.executor import Executor, features_key  # noqa: E402
 from models import saved_functions  # noqa: E402
 from schema import contract  # noqa: E402
-from tests.loaded_once import loaded_once  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.golden_run import GoldenRun
-
-__all__ = ["loaded_once"]  # A fixture.
 
 SAMPLED = 4
 Answers = dict[str, tf.train.Example]
@@ -39,19 +35,6 @@ def _artifact(kind: Any, folder: Path, splits: tuple[str, ...] = ()) -> list[Any
     if splits:
         artifact.split_names = json.dumps(splits)
     return [artifact]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def functions_once(loaded_once: None) -> Iterator[None]:
-    """Some functions of a SavedModel are loaded once, too, by whatever link."""
-    load = functools.cache(saved_functions.load_functions)
-
-    def loaded(directory: str, **asked: Sequence[str]) -> Any:
-        return load(str(Path(directory).resolve()), **{k: tuple(v) for k, v in asked.items()})
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved_functions, "load_functions", loaded)
-        yield
 
 
 @pytest.fixture

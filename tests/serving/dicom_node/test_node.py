@@ -33,6 +33,8 @@ from tests.pipeline.deidentify.radiographs import another, radiograph, save
 from tests.serving.dicom_node import stand_in
 from tests.serving.dicom_node.peers import HERE, Peer, association, node_settings, queue_of
 
+pytestmark = pytest.mark.waits
+
 
 @contextlib.contextmanager
 def running(settings: NodeSettings, load: Callable[[], Model] = stand_in.model) -> Iterator[Node]:

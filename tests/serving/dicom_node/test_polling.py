@@ -23,6 +23,8 @@ from serving.dicom_results.files import encoded
 from tests.pipeline.deidentify.radiographs import another
 from tests.serving.dicom_node.peers import HERE, node_settings, queue_of
 
+pytestmark = pytest.mark.waits
+
 PAGE = 2
 
 

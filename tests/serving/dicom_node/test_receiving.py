@@ -26,6 +26,8 @@ from tests.serving.dicom_node.peers import (
     receiving,
 )
 
+pytestmark = pytest.mark.waits
+
 
 def test_an_image_is_in_the_queue_when_success_is_said(tmp_path: Path) -> None:
     settings = node_settings(tmp_path)

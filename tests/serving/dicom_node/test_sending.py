@@ -30,6 +30,8 @@ from serving.process import free_port
 from tests.pipeline.deidentify.radiographs import another
 from tests.serving.dicom_node.peers import HERE, Peer, node_settings, queue_of
 
+pytestmark = pytest.mark.waits
+
 
 def await_(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 30

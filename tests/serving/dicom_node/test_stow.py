@@ -33,6 +33,8 @@ from tests.serving.dicom_node.peers import HERE, Peer, in_thread, node_settings,
 from tests.serving.dicom_node.test_multipart import TYPE, body
 from tests.serving.dicom_node.test_node import await_, running
 
+pytestmark = pytest.mark.waits
+
 TAKEN, FAILED, OTHERS = "00081199", "00081198", "0008119A"
 
 

@@ -25,6 +25,8 @@ from tests.serving.dicom_node.peers import (
 )
 from tests.serving.dicom_node.test_node import await_, running
 
+pytestmark = pytest.mark.waits
+
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:

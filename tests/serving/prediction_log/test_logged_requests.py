@@ -29,6 +29,8 @@ from tests.dicoms import dataset, encoded, phantom
 from tests.serving.in_thread import server_in_thread, until
 from tests.serving.prediction_log.logged import Radiologist, ask, folder_of, png, records
 
+pytestmark = pytest.mark.waits
+
 Settings = Callable[..., LogSettings]
 
 

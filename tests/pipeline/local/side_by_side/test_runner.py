@@ -169,6 +169,22 @@ def test_nodes_meet_that_need_nothing_of_each_other_and_an_unchanged_run_starts_
     ]
 
 
+def test_the_longest_chain_begins_first_and_then_what_gathers_most() -> None:
+    from pipeline.local.side_by_side.runner import _urgency
+
+    upstream: dict[str, set[str]] = {
+        "backbone": set(),
+        "images": set(),
+        "statistics": {"images"},
+        "features": {"backbone", "statistics"},
+        "pusher": {"features"},
+        "report": {"features", "statistics"},
+    }
+    urgency = _urgency(upstream)
+    in_order = sorted(upstream, key=lambda name: urgency[name], reverse=True)
+    assert in_order == ["images", "statistics", "backbone", "features", "report", "pusher"]
+
+
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     from threadpoolctl import threadpool_info
