@@ -1,7 +1,7 @@
 """Figures that a process of its own draws, while this one is busy with heat maps.
 
-Report is the last node, with nothing beside it, and Matplotlib keeps one core busy. Such a process
-imports neither TFX nor TensorFlow, so that it costs half a second.
+Report ends a run, with little or nothing beside it, and Matplotlib keeps one core busy. Such a
+process imports neither TFX nor TensorFlow, so that it costs half a second.
 
     python -m components.report.beside      drawings come by standard input, pictures go back
 """

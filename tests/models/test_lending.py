@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from models.lending import Lender, weight_keys
 from models.linking import link
+from models.served_signature import served_signature
 from models.signatures import traced
 
 ROW = tf.TensorSpec([None, 3], tf.float32, name="rows")
@@ -150,12 +151,8 @@ def test_a_server_that_reads_the_graph_alone_gets_the_same(
     linked: Path, networks: Sequence[_Network], rows: tf.Tensor
 ) -> None:
     """TensorFlow Serving runs the file's restoring operation and feeds a signature."""
-    v1 = tf.compat.v1
-    with v1.Session(graph=tf.Graph()) as session:
-        meta = v1.saved_model.load(session, ["serve"], str(linked))
-        signature = meta.signature_def["together"]
-        outputs = {name: info.name for name, info in signature.outputs.items()}
-        found = session.run(outputs, {signature.inputs["rows"].name: rows.numpy()})
+    with served_signature(str(linked), "together") as ask:
+        found = ask({"rows": rows.numpy()})
     _assert_equal(found, _expected(networks, rows))
 
 

@@ -168,19 +168,11 @@ def loaded(
 
 
 def answers_of(version: Path, images: Sequence[bytes]) -> dict[str, np.ndarray]:
-    """What TensorFlow answers by the SavedModel's graph, as TensorFlow Serving runs it.
+    """What TensorFlow answers by the SavedModel's graph, as TensorFlow Serving runs it."""
+    from models.served_signature import served_signature
 
-    `tf.saved_model.load` would first make each function anew in Python.
-    """
-    import tensorflow as tf
-
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(version))
-        signature = meta.signature_def[contract.SIGNATURE_DEFAULT]
-        asked = {signature.inputs[contract.INPUT_IMAGES].name: list(images)}
-        outputs = {name: info.name for name, info in signature.outputs.items()}
-        found: dict[str, np.ndarray] = session.run(outputs, asked)
-    return found
+    with served_signature(str(version), contract.SIGNATURE_DEFAULT) as ask:
+        return ask({contract.INPUT_IMAGES: np.array(images, object)})
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ class SideBySideRunner(LocalDagRunner):
             _Run(pipeline, self._processes, self._spares).run()
 
 
-def _urgency(upstream: Mapping[str, set[str]]) -> dict[str, tuple[int, int]]:
+def _urgency(upstream: dict[str, set[str]]) -> dict[str, tuple[int, int]]:
     """Say which of the nodes that are ready are to begin first.
 
     That on which the longest chain of others waits: begun late, it would leave places empty at the
@@ -92,8 +92,8 @@ def _urgency(upstream: Mapping[str, set[str]]) -> dict[str, tuple[int, int]]:
         Node -> nodes in the longest chain that begins with it, and how many it gathers from.
     """
     chains = dict.fromkeys(upstream, 1)
-    for name, needed in reversed(upstream.items()):
-        for other in needed:
+    for name in reversed(upstream):
+        for other in upstream[name]:
             chains[other] = max(chains[other], chains[name] + 1)
     return {name: (chains[name], len(needed)) for name, needed in upstream.items()}
 
