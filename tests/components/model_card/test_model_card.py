@@ -315,6 +315,29 @@ def test_the_input_gates_figures_are_said_and_which_kind_it_misses(write_card: W
     assert "Less than 95 %" not in page
 
 
+def test_what_the_table_adds_is_said_with_intervals_or_a_dash(write_card: WriteCard) -> None:
+    known = {"value": 0.9, "low": 0.85, "high": 0.95}
+    unknown = {"value": None, "low": None, "high": None}
+    joint = {"loss": 0.25, "accuracy": known, "balanced_accuracy": known, "auc": unknown}
+    table = {
+        "sentence": "The joint model's log loss is lower.",
+        "few_patients": "12 patients are few.",
+        "models": {"joint": joint},
+    }
+    written = write_card(validation=VALIDATION | {"columns": ["age", "crp"], "table": table})
+    assert written.data["table"]["columns"] == ["age", "crp"]
+    assert "The model takes these columns of the table" in written.page
+    for sentence in (table["sentence"], table["few_patients"]):
+        assert f"\n\n{sentence}\n\n" in written.page
+    figure = "0.900 (0.850 to 0.950)"
+    assert f"| joint | 0.2500 | {figure} | {figure} | – |" in written.page
+    # The table alone was compared with nothing.
+    alone = write_card(validation=VALIDATION | {"columns": ["age"]})
+    assert alone.data["table"]["models"] == {}
+    assert "Out of fold, by patient" not in alone.page
+    assert write_card().data["table"] is None
+
+
 def test_a_card_without_a_gate_says_what_that_means(write_card: WriteCard) -> None:
     written = write_card()
     assert written.data["results"]["input_gate"] is None
