@@ -193,7 +193,7 @@ class SavedFile:
         freezing = _Freezing(self._library)
         freezing.freeze(name)
         library = freezing.functions
-        (specs, _) = described.canonicalized_input_signature.tuple_value.values
+        specs, _ = described.canonicalized_input_signature.tuple_value.values
         arguments = [each.tensor_spec_value for each in specs.tuple_value.values]
         own = list(library[-1].signature.input_arg)
         given, behind = own[: len(arguments)], own[len(arguments) :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import matplotlib.pyplot as plt
@@ -139,7 +140,8 @@ def contact_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
         caption = "Test images of each class, drawn by their digest."
         alt = "Contact sheet: " + ", ".join(f"{len(f)} of {n}" for n, f in files.items()) + "."
         return picture(_sheet(rows, 9), "contact-sheet", caption=caption, alt=alt)
-    first = dict(list((n, f[0]) for n, f in files.items() if f)[:SHEET_CLASSES])
+    there = ((name, contents[0]) for name, contents in files.items() if contents)
+    first = dict(islice(there, SHEET_CLASSES))
     cells = [(shortened(name, 20), content) for name, content in first.items()]
     rows = [cells[at : at + SHEET_COLUMNS] for at in range(0, len(cells), SHEET_COLUMNS)]
     of_all = f" {len(first)} of {len(files)} classes." if len(first) < len(files) else ""
@@ -152,7 +154,7 @@ def contact_sheet(files: Mapping[str, Sequence[bytes]]) -> Picture:
 
 
 def _sheet(rows: Sequence[Sequence[tuple[str, bytes]]], points: int) -> Figure:
-    """Draw images below their titles, in one pair of axes: one each costs ten times as much.
+    """Draw images below their titles, in one pair of axes: one each takes three times as long.
 
     Args:
         rows: of titles and image files, either of which may be empty.
