@@ -88,9 +88,9 @@ test-portable: setup ## the pipeline on Prism, Beam's runner in Go, with faults 
 	@prism=$$(scripts/prism.sh $(BIN)/python) || { [ $$? = 3 ] && exit 0; exit 1; }; \
 		CXR_PRISM="$$prism" $(BIN)/python -m pytest tests/pipeline/test_prism.py $(ARGS)
 
-# The processes that tests start count, too.
+# The processes that tests start count, too; so does the golden run, which is made anew.
 coverage: setup ## lines and branches that the tests go through, by room: ARGS
-	rm -rf output/coverage && mkdir -p output/coverage
+	rm -rf output/coverage output/golden && mkdir -p output/coverage
 	$(BIN)/python -m coverage run -m pytest --numprocesses $$(nproc) --dist loadfile \
 		--no-loadscope-reorder -m 'not long' $(ARGS)
 	$(BIN)/python -m coverage combine --quiet
