@@ -11,9 +11,10 @@ come from. So a network has the same digest alone and as a member of a combinati
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ import tensorflow as tf
 from tensorflow.core.framework import function_pb2, graph_pb2, types_pb2
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from models.cpu_session import cpu_session
 from models.input_gate import PixelGate, pixel_gate_from_json
 from models.lending import OBJECT_GRAPH, VARIABLES, child, read_saved_model
 from models.rule import Rule, parse_rule
@@ -97,27 +99,35 @@ class FrozenFunction:
             hasher.update(np.ascontiguousarray(weight).tobytes())
         return hasher.hexdigest()
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Callable[..., dict[str, np.ndarray]]]:
+        """Have TensorFlow read it once, to be called several times as `__call__` is."""
+        # As arguments, TensorFlow doesn't copy the weights while it simplifies the graph. In a
+        # session, since eager functions' names are the whole process's.
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(self.graph(with_weights=False), name="")
+        weights = {f"w{number}:0": weight for number, weight in enumerate(self.weights)}
+        outputs = {name: f"{name}:0" for name in self.outputs}
+        with contextlib.closing(cpu_session(graph)) as session:
+
+            def call(*given: np.ndarray) -> dict[str, np.ndarray]:
+                values = {
+                    f"{name}:0": np.asarray(value, tf.as_dtype(spec.dtype).as_numpy_dtype)
+                    for (name, spec), value in zip(self._given(), given, strict=True)
+                }
+                found: dict[str, np.ndarray] = session.run(outputs, weights | values)
+                return found
+
+            yield call
+
     def __call__(self, *given: np.ndarray) -> dict[str, np.ndarray]:
         """Run it in TensorFlow, on the CPU.
 
         Args:
             given: the pixels, and what else `arguments` has.
         """
-        values = {f"w{number}:0": weight for number, weight in enumerate(self.weights)}
-        for (name, spec), value in zip(self._given(), given, strict=True):
-            values[f"{name}:0"] = np.asarray(value, tf.as_dtype(spec.dtype).as_numpy_dtype)
-        # As arguments, TensorFlow doesn't copy the weights while it simplifies the graph. In a
-        # session, since eager functions' names are the whole process's.
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(self.graph(with_weights=False), name="")
-        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
-        # To simplify the graph takes longer than to run it for a few images.
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        with tf.compat.v1.Session(graph=graph, config=config) as session:
-            found: dict[str, np.ndarray] = session.run(
-                {name: f"{name}:0" for name in self.outputs}, values
-            )
-        return found
+        with self.opened() as call:
+            return call(*given)
 
 
 def read_gate(directory: str) -> PixelGate | None:

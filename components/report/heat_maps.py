@@ -7,10 +7,11 @@ loaded, and an image passes a network once for each class that is explained, who
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -24,7 +25,7 @@ from common.progress import Progress
 from components.report.sources import ModelSources
 from models.combination import stepwise
 from models.explanation import MAP_SHAPE, heat_map
-from models.frozen_function import FrozenFunction, SavedFile
+from models.frozen_function import SavedFile
 from models.saved_functions import load_functions
 from schema import contract
 
@@ -73,22 +74,28 @@ class _Network:
         self._preprocess = load_functions(folder, ("preprocess",)).preprocess
         self._saved = SavedFile(folder)
         self._files = files
+        self._opened = contextlib.ExitStack()
 
     @cached_property
-    def _evidence(self) -> FrozenFunction:
-        return self._saved.freeze("evidence")
+    def _evidence(self) -> Callable[..., dict[str, np.ndarray]]:
+        return self._opened.enter_context(self._saved.freeze("evidence").opened())
 
     def evidence(self, answers: Sequence[Answer]) -> dict[str, np.ndarray]:
         """Say what speaks for the answers: head -> float32 [answers, 256, 256]."""
         labels = np.array([answer.label for answer in answers])
         return self._evidence(self._pixels(answers), labels)
 
+    def close(self) -> None:
+        """Let go of what `evidence` opened."""
+        self._opened.close()
+
     def unsure(self, answers: Sequence[Answer], threshold: float) -> set[Answer]:
         """Return those about whose images a cascade that begins here asks the others, too."""
-        found, network = set(), self._saved.freeze("network")
-        for batch in _batches(answers):
-            sure = stepwise(network(self._pixels(batch))).max(-1)
-            found |= {answer for answer, s in zip(batch, sure, strict=True) if s < threshold}
+        found = set()
+        with self._saved.freeze("network").opened() as network:
+            for batch in _batches(answers):
+                sure = stepwise(network(self._pixels(batch))).max(-1)
+                found |= {answer for answer, s in zip(batch, sure, strict=True) if s < threshold}
         return found
 
     def _pixels(self, answers: Sequence[Answer]) -> np.ndarray:
@@ -200,13 +207,14 @@ def _add_evidence(
     progress: Progress,
 ) -> None:
     """Add a network's part to all maps that it has one in."""
-    for batch in _batches(asked):
-        evidence = network.evidence(batch)
-        progress.advance(len(batch))
-        for row, answer in enumerate(batch):
-            for share in asked[answer]:
-                part = stepwise(evidence) if share.stepwise else evidence[contract.FLAT]
-                found[share.model][answer.sha256][...] += share.weight * part[row]
+    with contextlib.closing(network):
+        for batch in _batches(asked):
+            evidence = network.evidence(batch)
+            progress.advance(len(batch))
+            for row, answer in enumerate(batch):
+                for share in asked[answer]:
+                    part = stepwise(evidence) if share.stepwise else evidence[contract.FLAT]
+                    found[share.model][answer.sha256][...] += share.weight * part[row]
 
 
 def _relative(evidence: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
