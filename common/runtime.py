@@ -37,6 +37,9 @@ _PICTURES: Final = (
     "keras._tf_keras.keras.visualization",
 )
 # A scratch folder's name begins so; in it lies a file that its process holds.
+# New objects until the collector looks at them, and how many of its rounds until it looks at the
+# older ones. Of Python's own 700, 10 and 10 two processes of a run spent 5 CPU seconds on it.
+_GARBAGE: Final = (50_000, 20, 20)
 _SCRATCH: Final = ".tmp-"
 _OWNER: Final = ".in-use"
 
@@ -95,7 +98,8 @@ def quick_tfx_import() -> Iterator[None]:
     What is unused is put off, and the garbage collector rests meanwhile: the imports
     leave a million objects, next to none of them garbage, which it would go through again
     and again. Frozen, they aren't gone through later either, be it in the nodes or when
-    Python shuts down.
+    Python shuts down. What is made later it goes through more seldom than Python would: networks
+    and Beam's graphs are traced in many objects, which stay.
     """
     if "tfx" in sys.modules:
         yield
@@ -107,6 +111,7 @@ def quick_tfx_import() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        gc.set_threshold(*_GARBAGE)
         if resting:
             gc.enable()
     # Here, since whatever has TFX has its Beam nodes, too.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2
+from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
 
 from schema import contract
@@ -46,7 +46,8 @@ def load_functions(
         saved.ParseFromString(file.read())
     (graph,) = saved.meta_graphs
     called = _keep_objects(graph.object_graph_def, names, signatures)
-    _keep_functions(graph.graph_def, called)
+    keep_functions(graph.graph_def, called)
+    _keep_constants(graph.graph_def)
     graph.signature_def.clear()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -116,24 +117,38 @@ def _found(objects: saved_object_graph_pb2.SavedObjectGraph, path: Sequence[str]
     return places
 
 
-def _keep_functions(graph: graph_pb2.GraphDef, called: Iterable[str]) -> None:
-    """Drop what no function of these names leads to."""
+def called_by(nodes: Iterable[node_def_pb2.NodeDef]) -> list[str]:
+    """Name what nodes call, be it a function or, now and then, an empty name."""
+    names = []
+    for node in nodes:
+        for value in node.attr.values():
+            names += [value.func.name, *(each.name for each in value.list.func)]
+    return names
+
+
+def keep_functions(graph: graph_pb2.GraphDef, called: Iterable[str]) -> None:
+    """Drop what no function of these names leads to.
+
+    Args:
+        graph: that is changed.
+        called: names; what the graph has no function of counts for nothing.
+    """
     functions = {function.signature.name: function for function in graph.library.function}
     found, ahead = set(), list(called)
     while ahead:
         name = ahead.pop()
-        if name in found or name not in functions:
-            continue
-        found.add(name)
-        for node in functions[name].node_def:
-            for value in node.attr.values():
-                ahead += [value.func.name, *(each.name for each in value.list.func)]
+        if name in functions and name not in found:
+            found.add(name)
+            ahead += called_by(functions[name].node_def)
     for name in set(functions) - found:
         graph.library.function.remove(functions[name])
     gradients = [each for each in graph.library.gradient if each.function_name in found]
     del graph.library.gradient[:]
     graph.library.gradient.extend(gradients)
-    # Constants that functions captured are looked up among the graph's own nodes.
+
+
+def _keep_constants(graph: graph_pb2.GraphDef) -> None:
+    """Drop all nodes else: constants that functions captured are looked up among a graph's own."""
     constants = [node for node in graph.node if node.op == "Const"]
     del graph.node[:]
     graph.node.extend(constants)

@@ -1,19 +1,27 @@
 """A signature of a SavedModel, asked in a session, as TF Serving asks it.
 
 `tf.saved_model.load` rebuilds every function of a SavedModel in Python, node by node: of a model of
-three networks that takes longer than a few images do. A session reads them in C++.
+three networks that takes longer than a few images do. A session reads them in C++, and here only
+those that the signature leads to.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
 
 from models.cpu_session import cpu_session
+from models.lending import VARIABLES, read_saved_model
+from models.saved_functions import called_by, keep_functions
+
+# Under it a SavedModel names, as if it were a signature, what fills its tables.
+_INIT: Final = "__saved_model_init_op"
 
 
 @contextlib.contextmanager
@@ -32,17 +40,49 @@ def served_signature(
     Raises:
         KeyError: it has no such signature.
     """
-    graph = tf.Graph()
+    (meta,) = read_saved_model(directory).meta_graphs
+    if name not in meta.signature_def:
+        raise KeyError(f"{directory} has no signature {name}")
+    signature = meta.signature_def[name]
+    inputs = {key: given.name for key, given in signature.inputs.items()}
+    outputs = {key: output.name for key, output in signature.outputs.items()}
+    restore = meta.saver_def.restore_op_name
+    # Not all have tables.
+    fills = [each.name for key, each in meta.signature_def[_INIT].outputs.items()]
+    files = {
+        each.tensor_info.name: os.path.join(
+            directory, tf.saved_model.ASSETS_DIRECTORY, each.filename
+        )
+        for each in meta.asset_file_def
+    }
+    asked = [*inputs.values(), *outputs.values(), restore, *fills, *files]
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(_below(meta.graph_def, asked), name="")
     with contextlib.closing(cpu_session(graph)) as session:
-        # For this alone: who asks may be eager in between.
-        with graph.as_default():
-            loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], directory)
-        signature = loaded.signature_def[name]
-        outputs = {key: output.name for key, output in signature.outputs.items()}
+        variables = os.path.join(directory, VARIABLES)
+        session.run(restore, {meta.saver_def.filename_tensor_name: variables})
+        session.run(fills, files)
 
         def ask(given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-            values = {signature.inputs[key].name: value for key, value in given.items()}
+            values = {inputs[key]: value for key, value in given.items()}
             found: dict[str, np.ndarray] = session.run(outputs, values)
             return found
 
         yield ask
+
+
+def _below(graph: graph_pb2.GraphDef, names: Iterable[str]) -> graph_pb2.GraphDef:
+    """Take what tensors and operations of these names need."""
+    nodes = {node.name: node for node in graph.node}
+    found: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        # `^name` only has to come first, `name:1` is a second output.
+        name = ahead.pop().removeprefix("^").partition(":")[0]
+        if name not in found:
+            found.add(name)
+            ahead += nodes[name].input
+    kept = graph_pb2.GraphDef(versions=graph.versions, library=graph.library)
+    kept.node.extend(node for node in graph.node if node.name in found)
+    keep_functions(kept, called_by(kept.node))
+    return kept
