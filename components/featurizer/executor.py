@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -36,7 +36,7 @@ from schema.inputs import Input, Tensor
 from schema.table import TABLE_PROPERTY, from_json
 
 # Of transformed records as they are stored, gzipped: 30 KB each (measured), so a shard has about
-# 1,100 images, and at most half as many more, whose 65 KB of pixels each a worker holds.
+# 1,100 images, and at most half as many more, whose PNG and pixels, 65 KB each, a worker holds.
 _SHARD_BYTES = 32 << 20
 # Namespace of the counters by which the workers tell what ran the prefix.
 _METRICS = "featurizer.engine"
@@ -264,34 +264,45 @@ class _WriteShard(beam.DoFn):
     def _write(self, path: str, images: Sequence[_Image], progress: Progress) -> int:
         size = self._prefix.plan.batch
         batches = [images[start : start + size] for start in range(0, len(images), size)]
-        keys = [(batch, augmentation) for batch in batches for augmentation in self._augmentations]
-        written = 0
-        with tf.io.TFRecordWriter(path) as writer:
-            for step, features in self._prefix.stream(len(keys), self._pixels(batches)):
-                batch, augmentation = keys[step]
-                for image, of_image in zip(batch, features, strict=True):
-                    known = {**of_image, **_facts(image)} if augmentation == IDENTITY else of_image
-                    writer.write(_record(image, augmentation, known))
-                    written += 1
-                if augmentation == self._augmentations[-1]:
-                    progress.advance(len(batch))
-        return written
-
-    def _pixels(self, batches: Sequence[Sequence[_Image]]) -> Callable[[int], np.ndarray]:
-        """Return step -> pixels, every augmentation of a batch before the next batch."""
-        decoded: dict[int, tf.Tensor] = {}
+        decoded = _Decoded(batches)
+        keys = [(number, each) for number in range(len(batches)) for each in self._augmentations]
 
         def pixels(step: int) -> np.ndarray:
-            number, augmentation = divmod(step, len(self._augmentations))
-            if number not in decoded:
-                decoded.clear()
-                decoded[number] = decode_transformed([image.png for image in batches[number]])
-            found: np.ndarray = augmented(
-                decoded[number], self._augmentations[augmentation]
-            ).numpy()
+            number, augmentation = keys[step]
+            found: np.ndarray = augmented(decoded(number), augmentation).numpy()
             return found
 
-        return pixels
+        written = 0
+        with tf.io.TFRecordWriter(path) as writer:
+            for step, features in self._prefix.stream(len(keys), pixels):
+                number, augmentation = keys[step]
+                if augmentation == IDENTITY:
+                    features = [
+                        {**of_image, contract.GATE_FACTS: facts.tobytes()}
+                        for of_image, facts in zip(
+                            features, facts_of(decoded(number).numpy()), strict=True
+                        )
+                    ]
+                for image, of_image in zip(batches[number], features, strict=True):
+                    writer.write(_record(image, augmentation, of_image))
+                    written += 1
+                if augmentation == self._augmentations[-1]:
+                    progress.advance(len(batches[number]))
+        return written
+
+
+class _Decoded:
+    """A shard's images, each decoded once, though their bytes may be asked for before they run."""
+
+    def __init__(self, batches: Sequence[Sequence[_Image]]) -> None:
+        self._batches = batches
+        self._known: dict[int, tf.Tensor] = {}
+
+    def __call__(self, number: int) -> tf.Tensor:
+        """Return a batch's pixels, uint8 [images, 256, 256, 1]."""
+        if number not in self._known:
+            self._known[number] = decode_transformed([each.png for each in self._batches[number]])
+        return self._known[number]
 
 
 def _record(image: _Image, augmentation: str, features: Mapping[str, bytes]) -> bytes:
@@ -321,12 +332,6 @@ def _featurize_planted(
     _ = pipeline | "Featurize[planted]" >> FeaturizeSplit(
         source, target, spilled, [IDENTITY], prefix, shared, straight, counts=False
     )
-
-
-def _facts(image: _Image) -> dict[str, bytes]:
-    """Compute what the input gate knows of an image as it is."""
-    pixels = tf.io.decode_png(image.png, channels=1).numpy()
-    return {contract.GATE_FACTS: facts_of(pixels[np.newaxis])[0].tobytes()}
 
 
 def _place_of_store(given: str | None, features_uri: str) -> str | None:

@@ -66,14 +66,32 @@ class _Share:
 _Asked = dict[str, dict[Answer, list[_Share]]]
 
 
+class _Pixels:
+    """The images as the networks take them: one graph of Transform's is before all of a run."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+        self._preprocess: Any = None
+        self._made: dict[str, np.ndarray] = {}
+
+    def of(self, answers: Sequence[Answer], folder: str) -> np.ndarray:
+        """Make those that aren't there yet, by the SavedModel of whichever network asks first."""
+        if self._preprocess is None:
+            self._preprocess = load_functions(folder, ("preprocess",)).preprocess
+        missing = list(dict.fromkeys(a.sha256 for a in answers if a.sha256 not in self._made))
+        if missing:
+            made = self._preprocess(tf.constant([self._files[digest] for digest in missing]))
+            self._made.update(zip(missing, made.numpy(), strict=True))
+        return np.stack([self._made[answer.sha256] for answer in answers])
+
+
 class _Network:
     """A SavedModel that says what speaks for any class: all but the combinations'."""
 
-    def __init__(self, model_uri: str, files: Mapping[str, bytes]) -> None:
-        folder = path_utils.serving_model_path(model_uri)
-        self._preprocess = load_functions(folder, ("preprocess",)).preprocess
-        self._saved = SavedFile(folder)
-        self._files = files
+    def __init__(self, model_uri: str, pixels: _Pixels) -> None:
+        self._folder = path_utils.serving_model_path(model_uri)
+        self._saved = SavedFile(self._folder)
+        self._pixels = pixels
         self._opened = contextlib.ExitStack()
 
     @cached_property
@@ -83,7 +101,7 @@ class _Network:
     def evidence(self, answers: Sequence[Answer]) -> dict[str, np.ndarray]:
         """Say what speaks for the answers: head -> float32 [answers, 256, 256]."""
         labels = np.array([answer.label for answer in answers])
-        return self._evidence(self._pixels(answers), labels)
+        return self._evidence(self._pixels.of(answers, self._folder), labels)
 
     def close(self) -> None:
         """Let go of what `evidence` opened."""
@@ -94,14 +112,9 @@ class _Network:
         found = set()
         with self._saved.freeze("network").opened() as network:
             for batch in _batches(answers):
-                sure = stepwise(network(self._pixels(batch))).max(-1)
+                sure = stepwise(network(self._pixels.of(batch, self._folder))).max(-1)
                 found |= {answer for answer, s in zip(batch, sure, strict=True) if s < threshold}
         return found
-
-    def _pixels(self, answers: Sequence[Answer]) -> np.ndarray:
-        content = [self._files[answer.sha256] for answer in answers]
-        pixels: np.ndarray = self._preprocess(tf.constant(content)).numpy()
-        return pixels
 
 
 @dataclass(frozen=True)
@@ -153,13 +166,14 @@ def heat_maps(
         else:
             _ask(asked, members, answers, name, stepwise=False)
     networks: dict[str, _Network] = {}
+    pixels = _Pixels(files)
     if cascade:
         # Whom it asks is known once its first member has answered.
-        networks[cascade.first] = _Network(sources[cascade.first].model, files)
+        networks[cascade.first] = _Network(sources[cascade.first].model, pixels)
         _ask_step_by_step(asked, cascade, networks[cascade.first])
     progress = Progress("heat maps", sum(map(len, asked.values())))
     for name in sorted(asked, key=lambda name: name not in networks):
-        network = networks.pop(name, None) or _Network(sources[name].model, files)
+        network = networks.pop(name, None) or _Network(sources[name].model, pixels)
         _add_evidence(found, asked[name], network, progress)
     return {name: _relative(maps) for name, maps in found.items()}
 

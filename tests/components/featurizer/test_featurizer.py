@@ -70,6 +70,12 @@ def _pixels(number: int) -> np.ndarray:
     return noise[:, ::-1] if number < 0 else noise
 
 
+def _png(number: int) -> bytes:
+    """Image `number` as Transform writes it."""
+    png: bytes = tf.io.encode_png(_pixels(number), compression=0).numpy()
+    return png
+
+
 def _sha256(number: int) -> bytes:
     return hashlib.sha256(str(number).encode()).hexdigest().encode()
 
@@ -79,7 +85,7 @@ def _record(number: int) -> bytes:
     """What Transform writes of image `number`."""
     label = abs(number) % len(CLASSES)
     fields = {
-        contract.TRANSFORMED_IMAGE: tf.io.encode_png(_pixels(number), compression=0).numpy(),
+        contract.TRANSFORMED_IMAGE: _png(number),
         contract.LABEL_TEXT: CLASSES[label],
         contract.SHA256: _sha256(number),
         contract.GROUP: _sha256(abs(number)),
@@ -585,7 +591,18 @@ def test_only_what_is_new_goes_through_the_network(
     store = str(tmp_path / "store")
     featurize({"eval": range(1, 9)}, boundary="head", store=store)
     computed.clear()
+    decoded: list[bytes] = []
+    decode = executor.decode_transformed
+
+    def noted(images: Sequence[bytes]) -> tf.Tensor:
+        decoded.extend(images)
+        return decode(images)
+
+    monkeypatch.setattr(executor, "decode_transformed", noted)
     more = featurize({"eval": range(1, 12), "train": [1, 2]}, boundary="head", store=store)
+    # For its name in the store, for the network and for the gate: an image of a split once.
+    ours = [_png(number) for number in range(1, 12)]
+    assert sum(decoded.count(png) for png in ours) == 13
     # Images 9, 10 and 11; and the mirror images of 1 and 2.
     assert sum(computed) == 5
     plain = featurize({"eval": range(1, 12), "train": [1, 2]}, boundary="head")

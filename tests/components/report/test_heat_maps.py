@@ -157,9 +157,9 @@ def test_maps_are_those_of_each_models_own_signature(
     asked: list[tuple[str, Answer]] = []
 
     class Counting(module._Network):
-        def __init__(self, model_uri: str, files: Mapping[str, bytes]) -> None:
+        def __init__(self, model_uri: str, pixels: module._Pixels) -> None:
             loaded.append(Path(model_uri).name)
-            super().__init__(model_uri, files)
+            super().__init__(model_uri, pixels)
 
         def evidence(self, answers: Sequence[Answer]) -> dict[str, np.ndarray]:
             asked.extend((loaded[-1], answer) for answer in answers)
