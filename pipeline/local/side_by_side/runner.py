@@ -78,24 +78,31 @@ class SideBySideRunner(LocalDagRunner):
             _Run(pipeline, self._processes, self._spares).run()
 
 
-def _urgency(upstream: dict[str, set[str]]) -> dict[str, tuple[int, int]]:
+def _urgency(upstream: dict[str, set[str]]) -> dict[str, tuple[int, int, int]]:
     """Say which of the nodes that are ready are to begin first.
 
     That on which the longest chain of others waits: begun late, it would leave places empty at the
     end. Behind which the chains are as long, that which gathers from more nodes, like Report: it
-    has more to do.
+    has more to do. Of nodes that gather from as many, that which stands on fewer: what is made of
+    several models finds done what those share.
 
     Args:
         upstream: node -> those that it needs; in topological order.
 
     Returns:
-        Node -> nodes in the longest chain that begins with it, and how many it gathers from.
+        Node -> nodes in the longest chain that begins with it, how many it gathers from, and how
+        many it stands on, at whatever distance, below 0.
     """
     chains = dict.fromkeys(upstream, 1)
     for name in reversed(upstream):
         for other in upstream[name]:
             chains[other] = max(chains[other], chains[name] + 1)
-    return {name: (chains[name], len(needed)) for name, needed in upstream.items()}
+    below: dict[str, set[str]] = {}
+    for name, needed in upstream.items():
+        below[name] = needed.union(*(below[other] for other in needed))
+    return {
+        name: (chains[name], len(needed), -len(below[name])) for name, needed in upstream.items()
+    }
 
 
 class _Run:

@@ -185,6 +185,22 @@ def test_the_longest_chain_begins_first_and_then_what_gathers_most() -> None:
     assert in_order == ["images", "statistics", "backbone", "features", "report", "pusher"]
 
 
+def test_what_is_made_of_several_models_comes_after_what_they_share() -> None:
+    from pipeline.local.side_by_side.runner import _urgency
+
+    upstream: dict[str, set[str]] = {
+        "one": set(),
+        "two": set(),
+        "both": {"one", "two"},
+        "alone": {"one"},
+        "push both": {"both"},
+        "push alone": {"alone"},
+    }
+    urgency = _urgency(upstream)
+    in_order = sorted(upstream, key=lambda name: urgency[name], reverse=True)
+    assert in_order == ["one", "two", "both", "alone", "push alone", "push both"]
+
+
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     from threadpoolctl import threadpool_info
