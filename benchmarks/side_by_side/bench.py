@@ -20,6 +20,7 @@ from benchmarks.side_by_side.images import copy_flat, copy_images, spans
 from benchmarks.side_by_side.record import Figure
 from benchmarks.side_by_side.sides import Side
 from common.errors import InputError
+from schema import contract
 from serving.process import free_port
 
 _PUSHED: Final = 0
@@ -108,6 +109,18 @@ class Bench:
         """
         output = self._back(self._own(side, "run"))
         return self._run(side, output, f"seed-{number}", seed=self._wanted.seed + 1)
+
+    def without_fusion(self, side: Side, number: int) -> Figure:
+        """Run into an empty folder, with the combinations that were there before fusion.
+
+        Args:
+            side: whose code.
+            number: of the round.
+        """
+        output = self._own(side, "fewer")
+        _remove(output)
+        settings = {"combinations": [contract.ENSEMBLE, contract.CASCADE]}
+        return self._run(side, output, f"fewer-{number}", settings=settings)
 
     def make_run(self, side: Side, number: int) -> Figure:
         """Run `make run` as its Makefile has it, but for the set-up and the folders.

@@ -94,6 +94,7 @@ def test_rows_start_from_what_the_cold_run_left(measured: tuple[Path, Run]) -> N
         "cold": ["run"],
         "penalty": ["run+"],
         "seed": ["run+"],
+        "without-fusion": ["run"],
         "make-run": ["run"],
         "first-span": ["run"],
         "delivery": ["run+"],
@@ -118,7 +119,9 @@ def test_what_each_side_is_called_with(measured: tuple[Path, Run]) -> None:
         {"gate": {"min_accuracy": 0.0}},
         {"gate": {"min_accuracy": 0.0}, "training": {"head": {"l2": 0.02}}},
     ]
-    assert options(new[3])["--data"].endswith("make-run/phantoms")
+    fewer = yaml.safe_load(Path(options(new[3])["--config"]).read_text())
+    assert fewer == {**settings[0], "combinations": ["ensemble", "cascade"]}
+    assert options(new[4])["--data"].endswith("make-run/phantoms")
     spans = Path(options(new[-1])["--data"])
     assert spans.name == "span-{SPAN}"
     counts = [len(list((spans.parent / f"span-{n}").rglob("*.png"))) for n in (1, 2)]
