@@ -36,10 +36,10 @@ _PICTURES: Final = (
     "keras.visualization",
     "keras._tf_keras.keras.visualization",
 )
-# A scratch folder's name begins so; in it lies a file that its process holds.
 # New objects until the collector looks at them, and how many of its rounds until it looks at the
 # older ones. Of Python's own 700, 10 and 10 two processes of a run spent 5 CPU seconds on it.
 _GARBAGE: Final = (50_000, 20, 20)
+# A scratch folder's name begins so; in it lies a file that its process holds.
 _SCRATCH: Final = ".tmp-"
 _OWNER: Final = ".in-use"
 

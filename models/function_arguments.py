@@ -78,9 +78,9 @@ def insert(values: MutableSequence[Any], index: int, new: Iterable[Any]) -> None
     values.extend(behind)
 
 
-def references(function: function_pb2.FunctionDef) -> list[Any]:
-    """Find all places in a body that name another function."""
-    return [reference for node in function.node_def for _, reference in _called(node)]
+def references(nodes: Iterable[node_def_pb2.NodeDef]) -> list[Any]:
+    """Find all places in a body that name a function."""
+    return [reference for node in nodes for _, reference in _called(node)]
 
 
 def _called(node: node_def_pb2.NodeDef) -> list[tuple[str, Any]]:

@@ -253,7 +253,7 @@ def _body(
         part = function_pb2.FunctionDef()
         part.CopyFrom(lender.library[waiting.pop()])
         part.signature.name = names[part.signature.name]
-        for reference in references(part):
+        for reference in references(part.node_def):
             if reference.name not in names:
                 names[reference.name] = f"{reference.name}_{lender.name}"
                 waiting.append(reference.name)

@@ -7,7 +7,6 @@ and reads its checkpoint: more than half of loading it is for nothing where one 
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any, Final
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, node_def_pb2
-from tensorflow.core.protobuf import saved_model_pb2, saved_object_graph_pb2
+from tensorflow.core.protobuf import saved_object_graph_pb2
 
+from models.function_arguments import references
+from models.lending import read_saved_model
 from schema import contract
 
 _FUNCTIONS: Final = ("function", "bare_concrete_function")
@@ -41,13 +42,12 @@ def load_functions(
     """
     if "://" in directory:
         return tf.saved_model.load(directory)
-    saved = saved_model_pb2.SavedModel()
-    with tf.io.gfile.GFile(os.path.join(directory, contract.SAVED_MODEL_FILE), "rb") as file:
-        saved.ParseFromString(file.read())
+    saved = read_saved_model(directory)
     (graph,) = saved.meta_graphs
     called = _keep_objects(graph.object_graph_def, names, signatures)
     keep_functions(graph.graph_def, called)
-    _keep_constants(graph.graph_def)
+    # Constants that functions captured are looked up among the graph's own nodes.
+    keep_nodes(graph.graph_def, (each for each in graph.graph_def.node if each.op == "Const"))
     graph.signature_def.clear()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -117,15 +117,6 @@ def _found(objects: saved_object_graph_pb2.SavedObjectGraph, path: Sequence[str]
     return places
 
 
-def called_by(nodes: Iterable[node_def_pb2.NodeDef]) -> list[str]:
-    """Name what nodes call, be it a function or, now and then, an empty name."""
-    names = []
-    for node in nodes:
-        for value in node.attr.values():
-            names += [value.func.name, *(each.name for each in value.list.func)]
-    return names
-
-
 def keep_functions(graph: graph_pb2.GraphDef, called: Iterable[str]) -> None:
     """Drop what no function of these names leads to.
 
@@ -139,7 +130,7 @@ def keep_functions(graph: graph_pb2.GraphDef, called: Iterable[str]) -> None:
         name = ahead.pop()
         if name in functions and name not in found:
             found.add(name)
-            ahead += called_by(functions[name].node_def)
+            ahead += [each.name for each in references(functions[name].node_def)]
     for name in set(functions) - found:
         graph.library.function.remove(functions[name])
     gradients = [each for each in graph.library.gradient if each.function_name in found]
@@ -147,8 +138,13 @@ def keep_functions(graph: graph_pb2.GraphDef, called: Iterable[str]) -> None:
     graph.library.gradient.extend(gradients)
 
 
-def _keep_constants(graph: graph_pb2.GraphDef) -> None:
-    """Drop all nodes else: constants that functions captured are looked up among a graph's own."""
-    constants = [node for node in graph.node if node.op == "Const"]
+def keep_nodes(graph: graph_pb2.GraphDef, kept: Iterable[node_def_pb2.NodeDef]) -> None:
+    """Drop all nodes else.
+
+    Args:
+        graph: that is changed.
+        kept: of its own.
+    """
+    nodes = list(kept)
     del graph.node[:]
-    graph.node.extend(constants)
+    graph.node.extend(nodes)

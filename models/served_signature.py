@@ -17,8 +17,9 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
 from models.cpu_session import cpu_session
+from models.function_arguments import references
 from models.lending import VARIABLES, read_saved_model
-from models.saved_functions import called_by, keep_functions
+from models.saved_functions import keep_functions, keep_nodes
 
 # Under it a SavedModel names, as if it were a signature, what fills its tables.
 _INIT: Final = "__saved_model_init_op"
@@ -56,8 +57,9 @@ def served_signature(
         for each in meta.asset_file_def
     }
     asked = [*inputs.values(), *outputs.values(), restore, *fills, *files]
+    _keep_below(meta.graph_def, asked)
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(_below(meta.graph_def, asked), name="")
+        tf.import_graph_def(meta.graph_def, name="")
     with contextlib.closing(cpu_session(graph)) as session:
         variables = os.path.join(directory, VARIABLES)
         session.run(restore, {meta.saver_def.filename_tensor_name: variables})
@@ -71,8 +73,8 @@ def served_signature(
         yield ask
 
 
-def _below(graph: graph_pb2.GraphDef, names: Iterable[str]) -> graph_pb2.GraphDef:
-    """Take what tensors and operations of these names need."""
+def _keep_below(graph: graph_pb2.GraphDef, names: Iterable[str]) -> None:
+    """Drop what no tensor or operation of these names needs."""
     nodes = {node.name: node for node in graph.node}
     found: set[str] = set()
     ahead = list(names)
@@ -82,7 +84,5 @@ def _below(graph: graph_pb2.GraphDef, names: Iterable[str]) -> graph_pb2.GraphDe
         if name not in found:
             found.add(name)
             ahead += nodes[name].input
-    kept = graph_pb2.GraphDef(versions=graph.versions, library=graph.library)
-    kept.node.extend(node for node in graph.node if node.name in found)
-    keep_functions(kept, called_by(kept.node))
-    return kept
+    keep_nodes(graph, (node for node in graph.node if node.name in found))
+    keep_functions(graph, [each.name for each in references(graph.node)])

@@ -83,8 +83,7 @@ class Bench:
             side: whose code.
             number: of the round.
         """
-        output = self._own(side, "run")
-        _remove(output)
+        output = self._emptied(side, "run")
         figure = self._run(side, output, f"cold-{number}", allowed=(_PUSHED,))
         self._keep(output)
         return figure
@@ -117,8 +116,7 @@ class Bench:
             side: whose code.
             number: of the round.
         """
-        output = self._own(side, "fewer")
-        _remove(output)
+        output = self._emptied(side, "fewer")
         settings = {"combinations": [contract.ENSEMBLE, contract.CASCADE]}
         return self._run(side, output, f"fewer-{number}", settings=settings)
 
@@ -129,8 +127,7 @@ class Bench:
             side: whose code.
             number: of the round.
         """
-        folder = self._own(side, "make-run")
-        _remove(folder)
+        folder = self._emptied(side, "make-run")
         command = ["make", "--old-file=setup", "run", f"BIN={side.python.parent}"]
         command += [f"PHANTOMS={folder / 'phantoms'}", f"OUTPUT={folder / 'run'}"]
         return self._measured(side, command, f"make-run-{number}", output=folder / "run")
@@ -194,8 +191,7 @@ class Bench:
             side: whose code.
             number: of the round.
         """
-        folder = self._own(side, "delivery")
-        _remove(folder)
+        folder = self._emptied(side, "delivery")
         there, _ = spans(list(self._wanted.files))
         copy_images(self._wanted.data, there, folder / _SPAN.format(SPAN=1))
         name = f"first-span-{number}"
@@ -218,6 +214,11 @@ class Bench:
 
     def _own(self, side: Side, name: str) -> Path:
         return self._wanted.folder / side.name / name
+
+    def _emptied(self, side: Side, name: str) -> Path:
+        folder = self._own(side, name)
+        _remove(folder)
+        return folder
 
     def _networks(self, side: Side, name: str, again: bool) -> Path:
         folder = self._own(side, "networks") / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import uuid
@@ -264,7 +265,12 @@ class _WriteShard(beam.DoFn):
     def _write(self, path: str, images: Sequence[_Image], progress: Progress) -> int:
         size = self._prefix.plan.batch
         batches = [images[start : start + size] for start in range(0, len(images), size)]
-        decoded = _Decoded(batches)
+
+        @functools.cache
+        def decoded(number: int) -> tf.Tensor:
+            # Asked for before a batch runs, for its names in the store, and when it does.
+            return decode_transformed([image.png for image in batches[number]])
+
         keys = [(number, each) for number in range(len(batches)) for each in self._augmentations]
 
         def pixels(step: int) -> np.ndarray:
@@ -289,20 +295,6 @@ class _WriteShard(beam.DoFn):
                 if augmentation == self._augmentations[-1]:
                     progress.advance(len(batches[number]))
         return written
-
-
-class _Decoded:
-    """A shard's images, each decoded once, though their bytes may be asked for before they run."""
-
-    def __init__(self, batches: Sequence[Sequence[_Image]]) -> None:
-        self._batches = batches
-        self._known: dict[int, tf.Tensor] = {}
-
-    def __call__(self, number: int) -> tf.Tensor:
-        """Return a batch's pixels, uint8 [images, 256, 256, 1]."""
-        if number not in self._known:
-            self._known[number] = decode_transformed([each.png for each in self._batches[number]])
-        return self._known[number]
 
 
 def _record(image: _Image, augmentation: str, features: Mapping[str, bytes]) -> bytes:

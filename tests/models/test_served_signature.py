@@ -74,13 +74,13 @@ def test_what_the_signature_does_not_lead_to_is_left_out(
     saved: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[graph_pb2.GraphDef] = []
-    below = module._below
+    keep_below = module._keep_below
 
-    def noted(graph: graph_pb2.GraphDef, names: Iterable[str]) -> graph_pb2.GraphDef:
-        kept.append(below(graph, names))
-        return kept[-1]
+    def noted(graph: graph_pb2.GraphDef, names: Iterable[str]) -> None:
+        keep_below(graph, names)
+        kept.append(graph)
 
-    monkeypatch.setattr(module, "_below", noted)
+    monkeypatch.setattr(module, "_keep_below", noted)
     with served_signature(saved, "double") as ask:
         np.testing.assert_array_equal(ask({"values": [1.5]})["doubled"], [3.0])
     names = [function.signature.name for function in kept[0].library.function]
