@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -19,8 +20,14 @@ def wilson(correct: int, total: int, confidence: float = 0.95) -> list[float]:
     Returns:
         Lower and upper end, 0..1.
     """
+    return list(_wilson(correct, total, confidence))
+
+
+# A report asks about the same counts again and again: a class, a slice and a figure have them.
+@functools.lru_cache(maxsize=4096)
+def _wilson(correct: int, total: int, confidence: float) -> tuple[float, float]:
     interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
-    return [float(interval.low), float(interval.high)]
+    return float(interval.low), float(interval.high)
 
 
 def wilson95(correct: int, total: int) -> list[float]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from importlib.metadata import version
 from typing import Final
 
 _DISTRIBUTIONS: Final = ("cxr-tfx", "tfx", "tensorflow", "keras")
+# A DAG asks for each of its models.
+_version: Final = functools.cache(version)
 
 
 def versions() -> dict[str, str]:
@@ -16,4 +19,4 @@ def versions() -> dict[str, str]:
         importlib.metadata.PackageNotFoundError: one of them isn't installed: the tree was
             copied, not installed with `make setup` or pip.
     """
-    return {name: version(name) for name in _DISTRIBUTIONS} | {"python": platform.python_version()}
+    return {name: _version(name) for name in _DISTRIBUTIONS} | {"python": platform.python_version()}

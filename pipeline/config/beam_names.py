@@ -33,6 +33,8 @@ def problem_with(arguments: Sequence[str]) -> str | None:
     Args:
         arguments: `--name=value` or `--name` each.
     """
+    if not arguments:
+        return None
     with warnings.catch_warnings():
         # Google's clients announce the end of Python 3.10.
         warnings.simplefilter("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
@@ -167,13 +168,16 @@ def _digest(image: np.ndarray) -> bytes:
     return hashlib.sha256(image.tobytes()).digest()
 
 
+@functools.cache
 def probe_pixels() -> np.ndarray:
     """Make images to compare engines on: smooth and coarse fields, no radiographs.
 
     Returns:
-        uint8 [16, 256, 256, 1], always the same.
+        uint8 [16, 256, 256, 1], always the same; nobody can write into it.
     """
-    return np.stack([*_smooth_fields(), *_coarse_fields()])[..., np.newaxis].astype(np.uint8)
+    fields = np.stack([*_smooth_fields(), *_coarse_fields()])[..., np.newaxis].astype(np.uint8)
+    fields.flags.writeable = False
+    return fields
 
 
 def _smooth_fields() -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from serving.protocol.numbers import decimal
+from serving.protocol.numbers import decimal, decimals
 from serving.protocol.predict_request import Format
 from serving.protocol.status import invalid
 from serving.protocol.tensors import Tensors
@@ -102,8 +102,14 @@ def _object(members: Mapping[str, str], depth: int) -> str:
 
 def _single_line(name: str, value: Any) -> str:
     if isinstance(value, np.ndarray) and value.ndim:
+        if _is_vector_of_floats(value):
+            return f"[{', '.join(decimals(value))}]"
         return f"[{', '.join(_single_line(name, element) for element in value)}]"
     return _scalar(name, value)
+
+
+def _is_vector_of_floats(value: np.ndarray) -> bool:
+    return value.ndim == 1 and value.dtype in (np.float32, np.float64)
 
 
 def _several_lines(name: str, value: Any, depth: int) -> str:
@@ -112,7 +118,12 @@ def _several_lines(name: str, value: Any, depth: int) -> str:
     if not len(value):
         return "[]"
     inner = _INDENT * (depth + 1)
-    elements = (f"\n{inner}{_several_lines(name, element, depth + 1)}" for element in value)
+    texts: Iterable[str]
+    if _is_vector_of_floats(value):
+        texts = decimals(value)
+    else:
+        texts = (_several_lines(name, element, depth + 1) for element in value)
+    elements = (f"\n{inner}{text}" for text in texts)
     return f"[{','.join(elements)}\n{_INDENT * depth}]"
 
 

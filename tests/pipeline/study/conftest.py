@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,12 +79,14 @@ def few_phantoms(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def configure(tiny_backbone: str, weights_dir: Path, few_phantoms: Path) -> Configure:
+def configure(tiny_backbone: str, weights_dir: Path, few_phantoms: Path) -> Iterator[Configure]:
     """Output folder, and fields that differ -> a configuration that trains in no time.
 
     Heads are fitted once, not in folds: a study with folds, that comes to what a run does, is in
-    tests/pipeline/test_local_run.py.
+    tests/pipeline/test_local_run.py. Nobody looks for garbage between networks: among all that the
+    tests of this process have made, that takes a fifth of a second each time.
     """
+    import keras
 
     def call(output: Path, **fields: Any) -> PipelineConfig:
         values: dict[str, Any] = {
@@ -96,4 +99,7 @@ def configure(tiny_backbone: str, weights_dir: Path, few_phantoms: Path) -> Conf
         }
         return load_config(preset="fast", overrides=values | fields)
 
-    return call
+    clear = functools.partial(keras.utils.clear_session, free_memory=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.utils, "clear_session", clear)
+        yield call
