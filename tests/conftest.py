@@ -6,6 +6,7 @@ import atexit
 import functools
 import gc
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -157,9 +158,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests, and have the golden run made meanwhile where any of them reads it.
 
-    What reads the golden run comes last, since making it takes minutes. A worker of its own isn't
-    taken for it: the first one starts a process. Meanwhile comes what waits more than it computes,
-    and leaves the cores to it; then what takes long, so that no worker is left alone with it.
+    What reads the golden run comes last, since making it takes a minute or more. A worker of its
+    own isn't taken for it: the first one starts a process. Meanwhile comes what waits more than it
+    computes, and leaves the cores to it, with a file between two of them that computes: else all
+    workers may wait at once. What takes long comes before what doesn't, so that no worker is left
+    alone with it.
     """
 
     def place(item: pytest.Item) -> tuple[bool, ...]:
@@ -170,7 +173,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     files: dict[Path, tuple[bool, ...]] = {}
     for item in items:
         files[item.path] = max(files.get(item.path, ()), place(item))
-    items.sort(key=lambda item: files[item.path])
+    ordered = sorted(files, key=lambda file: files[file])
+    waiting = [file for file in ordered if files[file][:2] == (False, False)]
+    between = ordered[len(waiting) :]
+    pairs = itertools.zip_longest(waiting, between[: len(waiting)])
+    ordered = [*itertools.chain.from_iterable(pairs), *between[len(waiting) :]]
+    place_of = {file: number for number, file in enumerate(ordered)}
+    items.sort(key=lambda item: place_of[item.path])
     wanted = any(_reads_golden(item) for item in items) and not config.option.collectonly
     if wanted and os.environ.get("PYTEST_XDIST_WORKER") == "gw0" and not golden_runs.is_there():
         subprocess.Popen(
