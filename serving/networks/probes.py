@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
@@ -12,7 +13,7 @@ from PIL import Image
 from models.engines import EngineName, Features
 from schema import contract
 from serving.networks.folders import KEY
-from serving.networks.running import FindsTrunks, RunsTrunk
+from serving.networks.running import FindsTrunks, Head, RunsTrunk
 
 _SMOOTH_PROBES: Final = 4
 _COARSE_PROBES: Final = 12
@@ -134,6 +135,10 @@ class ProbedTrunks:
         """Return a trunk, as `Trunks.get` does."""
         return _ProbedTrunk(key, outputs, self._trunks.get(key, outputs, read), self._answers)
 
+    def head(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> Head:
+        """Return a head, as `Trunks.head` does."""
+        return self._trunks.head(key, outputs, read)
+
 
 class _ProbedTrunk:
     def __init__(
@@ -167,13 +172,16 @@ def _digest(image: np.ndarray) -> bytes:
     return hashlib.sha256(image.tobytes()).digest()
 
 
+@functools.cache
 def probe_pixels() -> np.ndarray:
     """Make images to compare engines on: smooth and coarse fields, no radiographs.
 
     Returns:
-        uint8 [16, 256, 256, 1], always the same.
+        uint8 [16, 256, 256, 1], always the same; nobody can write into them.
     """
-    return np.stack([*_smooth_fields(), *_coarse_fields()])[..., np.newaxis].astype(np.uint8)
+    images = np.stack([*_smooth_fields(), *_coarse_fields()])[..., np.newaxis].astype(np.uint8)
+    images.flags.writeable = False
+    return images
 
 
 def _smooth_fields() -> Iterator[np.ndarray]:
