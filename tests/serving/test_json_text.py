@@ -192,7 +192,7 @@ def test_a_depth_that_no_stack_bears_is_read_and_costs_no_memory() -> None:
     assert most < 10 * len(body)
 
 
-@pytest.mark.parametrize("depth", [200, 900, 5000, 100_000])
+@pytest.mark.parametrize("depth", [200, 900, 5000, 20_000])
 def test_deep_values_are_errors_like_others(depth: int) -> None:
     specs = {"x": TensorSpec("float")}
     deep = b"[" * depth + b'"no number"' + b"]" * depth
