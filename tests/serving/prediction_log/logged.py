@@ -19,8 +19,8 @@ from serving.protocol.tensors import Tensors, TensorSpec, strings
 from serving.servables.servable import CLASSIFY, PREDICT, REGRESS, Servable, Signature
 
 CLASSES = [b"COVID-19", b"NORMAL", b"Viral Pneumonia"]
-# Enough to be seen in a record's size. As JSON, one of 256 x 256 takes a fifth of a second.
-_MAP = (32, 32)
+# Too large to be logged. As JSON, one of 256 x 256 takes a fifth of a second.
+_MAP = (64, 64)
 _ANSWER = {
     contract.OUTPUT_CLASSES: TensorSpec("string", (-1, 3)),
     contract.OUTPUT_PROBABILITIES: TensorSpec("float", (-1, 3)),
