@@ -228,7 +228,7 @@ _JSON = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text("ab\x00é"), inner),
-    max_leaves=20,
+    max_leaves=10,
 )
 
 
