@@ -31,7 +31,8 @@ def load_functions(
     """Load some functions of a SavedModel, with the variables that they read.
 
     Args:
-        directory: of the SavedModel. One that is not on this machine is loaded whole.
+        directory: of the SavedModel. One that is not on this machine is loaded whole, and so is
+            one of TensorFlow 1, which has signatures alone.
         names: attributes of the saved module that are functions; `members/*/network` is one of each
             object in a list. What isn't there is no function of the module that is returned.
         signatures: of `signatures`, by name.
@@ -44,6 +45,8 @@ def load_functions(
         return tf.saved_model.load(directory)
     saved = read_saved_model(directory)
     (graph,) = saved.meta_graphs
+    if not graph.object_graph_def.nodes:
+        return tf.saved_model.load(directory)
     called = _keep_objects(graph.object_graph_def, names, signatures)
     keep_functions(graph.graph_def, called)
     # Constants that functions captured are looked up among the graph's own nodes.

@@ -27,7 +27,7 @@ _SPELT: Final = {
     **dict.fromkeys(("f", "female", "w", "woman", "weiblich"), "F"),
     **dict.fromkeys(("m", "male", "man", "männlich"), "M"),
 }
-_LARGEST: Final = 3.4028234e38  # of float32, in which models take numbers
+_LARGEST: Final = 3.4028234663852886e38  # of float32, in which models take numbers
 _NUMBER: Final = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?")
 _INFINITY: Final = re.compile(r"([+-]?)inf(inity)?")
 # 1,234 may be a thousand or one and a bit; 0,123 and 12,5 can't.

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from common.errors import InputError
 from common.runtime import make_folder
-from models.engines import OpenVinoEngine
+from models.engines import OPENVINO_F32, OpenVinoEngine
 from models.openvino_runtime import import_openvino
 from schema import contract
 from serving.core.model_config import versions_in
-from serving.networks.conversion import (
-    NotConvertibleError,
-    choose_engine,
-    convert_network,
-    expected_answers,
-)
+from serving.networks.conversion import NotConvertibleError, check_answers, convert_network
+from serving.networks.front import load_network
 from serving.networks.places import PUSHED_NETWORKS
 from serving.openvino_repository import (
     CONFIG_FILE,
@@ -36,8 +34,6 @@ from serving.openvino_repository import (
     write_description,
     write_json,
 )
-from serving.protocol.status import ServingError
-from serving.servables.tensorflow_servable import TensorFlowServable
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,7 @@ def _carry_out(plan: _Plan, scratch: Path) -> Result:
         unfinished = scratch / plan.model
         try:
             _write_version(plan.source, unfinished, plan.digest)
-        except (NotConvertibleError, ServingError) as error:
+        except NotConvertibleError as error:
             return NotExported(plan.model, f"{str(error).rstrip('.')}.")
         plan.target.parent.mkdir(exist_ok=True)
         unfinished.rename(plan.target)
@@ -185,25 +181,41 @@ def _write_version(source: Path, folder: Path, digest: str) -> None:
     """Convert one SavedModel.
 
     Raises:
-        NotConvertibleError: OpenVINO can't take it, or answers otherwise than TensorFlow.
-        ServingError: it can't be loaded.
+        NotConvertibleError: it can't be loaded, OpenVINO can't take it, or answers otherwise than
+            TensorFlow.
     """
     openvino = import_openvino()
-    servable = TensorFlowServable(source)
-    model = convert_network(servable.loaded, source)
+    loaded = _loaded(source)
+    model = convert_network(loaded, source)
     folder.mkdir()
     network = folder / NETWORK_FILES[0]
     # As trained: half precision would be another model than the one that was judged.
     openvino.save_model(model, str(network), compress_to_fp16=False)
     # What is served is the file, so the file is what is compared.
     written = openvino.Core().read_model(str(network))
-    choose_engine(
-        expected_answers(servable.loaded),
-        lambda name: OpenVinoEngine(written, [contract.FLAT], name),
-        source,
-        "f32",
-    )
-    write_description(folder, _description(written, servable.loaded), digest)
+    try:
+        engine = OpenVinoEngine(written, [contract.FLAT], OPENVINO_F32)
+    # OpenVINO has no class of its own.
+    except Exception as error:
+        raise NotConvertibleError(f"{source}: {error}") from error
+    check_answers(engine, loaded, source)
+    write_description(folder, _description(written, loaded), digest)
+
+
+def _loaded(source: Path) -> Any:
+    """Load what is needed of a SavedModel.
+
+    Raises:
+        NotConvertibleError: it can't be loaded.
+    """
+    try:
+        return load_network(source)
+    except DecodeError as error:
+        damaged = source / contract.SAVED_MODEL_FILE
+        raise NotConvertibleError(f"{damaged} is damaged: {error}") from error
+    # A damaged graph or checkpoint fails in many ways.
+    except Exception as error:
+        raise NotConvertibleError(f"{source}: {error}") from error
 
 
 def _description(model: Any, loaded: Any) -> dict[str, Any]:

@@ -348,13 +348,22 @@ def choose_engine(
     raise NotConvertibleError(f"{directory}: {_OFF}")
 
 
-def expected_answers(loaded: Any) -> np.ndarray:
-    """Compute TensorFlow's answers to the probes, for `choose_engine`.
+def check_answers(engine: Engine, loaded: Any, directory: Path) -> None:
+    """Check that an engine in float32 answers as TensorFlow, on a few images.
 
     Args:
+        engine: of the network.
         loaded: the SavedModel.
+        directory: its folder, for messages.
+
+    Raises:
+        NotConvertibleError: it doesn't.
     """
-    return _answers_of(loaded.network, probe_pixels())[contract.FLAT]
+    pixels = probe_pixels()[list(CONFIRMED)]
+    expected = _answers_of(loaded.network, pixels)[contract.FLAT]
+    difference = log_odds_difference(engine(pixels)[contract.FLAT], expected)
+    if not difference <= TOLERANCE:
+        raise NotConvertibleError(f"{directory}: {_OFF} ({difference:.3f} log-odds)")
 
 
 def signature_names() -> set[str]:

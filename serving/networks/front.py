@@ -40,6 +40,12 @@ def load_convertible(folder: Path) -> Any:
         return load_functions(str(folder), _CONVERTED)
 
 
+def load_network(folder: Path) -> Any:
+    """Load the network in one piece, a combination's, too, and the ends, in the same way."""
+    with _LOADING:
+        return load_functions(str(folder), (*_ENDS, "network"))
+
+
 def load_ends(folder: Path) -> Any:
     """Load `preprocess`, `answer` and `screen` alone, in the same way."""
     with _LOADING:

@@ -12,7 +12,7 @@ from models.engines import OPENVINO_INT8
 from models.openvino_runtime import has_int8, low_precision
 from serving.networks.int8_choice import UnusableError, check_usable, read_choice, read_trunk
 from serving.networks.plan import network_of
-from serving.networks.running import Network, RunsTrunk, Trunks
+from serving.networks.running import Head, Network, RunsTrunk, Trunks
 from serving.networks.versions import RunningVersion
 from serving.servables.careful_engine import CarefulEngine
 
@@ -33,6 +33,10 @@ class QuantisedTrunks:
     def get(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> RunsTrunk:
         """Return a trunk, as `Trunks.get` does."""
         return self._trunks.get(self._names[key], outputs, lambda: self._models[key])
+
+    def head(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> Head:
+        """Return a head, as `Trunks.head` does."""
+        return self._trunks.head(key, outputs, read)
 
 
 def int8_network(version: RunningVersion, trunks: QuantisedTrunks) -> Network:

@@ -17,7 +17,6 @@ from serving.networks.folders import KEY
 from serving.networks.running import (
     CombinedNetwork,
     FindsTrunks,
-    Head,
     Network,
     PartedNetwork,
 )
@@ -214,7 +213,7 @@ def network_of(
         plan: of the version.
         engine: the precision.
         read: a part -> its `openvino.Model`.
-        trunks: those in memory.
+        trunks: those in memory, and heads.
     """
     networks = [_parted(network, engine, read, trunks) for network in plan.networks]
     return networks[0] if plan.rule is None else CombinedNetwork(plan.rule, networks)
@@ -226,7 +225,7 @@ def engine_of(plan: Plan, read: Callable[[PartName], Any], trunks: FindsTrunks) 
     Args:
         plan: of the version.
         read: a part -> its `openvino.Model`.
-        trunks: those in memory.
+        trunks: those in memory, and heads.
     """
     fast = network_of(plan, plan.engine, read, trunks)
     fast.compile()
@@ -244,5 +243,6 @@ def _parted(
         trunks.get(part.key, part.outputs, lambda part=part: read(part))  # type: ignore[misc]
         for part in network.trunks
     ]
-    head = None if network.head is None else Head(read(network.head), network.head.outputs)
+    named = network.head
+    head = None if named is None else trunks.head(named.key, named.outputs, lambda: read(named))
     return PartedNetwork(loaded, head, engine)

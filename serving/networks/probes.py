@@ -13,7 +13,7 @@ from PIL import Image
 from models.engines import EngineName, Features
 from schema import contract
 from serving.networks.folders import KEY
-from serving.networks.running import FindsTrunks, RunsTrunk
+from serving.networks.running import FindsTrunks, Head, RunsTrunk
 
 _SMOOTH_PROBES: Final = 4
 _COARSE_PROBES: Final = 12
@@ -135,6 +135,10 @@ class ProbedTrunks:
         """Return a trunk, as `Trunks.get` does."""
         return _ProbedTrunk(key, outputs, self._trunks.get(key, outputs, read), self._answers)
 
+    def head(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> Head:
+        """Return a head, as `Trunks.head` does."""
+        return self._trunks.head(key, outputs, read)
+
 
 class _ProbedTrunk:
     def __init__(
@@ -173,11 +177,11 @@ def probe_pixels() -> np.ndarray:
     """Make images to compare engines on: smooth and coarse fields, no radiographs.
 
     Returns:
-        uint8 [16, 256, 256, 1], always the same; nobody can write into it.
+        uint8 [16, 256, 256, 1], always the same; nobody can write into them.
     """
-    fields = np.stack([*_smooth_fields(), *_coarse_fields()])[..., np.newaxis].astype(np.uint8)
-    fields.flags.writeable = False
-    return fields
+    images = np.stack([*_smooth_fields(), *_coarse_fields()])[..., np.newaxis].astype(np.uint8)
+    images.flags.writeable = False
+    return images
 
 
 def _smooth_fields() -> Iterator[np.ndarray]:

@@ -17,6 +17,9 @@ from models.openvino_runtime import import_openvino
 from models.rule import Rule
 from schema import contract
 
+# So many heads stay in memory though no network has them: more than a combination has members.
+_LATEST_HEADS: Final = 8
+
 
 class Network(Protocol):
     """Pixels -> each head's probabilities.
@@ -45,10 +48,13 @@ class RunsTrunk(Protocol):
 
 
 class FindsTrunks(Protocol):
-    """A source of trunks; `Trunks` says how."""
+    """A source of trunks and heads; `Trunks` says how."""
 
     def get(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> RunsTrunk:
         """Return a trunk."""
+
+    def head(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> Head:
+        """Return a head."""
 
 
 class Flight:
@@ -112,33 +118,6 @@ class Trunk:
             self.compiled(name, hint)
 
 
-class Trunks:
-    """The trunks that are in memory, each once, for as long as a network has it."""
-
-    def __init__(self) -> None:
-        self._flight = Flight()
-        self._lock = threading.Lock()
-        self._trunks: weakref.WeakValueDictionary[str, Trunk] = weakref.WeakValueDictionary()
-
-    def get(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> Trunk:
-        """Return a trunk.
-
-        Args:
-            key: of the part.
-            outputs: their names.
-            read: makes the `openvino.Model`, where it isn't in memory.
-        """
-        with self._lock:
-            trunk = self._trunks.get(key)
-            if trunk is None:
-                trunk = self._trunks[key] = Trunk(read(), outputs, self._flight)
-            return trunk
-
-    def __len__(self) -> int:
-        """Count those in memory."""
-        return len(self._trunks)
-
-
 class Head:
     """A head: vectors of one image -> probabilities. It is small, and always float32."""
 
@@ -171,6 +150,45 @@ class Head:
                 rows[name].append(request.get_tensor(port).data[0].copy())
         self._idle.append(request)
         return {name: np.stack(values) for name, values in rows.items()}
+
+
+class Trunks:
+    """The trunks and heads that are in memory, each once, for as long as a network has it."""
+
+    def __init__(self) -> None:
+        self._flight = Flight()
+        self._lock = threading.Lock()
+        self._trunks: weakref.WeakValueDictionary[str, Trunk] = weakref.WeakValueDictionary()
+        self._heads: weakref.WeakValueDictionary[str, Head] = weakref.WeakValueDictionary()
+        # Whoever loads a version has its heads several times: to compare, to choose, to serve.
+        self._latest_heads: deque[Head] = deque(maxlen=_LATEST_HEADS)
+
+    def get(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> Trunk:
+        """Return a trunk.
+
+        Args:
+            key: of the part.
+            outputs: their names.
+            read: makes the `openvino.Model`, where it isn't in memory.
+        """
+        with self._lock:
+            trunk = self._trunks.get(key)
+            if trunk is None:
+                trunk = self._trunks[key] = Trunk(read(), outputs, self._flight)
+            return trunk
+
+    def head(self, key: str, outputs: Sequence[str], read: Callable[[], Any]) -> Head:
+        """Return a head, as `get` a trunk; any precision's trunks may stand before it."""
+        with self._lock:
+            head = self._heads.get(key)
+            if head is None:
+                head = self._heads[key] = Head(read(), outputs)
+                self._latest_heads.append(head)
+            return head
+
+    def __len__(self) -> int:
+        """Count the trunks in memory."""
+        return len(self._trunks)
 
 
 class PartedNetwork:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,16 @@ class Networks:
         directory: Path,
         precision: str,
     ) -> RunningVersion:
+        # Held until it serves: what is compiled to choose by isn't compiled again.
+        held = [
+            self.trunks.get(part.key, part.outputs, partial(read, part))
+            for network in version.networks
+            for part in network.plan.trunks
+        ]
         plan = version.plan(self._choice(key, version, read, directory, precision))
-        return RunningVersion(engine_of(plan, read, self.trunks), front, plan, read)
+        engine = engine_of(plan, read, self.trunks)
+        del held
+        return RunningVersion(engine, front, plan, read)
 
     def _choice(
         self,

@@ -20,6 +20,8 @@ def test_each_kind_of_file_is_measured(
     given: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(decoding, "measure_network", lambda *_: ("openvino-f32", 10.0))
+    monkeypatch.setattr(decoding, "_SIZES", (300,))
+    monkeypatch.setattr(decoding, "_IMAGES", 2)
     for index, picture in enumerate(decoding.drawn()[:2] if given else []):
         (tmp_path / f"{index}.png").write_bytes(decoding.encoded(picture, 80, "PNG"))
     data = ["--data", str(tmp_path)] if given else []

@@ -1,4 +1,4 @@
-"""A server in a process of its own over the conformance models, and tiny models of this project."""
+"""Servers over the conformance models, in a process or a thread; tiny models of this project."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import pytest
 from common.runtime import prepare_environment
 from schema import contract
 from serving.local_client import latest_version
-from serving.process import Server, running_server, stop
+from serving.process import Server, free_port, running_server, stop
+from serving.settings import Limits
 from tests.loaded_once import everybody_loads_by, loader
+from tests.serving.in_thread import ThreadServer, server_in_thread
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from serving.servables.servable import Servable
     from serving.servables.tensorflow_servable import TensorFlowServable
     from tests.golden_run import GoldenRun
 
@@ -27,12 +30,7 @@ prepare_environment()
 CLASSES = ["COVID-19", "Normal", "Viral Pneumonia"]
 
 # Small, so that the tests reach them.
-LIMITS = (
-    *("--max-body-bytes", "300000"),
-    *("--max-batch-size", "64"),
-    *("--max-pixels", "1000000"),
-    *("--read-timeout-seconds", "1"),
-)
+LIMITS = Limits(body_bytes=300_000, batch_size=64, pixels=1_000_000, read_seconds=1.0)
 
 
 Cxr = Callable[..., int]
@@ -65,13 +63,35 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(models: Path) -> Iterator[Server]:
-    """It, with limits that tests can reach. Nothing may be changed in it."""
-    with running_server("--model-config-file", str(models / "models.config"), *LIMITS) as running:
+def server_process(models: Path) -> Iterator[Server]:
+    """`cxr serve` in a process of its own. Nothing may be changed in it."""
+    with running_server("--model-config-file", str(models / "models.config")) as running:
         yield running
         # SIGTERM is how it is asked to end.
         assert stop(running) == 0
         assert running.log.read_text().count("stopped") == 1
+
+
+@pytest.fixture(scope="session")
+def conformance_servable() -> Callable[[Path], Servable]:
+    """Loads a conformance model, once for all files."""
+    from serving.servables.loading import load_servable
+
+    return functools.cache(load_servable)
+
+
+@pytest.fixture(scope="module")
+def server(
+    models: Path, conformance_servable: Callable[[Path], Servable]
+) -> Iterator[ThreadServer]:
+    """A server in a thread, with limits that tests can reach. Nothing may be changed in it."""
+    with server_in_thread(
+        conformance_servable,
+        config_file=models / "models.config",
+        grpc_port=free_port(),
+        limits=LIMITS,
+    ) as running:
+        yield running
 
 
 def _transform(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -63,12 +63,16 @@ def server_in_thread(
     scheme = "https" if ca else "http"
     url, grpc = f"{scheme}://127.0.0.1:{port}", f"127.0.0.1:{wanted.grpc_port}"
     server = ThreadServer(url, grpc, threading.Thread(daemon=True))
+    whole: Any = asyncio.SelectorEventLoop.add_signal_handler
 
     def add_signal_handler(
         loop: asyncio.AbstractEventLoop, number: int, act: Callable[[], object]
     ) -> None:
-        # Only the main thread may have real ones.
-        server.signals[number] = lambda: loop.call_soon_threadsafe(act)
+        # Only the main thread may have real ones: a test may call `cxr serve` there meanwhile.
+        if threading.current_thread() is server.thread:
+            server.signals[number] = lambda: loop.call_soon_threadsafe(act)
+        else:
+            whole(loop, number, act)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", add_signal_handler)

@@ -21,13 +21,14 @@ from tensorflow_serving.apis import (
 from serving.conformance.cases import CASES, Case, try_case
 from serving.conformance.source_cases import SOURCE_CASES
 from serving.process import Server
+from tests.serving.in_thread import until
 
 pytestmark = pytest.mark.waits
 
 
 @pytest.mark.parametrize("case", [*CASES, *SOURCE_CASES], ids=lambda case: case.number)
-def test_rest(case: Case, server: Server) -> None:
-    outcome = try_case(case, server.url)
+def test_rest(case: Case, server_process: Server) -> None:
+    outcome = try_case(case, server_process.url)
     assert outcome.passed, outcome.got
 
 
@@ -37,9 +38,9 @@ def test_every_case_of_the_contract_is_there() -> None:
     assert numbers == {str(number) for number in range(1, 33)}
 
 
-def test_metrics(server: Server) -> None:
-    requests.get(f"{server.url}/v1/models/h2", timeout=10)
-    response = requests.get(f"{server.url}/monitoring/prometheus/metrics", timeout=10)
+def test_metrics(server_process: Server) -> None:
+    requests.get(f"{server_process.url}/v1/models/h2", timeout=10)
+    response = requests.get(f"{server_process.url}/monitoring/prometheus/metrics", timeout=10)
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/plain")
     labels = 'api="rest",method="status",model="h2",status="OK"'
@@ -47,15 +48,15 @@ def test_metrics(server: Server) -> None:
     assert 'cxr_serving_model_available{model="h2",version="123"} 1.0' in response.text
 
 
-def test_an_unknown_name_gets_no_time_series(server: Server) -> None:
-    requests.get(f"{server.url}/v1/models/made-up-name", timeout=10)
-    text = requests.get(f"{server.url}/monitoring/prometheus/metrics", timeout=10).text
+def test_an_unknown_name_gets_no_time_series(server_process: Server) -> None:
+    requests.get(f"{server_process.url}/v1/models/made-up-name", timeout=10)
+    text = requests.get(f"{server_process.url}/monitoring/prometheus/metrics", timeout=10).text
     assert "made-up-name" not in text
 
 
-def test_the_layout_is_tensorflow_servings(server: Server) -> None:
+def test_the_layout_is_tensorflow_servings(server_process: Server) -> None:
     body = {"instances": [1.0, 2.0, 5.0]}
-    response = requests.post(f"{server.url}/v1/models/h2:predict", json=body, timeout=10)
+    response = requests.post(f"{server_process.url}/v1/models/h2:predict", json=body, timeout=10)
     # As printed in TensorFlow Serving's own documentation.
     assert response.text == '{\n    "predictions": [2.5, 3.0, 4.5\n    ]\n}'
 
@@ -63,15 +64,15 @@ def test_the_layout_is_tensorflow_servings(server: Server) -> None:
 class Grpc:
     """Both stubs."""
 
-    def __init__(self, server: Server) -> None:
-        channel = grpc.insecure_channel(server.grpc)
+    def __init__(self, server_process: Server) -> None:
+        channel = grpc.insecure_channel(server_process.grpc)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self.model = model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 @pytest.fixture(scope="module")
-def stubs(server: Server) -> Grpc:
-    return Grpc(server)
+def stubs(server_process: Server) -> Grpc:
+    return Grpc(server_process)
 
 
 def _predict_request(name: str = "h2", **inputs: np.ndarray) -> predict_pb2.PredictRequest:
@@ -169,3 +170,10 @@ def test_grpc_status_and_metadata(stubs: Grpc) -> None:
         "regress_x_to_y",
         "classify_x_to_y",
     }
+
+
+def test_a_line_of_the_log_cannot_be_forged(server_process: Server) -> None:
+    requests.get(f"{server_process.url}/v1/models/a%0AINFO%20forged", timeout=10)
+    until(lambda: "a\\nINFO forged" in server_process.log.read_text())
+    log = server_process.log.read_text()
+    assert not any(line.startswith("INFO forged") for line in log.splitlines())

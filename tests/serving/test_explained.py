@@ -29,11 +29,10 @@ pytestmark = [pytest.mark.usefixtures("loaded_once"), pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def model_dir(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A serving folder: a backbone, a cascade, and a model that knows no heat maps."""
+    """A serving folder: a backbone, and a model that knows no heat maps."""
     folder = tmp_path_factory.mktemp("serving")
-    for name in ("a", "cascade"):
-        (folder / name).mkdir()
-        (folder / name / "1").symlink_to(versions[name])
+    (folder / "a").mkdir()
+    (folder / "a" / "1").symlink_to(versions["a"])
     write_mean(folder / "old/1", None)
     return folder
 
@@ -83,12 +82,20 @@ def test_the_metadata_say_what_explain_takes_and_returns(server: ThreadServer) -
     assert [dim["size"] for dim in heat["tensor_shape"]["dim"]] == ["-1", "256", "256"]
 
 
+@pytest.mark.parametrize("model", ["a", pytest.param("cascade", marks=pytest.mark.long)])
 def test_a_server_and_this_process_explain_alike(
-    server: ThreadServer, model_dir: Path, files: list[Path], network_cache: Path
+    model: str,
+    versions: dict[str, Path],
+    loaded: Load,
+    files: list[Path],
+    tmp_path: Path,
+    network_cache: Path,
 ) -> None:
-    """A backbone's pictures are alike, too: test_the_command_writes_a_picture_for_each_image."""
-    model = "cascade"
-    served = list(Client(server.url, model).predict_files(files, explain=True))
+    (tmp_path / "serving" / model).mkdir(parents=True)
+    (tmp_path / "serving" / model / "1").symlink_to(versions[model])
+    model_dir = tmp_path / "serving"
+    with server_in_thread(lambda _: loaded(model, "openvino"), model_dir=model_dir) as server:
+        served = list(Client(server.url, model).predict_files(files, explain=True))
     local = list(predict_files(files, model_dir, model, explain=True, network_cache=network_cache))
     plain = list(predict_files(files, model_dir, model, network_cache=network_cache))
     for found, expected, bare in zip(served, local, plain, strict=True):

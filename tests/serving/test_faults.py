@@ -25,13 +25,12 @@ from PIL import Image
 from starlette.requests import Request
 
 from serving.core.limits import checked, claimed_pixels
-from serving.process import Server
 from serving.protocol.status import ServingError
 from serving.server import run
 from serving.server.bodies import Bodies, HttpError
 from serving.settings import DoorSettings, Limits, Settings
 from tests.serving.conftest import Cxr
-from tests.serving.in_thread import until
+from tests.serving.in_thread import ThreadServer
 
 pytestmark = pytest.mark.waits
 
@@ -39,16 +38,16 @@ H2 = "/v1/models/h2:predict"
 BODY = {"instances": [1.0, 2.0]}
 
 
-def _post(server: Server, body: Any, path: str = H2, **headers: str) -> requests.Response:
+def _post(server: ThreadServer, body: Any, path: str = H2, **headers: str) -> requests.Response:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return requests.post(server.url + path, data=data, headers=headers, timeout=60)
 
 
-def _is_alive(server: Server) -> bool:
+def _is_alive(server: ThreadServer) -> bool:
     return _post(server, BODY).json() == {"predictions": [2.5, 3.0]}
 
 
-def _socket(server: Server) -> socket.socket:
+def _socket(server: ThreadServer) -> socket.socket:
     address = urlsplit(server.url)
     return socket.create_connection((str(address.hostname), address.port or 0), timeout=10)
 
@@ -79,14 +78,14 @@ def _png(width: int, height: int) -> bytes:
         b'{"instances": ' + b"9" * 10_000 + b"}",
     ],
 )
-def test_malformed_bodies(body: bytes, server: Server) -> None:
+def test_malformed_bodies(body: bytes, server: ThreadServer) -> None:
     response = _post(server, body)
     assert response.status_code == 400
     assert "error" in response.json()
     assert _is_alive(server)
 
 
-def test_a_huge_body_is_refused_by_what_it_announces(server: Server) -> None:
+def test_a_huge_body_is_refused_by_what_it_announces(server: ThreadServer) -> None:
     with _socket(server) as connection:
         connection.sendall(
             b"POST /v1/models/h2:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
@@ -95,7 +94,7 @@ def test_a_huge_body_is_refused_by_what_it_announces(server: Server) -> None:
     assert _is_alive(server)
 
 
-def test_a_huge_body_is_refused_by_what_comes(server: Server) -> None:
+def test_a_huge_body_is_refused_by_what_comes(server: ThreadServer) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(100):
             yield b" " * 10_000
@@ -109,7 +108,7 @@ def test_a_huge_body_is_refused_by_what_comes(server: Server) -> None:
     assert _is_alive(server)
 
 
-def test_gzip_is_taken_and_a_bomb_of_it_is_not(server: Server) -> None:
+def test_gzip_is_taken_and_a_bomb_of_it_is_not(server: ThreadServer) -> None:
     packed = gzip.compress(json.dumps(BODY).encode())
     answer = _post(server, packed, **{"Content-Encoding": "gzip"})
     assert answer.json() == {"predictions": [2.5, 3.0]}
@@ -122,7 +121,7 @@ def test_gzip_is_taken_and_a_bomb_of_it_is_not(server: Server) -> None:
     assert _is_alive(server)
 
 
-def test_an_image_bomb_is_refused_by_its_header(server: Server) -> None:
+def test_an_image_bomb_is_refused_by_its_header(server: ThreadServer) -> None:
     bomb = _png(40_000, 40_000)
     assert len(bomb) < 200_000
     body = {"instances": [{"b64": base64.b64encode(bomb).decode()}]}
@@ -148,7 +147,7 @@ def test_pixels_are_counted_in_all_forms(encode: Callable[..., bytes]) -> None:
         assert claimed_pixels(content) is None
 
 
-def test_too_many_rows_are_refused(server: Server) -> None:
+def test_too_many_rows_are_refused(server: ThreadServer) -> None:
     response = _post(server, {"instances": [1.0] * 65})
     assert response.status_code == 400
     assert "a batch of 65 is more than the 64" in response.json()["error"]
@@ -158,7 +157,7 @@ def test_too_many_rows_are_refused(server: Server) -> None:
     assert checked({"x": np.zeros(2)}, Limits(batch_size=2)).keys() == {"x"}
 
 
-def test_a_slow_client_is_let_go_and_holds_nobody_up(server: Server) -> None:
+def test_a_slow_client_is_let_go_and_holds_nobody_up(server: ThreadServer) -> None:
     with _socket(server) as slow:
         slow.sendall(
             b"POST /v1/models/h2:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
@@ -170,7 +169,7 @@ def test_a_slow_client_is_let_go_and_holds_nobody_up(server: Server) -> None:
     assert _is_alive(server)
 
 
-def test_a_connection_on_which_no_request_begins_is_closed(server: Server) -> None:
+def test_a_connection_on_which_no_request_begins_is_closed(server: ThreadServer) -> None:
     address = urlsplit(server.url)
     kept = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
     with contextlib.ExitStack() as stack:
@@ -220,7 +219,7 @@ def test_bodies_that_leave_no_room_are_told_to_come_again() -> None:
     asyncio.run(hold_two())
 
 
-def test_clients_that_hang_up_leave_nothing_behind(server: Server) -> None:
+def test_clients_that_hang_up_leave_nothing_behind(server: ThreadServer) -> None:
     body = json.dumps(BODY).encode()
     head = f"POST {H2} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     for cut in (10, len(head) + 3, len(head) + len(body)):
@@ -242,7 +241,7 @@ def test_clients_that_hang_up_leave_nothing_behind(server: Server) -> None:
         "/v1/models//etc/passwd:predict",
     ],
 )
-def test_tricks_with_names_reach_no_file(path: str, server: Server) -> None:
+def test_tricks_with_names_reach_no_file(path: str, server: ThreadServer) -> None:
     # By hand: requests would tidy the path up.
     body = json.dumps(BODY).encode()
     with _socket(server) as connection:
@@ -254,15 +253,8 @@ def test_tricks_with_names_reach_no_file(path: str, server: Server) -> None:
         assert connection.recv(4096).split()[1] in (b"400", b"404")
 
 
-def test_a_line_of_the_log_cannot_be_forged(server: Server) -> None:
-    requests.get(f"{server.url}/v1/models/a%0AINFO%20forged", timeout=10)
-    until(lambda: "a\\nINFO forged" in server.log.read_text())
-    log = server.log.read_text()
-    assert not any(line.startswith("INFO forged") for line in log.splitlines())
-
-
 def test_it_listens_on_loopback_only_and_not_on_a_taken_port(
-    tmp_path: Path, server: Server, cxr: Cxr, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, server: ThreadServer, cxr: Cxr, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from serving.settings import LOOPBACK
 

@@ -37,7 +37,7 @@ from serving.networks.int8_judging import Judgement, _timed, judge, verdict  # n
 from serving.networks.int8_push import choose_int8  # noqa: E402
 from serving.networks.quantisation import choose_calibration, quantise_trunks  # noqa: E402
 from serving.networks.store import Store  # noqa: E402
-from serving.networks.versions import Networks  # noqa: E402
+from serving.networks.versions import Networks, RunningVersion  # noqa: E402
 from serving.protocol.tensors import strings  # noqa: E402
 from serving.servables.careful_engine import ALLOWED  # noqa: E402
 from serving.servables.loading import load_servable  # noqa: E402
@@ -209,6 +209,12 @@ def pushed(
     return call
 
 
+@pytest.fixture(scope="module")
+def running(pushed: Callable[[str], Pushed], networks: Networks) -> RunningVersion:
+    """One of them as it would be served otherwise."""
+    return networks.load(pushed("a").folder, "auto")
+
+
 def _ask(servable: Servable, images: list[bytes]) -> np.ndarray:
     return servable.run("", {contract.INPUT_IMAGES: strings(images)})[contract.OUTPUT_PROBABILITIES]
 
@@ -314,6 +320,7 @@ def test_what_is_damaged_is_not_used_and_said(
     change: Callable[[Path], object],
     said: str,
     pushed: Callable[[str], Pushed],
+    running: RunningVersion,
     tmp_path: Path,
     networks: Networks,
     monkeypatch: pytest.MonkeyPatch,
@@ -321,7 +328,6 @@ def test_what_is_damaged_is_not_used_and_said(
     warned: list[str] = []
     monkeypatch.setattr(absl_logging, "warning", lambda text, *given: warned.append(text % given))
     version = pushed("a")
-    running = networks.load(version.folder, "auto")
     assert running.engine.name == version.choice.otherwise
     folder = _changed(version, tmp_path / "1", name, change)
     for insist in (False, True):

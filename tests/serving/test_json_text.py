@@ -192,7 +192,7 @@ def test_a_depth_that_no_stack_bears_is_read_and_costs_no_memory() -> None:
     assert most < 10 * len(body)
 
 
-@pytest.mark.parametrize("depth", [200, 900, 5000, 100_000])
+@pytest.mark.parametrize("depth", [200, 900, 5000, 20_000])
 def test_deep_values_are_errors_like_others(depth: int) -> None:
     specs = {"x": TensorSpec("float")}
     deep = b"[" * depth + b'"no number"' + b"]" * depth
@@ -228,7 +228,7 @@ _JSON = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text("ab\x00é"), inner),
-    max_leaves=20,
+    max_leaves=10,
 )
 
 

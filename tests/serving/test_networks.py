@@ -23,7 +23,9 @@ import tensorflow as tf  # noqa: E402
 from models.engines import OPENVINO_F32, TENSORFLOW, OpenVinoEngine  # noqa: E402
 from models.openvino_runtime import import_openvino  # noqa: E402
 from models.rule import Rule, parse_rule, rule_of, write_rule  # noqa: E402
+from models.saved_functions import load_functions  # noqa: E402
 from schema import contract  # noqa: E402
+from serving import local_client  # noqa: E402
 from serving.local_client import latest_version, open_model, predict_files  # noqa: E402
 from serving.networks import store as store_module  # noqa: E402
 from serving.networks import versions as versions_module  # noqa: E402
@@ -32,7 +34,7 @@ from serving.networks.conversion import NotConvertibleError  # noqa: E402
 from serving.networks.parts import take_apart  # noqa: E402
 from serving.networks.plan import choice_from_json, version_from_json  # noqa: E402
 from serving.networks.probes import probe_pixels  # noqa: E402
-from serving.networks.running import Flight, Trunk  # noqa: E402
+from serving.networks.running import Flight, Head, Trunk  # noqa: E402
 from serving.networks.store import Store, choice_key, version_key  # noqa: E402
 from serving.networks.versions import Networks  # noqa: E402
 from serving.prediction import Failure, Prediction  # noqa: E402
@@ -127,9 +129,9 @@ def test_kept_networks_answer_as_the_saved_model(
 
 
 def test_the_cascade_passes_some_images_on_and_others_not(
-    versions: dict[str, Path], load_once: Callable[[str | Path], Any], asked: np.ndarray
+    versions: dict[str, Path], asked: np.ndarray
 ) -> None:
-    loaded = load_once(versions["cascade"])
+    loaded = load_functions(str(versions["cascade"]), ("preprocess", "members/0/network"))
     rule = rule_of(loaded)
     assert rule is not None
     first = loaded.members[0].network(tf.cast(loaded.preprocess(tf.constant(asked)), tf.float32))
@@ -146,23 +148,37 @@ def test_what_several_models_have_is_in_memory_once(kept: Kept) -> None:
 
 
 def test_trunks_leave_memory_with_the_models_that_have_them(
-    models: dict[str, Path], kept: Kept
+    models: dict[str, Path], kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    heads: list[Head] = []
+    compile_it = Head.__init__
+
+    def noted(head: Head, *given: Any) -> None:
+        heads.append(head)
+        compile_it(head, *given)
+
+    monkeypatch.setattr(Head, "__init__", noted)
     networks = Networks(Store(kept.root))
     servables = [
         load_servable(models[name], "auto", "f32", networks) for name in ("vgg16", "ensemble")
     ]
-    assert len(networks.trunks) == len(BACKBONES)
+    assert len(networks.trunks) == len(heads) == len(BACKBONES)
     servables.pop()
     assert len(networks.trunks) == 1
 
 
 def test_the_saved_model_is_loaded_once_somebody_needs_it(
-    models: dict[str, Path], kept: Kept, asked: np.ndarray
+    models: dict[str, Path],
+    kept: Kept,
+    asked: np.ndarray,
+    load_once: Callable[[str | Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    servable = load_servable(models["vgg16"], "auto", "f32", Networks(Store(kept.root)))
+    # A backbone that other files load whole, too.
+    servable = load_servable(models["xception"], "auto", "f32", kept.networks)
     assert isinstance(servable, OpenVinoServable)
     assert servable._loaded is None
+    monkeypatch.setattr(tf.saved_model, "load", load_once)
     explained = servable.run(contract.SIGNATURE_EXPLAIN, {contract.INPUT_IMAGES: asked[:1]})
     assert explained[contract.OUTPUT_HEAT_MAP].shape == (1, 256, 256)
     np.testing.assert_allclose(
@@ -240,15 +256,15 @@ def test_what_is_damaged_is_said_and_not_used(
     assert "is made again" in caplog.text
 
 
-@pytest.mark.parametrize("pattern", ["parts/*/network.bin", "versions/*/front/saved_model.pb"])
 def test_what_is_damaged_is_made_again(
-    pattern: str,
     kept: Kept,
     damaged: Callable[..., Path],
     asked: np.ndarray,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    root, version = damaged(pattern, _damage), kept.models["vgg16"]
+    """A part, and a version: each that wasn't made anew would be said again."""
+    root, version = damaged("*/*/*.bin", _damage), kept.models["vgg16"]
+    _damage(Store(root).front(version_key(version)) / contract.SAVED_MODEL_FILE)
     servable = load_servable(version, "auto", "f32", Networks(Store(root)))
     np.testing.assert_array_equal(_ask(servable, asked), _ask(kept.first["vgg16"], asked))
     assert "is made again" in caplog.text
@@ -477,19 +493,25 @@ def test_predict_without_a_server_runs_what_the_server_runs(
     assert len(list((root / "versions").iterdir())) == 1
 
 
+@pytest.fixture
+def in_memory(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of converted networks, of which `cxr predict` finds in memory what was loaded."""
+    monkeypatch.setattr(versions_module, "Networks", lambda store: kept.networks)
+    return kept.root
+
+
 def test_a_folders_answers_come_in_order_and_are_those_of_each_alone(
-    kept: Kept, files: list[Path], tmp_path: Path
+    kept: Kept, in_memory: Path, files: list[Path], tmp_path: Path
 ) -> None:
     """More than a batch, with files at fault in the midst; the very same bits."""
     version, many = kept.models["champion"], []
-    root = Path(shutil.copytree(kept.root, tmp_path / "networks"))
     for index in range(19):
         file = tmp_path / f"again-{index:02}.png"
         shutil.copy(files[index % 2], file)
         many.append(file)
     many[3:3] = [files[2], tmp_path / "absent.png"]
-    found = list(predict_files(many, version.parents[1], "champion", network_cache=root))
-    answer = open_model(version, network_cache=root)
+    found = list(predict_files(many, version.parents[1], "champion", network_cache=in_memory))
+    answer = open_model(version, network_cache=in_memory)
     alone = [result for file in (*files, tmp_path / "absent.png") for result in answer([file])]
     assert [result.file for result in found] == many
     for result in found:
@@ -499,11 +521,18 @@ def test_a_folders_answers_come_in_order_and_are_those_of_each_alone(
 
 
 def test_who_has_seen_enough_waits_for_no_other_file(
-    kept: Kept, files: list[Path], tmp_path: Path
+    kept: Kept, in_memory: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serving = kept.models["vgg16"].parents[1]
-    root = Path(shutil.copytree(kept.root, tmp_path / "networks"))
-    answers = predict_files(files[:1] * 100_000, serving, "vgg16", network_cache=root)
+    serving, many, read = kept.models["vgg16"].parents[1], files[:1] * 2000, []
+    whole = local_client.read_file
+
+    def noted(file: Path, most: int) -> bytes | Failure:
+        read.append(file)
+        return whole(file, most)
+
+    monkeypatch.setattr(local_client, "read_file", noted)
+    answers = predict_files(many, serving, "vgg16", network_cache=in_memory)
     assert isinstance(next(answers), Prediction)
     assert isinstance(answers, Generator)
     answers.close()
+    assert len(read) < len(many)

@@ -20,9 +20,9 @@ from hypothesis.extra import numpy as arrays
 from serving.open_inference.http_infer import InferRequest, infer_answer, parse_infer
 from serving.open_inference.messages import SERVICE, message
 from serving.open_inference.tensors import DATATYPES, Head, from_bytes, to_bytes
-from serving.process import Server
 from serving.protocol.status import ServingError
 from serving.protocol.tensors import NUMPY_TYPES
+from tests.serving.in_thread import ThreadServer
 
 pytestmark = pytest.mark.waits
 
@@ -41,7 +41,7 @@ SUM = {
 }
 
 
-def _infer(server: Server, model: str, body: Any, **headers: str) -> requests.Response:
+def _infer(server: ThreadServer, model: str, body: Any, **headers: str) -> requests.Response:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     url = f"{server.url}/v2/models/{model}/infer"
     return requests.post(url, data=data, headers=headers, timeout=30)
@@ -67,12 +67,12 @@ def _infer(server: Server, model: str, body: Any, **headers: str) -> requests.Re
         ),
     ],
 )
-def test_what_is_said_of_server_and_models(path: str, expected: Any, server: Server) -> None:
+def test_what_is_said_of_server_and_models(path: str, expected: Any, server: ThreadServer) -> None:
     answer = requests.get(server.url + path, timeout=10)
     assert (answer.status_code, answer.json()) == (200, expected)
 
 
-def test_the_server_tells_its_name_and_what_it_can(server: Server) -> None:
+def test_the_server_tells_its_name_and_what_it_can(server: ThreadServer) -> None:
     answer = requests.get(f"{server.url}/v2", timeout=10).json()
     assert answer["name"] == "cxr-tfx"
     assert answer["extensions"] == ["binary_tensor_data"]
@@ -92,14 +92,16 @@ def test_the_server_tells_its_name_and_what_it_can(server: Server) -> None:
         ("GET", "/v2/nothing", 404, "Nothing is served at /v2/nothing"),
     ],
 )
-def test_what_is_not_there(method: str, path: str, status: int, said: str, server: Server) -> None:
+def test_what_is_not_there(
+    method: str, path: str, status: int, said: str, server: ThreadServer
+) -> None:
     body = json.dumps(SUM)
     answer = requests.request(method, server.url + path, data=body, timeout=10)
     assert (answer.status_code, set(answer.json())) == (status, {"error"})
     assert said in answer.json()["error"]
 
 
-def test_an_inference_in_json(server: Server) -> None:
+def test_an_inference_in_json(server: ThreadServer) -> None:
     answer = _infer(server, "two", {"id": "seven", **SUM})
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json() == {
@@ -116,13 +118,13 @@ def test_an_inference_in_json(server: Server) -> None:
     assert [output["name"] for output in named["outputs"]] == ["sum"]
 
 
-def test_data_may_be_nested_or_flat(server: Server) -> None:
+def test_data_may_be_nested_or_flat(server: ThreadServer) -> None:
     for data in ([[1, 2], [3, 4]], [1, 2, 3, 4]):
         body = {"inputs": [_input("x", "FP32", [2, 2], data=data)]}
         assert _infer(server, "h2", body).json()["outputs"][0]["data"] == [2.5, 3.0, 3.5, 4.0]
 
 
-def test_an_inference_with_binary_data(server: Server) -> None:
+def test_an_inference_with_binary_data(server: ThreadServer) -> None:
     first, second = struct.pack("<2f", 1, 2.5), struct.pack("<2f", 10, 20)
     described = json.dumps(
         {
@@ -164,7 +166,7 @@ def test_an_inference_with_binary_data(server: Server) -> None:
     ],
 )
 def test_each_datatype_comes_and_goes(
-    datatype: str, signature: str, data: list[Any], server: Server
+    datatype: str, signature: str, data: list[Any], server: ThreadServer
 ) -> None:
     body = {
         "parameters": {"signature_name": signature},
@@ -204,7 +206,7 @@ def test_each_datatype_comes_and_goes(
         ),
     ],
 )
-def test_wrong_requests_are_told(change: dict[str, Any], said: str, server: Server) -> None:
+def test_wrong_requests_are_told(change: dict[str, Any], said: str, server: ThreadServer) -> None:
     answer = _infer(server, "two", {**SUM, **change})
     assert answer.status_code == 400
     assert said in answer.json()["error"]
@@ -254,7 +256,7 @@ def test_no_body_breaks_the_reader(body: bytes, length: str | None) -> None:
         assert error.http_status == 400
 
 
-def _call(server: Server, method: str, request: Any) -> Any:
+def _call(server: ThreadServer, method: str, request: Any) -> Any:
     with grpc.insecure_channel(server.grpc) as channel:
         ask = channel.unary_unary(
             f"/{SERVICE}/{method}",
@@ -264,7 +266,7 @@ def _call(server: Server, method: str, request: Any) -> Any:
         return ask(request, timeout=30)
 
 
-def test_by_grpc_typed_contents_and_raw_ones(server: Server) -> None:
+def test_by_grpc_typed_contents_and_raw_ones(server: ThreadServer) -> None:
     request = message("ModelInferRequest")(model_name="two", id="seven")
     for name, value in (("a", 1.0), ("b", 10.0)):
         tensor = request.inputs.add(name=name, datatype="FP32", shape=[1])
@@ -293,7 +295,7 @@ def test_by_grpc_typed_contents_and_raw_ones(server: Server) -> None:
     ],
 )
 def test_by_grpc_wrong_requests_are_told(
-    change: dict[str, Any], code: str, said: str, server: Server
+    change: dict[str, Any], code: str, said: str, server: ThreadServer
 ) -> None:
     tensor = message("ModelInferRequest.InferInputTensor")(name="text", datatype="BYTES", shape=[1])
     if "raw_input_contents" not in change:
@@ -305,7 +307,7 @@ def test_by_grpc_wrong_requests_are_told(
     assert said in (failed.value.details() or "")
 
 
-def test_by_grpc_what_is_said_of_server_and_models(server: Server) -> None:
+def test_by_grpc_what_is_said_of_server_and_models(server: ThreadServer) -> None:
     assert _call(server, "ServerLive", message("ServerLiveRequest")()).live
     assert _call(server, "ServerReady", message("ServerReadyRequest")()).ready
     assert _call(server, "ServerMetadata", message("ServerMetadataRequest")()).name == "cxr-tfx"
@@ -315,7 +317,7 @@ def test_by_grpc_what_is_said_of_server_and_models(server: Server) -> None:
 
 
 @pytest.mark.skipif(TRITON_PYTHON is None, reason=NO_TRITON)
-def test_tritons_client_is_answered(server: Server) -> None:
+def test_tritons_client_is_answered(server: ThreadServer) -> None:
     script = Path(__file__).with_name("triton_client.py")
     address = server.url.removeprefix("http://")
     done = subprocess.run(

@@ -18,6 +18,7 @@ from common.errors import InputError
 from models.engines import OPENVINO_F32, OpenVinoEngine
 from models.openvino_runtime import import_openvino
 from models.preprocessing import decode_and_resize
+from models.saved_functions import load_functions
 from pipeline import cli
 from schema import contract
 from serving.networks import conversion
@@ -73,25 +74,28 @@ def _export(model_dir: Path, output: Path) -> list[Result]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_from_bytes_to_the_saved_models_probabilities(
-    name: str, versions: dict[str, Path], openvino: Path, images: list[bytes]
+    name: str,
+    versions: dict[str, Path],
+    openvino: Path,
+    images: list[bytes],
+    expected: Callable[[str], dict[str, np.ndarray]],
 ) -> None:
     strings = tf.constant(images)
-    saved_model = tf.saved_model.load(str(versions[name]))
-    pixels = saved_model.preprocess(strings).numpy()
+    pixels = load_functions(str(versions[name]), ("preprocess",)).preprocess(strings).numpy()
     exported = openvino / name / VERSION
     description = json.loads((exported / "model.json").read_text())
     network = import_openvino().Core().read_model(str(exported / "model.xml"))
     engine = OpenVinoEngine(network, description["outputs"], OPENVINO_F32)
 
-    expected = saved_model.signatures[contract.SIGNATURE_DEFAULT](image_bytes=strings)
+    answers = expected(name)
     found = engine(pixels)[description["probabilities"]]
-    np.testing.assert_allclose(found, expected[contract.OUTPUT_PROBABILITIES].numpy(), atol=1e-4)
+    np.testing.assert_allclose(found, answers[contract.OUTPUT_PROBABILITIES], atol=1e-4)
     assert np.ptp(found, axis=0).max() > 0.01, "the phantoms look all the same to it"
     assert description["classes"] == [
-        label.decode() for label in expected[contract.OUTPUT_CLASSES][0].numpy()
+        label.decode() for label in answers[contract.OUTPUT_CLASSES][0]
     ]
     unsure = found.max(axis=-1) < np.float32(description["abstain_below"])
-    assert unsure.tolist() == expected[contract.OUTPUT_ABSTAIN].numpy().tolist()
+    assert unsure.tolist() == answers[contract.OUTPUT_ABSTAIN].tolist()
     # The other way to the same pixels, without a SavedModel.
     np.testing.assert_array_equal(pixels[0], decode_and_resize(strings[0]).numpy())
 
@@ -303,9 +307,9 @@ class FakeServer:
 
 def test_the_documented_client_gets_the_saved_models_answer(
     serving: Path,
-    versions: dict[str, Path],
     openvino: Path,
     images: list[bytes],
+    expected: Callable[[str], dict[str, np.ndarray]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -319,14 +323,12 @@ def test_the_documented_client_gets_the_saved_models_answer(
     client: dict[str, Any] = {}
     exec(compile(code, str(README), "exec"), client)
 
-    saved_model = tf.saved_model.load(str(versions["a"]))
-    strings = tf.constant([Path("chest.png").read_bytes()])
-    expected = saved_model.signatures[contract.SIGNATURE_DEFAULT](image_bytes=strings)
-    names = [name.decode() for name in expected[contract.OUTPUT_CLASSES][0].numpy()]
+    answers = expected("a")
+    names = [name.decode() for name in answers[contract.OUTPUT_CLASSES][0]]
     assert list(client["probabilities"]) == names
     np.testing.assert_allclose(
         list(client["probabilities"].values()),
-        expected[contract.OUTPUT_PROBABILITIES][0].numpy(),
+        answers[contract.OUTPUT_PROBABILITIES][0],
         atol=1e-4,
     )
-    assert client["unsure"] == bool(expected[contract.OUTPUT_ABSTAIN][0])
+    assert client["unsure"] == bool(answers[contract.OUTPUT_ABSTAIN][0])

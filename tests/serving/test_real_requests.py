@@ -26,9 +26,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.process import Server
 from tests.serving.fakes import Loader, write_version
-from tests.serving.in_thread import server_in_thread, until
+from tests.serving.in_thread import ThreadServer, server_in_thread, until
 
 pytestmark = pytest.mark.waits
 
@@ -41,7 +40,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 DICOM = bytes(128) + b"DICM" + bytes(100)
 
 
-def _post(server: Server, body: bytes, **headers: str) -> requests.Response:
+def _post(server: ThreadServer, body: bytes, **headers: str) -> requests.Response:
     return requests.post(server.url + TEXT, data=body, headers=headers, timeout=30)
 
 
@@ -71,7 +70,7 @@ def _packed(content: bytes) -> bytes:
         (ROWS + b"\n\n", {}),
     ],
 )
-def test_what_is_answered(body: bytes, headers: dict[str, str], server: Server) -> None:
+def test_what_is_answered(body: bytes, headers: dict[str, str], server: ThreadServer) -> None:
     answer = _post(server, body, **headers).json()
     (outputs,) = (answer.get("predictions") or [answer.get("outputs")])[:1]
     found = outputs["same_bytes"]
@@ -111,7 +110,7 @@ PARSE = "JSON Parse error: Invalid value. at offset: 0"
     ],
 )
 def test_where_that_is_an_error_it_says_what_to_do(
-    body: bytes, headers: dict[str, str], hint: str, said: str, server: Server
+    body: bytes, headers: dict[str, str], hint: str, said: str, server: ThreadServer
 ) -> None:
     response = _post(server, body, **headers)
     assert response.status_code == 400
@@ -120,7 +119,7 @@ def test_where_that_is_an_error_it_says_what_to_do(
     assert said in response.json()["error"]
 
 
-def test_zeros_behind_gzip_do_not_count_and_other_bytes_do(server: Server) -> None:
+def test_zeros_behind_gzip_do_not_count_and_other_bytes_do(server: ThreadServer) -> None:
     packed = _packed(ROWS)
     headers = {"Content-Encoding": "gzip"}
     assert _post(server, packed + bytes(100), **headers).status_code == 200
@@ -131,7 +130,7 @@ def test_zeros_behind_gzip_do_not_count_and_other_bytes_do(server: Server) -> No
     assert answer.status_code == 200
 
 
-def test_members_of_gzip_are_bounded_together(server: Server) -> None:
+def test_members_of_gzip_are_bounded_together(server: ThreadServer) -> None:
     headers = {"Content-Encoding": "gzip"}
     many = _packed(b" " * 200_000)
     assert _post(server, many * 2, **headers).status_code == 413
@@ -145,7 +144,7 @@ def test_members_of_gzip_are_bounded_together(server: Server) -> None:
     assert answer.status_code == 413
 
 
-def _connect(server: Server) -> socket.socket:
+def _connect(server: ThreadServer) -> socket.socket:
     address = urlsplit(server.url)
     return socket.create_connection((str(address.hostname), address.port or 0), timeout=30)
 
@@ -163,7 +162,9 @@ def _all(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_client_that_closed_its_sending_half_gets_its_answers(times: int, server: Server) -> None:
+def test_a_client_that_closed_its_sending_half_gets_its_answers(
+    times: int, server: ThreadServer
+) -> None:
     with _connect(server) as connection:
         connection.sendall(_request(b'{"instances": [1.0]}') * times)
         connection.shutdown(socket.SHUT_WR)
@@ -172,7 +173,7 @@ def test_a_client_that_closed_its_sending_half_gets_its_answers(times: int, serv
     assert answers.count(b'"predictions": [2.5') == times
 
 
-def test_a_body_that_was_cut_off_is_not_waited_for(server: Server) -> None:
+def test_a_body_that_was_cut_off_is_not_waited_for(server: ThreadServer) -> None:
     with _connect(server) as connection:
         connection.sendall(_request(b'{"instances": [1.0]}')[:-5])
         connection.shutdown(socket.SHUT_WR)
@@ -182,14 +183,14 @@ def test_a_body_that_was_cut_off_is_not_waited_for(server: Server) -> None:
 @pytest.mark.parametrize(
     "target", ["http://any.host:80/v1/models/h2:predict", "/v1/models/h2:predict"]
 )
-def test_proxies_may_send_the_whole_address(target: str, server: Server) -> None:
+def test_proxies_may_send_the_whole_address(target: str, server: ThreadServer) -> None:
     with _connect(server) as connection:
         connection.sendall(_request(b'{"instances": [1.0]}', target))
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("target", ['/v1/models/a"b', "/v1/models/a%zz", "/v1/models/a|b"])
-def test_what_is_no_address_is_malformed(target: str, server: Server) -> None:
+def test_what_is_no_address_is_malformed(target: str, server: ThreadServer) -> None:
     with _connect(server) as connection:
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 400")
@@ -202,7 +203,7 @@ def test_a_connection_is_kept_for_longer_than_75_seconds_unless_told_otherwise()
 
 
 def test_a_connection_without_requests_is_closed_after_the_time_that_was_told(
-    server: Server,
+    server: ThreadServer,
 ) -> None:
     # The server of these tests has its patience at 1 s; between requests another limit counts.
     address = urlsplit(server.url)
@@ -240,7 +241,7 @@ def test_pages_of_other_origins_are_let_in_where_that_is_told(cors: bool, tmp_pa
 
 
 @pytest.mark.parametrize("path", ["/v1/models/h2/versions/0", "/v1/models/h2/versions/0/metadata"])
-def test_version_0_means_the_latest_where_there_is_none(path: str, server: Server) -> None:
+def test_version_0_means_the_latest_where_there_is_none(path: str, server: ThreadServer) -> None:
     answer = requests.get(server.url + path, timeout=10)
     assert answer.status_code == 200
     assert '"version": "123"' in answer.text
@@ -251,7 +252,7 @@ def test_version_0_means_the_latest_where_there_is_none(path: str, server: Serve
     assert answer.status_code == 404
 
 
-def test_version_0_by_grpc_means_the_latest_too(server: Server) -> None:
+def test_version_0_by_grpc_means_the_latest_too(server: ThreadServer) -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "h2"
     request.model_spec.version.value = 0
@@ -266,7 +267,7 @@ def test_version_0_by_grpc_means_the_latest_too(server: Server) -> None:
         assert version.version == 123
 
 
-def test_a_lone_closed_connection_leaves_nothing_behind(server: Server) -> None:
+def test_a_lone_closed_connection_leaves_nothing_behind(server: ThreadServer) -> None:
     for _ in range(20):
         with _connect(server) as connection:
             connection.sendall(_request(b'{"instances": [1.0]}'))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.errors import InputError
@@ -89,6 +89,7 @@ def test_columns_by_the_signature_alone() -> None:
 
 
 @given(st.floats(width=32, allow_nan=False))
+@example(3.4028234663852886e38)
 def test_any_number_reads_back_as_it_was_written(value: float) -> None:
     assert parse_number(repr(value)) == value
     assert parse_number(f"{value:.6e}".replace(".", ",")) == float(f"{value:.6e}")
