@@ -157,14 +157,15 @@ def test_a_combinations_answers_follow_its_rule(
         HeadsOfCombination(rule, {network.backbone: folder, "second": second}), together
     )
     files = dict.fromkeys(rule.members, store("test", cached, [0] * 5))
-    found = evaluation_model.answer(together, files)
+    heads = evaluation_model.LoadedHeads(together)
+    found = heads.ask(files)
     hashes = feature_records.read_hashes(files["second"], augmentations=("identity",))
-    rows = np.stack([found[sha256] for sha256 in hashes])
+    rows = np.stack([found[sha256][contract.FLAT] for sha256 in hashes])
     np.testing.assert_allclose(rows, combine(rule, answers), rtol=0, atol=1e-6)
 
     with pytest.raises(ValueError, match=r"features of .*second are of different images"):
         backwards = _reversed(files["second"], tmp_path)
-        evaluation_model.answer(together, files | {"second": backwards})
+        heads.ask(files | {"second": backwards})
 
 
 def _reversed(patterns: Sequence[str], folder: Path) -> list[str]:

@@ -11,7 +11,15 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from models.joint import Parts, contributions, fit_head, without
-from models.joint_comparison import IMAGE, JOINT, TABLE, WITHHELD, Comparison, compare
+from models.joint_comparison import (
+    IMAGE,
+    JOINT,
+    TABLE,
+    WITHHELD,
+    Comparison,
+    compare,
+    sentence,
+)
 from models.joint_params import JointParams
 from models.refit import answers_of
 from models.training_data import ImageTaps, TapData, moments_of
@@ -222,4 +230,4 @@ def test_a_table_of_noise_is_no_gain() -> None:
     images = made_images(300, seed=4, image=0.6, table=0.0)
     compared = compare(images, COLUMNS, WITHIN, PARAMS, CLASSES, seed=0)
     assert not compared.joint_is_better
-    assert compared.as_json()["sentence"].endswith("It is not pushed.")
+    assert sentence(compared).endswith("It is not pushed.")
