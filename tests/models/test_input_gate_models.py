@@ -98,15 +98,17 @@ def make(
     """How it is judged -> a model of images with a dark upper left; each is made once."""
 
     @functools.cache
+    def records(seed: int, count: int) -> list[str]:
+        folder = tmp_path_factory.mktemp("records")
+        return _write(tiny_cut("head"), chests(count, seed), folder / str(seed))
+
+    @functools.cache
     def call(validation: str) -> Made:
-        network, root = tiny_cut("head"), tmp_path_factory.mktemp(validation)
-        files = tuple(
-            _write(network, chests(count, seed), root / str(seed))
-            for seed, count in ((1, 40), (2, 24))
-        )
-        trained = _train(network, files, validation)  # type: ignore[arg-type]
-        export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(root / "model"))
-        return Made(trained, root / "model", files)  # type: ignore[arg-type]
+        files = records(1, 40), records(2, 24)
+        trained = _train(tiny_cut("head"), files, validation)
+        folder = tmp_path_factory.mktemp(validation)
+        export(BackboneModel(_transform, trained.classifier, CLASSES, 0.5), str(folder))
+        return Made(trained, folder, files)
 
     return call
 
