@@ -26,6 +26,7 @@ import tensorflow_transform.beam as tft_beam  # noqa: E402
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils  # noqa: E402
 from tfx_bsl import sketches  # noqa: E402
 
+from models.saved_functions import load_functions  # noqa: E402
 from models.signatures import ImageModel, export, load_transform  # noqa: E402
 from models.table_transform import _RANKS_OFF, COLUMN_MAKERS, masks, words_in_a_row  # noqa: E402
 from schema import contract, inputs  # noqa: E402
@@ -262,7 +263,7 @@ def test_a_transform_graph_with_a_vocabulary_is_exported_with_it(
     model = _WithVocabulary(_Sexes(copy), ["often", "seldom"], 0.5)
     export(model, str(tmp_path / "model"))
     shutil.rmtree(copy)
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    loaded = load_functions(str(tmp_path / "model"), signatures=(contract.SIGNATURE_DEFAULT,))
     answers = loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=tf.constant([b"m", b"F"]))
     assert answers[contract.OUTPUT_PREDICTED].numpy().tolist() == [b"seldom", b"often"]
 
