@@ -112,12 +112,19 @@ class Classifier:
         """Return the gate's part of `of_taps`."""
         return {} if self.gate is None else {contract.DISTANCE: self.gate.look(taps)}
 
-    def evidence(self, head: str, maps: Mapping[str, tf.Tensor], classes: tf.Tensor) -> tf.Tensor:
+    def evidence(
+        self,
+        head: str,
+        maps: Mapping[str, tf.Tensor],
+        taps: Mapping[str, tf.Tensor],
+        classes: tf.Tensor,
+    ) -> tf.Tensor:
         """Compute what speaks for classes in one head's answers (`models.explanation.evidence`).
 
         Args:
             head: its name.
             maps: what `feature_maps` returned.
+            taps: the same pooled.
             classes: int [batch].
 
         Returns:
@@ -126,7 +133,7 @@ class Classifier:
         chosen, network = self.heads[head], self.network
         # What has no map, such as a column of the table, speaks for no place.
         means = {n: mean for n, mean in tap_means(chosen.model).items() if n in network.pools}
-        return evidence(chosen, maps, network.pooled(maps), network.pools, means, classes)
+        return evidence(chosen, maps, taps, network.pools, means, classes)
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -228,8 +235,9 @@ class BackboneModel(ImageModel):
         Returns:
             {head: float32 [batch, 256, 256]} (see `models.explanation.evidence`).
         """
-        maps = self.feature_maps(pixels)
-        return {n: self.classifier.evidence(n, maps, classes) for n in self.classifier.heads}
+        classifier, maps = self.classifier, self.feature_maps(pixels)
+        taps = classifier.network.pooled(maps)
+        return {n: classifier.evidence(n, maps, taps, classes) for n in classifier.heads}
 
     def _explained(self, pngs: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         def explain(rows: slice) -> list[tf.Tensor]:
@@ -238,7 +246,7 @@ class BackboneModel(ImageModel):
             taps = self.classifier.network.pooled(maps)
             probabilities = self.classifier.heads[contract.FLAT](taps)
             classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-            shown = self.classifier.evidence(contract.FLAT, maps, classes)
+            shown = self.classifier.evidence(contract.FLAT, maps, taps, classes)
             return [probabilities, shown, *self.classifier.distance(taps).values()]
 
         gated = self.classifier.gate is not None

@@ -113,25 +113,22 @@ def _shared_out(
         # The mean over the whole map is that over a grid of one cell.
         grid = GRID if pool == "grid" else 1
         down, across = height // grid, width // grid
-        slopes = tf.reshape(gradient, [-1, grid, grid, channels])
-        averages = tf.reduce_sum(tf.reshape(gradient * mean, tf.shape(slopes)), axis=-1)
-        whole = tf.einsum("bhwc,bhwc->bhw", feature_map, _spread(slopes, down, across))
-        return (whole - _spread(averages, down, across)) / (down * across)
+        cells = tf.reshape(feature_map, [-1, grid, down, grid, across, channels])
+        by_cell = [-1, grid, grid, channels]
+        slopes = tf.reshape(gradient, by_cell)
+        averages = tf.reduce_sum(tf.reshape(gradient * mean, by_cell), axis=-1)
+        whole = tf.einsum("biyjxc,bijc->biyjx", cells, slopes)
+        parts = (whole - averages[:, :, tf.newaxis, :, tf.newaxis]) / (down * across)
+        return tf.reshape(parts, [-1, height, width])
     found = tf.cast(feature_map == tap[:, tf.newaxis, tf.newaxis, :], tf.float32)
     part = gradient * (tap - mean) / tf.reduce_sum(found, axis=[1, 2])
     return tf.einsum("bhwc,bc->bhw", found, part)
 
 
-def _spread(cells: tf.Tensor, down: int, across: int) -> tf.Tensor:
-    """Repeat each cell [batch, rows, columns, ...] at all places of it."""
-    return tf.repeat(tf.repeat(cells, down, axis=1), across, axis=2)
-
-
 def _resized(parts: tf.Tensor) -> tf.Tensor:
     """Resize parts by cell [batch, height, width] to pixels [batch, 256, 256], of equal sum."""
-    cells = tf.cast(tf.reduce_prod(tf.shape(parts)[1:3]), tf.float32)
     resized = tf.image.resize(parts[..., tf.newaxis], MAP_SHAPE, method="bilinear")
-    return tf.squeeze(resized, axis=-1) * (cells / math.prod(MAP_SHAPE))
+    return tf.squeeze(resized, axis=-1) * (math.prod(parts.shape[1:]) / math.prod(MAP_SHAPE))
 
 
 def heat_map(parts: tf.Tensor) -> tf.Tensor:

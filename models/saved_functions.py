@@ -1,8 +1,8 @@
 """Some functions of a SavedModel, loaded without the others.
 
 TensorFlow rebuilds every function that a SavedModel holds, in Python, node by node. One of this
-project's holds its network twice, for the signatures and for what calls it by name, and what writes
-and reads its checkpoint: more than half of loading it is for nothing where one function is called.
+project's has some that answer, some that explain, and what writes and reads its checkpoint: most of
+loading it is for nothing where one function is called.
 """
 
 from __future__ import annotations

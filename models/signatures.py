@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -293,55 +294,67 @@ def _batch_of(tensor: Tensor, name: str | None = None) -> tf.TensorSpec:
     return tf.TensorSpec([None, *tensor.shape], tensor.dtype, name)
 
 
-def _signatures(model: ServedModel) -> dict[str, Callable[..., Outputs]]:
+def _signatures(model: ServedModel) -> dict[str, Any]:
     every = (*model.taken, *model.beside)
     predict = model.predict_with_table if model.beside else model.predict
 
-    @tf.function(autograph=False)
-    def serving_default(**served: tf.Tensor) -> Outputs:
+    def serving_default(*served: tf.Tensor) -> Outputs:
         return model.predict(*_in_rows(model.taken, served))
 
-    @tf.function(autograph=False)
-    def serve_with_table(**served: tf.Tensor) -> Outputs:
+    def serve_with_table(*served: tf.Tensor) -> Outputs:
         return predict(*_in_rows(every, served))
 
-    @tf.function(autograph=False)
     def serve_examples(examples: tf.Tensor) -> Outputs:
         return predict(*parse_examples(examples, every))
 
-    named = {each.served: _batch_of(each.raw, each.served) for each in model.taken}
+    named = [_batch_of(each.raw, each.served) for each in model.taken]
+    examples = tf.TensorSpec([None], tf.string, contract.INPUT_EXAMPLES)
     signatures = {
-        contract.SIGNATURE_DEFAULT: serving_default.get_concrete_function(**named),
-        contract.SIGNATURE_EXAMPLES: serve_examples.get_concrete_function(
-            examples=tf.TensorSpec([None], tf.string, contract.INPUT_EXAMPLES)
-        ),
+        contract.SIGNATURE_DEFAULT: _signature(serving_default, named),
+        contract.SIGNATURE_EXAMPLES: _signature(serve_examples, [examples]),
     }
     if any(each.column for each in every):
-        further = {each.served: _batch_of(each.raw, each.served) for each in model.beside}
-        signatures[contract.SIGNATURE_TABLE] = serve_with_table.get_concrete_function(
-            **named, **further
-        )
+        further = [_batch_of(each.raw, each.served) for each in model.beside]
+        signatures[contract.SIGNATURE_TABLE] = _signature(serve_with_table, [*named, *further])
     if isinstance(model, ImageModel):
-
-        @tf.function(autograph=False)
-        def explain(**served: tf.Tensor) -> Outputs:
-            return model.explain(*served.values())
-
-        signatures[contract.SIGNATURE_EXPLAIN] = explain.get_concrete_function(**named)
+        signatures[contract.SIGNATURE_EXPLAIN] = _signature(model.explain, named)
     return signatures
 
 
-def _in_rows(taken: Sequence[Input], served: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+def _signature(answer: Callable[..., Outputs], named: Sequence[tf.TensorSpec]) -> Any:
+    """Return a function that is traced when it is saved.
+
+    TensorFlow keeps what is traced while it saves apart from what was traced before: all that the
+    signatures call would be traced twice, and be in the SavedModel twice.
+
+    Args:
+        answer: to values in the order of `named`.
+        named: what it takes, by the names that clients give.
+    """
+
+    def call(*served: tf.Tensor) -> Outputs:
+        return answer(*served)
+
+    call.__name__ = answer.__name__
+    # Clients' names become those of the arguments.
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(spec.name, kind) for spec in named]
+    )
+    return traced(call, *named)
+
+
+def _in_rows(taken: Sequence[Input], served: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """Give each row of a request a value of each column, where there is one for all."""
-    if not any(each.column for each in taken):
-        return [served[each.served] for each in taken]
+    columns = [each.column for each in taken]
+    if not any(columns):
+        return list(served)
     # Whatever is no column has a row for each; a table alone may have columns of one value.
-    rows = [served[each.served] for each in taken if not each.column]
-    counted = rows or [served[each.served] for each in taken]
-    size = tf.reduce_max(tf.stack([tf.shape(values)[0] for values in counted]))
+    rows = [values for column, values in zip(columns, served, strict=True) if not column]
+    size = tf.reduce_max(tf.stack([tf.shape(values)[0] for values in rows or served]))
     return [
-        spread(each.column, served[each.served], size) if each.column else served[each.served]
-        for each in taken
+        spread(column, values, size) if column else values
+        for column, values in zip(columns, served, strict=True)
     ]
 
 

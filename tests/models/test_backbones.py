@@ -244,6 +244,7 @@ def _wrong_network(network: keras.Model, fault: str) -> keras.Model:
     return keras.Model(network.input, output)
 
 
+@pytest.mark.long
 @pytest.mark.realdata
 @pytest.mark.skipif(not SHARED_WEIGHTS.is_dir(), reason="needs ../shared/weights")
 def test_imagenet_features_are_those_of_keras_on_three_grey_channels() -> None:

@@ -293,7 +293,7 @@ def members(
     images: Sequence[bytes],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """A backbone's SavedModel, untrained, and two stand-ins for others, whose answers differ."""
+    """A backbone's SavedModel, untrained, and a stand-in for another, whose answers differ."""
     folder = tmp_path_factory.mktemp("members")
     network = tiny_cut("head")
     pixels = tf.stack([tf.cast(decode_and_resize(data), tf.float32) for data in images])
@@ -309,9 +309,8 @@ def members(
     }
     model = BackboneModel(_transform_layer, Classifier(network, heads), CLASSES, 0.5)
     export(model, str(folder / "a"))
-    for seed, name in enumerate("bc"):
-        tf.saved_model.save(_Tiles(seed), str(folder / name))
-    return {name: folder / name for name in "abc"}
+    tf.saved_model.save(_Tiles(0), str(folder / "b"))
+    return {name: folder / name for name in "ab"}
 
 
 def _numpy(outputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
@@ -361,7 +360,8 @@ def combined(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[Kind, Combined]:
     """Each kind, exported once."""
-    names = ("b", "a", "c")
+    # The golden run's combinations have three.
+    names = ("b", "a")
     given_answers = [answers[name] for name in names]
     confidence = np.sort(given_answers[0][contract.HIERARCHICAL].max(axis=-1))
     # Between two images' confidences, so that some are passed on and some are not.
@@ -411,14 +411,12 @@ def _described(loaded: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_its_signatures_are_a_backbones(
-    kind: Kind,
     combined: Mapping[Kind, Combined],
     loaded: Mapping[str, Any],
     images: Sequence[bytes],
 ) -> None:
-    model = combined[kind].loaded
+    model = combined["cascade"].loaded
     assert _described(model) == _described(loaded["a"])
     assert set(_described(model)) == {"serving_default", "serve_examples", "explain"}
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[images[4]]))

@@ -282,7 +282,6 @@ def test_a_feature_that_is_no_number_is_said(poisoned: str, value: float) -> Non
         ({"dropout": 0.2}, None, False),
         ({"kind": "paper", "width": 8}, None, False),
         ({}, HEALTHY, True),
-        ({"dropout": 0.2}, HEALTHY, False),
         # Beside the paper's head, the hierarchical one is a regularised one all the same.
         ({"kind": "paper", "width": 8}, HEALTHY, True),
     ],

@@ -177,7 +177,6 @@ def _many_fragments() -> bytes:
         (lambda: _with_sequence(0x2, 0x10, b"UI"), "TransferSyntaxUID (0002,0010) can't be read"),
         (lambda: _with_vr("WindowCenter", "LO", "wide"), "WindowCenter (0028,1050) can't be"),
         (_unended, "damaged: the DICOM header"),
-        (_many_items, "header with more than 4 MiB, or 50000 elements"),
         (lambda: _encapsulated(_STREAM, _STREAM), "claims one frame, and has 2"),
         (lambda: _encapsulated(b"\0\0"), "the JPEG 2000 in the DICOM has no header"),
         (lambda: _encapsulated(b"\0\0", syntax=uid.JPEGBaseline8Bit), "the JPEG in the DICOM has"),
@@ -207,11 +206,11 @@ def test_what_is_no_dicom_is_not_converted() -> None:
         assert converted(content) is content
 
 
-def _peak(make: Callable[[], bytes]) -> int:
+def _peak(make: Callable[[], bytes], reason: str | None = None) -> int:
     content = make()
     tracemalloc.start()
     try:
-        with pytest.raises(UnusableImageError):
+        with pytest.raises(UnusableImageError, match=reason):
             converted(content)
         return tracemalloc.get_traced_memory()[1]
     finally:
@@ -239,7 +238,6 @@ def _bomb() -> bytes:
         pytest.param(_huge(b"UT", (0x0028, 0x1050)), id="a window of 128 MiB"),
         pytest.param(_huge(b"UN", (0x0028, 0x3010)), id="a sequence"),
         pytest.param(_unended, id="nested"),
-        pytest.param(_many_items, id="a million items"),
         pytest.param(_many_fragments, id="two million fragments"),
         pytest.param(lambda: _changed("Rows", 65535), id="rows"),
         pytest.param(
@@ -250,6 +248,10 @@ def _bomb() -> bytes:
 )
 def test_memory_is_bounded(make: Callable[[], bytes]) -> None:
     assert _peak(make) < _MEMORY
+
+
+def test_a_million_items_have_their_sentence_and_take_little_memory() -> None:
+    assert _peak(_many_items, "header with more than 4 MiB, or 50000 elements") < _MEMORY
 
 
 def test_a_deflated_bomb_is_refused() -> None:

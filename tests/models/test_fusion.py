@@ -238,7 +238,7 @@ def test_its_heat_map_adds_up_to_the_score_over_all_networks(
         found: np.ndarray = score.numpy()
         return found
 
-    evidence = classifier.evidence(contract.FLAT, maps, classes).numpy()
+    evidence = classifier.evidence(contract.FLAT, maps, taps, classes).numpy()
     assert evidence.shape == (4, 256, 256)
     np.testing.assert_allclose(evidence.sum(axis=(1, 2)), parts(taps), rtol=2e-3, atol=2e-3)
     # Each network's part is what it says where the others say what they say on the average.

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import apache_beam as beam
 import keras
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from PIL import Image
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from common.in_process_beam import in_process
 from components.featurizer.executor import Job, Prefix
 from models.backbones import get_backbone
 from models.boundary import CutNetwork
@@ -88,13 +90,20 @@ def transformed(images: Sequence[bytes], tmp_path_factory: pytest.TempPathFactor
     ]
     metadata = dataset_metadata.DatasetMetadata(schema)
     graph = tmp_path_factory.mktemp("transform") / "graph"
-    with tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("temp"))):
-        (data, _), transform = (examples, metadata) | tft_beam.AnalyzeAndTransformDataset(
+    rows: list[dict[str, Any]] = []
+    with (
+        tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("temp"))),
+        in_process(beam.Pipeline(argv=[])) as pipeline,
+    ):
+        # Shuffled, they'd go to Beam's own runner.
+        given = pipeline | beam.Create(examples, reshuffle=False)
+        (data, _), transform = (given, metadata) | tft_beam.AnalyzeAndTransformDataset(
             preprocessing_fn
         )
-        transform | tft_beam.WriteTransformFn(str(graph))
+        _ = data | beam.Map(rows.append)
+        _ = transform | tft_beam.WriteTransformFn(str(graph))
     assert set(schema_utils.schema_as_feature_spec(schema).feature_spec) == set(default)
-    return Transformed(str(graph), sorted(data, key=lambda row: row[contract.LABEL]))
+    return Transformed(str(graph), sorted(rows, key=lambda row: row[contract.LABEL]))
 
 
 @dataclass

@@ -21,6 +21,7 @@ from models.explanation import class_score
 from models.feature_records import serialize
 from models.fusion import FusedNetwork
 from models.joint_params import JointParams
+from models.saved_functions import load_functions
 from models.signatures import export
 from models.table_fitting import fit_table_model
 from models.table_models import JointNetwork, NoNetwork, TableModel, beside_specs
@@ -124,9 +125,8 @@ def loaded(joint: Trained, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("joint")
     beside = inputs.of_columns(COLUMNS)
     export(BackboneModel(_transform, joint.classifier, CLASSES, 0.6, beside), str(folder))
-    found = tf.saved_model.load(str(folder))
-    found.folder = folder
-    return found
+    asked = (contract.SIGNATURE_DEFAULT, contract.SIGNATURE_EXPLAIN, contract.SIGNATURE_TABLE)
+    return load_functions(str(folder), ("preprocess", "network"), signatures=asked)
 
 
 def _ask(loaded: Any, pngs: list[bytes], crp: list[float], ward: list[bytes]) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def test_the_table_alone(network: FusedNetwork, pngs: list[bytes], tmp_path: Pat
     assert contract.NOT_TO_PUSH not in trained.validation
     head = trained.classifier.heads[contract.FLAT]
     export(TableModel(_transform, head, COLUMNS, CLASSES, 0.6), str(tmp_path / "table"))
-    loaded = tf.saved_model.load(str(tmp_path / "table"))
+    loaded = load_functions(str(tmp_path / "table"), signatures=(contract.SIGNATURE_TABLE,))
     answer = loaded.signatures[contract.SIGNATURE_TABLE](
         crp=tf.constant([5.0, 500.0, float("nan")]), ward=tf.constant([b"a", b"b", b""])
     )

@@ -134,7 +134,7 @@ def test_a_separable_problem_is_learnt_and_logged(
 ) -> None:
     head = {"kind": kind, "width": 32}
     logs = tmp_path / "logs"
-    trained = fit(head=head, epochs=20, early_stopping_patience=None, log_dir=str(logs))
+    trained = fit(head=head, epochs=8, early_stopping_patience=None, log_dir=str(logs))
     for split in ("train", "validation"):
         (events,) = (logs / split).glob("events.out.tfevents.*")
         assert events.stat().st_size > 0
@@ -142,7 +142,7 @@ def test_a_separable_problem_is_learnt_and_logged(
     solved = {contract.HISTORY_ITERATION} if kind == "regularised" else set()
     assert set(trained.history) == names | solved
     # Of L-BFGS, the start is there, too.
-    assert {len(values) for values in trained.history.values()} == {21 if solved else 20}
+    assert {len(values) for values in trained.history.values()} == {9 if solved else 8}
     assert trained.history["loss"][-1] < 0.5 * trained.history["loss"][0]
 
     taps, labels = _taps(24, 2)

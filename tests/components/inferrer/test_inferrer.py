@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ prepare_environment()
 import tensorflow as tf  # noqa: E402
 from tfx.types import standard_artifacts  # noqa: E402
 
+from components.inferrer import executor  # noqa: E402
 from components.inferrer.executor import Executor, features_key  # noqa: E402
 from models import saved_functions  # noqa: E402
 from schema import contract  # noqa: E402
@@ -37,44 +40,65 @@ def _artifact(kind: Any, folder: Path, splits: tuple[str, ...] = ()) -> list[Any
     return [artifact]
 
 
+def _made(golden: GoldenRun, node: str, output: str) -> Path:
+    (folder,) = (golden.layout.artifacts / node / output).iterdir()
+    return folder
+
+
+def _infer(
+    golden: GoldenRun,
+    answers: Path,
+    baseline: Path | None = None,
+    model: Path | None = None,
+    features: Path | None = None,
+) -> Answers:
+    """Run the executor on the golden run's xception; return digest -> record."""
+    of = features or _made(golden, "Featurizer.xception", "features")
+    inputs = {
+        "model": _artifact(
+            standard_artifacts.Model, model or _made(golden, "Trainer.xception", "model")
+        ),
+        "examples": _artifact(
+            standard_artifacts.Examples,
+            _made(golden, "RadiographExampleGen", "examples"),
+            contract.SPLITS,
+        ),
+        features_key("xception"): _artifact(standard_artifacts.Examples, of, contract.SPLITS),
+    }
+    if baseline:
+        inputs["baseline_model"] = _artifact(standard_artifacts.Model, baseline)
+    outputs = {"answers": _artifact(standard_artifacts.Examples, answers)}
+    Executor().Do(inputs, outputs, {"sampled_images": SAMPLED, "code_digest": ""})
+    assert json.loads(outputs["answers"][0].split_names) == [contract.SPLIT_TEST]
+    records = tf.data.TFRecordDataset(str(_file(answers)), "GZIP").as_numpy_iterator()
+    examples = [tf.train.Example.FromString(record) for record in records]
+    return {e.features.feature[contract.SHA256].bytes_list.value[0].decode(): e for e in examples}
+
+
+def _file(answers: Path) -> Path:
+    (file,) = (answers / "Split-test").iterdir()
+    return file
+
+
 @pytest.fixture
 def infer(golden: GoldenRun, tmp_path: Path) -> Callable[..., Answers]:
-    """Runs the executor on the golden run's xception; returns digest -> record."""
+    """`_infer`, with the answers in a folder of the test."""
+    return functools.partial(_infer, golden, tmp_path / "answers")
 
-    def made(node: str, output: str) -> Path:
-        (folder,) = (golden.layout.artifacts / node / output).iterdir()
-        return folder
 
-    def call(
-        baseline: Path | None = None, model: Path | None = None, features: Path | None = None
-    ) -> Answers:
-        of = made("Featurizer.xception", "features")
-        inputs = {
-            "model": _artifact(
-                standard_artifacts.Model, model or made("Trainer.xception", "model")
-            ),
-            "examples": _artifact(
-                standard_artifacts.Examples,
-                made("RadiographExampleGen", "examples"),
-                contract.SPLITS,
-            ),
-            features_key("xception"): _artifact(
-                standard_artifacts.Examples, features or of, contract.SPLITS
-            ),
-        }
-        if baseline:
-            inputs["baseline_model"] = _artifact(standard_artifacts.Model, baseline)
-        outputs = {"answers": _artifact(standard_artifacts.Examples, tmp_path / "answers")}
-        Executor().Do(inputs, outputs, {"sampled_images": SAMPLED, "code_digest": ""})
-        assert json.loads(outputs["answers"][0].split_names) == [contract.SPLIT_TEST]
-        (file,) = (tmp_path / "answers" / "Split-test").iterdir()
-        records = tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
-        examples = [tf.train.Example.FromString(record) for record in records]
-        return {
-            e.features.feature[contract.SHA256].bytes_list.value[0].decode(): e for e in examples
-        }
+@dataclass(frozen=True)
+class Inferred:
+    """Answers as they are where nothing else is given, and the file that has them."""
 
-    return call
+    answers: Answers
+    file: Path
+
+
+@pytest.fixture(scope="module")
+def plain(golden: GoldenRun, tmp_path_factory: pytest.TempPathFactory) -> Inferred:
+    """Made once; nobody may change it."""
+    folder = tmp_path_factory.mktemp("plain") / "answers"
+    return Inferred(_infer(golden, folder), _file(folder))
 
 
 @pytest.fixture
@@ -90,10 +114,8 @@ def _answer(example: tf.train.Example, name: str = contract.ANSWER) -> np.ndarra
     return np.array(example.features.feature[name].float_list.value, np.float32)
 
 
-def test_a_record_has_the_answer_in_place_of_the_pixels(
-    infer: Callable[..., Answers], golden: GoldenRun
-) -> None:
-    found = infer()
+def test_a_record_has_the_answer_in_place_of_the_pixels(plain: Inferred, golden: GoldenRun) -> None:
+    found = plain.answers
     (raw,) = (golden.layout.artifacts / "RadiographExampleGen" / "examples").iterdir()
     (file,) = (raw / "Split-test").iterdir()
     before = [
@@ -113,10 +135,8 @@ def test_a_record_has_the_answer_in_place_of_the_pixels(
         assert _answer(found[digest]).sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_the_first_images_are_asked_of_the_saved_model_too(
-    infer: Callable[..., Answers],
-) -> None:
-    found = infer()
+def test_the_first_images_are_asked_of_the_saved_model_too(plain: Inferred) -> None:
+    found = plain.answers
     served = [d for d, e in found.items() if contract.SERVED_ANSWER in e.features.feature]
     assert served == sorted(found)[:SAMPLED]
     for digest in served:
@@ -125,13 +145,10 @@ def test_the_first_images_are_asked_of_the_saved_model_too(
 
 
 def test_the_same_answers_are_the_same_bytes(
-    infer: Callable[..., Answers], golden: GoldenRun, tmp_path: Path
+    plain: Inferred, infer: Callable[..., Answers], tmp_path: Path
 ) -> None:
     infer()
-    (file,) = (tmp_path / "answers" / "Split-test").iterdir()
-    first = file.read_bytes()
-    infer()
-    assert file.read_bytes() == first
+    assert _file(tmp_path / "answers").read_bytes() == plain.file.read_bytes()
 
 
 def test_a_baseline_on_the_same_features_runs_no_network(
@@ -173,15 +190,23 @@ def _has_no_heads(model: Path) -> None:
     "change", [_stands_on_others, _needs_another_tap, _of_another_backbone, _has_no_heads]
 )
 def test_any_other_baselines_saved_model_is_asked(
-    change: Callable[[Path], None], infer: Callable[..., Answers], earlier: Path
+    change: Callable[[Path], None], plain: Inferred, golden: GoldenRun, earlier: Path
 ) -> None:
     change(earlier)
-    found = infer(baseline=earlier)
+    (baseline,) = _artifact(standard_artifacts.Model, earlier)
+    features = _made(golden, "Featurizer.xception", "features") / "Split-test"
+    found = executor._of_baseline(
+        baseline,
+        str(_made(golden, "Trainer.xception", "model") / "Format-TFMA"),
+        {"xception": [f"{features}/*"]},
+        str(_made(golden, "RadiographExampleGen", "examples") / "Split-test"),
+    )
+    assert set(found) == set(plain.answers)
     differences = []
-    for example in found.values():
-        answer, baseline = _answer(example), _answer(example, contract.BASELINE_ANSWER)
-        np.testing.assert_allclose(baseline, answer, rtol=0, atol=1e-4)
-        differences.append(np.abs(answer - baseline).max())
+    for digest, answer in found.items():
+        own = _answer(plain.answers[digest])
+        np.testing.assert_allclose(answer, own, rtol=0, atol=1e-4)
+        differences.append(np.abs(own - answer).max())
     # From the image on, another order of sums: the very same bits would be the heads'.
     assert max(differences) > 0
 

@@ -26,6 +26,7 @@ from components.pushed_versions.seen_images import Images, read_seen, write_seen
 from models import combined_model, evaluation_model, signatures  # noqa: E402
 from models.boundary import FeatureSpec  # noqa: E402
 from models.predictions import Predictions, read_predictions, write_predictions  # noqa: E402
+from models.saved_functions import load_functions  # noqa: E402
 from schema import contract  # noqa: E402
 
 if TYPE_CHECKING:
@@ -169,15 +170,24 @@ def made(
     return {kind: run(kind) for kind in ("ensemble", "cascade")}
 
 
+@pytest.fixture(scope="module")
+def served(made: dict[str, Path]) -> dict[str, Any]:
+    """Kind → what the tests ask of the SavedModel, as it comes back."""
+    asked = {"names": ("classify",), "signatures": (contract.SIGNATURE_DEFAULT,)}
+    return {
+        kind: load_functions(str(folder / "model" / "Format-Serving"), **asked)
+        for kind, folder in made.items()
+    }
+
+
 @pytest.mark.parametrize("kind", ["ensemble", "cascade"])
 def test_what_is_served_are_the_answers_on_which_the_rule_was_fitted(
-    kind: str, made: dict[str, Path]
+    kind: str, made: dict[str, Path], served: dict[str, Any]
 ) -> None:
     folder = made[kind]
     validation = json.loads((folder / "model_run" / contract.VALIDATION_FILE).read_text())
     predictions = read_predictions(str(folder / "model_run"))
-    loaded = tf.saved_model.load(str(folder / "model" / "Format-Serving"))
-    outputs = loaded.signatures[contract.SIGNATURE_DEFAULT](image_bytes=tf.constant(IMAGES))
+    outputs = served[kind].signatures[contract.SIGNATURE_DEFAULT](image_bytes=tf.constant(IMAGES))
     p = predictions.probabilities[contract.FLAT]
     np.testing.assert_allclose(outputs[contract.OUTPUT_PROBABILITIES], p, atol=1e-5)
     assert (outputs[contract.OUTPUT_CLASSES].numpy() == [c.encode() for c in CLASSES]).all()
@@ -205,12 +215,13 @@ def test_it_has_seen_what_its_members_went_on_from(made: dict[str, Path]) -> Non
 
 
 @pytest.mark.parametrize("kind", ["ensemble", "cascade"])
-def test_what_evaluation_asks_is_what_is_served(kind: str, made: dict[str, Path]) -> None:
+def test_what_evaluation_asks_is_what_is_served(
+    kind: str, made: dict[str, Path], served: dict[str, Any]
+) -> None:
     """Of many images, so that a cascade passes some on."""
     model = made[kind] / "model"
-    served = tf.saved_model.load(str(model / "Format-Serving"))
     pixels = tf.stack([tf.cast(tf.io.decode_png(png, channels=1), tf.float32) for png in IMAGES])
-    expected = served.classify(tf.constant(IMAGES))[contract.FLAT]
+    expected = served[kind].classify(tf.constant(IMAGES))[contract.FLAT]
     heads = tf.saved_model.load(str(model / "Format-TFMA"))
     features = {"brightness": tf.reduce_mean(pixels, axis=[1, 2, 3])}
     found = heads.answers({"cheap": features, "dear": features})
