@@ -21,7 +21,7 @@ from serving.servables import openvino_servable
 from serving.servables.loading import load_servable
 from tests.serving.conftest import Load
 
-pytestmark = pytest.mark.usefixtures("loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loaded_once")]
 
 
 def _inputs(values: Sequence[bytes], name: str = contract.INPUT_IMAGES) -> dict[str, np.ndarray]:

@@ -25,6 +25,8 @@ from tests.miniatures import miniature_backbones
 if TYPE_CHECKING:
     from tests.golden_run import GoldenRun
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("vgg16", "xception", "densenet121")
 Inputs = dict[str, list[Any]]
 Again = Callable[..., tuple[Any, str]]

@@ -28,6 +28,8 @@ from schema import contract  # noqa: E402
 if TYPE_CHECKING:
     from tests.golden_run import GoldenRun
 
+pytestmark = pytest.mark.slow
+
 SAMPLED = 4
 Answers = dict[str, tf.train.Example]
 

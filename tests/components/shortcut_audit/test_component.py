@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Audited = Callable[..., tuple[Any, dict[str, Any]]]
 Generated = Callable[..., dict[str, list[Any]]]
+pytestmark = pytest.mark.slow
+
 COUNTS = {"COVID-19": 13, "NORMAL": 18, "Viral Pneumonia": 18}
 LIMITS = {"max_duplicates_across_splits": 0, "max_shortcut_accuracy": 0.9}
 PLANTED = 6
