@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -295,6 +294,12 @@ def _batch_of(tensor: Tensor, name: str | None = None) -> tf.TensorSpec:
 
 
 def _signatures(model: ServedModel) -> dict[str, Any]:
+    """Make functions that are traced when they are saved.
+
+    TensorFlow keeps what is traced while it saves apart from what was traced before: all that the
+    signatures call would be traced twice, and be in the SavedModel twice. The names that clients
+    give are those of the specifications.
+    """
     every = (*model.taken, *model.beside)
     predict = model.predict_with_table if model.beside else model.predict
 
@@ -310,38 +315,15 @@ def _signatures(model: ServedModel) -> dict[str, Any]:
     named = [_batch_of(each.raw, each.served) for each in model.taken]
     examples = tf.TensorSpec([None], tf.string, contract.INPUT_EXAMPLES)
     signatures = {
-        contract.SIGNATURE_DEFAULT: _signature(serving_default, named),
-        contract.SIGNATURE_EXAMPLES: _signature(serve_examples, [examples]),
+        contract.SIGNATURE_DEFAULT: traced(serving_default, *named),
+        contract.SIGNATURE_EXAMPLES: traced(serve_examples, examples),
     }
     if any(each.column for each in every):
         further = [_batch_of(each.raw, each.served) for each in model.beside]
-        signatures[contract.SIGNATURE_TABLE] = _signature(serve_with_table, [*named, *further])
+        signatures[contract.SIGNATURE_TABLE] = traced(serve_with_table, *named, *further)
     if isinstance(model, ImageModel):
-        signatures[contract.SIGNATURE_EXPLAIN] = _signature(model.explain, named)
+        signatures[contract.SIGNATURE_EXPLAIN] = traced(model.explain, *named)
     return signatures
-
-
-def _signature(answer: Callable[..., Outputs], named: Sequence[tf.TensorSpec]) -> Any:
-    """Return a function that is traced when it is saved.
-
-    TensorFlow keeps what is traced while it saves apart from what was traced before: all that the
-    signatures call would be traced twice, and be in the SavedModel twice.
-
-    Args:
-        answer: to values in the order of `named`.
-        named: what it takes, by the names that clients give.
-    """
-
-    def call(*served: tf.Tensor) -> Outputs:
-        return answer(*served)
-
-    call.__name__ = answer.__name__
-    # Clients' names become those of the arguments.
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(spec.name, kind) for spec in named]
-    )
-    return traced(call, *named)
 
 
 def _in_rows(taken: Sequence[Input], served: Sequence[tf.Tensor]) -> list[tf.Tensor]:
