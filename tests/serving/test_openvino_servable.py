@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from models.engines import OPENVINO_F32, TENSORFLOW
 from models.served_signature import served_signature
 from schema import contract
 from serving.networks import conversion, probes
+from serving.networks.store import DamagedError
 from serving.protocol.status import ServingError
 from serving.servables import openvino_servable
 from serving.servables.loading import load_servable
@@ -49,6 +50,26 @@ def test_the_answers_are_tensorflows(
                 np.testing.assert_allclose(found[key], value, atol=1e-3)
             elif key != contract.OUTPUT_ABSTAIN:
                 assert found[key].tolist() == value.tolist()
+
+
+def test_what_no_engine_can_run_is_named_and_what_is_damaged_is_made_again(tmp_path: Path) -> None:
+    def fails(error: Exception) -> Callable[[Any], Any]:
+        def make(_: Any) -> Any:
+            raise error
+
+        return make
+
+    expected = np.full((len(probes.probe_pixels()), 3), 1 / 3)
+    with pytest.raises(conversion.NotConvertibleError, match=f"{tmp_path}: no such operation"):
+        conversion.choose_engine(
+            expected, fails(RuntimeError("no such operation")), tmp_path, "f32"
+        )
+    with pytest.raises(DamagedError, match="torn"):
+        conversion.choose_engine(expected, fails(DamagedError("torn")), tmp_path, "f32")
+    names = conversion.signature_names()
+    model = SimpleNamespace(signatures=dict.fromkeys(names), preprocess=1, network=1, answer=1)
+    with pytest.raises(conversion.NotConvertibleError, match=str(tmp_path)):
+        conversion.convert_network(model, tmp_path)
 
 
 def test_examples_are_taken_too(loaded: Load, images: list[bytes]) -> None:
