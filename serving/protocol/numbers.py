@@ -38,16 +38,13 @@ def decimals(values: np.ndarray) -> list[str]:
     digits = _EXACT_DIGITS[values.dtype]
     for place in np.flatnonzero(read != values).tolist():
         texts[place] = f"{numbers[place]:.{digits}g}"
+    texts = [text if "." in text or "e" in text else f"{text}.0" for text in texts]
     for place in np.flatnonzero(~np.isfinite(values)).tolist():
         texts[place] = _word(numbers[place])
-    return [text if _is_no_integer(text) else f"{text}.0" for text in texts]
+    return texts
 
 
 def _word(number: float) -> str:
     if math.isnan(number):
         return "NaN"
     return "Infinity" if number > 0 else "-Infinity"
-
-
-def _is_no_integer(text: str) -> bool:
-    return "." in text or "e" in text or text[-1] in "Ny"
