@@ -137,6 +137,11 @@ class ConvertedVersion:
         given = [network.answers for network in self.networks]
         return given[0][contract.FLAT] if self.rule is None else combine(self.rule, given)
 
+    @property
+    def trunks(self) -> list[PartName]:
+        """The trunks of all networks, in order; one that several stand on comes several times."""
+        return [trunk for network in self.networks for trunk in network.plan.trunks]
+
     def plan(self, choice: Choice) -> Plan:
         """Say how they run on a machine."""
         networks = tuple(network.plan for network in self.networks)

@@ -136,9 +136,7 @@ class Networks:
     ) -> RunningVersion:
         # Held until it serves: what is compiled to choose by isn't compiled again.
         held = [
-            self.trunks.get(part.key, part.outputs, partial(read, part))
-            for network in version.networks
-            for part in network.plan.trunks
+            self.trunks.get(part.key, part.outputs, partial(read, part)) for part in version.trunks
         ]
         plan = version.plan(self._choice(key, version, read, directory, precision))
         engine = engine_of(plan, read, self.trunks)
@@ -158,16 +156,15 @@ class Networks:
         known = store.choice(named) if store and named else None
         if known is not None:
             return known
-        trunks = [trunk for network in version.networks for trunk in network.plan.trunks]
         (name, *_) = engines_for(precision)
         with self._choosing:
             if store:
-                for trunk in trunks:
+                for trunk in version.trunks:
                     self._answers.take(store, trunk.key, trunk.outputs, name, anywhere=False)
             choice = choose(version, read, self.trunks, self._answers, directory, precision)
             if store and named:
                 store.write_choice(named, choice)
-                for trunk in trunks:
+                for trunk in version.trunks:
                     self._answers.keep(store, trunk.key, trunk.outputs, name, anywhere=False)
             return choice
 

@@ -64,8 +64,8 @@ def test_the_layout_is_tensorflow_servings(server_process: Server) -> None:
 class Grpc:
     """Both stubs."""
 
-    def __init__(self, server_process: Server) -> None:
-        channel = grpc.insecure_channel(server_process.grpc)
+    def __init__(self, server: Server) -> None:
+        channel = grpc.insecure_channel(server.grpc)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self.model = model_service_pb2_grpc.ModelServiceStub(channel)
 
