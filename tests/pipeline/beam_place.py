@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from apache_beam.portability.api import (
 from pipeline.beam.reach import Services, require_services, workers_of
 from pipeline.beam.worker_pool import WorkerPool, start_pool
 from pipeline.config.beam import plan_beam
+from tests.serving.in_thread import until
 
 
 class _Jobs(beam_job_api_pb2_grpc.JobServiceServicer):
@@ -76,11 +76,12 @@ class Place:
     def kill_worker(self) -> None:
         """One that was started; returns when the pool knows of it."""
         os.kill(self.start_worker(), signal.SIGKILL)
-        died = threading.Event()
-        while not died.wait(0.02):
+
+        def is_known() -> bool:
             now = workers_of(self.pool)
-            if now and now.died:
-                died.set()
+            return now is not None and bool(now.died)
+
+        until(is_known)
 
 
 def require(jobs: str, pool: str, *options: str) -> Services | None:

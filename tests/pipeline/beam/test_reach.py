@@ -171,9 +171,12 @@ def test_a_killed_worker_is_named_with_its_signal(place: Place) -> None:
 
 def test_a_runner_may_notice_a_death_before_the_pool_does(place: Place) -> None:
     services = place.services()
-    threading.Timer(0.3, place.kill_worker).start()
+    later = threading.Timer(0.3, place.kill_worker)
+    later.start()
     gone = str(what_is_gone(services, NODE, "SDK worker disconnected: worker[a]"))
     assert f"died while {NODE} ran (signal SIGKILL" in gone
+    # Else it would ask on for ever, of a pool that has gone, and hold up the end of this process.
+    later.join()
 
 
 def test_a_worker_that_the_runner_replaced_is_no_reason(place: Place) -> None:
