@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socketserver
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,6 +51,20 @@ def cxr(monkeypatch: pytest.MonkeyPatch) -> Cxr:
         return 0
 
     return call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_end_at_once() -> Iterator[None]:
+    """The library's servers look every hundredth of a second whether they were told to end.
+
+    By themselves they look twice a second, which each test of the DICOM node would wait for.
+    """
+    serve: Any = socketserver.BaseServer.serve_forever
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            socketserver.BaseServer, "serve_forever", lambda self, *_, **__: serve(self, 0.01)
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

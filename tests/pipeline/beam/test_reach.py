@@ -25,6 +25,8 @@ from pipeline.config.beam import plan_beam, pool_command
 from pipeline.phantoms import write_phantoms
 from tests.pipeline.beam_place import BeamsOwnPool, Place, made_jobs, made_place, require, served
 
+pytestmark = pytest.mark.waits
+
 NODE = "Featurizer.vgg16"
 
 
