@@ -190,7 +190,7 @@ def _infer(
 
     from components.inferrer.executor import Executor, features_key
     from models.evaluation_model import read_members
-    from pipeline.dag.verdict import SAMPLED_IMAGES
+    from pipeline.dag.verdict import sampled_images
     from schema import contract
 
     examples_kind = standard_artifacts.Examples
@@ -198,13 +198,15 @@ def _infer(
         "model": _artifact(standard_artifacts.Model, model),
         "examples": _artifact(examples_kind, examples, contract.SPLITS),
     }
-    for member in read_members(str(model / "Format-TFMA")):
+    members = read_members(str(model / "Format-TFMA"))
+    for member in members:
         features = _latest(artifacts / f"Featurizer.{member}" / "features")
         inputs[features_key(member)] = _artifact(examples_kind, features, contract.SPLITS)
     if against_itself:
         inputs["baseline_model"] = inputs["model"]
     outputs = {"answers": _artifact(examples_kind, folder)}
-    Executor().Do(inputs, outputs, {"sampled_images": SAMPLED_IMAGES, "code_digest": ""})
+    properties = {"sampled_images": sampled_images(members), "code_digest": ""}
+    Executor().Do(inputs, outputs, properties)
     return folder
 
 

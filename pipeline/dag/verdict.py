@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,7 +29,10 @@ from pipeline.resolve.engine import ResolvedEngine
 from schema import contract
 
 # That each exported SavedModel is asked about in each run; a long test asks about all.
-SAMPLED_IMAGES: Final = 8
+_SAMPLED: Final = 8
+# What stands on several backbones has their networks, about which the backbones' own models are
+# asked: it is asked whether they were put together as it was judged.
+_SAMPLED_OF_SEVERAL: Final = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ class Judged:
     evaluation: tfx.types.BaseChannel
     features: Mapping[str, tfx.types.BaseChannel]
     networks: Mapping[str, Featurized] = field(default_factory=dict)
+
+
+def sampled_images(backbones: Collection[str]) -> int:
+    """Say about how many test images a model's SavedModel is asked in each run.
+
+    Args:
+        backbones: on which the model stands.
+    """
+    return _SAMPLED_OF_SEVERAL if len(backbones) > 1 else _SAMPLED
 
 
 def verdict_branch(
@@ -86,7 +98,7 @@ def verdict_branch(
         baseline_model=baseline.outputs["model"] if config.gate.against_baseline else None,
         examples=example_gen.outputs["examples"],
         features=features,
-        sampled_images=SAMPLED_IMAGES,
+        sampled_images=sampled_images(features),
         code_digest=code_digest("components.inferrer.executor"),
     ).with_id(f"Inferrer.{name}")
     evaluator = _evaluator(name, config, inferrer, model_from, baseline, engine)

@@ -77,10 +77,12 @@ def test_a_full_queue_refuses(batcher: Batcher) -> None:
     servable = Doubler()
     _held(batcher, servable)
     futures = [_submit(batcher, servable, 1.0) for _ in range(6)]
-    with pytest.raises(ServingError) as refused:
-        _submit(batcher, servable, 1.0)
+    try:
+        with pytest.raises(ServingError) as refused:
+            _submit(batcher, servable, 1.0)
+    finally:
+        servable.go.set()
     assert refused.value.http_status == 429
-    servable.go.set()
     assert all(f.result(5) for f in futures)
 
 

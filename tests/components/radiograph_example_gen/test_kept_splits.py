@@ -44,8 +44,10 @@ def test_the_places_that_pushed_versions_were_made_with_are_kept(
     # The earliest version says where an image is; whose it is, any.
     assert {sha256: each.split for sha256, each in kept.items()} == {"a": "test", "b": "train"}
     assert kept["a"].patients == {"p"}
-    # Of another seed nothing is known.
-    assert read_kept(_settings(splits_dir=place, seed=1)) == {}
+    # Of another seed, other shares or other classes nothing is known.
+    others = json.dumps([{"name": name, "folders": [name]} for name in ("COVID-19", "Other")])
+    for other in ({"seed": 1}, {"test_fraction": "0.25"}, {"classes": others}):
+        assert read_kept(_settings(splits_dir=place, **other)) == {}
 
 
 def test_a_history_that_is_not_there_yet_keeps_nothing(tmp_path: Path) -> None:

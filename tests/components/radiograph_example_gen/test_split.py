@@ -67,6 +67,8 @@ def test_rounding_is_exact_where_floats_are_not() -> None:
     # 0.29 · 100 is 28.999… in floating point.
     assert split_counts(100, Fraction("0.29"), EVAL)["test"] == 29
     assert split_counts(6, TEST, EVAL) == {"train": 3, "eval": 2, "test": 1}
+    # 0.3 · 4 = 1.2 is nearer to 1.
+    assert split_counts(5, TEST, EVAL) == {"train": 3, "eval": 1, "test": 1}
 
 
 def test_paper_table_with_patients() -> None:
