@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog as Log
 
+from models.engines import OPENVINO_BF16, OPENVINO_F32, EngineName
 from schema import contract
 from serving.conformance.models import write_half_plus_two
 from serving.protocol.status import ServingError
-from serving.servables.servable import Servable
+from serving.protocol.tensors import Tensors
+from serving.servables.careful_engine import CarefulEngine
+from serving.servables.servable import Servable, Signature
 from serving.servables.tensorflow_servable import TensorFlowServable
 from serving.warm_up import MOST_RECORDS, warm_up, write_warm_up
 from tests.serving.fakes import Doubler
@@ -49,6 +53,34 @@ def test_each_request_is_answered_in_order_and_as_often_as_told(
     _write(tmp_path, _predict(), Log(), _predict(signature="sum"))
     assert warm_up(servable, tmp_path, rounds) == 3
     assert len(servable.batches) == 2 * rounds
+
+
+def test_no_exact_engine_is_asked_for_what_nobody_reads(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Engine:
+        def __init__(self, name: EngineName) -> None:
+            self.name = name
+
+        def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+            asked.append(self.name)
+            return {contract.FLAT: np.full((len(images), 2), 0.5, np.float32)}
+
+        def compile(self) -> None: ...
+
+    engine = CarefulEngine(Engine(OPENVINO_BF16), Engine(OPENVINO_F32), 0.2)
+
+    class Unsure(Doubler):
+        def _run(self, signature: Signature, inputs: Tensors) -> Tensors:
+            engine(np.zeros((1, 8, 8, 1), np.uint8))
+            return super()._run(signature, inputs)
+
+    _write(tmp_path, _predict())
+    servable = Unsure()
+    warm_up(servable, tmp_path)
+    assert asked == [OPENVINO_BF16]
+    servable.run("", {"x": np.array([1.0])})
+    assert asked == [OPENVINO_BF16, OPENVINO_BF16, OPENVINO_F32]
 
 
 def test_more_than_a_thousand_are_refused_and_a_thousand_are_not(tmp_path: Path) -> None:
