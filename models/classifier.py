@@ -173,7 +173,7 @@ class BackboneModel(ImageModel):
         # By itself: all that runs the network calls this one function.
         self.feature_maps = traced(self._feature_maps, PIXELS)
         ints = tf.TensorSpec([None], tf.int32)
-        self.evidence = traced(self._evidence, PIXELS, ints)
+        self.evidence = traced(self._evidence, PIXELS, ints, ints)
 
     def to_export(self) -> ServedModel:
         """Return the same model with a stand-in for its network, which is linked in."""
@@ -225,18 +225,27 @@ class BackboneModel(ImageModel):
         pooled = in_chunks(pool, tf.shape(pngs)[0], [(channels[name],) for name in names])
         return dict(zip(names, pooled, strict=True)) | beside
 
-    def _evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _evidence(
+        self, pixels: tf.Tensor, rows: tf.Tensor, classes: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Compute what speaks for classes that another model has chosen.
+
+        An image passes the network once, of however many classes it is asked.
 
         Args:
             pixels: grey levels 0..255, float32 [batch, 256, 256, 1].
-            classes: int32 [batch], the class of each image.
+            rows: int32 [answers], the image of each.
+            classes: int32 [answers], the class of each.
 
         Returns:
-            {head: float32 [batch, 256, 256]} (see `models.explanation.evidence`).
+            {head: float32 [answers, 256, 256]} (see `models.explanation.evidence`).
         """
         classifier, maps = self.classifier, self.feature_maps(pixels)
         taps = classifier.network.pooled(maps)
+        maps, taps = (
+            {name: tf.gather(each, rows) for name, each in of_images.items()}
+            for of_images in (maps, taps)
+        )
         return {n: classifier.evidence(n, maps, taps, classes) for n in classifier.heads}
 
     def _explained(self, pngs: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

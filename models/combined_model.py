@@ -40,7 +40,8 @@ class _SavedMember(tf.Module):
 
         def explain(rows: slice) -> list[tf.Tensor]:
             pixels = tf.cast(decode_transformed(pngs[rows]), tf.float32)
-            parts = self._evidence(pixels, classes[rows])
+            chosen = classes[rows]
+            parts = self._evidence(pixels, tf.range(tf.size(chosen)), chosen)
             return [parts[name] for name in names]
 
         chunks = in_chunks(explain, tf.shape(pngs)[0], [MAP_SHAPE] * len(names))

@@ -2,7 +2,7 @@
 
 An ensemble's map is the mean of its members' evidence, and a cascade's that of the members that it
 asked, just as in their own SavedModels (`models.combination.explain_tensors`). So theirs needn't be
-loaded, and an image passes a network once for each class that is explained, whoever asks.
+loaded, and an image passes a network once, whoever asks, and of whatever class.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -100,8 +100,11 @@ class _Network:
 
     def evidence(self, answers: Sequence[Answer]) -> dict[str, np.ndarray]:
         """Say what speaks for the answers: head -> float32 [answers, 256, 256]."""
+        images = list({answer.sha256: answer for answer in answers}.values())
+        row_of = {image.sha256: row for row, image in enumerate(images)}
+        rows = np.array([row_of[answer.sha256] for answer in answers])
         labels = np.array([answer.label for answer in answers])
-        return self._evidence(self._pixels.of(answers, self._folder), labels)
+        return self._evidence(self._pixels.of(images, self._folder), rows, labels)
 
     def close(self) -> None:
         """Let go of what `evidence` opened."""
@@ -222,7 +225,7 @@ def _add_evidence(
 ) -> None:
     """Add a network's part to all maps that it has one in."""
     with contextlib.closing(network):
-        for batch in _batches(asked):
+        for batch in _of_whole_images(asked):
             evidence = network.evidence(batch)
             progress.advance(len(batch))
             for row, answer in enumerate(batch):
@@ -250,6 +253,20 @@ def _by_itself(
         maps = explain(**{contract.INPUT_IMAGES: content})[contract.OUTPUT_HEAT_MAP].numpy()
         found.update(zip([answer.sha256 for answer in batch], maps, strict=True))
     return found
+
+
+def _of_whole_images(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
+    """Divide answers into batches, so that an image passes a network once for all of its own."""
+    batch: list[Answer] = []
+    ordered = sorted(answers, key=lambda answer: answer.sha256)
+    for _, same in groupby(ordered, key=lambda answer: answer.sha256):
+        of_image = list(same)
+        if batch and len(batch) + len(of_image) > _BATCH:
+            yield batch
+            batch = []
+        batch += of_image
+    if batch:
+        yield batch
 
 
 def _batches(values: Iterable[_T]) -> Iterator[list[_T]]:

@@ -276,9 +276,13 @@ class _Tiles(tf.Module):
         input_signature=[
             tf.TensorSpec([None, 256, 256, 1], tf.float32),
             tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None], tf.int32),
         ]
     )
-    def evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def evidence(
+        self, pixels: tf.Tensor, rows: tf.Tensor, classes: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        pixels = tf.gather(pixels, rows)
         parts = []
         for kernel in self.weights:
             chosen = tf.reshape(tf.gather(kernel, classes, axis=1), [4, 4, -1, 1])
@@ -450,9 +454,13 @@ class _Refusing(tf.Module):
         input_signature=[
             tf.TensorSpec([None, 256, 256, 1], tf.float32),
             tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None], tf.int32),
         ]
     )
-    def evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def evidence(
+        self, pixels: tf.Tensor, rows: tf.Tensor, classes: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        pixels = tf.gather(pixels, rows)
         with tf.control_dependencies([tf.debugging.assert_equal(tf.size(classes), 0)]):
             nothing = pixels[..., 0] + 0 * self.weights[0]
         return {contract.FLAT: nothing, contract.HIERARCHICAL: nothing}
@@ -507,7 +515,10 @@ def test_the_members_that_were_asked_explain_the_answer_that_was_given(
     classes = tf.constant(expected.argmax(axis=-1), tf.int32)
     head = contract.FLAT if kind == "ensemble" else contract.HIERARCHICAL
     pixels = tf.cast(model.loaded.preprocess(tf.constant(images)), tf.float32)
-    parts = [loaded[name].evidence(pixels, classes)[head].numpy() for name in model.rule.members]
+    rows = tf.range(len(images))
+    parts = [
+        loaded[name].evidence(pixels, rows, classes)[head].numpy() for name in model.rule.members
+    ]
     wanted = np.mean(parts, axis=0)
     if kind == "cascade":
         sure = ~is_passed_on(model.rule, model.answers)

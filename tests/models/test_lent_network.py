@@ -100,7 +100,8 @@ def _answers(folder: Path) -> dict[str, np.ndarray]:
     }
     floats = tf.cast(pixels, tf.float32)
     found["network"] = loaded.network(floats)[contract.FLAT]
-    found["evidence"] = loaded.evidence(floats, tf.constant([0, 1, 2]))[contract.FLAT]
+    rows = tf.range(len(pixels))
+    found["evidence"] = loaded.evidence(floats, rows, tf.constant([0, 1, 2]))[contract.FLAT]
     return {name: value.numpy() for name, value in found.items()}
 
 

@@ -270,7 +270,11 @@ def test_the_heat_map_is_of_the_predicted_class_and_adds_up_to_its_score(
     pixels = tf.cast(loaded.preprocess(tf.constant(images)), tf.float32)
     probabilities = loaded.network(pixels)[contract.FLAT]
     classes = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-    parts = loaded.evidence(pixels, classes)[contract.FLAT]
+    rows = tf.range(len(images))
+    parts = loaded.evidence(pixels, rows, classes)[contract.FLAT]
+    # Several classes of an image, in whatever order.
+    again = loaded.evidence(pixels[:1], [0, 0], tf.stack([1 - classes[0] % 2, classes[0]]))
+    np.testing.assert_allclose(again[contract.FLAT][1], parts[0], rtol=1e-4, atol=1e-9)
     heat = served.explain(images)[contract.OUTPUT_HEAT_MAP]
     np.testing.assert_allclose(heat, heat_map(parts), atol=1e-3)
 

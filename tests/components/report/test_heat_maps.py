@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.runtime import prepare_environment
 
@@ -179,6 +181,22 @@ def test_maps_are_those_of_each_models_own_signature(
     by_network = {name: sum(network == name for network, _ in asked) for name in MEMBERS}
     assert by_network["xception"] >= len(images)
     assert (len(shown["vgg16"]) <= by_network["vgg16"] < len(images)) == (kind == "cascade")
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 30)), unique=True))
+def test_an_image_passes_a_network_once_for_all_answers_to_it(
+    asked: list[tuple[int, int]],
+) -> None:
+    from components.report.heat_maps import _BATCH, Answer, _of_whole_images
+
+    answers = [Answer(str(image), label) for image, label in asked]
+    batches = list(_of_whole_images(answers))
+    assert {each for batch in batches for each in batch} == set(answers)
+    assert sum(map(len, batches)) == len(answers)
+    images = [{answer.sha256 for answer in batch} for batch in batches]
+    assert all(images)
+    assert sum(map(len, images)) == len({image for image, _ in asked})
+    assert all(len(b) <= _BATCH for b, i in zip(batches, images, strict=True) if len(i) > 1)
 
 
 def test_a_combination_without_its_members_is_asked_itself(
