@@ -181,7 +181,8 @@ class Bench:
         )
         load = os.getloadavg()[0]
         used = _to_readiness(side, models, networks, log)
-        served = len([path for path in models.iterdir() if path.is_dir()])
+        # Beside them lie the networks that the push converted, in a folder that no server serves.
+        served = len([path for path in models.iterdir() if path.name[0] != "." and path.is_dir()])
         return _figure(used, load, f"{served} models")
 
     def first_span(self, side: Side, number: int) -> Figure:
