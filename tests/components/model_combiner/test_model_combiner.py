@@ -78,10 +78,16 @@ class Member(tf.Module):
         input_signature=[
             tf.TensorSpec([None, 256, 256, 1], tf.float32),
             tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None], tf.int32),
         ]
     )
-    def evidence(self, pixels: tf.Tensor, classes: tf.Tensor) -> dict[str, tf.Tensor]:
-        parts = pixels[..., 0] * tf.cast(classes, tf.float32)[:, tf.newaxis, tf.newaxis]
+    def evidence(
+        self, pixels: tf.Tensor, rows: tf.Tensor, classes: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        parts = (
+            tf.gather(pixels, rows)[..., 0]
+            * tf.cast(classes, tf.float32)[:, tf.newaxis, tf.newaxis]
+        )
         return dict.fromkeys((contract.FLAT, contract.HIERARCHICAL), parts * self.weights[0])
 
     @tf.function
