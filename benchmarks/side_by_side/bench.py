@@ -21,6 +21,7 @@ from benchmarks.side_by_side.record import Figure
 from benchmarks.side_by_side.sides import Side
 from common.errors import InputError
 from schema import contract
+from serving.core.model_config import models_in
 from serving.process import free_port
 
 _PUSHED: Final = 0
@@ -181,9 +182,7 @@ class Bench:
         )
         load = os.getloadavg()[0]
         used = _to_readiness(side, models, networks, log)
-        # Beside them lie the networks that the push converted, in a folder that no server serves.
-        served = len([path for path in models.iterdir() if path.name[0] != "." and path.is_dir()])
-        return _figure(used, load, f"{served} models")
+        return _figure(used, load, f"{len(models_in(models))} models")
 
     def first_span(self, side: Side, number: int) -> Figure:
         """Run the images that are there before the delivery, as a first span, and keep the run.

@@ -2,7 +2,8 @@
 
 An ensemble's map is the mean of its members' evidence, and a cascade's that of the members that it
 asked, just as in their own SavedModels (`models.combination.explain_tensors`). So theirs needn't be
-loaded, and an image passes a network once, whoever asks, and of whatever class.
+loaded, and an image passes a network once, whoever asks, and of whatever class; but once more where
+a cascade's first member has to say whether it is sure.
 """
 
 from __future__ import annotations
@@ -74,15 +75,15 @@ class _Pixels:
         self._preprocess: Any = None
         self._made: dict[str, np.ndarray] = {}
 
-    def of(self, answers: Sequence[Answer], folder: str) -> np.ndarray:
+    def of(self, digests: Sequence[str], folder: str) -> np.ndarray:
         """Make those that aren't there yet, by the SavedModel of whichever network asks first."""
         if self._preprocess is None:
             self._preprocess = load_functions(folder, ("preprocess",)).preprocess
-        missing = list(dict.fromkeys(a.sha256 for a in answers if a.sha256 not in self._made))
+        missing = list(dict.fromkeys(each for each in digests if each not in self._made))
         if missing:
             made = self._preprocess(tf.constant([self._files[digest] for digest in missing]))
             self._made.update(zip(missing, made.numpy(), strict=True))
-        return np.stack([self._made[answer.sha256] for answer in answers])
+        return np.stack([self._made[digest] for digest in digests])
 
 
 class _Network:
@@ -100,11 +101,9 @@ class _Network:
 
     def evidence(self, answers: Sequence[Answer]) -> dict[str, np.ndarray]:
         """Say what speaks for the answers: head -> float32 [answers, 256, 256]."""
-        images = list({answer.sha256: answer for answer in answers}.values())
-        row_of = {image.sha256: row for row, image in enumerate(images)}
-        rows = np.array([row_of[answer.sha256] for answer in answers])
+        images, rows = np.unique([answer.sha256 for answer in answers], return_inverse=True)
         labels = np.array([answer.label for answer in answers])
-        return self._evidence(self._pixels.of(images, self._folder), rows, labels)
+        return self._evidence(self._pixels.of(images.tolist(), self._folder), rows, labels)
 
     def close(self) -> None:
         """Let go of what `evidence` opened."""
@@ -115,7 +114,8 @@ class _Network:
         found = set()
         with self._saved.freeze("network").opened() as network:
             for batch in _batches(answers):
-                sure = stepwise(network(self._pixels.of(batch, self._folder))).max(-1)
+                pixels = self._pixels.of([answer.sha256 for answer in batch], self._folder)
+                sure = stepwise(network(pixels)).max(-1)
                 found |= {answer for answer, s in zip(batch, sure, strict=True) if s < threshold}
         return found
 
